@@ -1,0 +1,33 @@
+PYTHON ?= python3.11
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+.PHONY: venv demo test lint types fast clean
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: venv
+	$(VENV)/bin/criinet demo --out demo --overwrite
+
+test: lint types
+	$(VENV)/bin/python -m pytest
+
+fast: venv
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+lint: venv
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/deptry src
+
+types: venv
+	$(VENV)/bin/pyright
+
+clean:
+	rm -rf $(VENV) demo build dist

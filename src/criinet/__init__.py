@@ -1,0 +1,32 @@
+"""Masks for a whole folder of medical images from a handful of masks, with honest evidence of how good they are.
+
+The calls that most programs need: :func:`train`, :func:`load`, :func:`predict`, :func:`evaluate`, :func:`report`.
+Losses, networks and metrics are plain functions and modules in ``criinet.losses``, ``criinet.networks`` and
+``criinet.metrics``. Nothing heavy is imported before it is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from criinet.engine.evaluator import evaluate
+    from criinet.engine.prediction import predict_folder as predict
+    from criinet.engine.training import load, train
+    from criinet.report.page import write_report as report
+
+__all__ = ["evaluate", "load", "predict", "report", "train"]
+
+_HOMES = {
+    "evaluate": ("criinet.engine.evaluator", "evaluate"),
+    "load": ("criinet.engine.training", "load"),
+    "predict": ("criinet.engine.prediction", "predict_folder"),
+    "report": ("criinet.report.page", "write_report"),
+    "train": ("criinet.engine.training", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'criinet' has no attribute '{name}'")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,75 @@
+"""`criinet data` and `criinet split`: look at a dataset before anything is trained on it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Check datasets.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:  # pyright: ignore[reportUnusedFunction]
+    """Check datasets."""
+
+
+@app.command("check")
+def check(
+    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
+    sheet: Annotated[
+        Path | None, typer.Option(help="Where the contact sheet goes. [default: ./NAME_check.png]")
+    ] = None,
+    group_by: Annotated[Path | None, typer.Option(help="CSV of case and group. [default: DATASET/groups.csv]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Read every file, list every problem, draw a contact sheet; exit 2 if there are problems."""
+    import json
+
+    from criinet.cli.show import bar, err, out, table
+    from criinet.data.check import check_dataset, contact_sheet
+    from criinet.data.dataset import open_dataset
+
+    with bar("checking") as advance:
+        report = check_dataset(dataset, groups=group_by, done=advance)
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        out.print(table(report.title, ("what", "found"), report.facts()))
+        for note in report.notes:
+            out.print(f"note: {note}")
+    for problem in report.problems:
+        err.print(f"criinet: {problem}")
+    if report.problems:
+        err.print(f"criinet: {len(report.problems)} problems; no contact sheet is drawn before they are mended.")
+        raise typer.Exit(2)
+    sheet = sheet or Path(f"{report.name}_check.png")
+    contact_sheet(open_dataset(dataset, groups=group_by), sheet)
+    err.print(f"contact sheet: {sheet}")
+
+
+def split(
+    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
+    out: Annotated[Path, typer.Option(help="File of the split.")],
+    labeled: Annotated[str | None, typer.Option(help="Use so many of the masks, as 4% or 32. [default: all]")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which draw.")] = 0,
+    group_by: Annotated[Path | None, typer.Option(help="CSV of case and group. [default: DATASET/groups.csv]")] = None,
+    stratify: Annotated[
+        bool, typer.Option("--stratify", help="Draw labeled cases evenly over object sizes; reads all masks.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Draw labeled, unlabeled, validation and test cases and write them to a file with a hash."""
+    import json
+
+    from criinet.cli.show import err
+    from criinet.data.dataset import open_dataset
+    from criinet.data.splits import make_split, save_split
+
+    drawn = make_split(open_dataset(dataset, groups=group_by), labeled, seed, stratify=stratify)
+    save_split(drawn, out)
+    counts = {part: len(getattr(drawn, part)) for part in ("labeled", "unlabeled", "val", "test")}
+    if as_json:
+        print(json.dumps({**counts, "hash": drawn.hash, "fraction": drawn.fraction}))
+    else:
+        described = ", ".join(f"{count} {part}" for part, count in counts.items())
+        err.print(f"{out}: {described}, hash {drawn.hash}")

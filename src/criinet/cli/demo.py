@@ -1,0 +1,58 @@
+"""`criinet demo`: the main job on embedded data, from images to an honest verdict."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+LABELED = 16
+ITERATIONS = 500
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the data, both runs and the report.")] = Path("demo"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in OUT.")] = False,
+    iterations: Annotated[int, typer.Option(min=1, help="Steps of each training.")] = ITERATIONS,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the labeled draw and of training.")] = 0,
+) -> None:
+    """Draw 400 synthetic skin images, train on 16 masks with and without the unlabeled rest, compare, report."""
+    import shutil
+    import time
+
+    from criinet.cli.show import bar, err, table
+    from criinet.cli.show import out as console
+    from criinet.cli.training import finish, run_training
+    from criinet.data.synthetic import write_dataset
+    from criinet.engine.evaluator import evaluate
+    from criinet.errors import RunError
+    from criinet.report import compare, read_run, write_report
+
+    started = time.monotonic()
+    if (out / "data" / "dataset.json").exists() and overwrite:
+        shutil.rmtree(out)
+    if out.exists() and any(out.iterdir()):
+        raise RunError(f"{out} is not empty. Add --overwrite to replace an earlier demo, or give --out another folder.")
+    data = out / "data"
+    err.print(f"drawing 400 synthetic images to {data}")
+    write_dataset(data, count=400, seed=0)
+    runs = [out / "supervised", out / "crii"]
+    for run in runs:
+        run_training(
+            data,
+            run,
+            quiet=run is not runs[-1],
+            method=run.name,
+            labeled=str(LABELED),
+            seed=seed,
+            settings={"trainer": {"iterations": iterations}},
+        )
+        with bar("evaluating") as advance:
+            evaluate(run, advance=advance)
+    finish(runs[-1], "auto")
+    page = write_report(runs, out / "report.html", title="criinet demo: 16 masks for 400 images")
+    compared = compare([read_run(run) for run in runs])
+    headers, rows = compared.table()
+    console.print(table(f"test cases, {LABELED} labeled images", headers, rows))
+    for sentence in compared.sentences:
+        console.print(sentence)
+    err.print(f"report: {page} ({(time.monotonic() - started) / 60:.1f} minutes)")

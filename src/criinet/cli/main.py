@@ -1,0 +1,56 @@
+"""The `criinet` command: every error is one sentence, every exit code means something."""
+
+import os
+import sys
+
+import typer
+
+from criinet.cli import data, demo, listing, results, training
+from criinet.errors import CriinetError
+
+app = typer.Typer(
+    name="criinet",
+    help="Masks for a whole folder of medical images from a handful of masks, with evidence of how good they are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data.app, name="data")
+app.command("demo")(demo.demo)
+app.command("split")(data.split)
+app.command("train")(training.train)
+app.command("predict")(results.predict)
+app.command("evaluate")(results.evaluate)
+app.command("report")(results.report)
+app.command("methods")(listing.methods)
+app.command("networks")(listing.networks)
+
+
+def run() -> None:
+    """Run the command line: exit 0 done, 1 internal, 2 the user's input, 130 interrupted."""
+    try:
+        app()
+    except CriinetError as error:
+        fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        fail("interrupted.", 130)
+    except BrokenPipeError:
+        os._exit(0)
+    except Exception as error:
+        if os.environ.get("CRIINET_DEBUG"):
+            raise
+        fail(
+            f"internal error ({type(error).__name__}: {error}). Run it with CRIINET_DEBUG=1 and report what it prints.",
+            1,
+        )
+
+
+def fail(sentence: str, code: int) -> None:
+    """Print one sentence to standard error and exit."""
+    print(f"criinet: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()

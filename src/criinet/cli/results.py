@@ -1,0 +1,109 @@
+"""`criinet predict`, `evaluate` and `report`: what a trained run is good for, and how good it is."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    images: Annotated[Path, typer.Argument(help="Folder of images, a dataset, or one image.")],
+    out: Annotated[Path, typer.Option(help="Folder for the masks.")],
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probabilities/NAME.npz.")] = False,
+    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Also write maps of doubt as gray PNG.")] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="Average over mirrored images: slower, often better.")] = False,
+    checkpoint: Annotated[str, typer.Option(help="last, or best on the validation cases.")] = "last",
+    device: Device = "auto",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files out.")] = False,
+) -> None:
+    """Write a mask for every image, at the image's own size."""
+    from criinet.cli.show import bar, err
+    from criinet.engine.prediction import Outputs, predict_folder
+
+    with bar("segmenting") as advance:
+        skipped = predict_folder(
+            run,
+            images,
+            out,
+            outputs=Outputs(probabilities, uncertainty),
+            checkpoint=checkpoint,
+            tta=tta,
+            device=device,
+            skip_bad=skip_bad,
+            advance=advance,
+        )
+    for sentence in skipped:
+        err.print(f"skipped: {sentence}")
+    err.print(f"masks: {out}")
+
+
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="Folder of a trained run.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Folder of masks of any tool.")] = None,
+    targets: Annotated[Path | None, typer.Option(help="Folder of the true masks.")] = None,
+    dataset: Annotated[Path | None, typer.Option(help="Where the run's dataset is now, if it has moved.")] = None,
+    out: Annotated[Path | None, typer.Option(help="With --predictions: folder for results.json and cases.csv.")] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a run on its test cases, or a folder of masks against another."""
+    import json
+
+    from criinet.cli.show import bar
+    from criinet.engine.evaluator import evaluate as evaluate_run
+    from criinet.engine.evaluator import evaluate_folders
+    from criinet.engine.folder import jsonable
+    from criinet.errors import ConfigError
+    from criinet.report import write_report
+
+    if run is not None and predictions is None and targets is None:
+        with bar("evaluating") as advance:
+            results = evaluate_run(run, dataset=dataset, device=device, advance=advance)
+        write_report([run], run / "report.html")
+    elif run is None and predictions is not None and targets is not None:
+        results = evaluate_folders(predictions, targets, out)
+    else:
+        raise ConfigError("evaluate takes either RUN, or --predictions DIR and --targets DIR.")
+    if as_json:
+        print(json.dumps(jsonable(results), indent=1))
+    else:
+        show_results(results)
+
+
+def show_results(results: dict[str, Any]) -> None:
+    """Print the rows of results as a table."""
+    from criinet.cli.show import out, table
+
+    headers = ("checkpoint", "class", "cases", "Dice", "95 % interval", "IoU", "HD95", "surface Dice", "misses")
+    rows = [
+        [
+            row["checkpoint"],
+            row["class"],
+            str(row["cases"]),
+            f"{row['dice']:.3f}",
+            f"{row['dice_low']:.3f} to {row['dice_high']:.3f}",
+            f"{row['iou']:.3f}",
+            f"{row['hd95']:.1f}",
+            f"{row['surface_dice']:.3f}",
+            str(row["misses"]),
+        ]
+        for row in results["rows"]
+    ]
+    out.print(table("test cases", headers, rows))
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="One run, or several to compare.")],
+    out: Annotated[Path | None, typer.Option(help="The page. [default: report.html in the first run]")] = None,
+) -> None:
+    """Write one self-contained page of what runs recorded, with figures as PNG and PDF beside it."""
+    from criinet.cli.show import err
+    from criinet.report import read_run, save_figures, write_report
+
+    page = write_report(runs, out or runs[0] / "report.html")
+    save_figures([read_run(run) for run in runs], page.parent / "figures")
+    err.print(f"report: {page}")

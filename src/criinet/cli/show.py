@@ -1,0 +1,83 @@
+"""What people see while they wait: a bar on a terminal, a line now and then elsewhere."""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Advance(Protocol):
+    """Called with how many are done, and of how many."""
+
+    def __call__(self, done: int, total: int, /) -> None: ...
+
+
+def columns() -> Progress:
+    """Return a progress display on standard error that is silent where there is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=err,
+        disable=not err.is_terminal,
+    )
+
+
+@contextmanager
+def bar(what: str) -> Generator[Advance, None, None]:
+    """Show progress over something countable."""
+    with columns() as progress:
+        task = progress.add_task(what, total=None, note="")
+
+        def advance(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield advance
+
+
+class TrainingBar:
+    """Follows a training: the bar with time left, loss and validation Dice; alarms and checks as lines."""
+
+    def __init__(self, what: str, iterations: int) -> None:
+        self.progress, self.iterations = columns(), iterations
+        self.task = self.progress.add_task(what, total=iterations, note="")
+        self.loss, self.dice = "", ""
+
+    def __enter__(self) -> "TrainingBar":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def __call__(self, step: int, records: list[dict[str, Any]]) -> None:
+        """Show what was logged."""
+        for record in records:
+            if record["kind"] == "train":
+                self.loss = f"loss {record['loss']:.3f}"
+            elif record["kind"] == "validation":
+                self.dice = f"val Dice {record['dice']:.3f}"
+                if not err.is_terminal:
+                    err.print(f"step {step} of {self.iterations}: {self.loss}, {self.dice}")
+            elif record["kind"] == "alarm":
+                err.print(f"alarm at step {step}: {record['message']}")
+        self.progress.update(self.task, completed=step, note=f"{self.loss} {self.dice}")
+
+
+def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table: names to the left, numbers to the right."""
+    drawn = Table(title=title, title_justify="left")
+    for i, header in enumerate(headers):
+        drawn.add_column(header, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    return drawn

@@ -1,0 +1,118 @@
+"""`criinet train`: from images and a few masks to a trained run, masks for the rest, and a report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from criinet.data.dataset import Dataset
+    from criinet.data.splits import Split
+    from criinet.engine.settings import RunConfig
+
+
+def train(
+    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and, for the labeled cases, masks/.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    method: Annotated[str | None, typer.Option(help="Method, see `criinet methods`. [default: crii]")] = None,
+    labeled: Annotated[str | None, typer.Option(help="Use so many of the masks, as 4% or 32. [default: all]")] = None,
+    split: Annotated[Path | None, typer.Option(help="A file of `criinet split`, instead of --labeled.")] = None,
+    group_by: Annotated[Path | None, typer.Option(help="CSV of case and group. [default: DATASET/groups.csv]")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML, YAML or JSON file of settings.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="One setting, as trainer.iterations=500.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the split and of training. [default: 0]")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in OUT.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files out.")] = False,
+    predict: Annotated[bool, typer.Option(help="Segment the unlabeled cases when done, and write report.html.")] = True,
+) -> None:
+    """Train on a folder of images of which a few have masks; then segment the others and write a report."""
+    from criinet.cli.show import err
+    from criinet.errors import ConfigError
+
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite contradict each other; give one of them.")
+    if labeled is not None and split is not None:
+        raise ConfigError("--labeled and --split contradict each other; give one of them.")
+    run_training(
+        dataset,
+        out,
+        method=method,
+        labeled=labeled,
+        split=split,
+        groups=group_by,
+        seed=seed,
+        settings=gather(config, settings or []),
+        device=device,
+        resume=resume,
+        overwrite=overwrite,
+        skip_bad=skip_bad,
+    )
+    if predict:
+        finish(out, device)
+        err.print(f"report: {out / 'report.html'}")
+    err.print(f"next: `criinet evaluate {out}` measures it on test cases, `criinet predict {out} IMAGES --out MASKS`")
+
+
+def gather(config: Path | None, assignments: list[str]) -> dict[str, Any]:
+    """Return the settings of a file with those of the command line on top."""
+    from criinet.config import assignment, merge, read_settings
+
+    settings = read_settings(config) if config is not None else {}
+    for text in assignments:
+        settings = merge(settings, assignment(text))
+    return settings
+
+
+def run_training(dataset: Path, out: Path, *, quiet: bool = False, **options: Any) -> None:
+    """Train with a progress bar; say first what was picked and why."""
+    from criinet.cli.show import TrainingBar, err
+    from criinet.engine.training import train as train_run
+
+    bars: list[TrainingBar] = []
+
+    def announce(config: "RunConfig", split: "Split", opened: "Dataset") -> None:
+        for sentence in opened.skipped:
+            err.print(f"skipped: {sentence}")
+        if not quiet:
+            for line in introduction(config, split, opened):
+                err.print(line)
+        bars.append(TrainingBar(config.method_name, config.trainer.iterations).__enter__())
+
+    def watch(step: int, records: list[dict[str, Any]]) -> None:
+        bars[0](step, records)
+
+    try:
+        train_run(dataset, out, announce=announce, watch=watch, **options)
+    finally:
+        for bar in bars:
+            bar.__exit__()
+
+
+def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> list[str]:
+    """Return what will be done: the cases, and every choice with its reason, one line each."""
+    lines = [
+        f"{dataset.name}: {len(dataset)} images, classes {', '.join(dataset.classes)}",
+        f"split {split.hash}: {len(split.labeled)} labeled, {len(split.unlabeled)} unlabeled, "
+        f"{len(split.val)} validation, {len(split.test)} test",
+    ]
+    if not split.test:
+        lines.append("no test cases: with fewer than 10 masks all of them train, and no Dice is claimed")
+    if not split.unlabeled:
+        lines.append("no unlabeled cases: the labeled images, without their masks, take their place")
+    lines.append(f"method {config.method_name}, seed {config.seed}")
+    return lines + [f"{choice.setting} = {choice.value}: {choice.reason}" for choice in config.choices]
+
+
+def finish(run: Path, device: str) -> None:
+    """Segment the unlabeled cases of a run and write its report."""
+    from criinet.cli.show import bar, err
+    from criinet.engine.prediction import predict_unlabeled
+    from criinet.report import write_report
+
+    with bar("segmenting") as advance:
+        count = predict_unlabeled(run, device=device, advance=advance)
+    if count:
+        err.print(f"masks of {count} unlabeled images: {run / 'predictions'}")
+    write_report([run], run / "report.html")

@@ -1,0 +1,150 @@
+"""Typed settings: unknown keys are refused with the nearest match, and every value says what it means."""
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from criinet.errors import ConfigError
+from criinet.registry import nearest
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Config(BaseModel):
+    """Base of all settings: immutable, complete, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Ramp(Config):
+    """A weight that grows over the first part of training, whatever its length in iterations.
+
+        w(p) = to * exp(-5 (1 - min(p, over) / over)^2),   p = progress, the fraction of training that is done
+
+    Reference: Laine & Aila, ICLR 2017, arXiv 1610.02242, section 3.1.
+    Differs: over a fraction of the run instead of a count of epochs, so a shorter run ramps as a longer one does.
+    """
+
+    to: Annotated[float, Field(ge=0, description="weight once the ramp is over")]
+    over: Annotated[float, Field(gt=0, le=1, description="fraction of training that the ramp takes")] = 0.4
+
+    def __call__(self, progress: float) -> float:
+        """Return the weight at ``progress`` in [0, 1]."""
+        return self.to * math.exp(-5.0 * (1.0 - min(progress, self.over) / self.over) ** 2)
+
+
+LossWeights = dict[str, Annotated[float, Field(ge=0)] | Ramp]
+
+
+class MethodConfig(Config):
+    """Base of a method's settings: one weight for each named loss term, and what the method adds."""
+
+    weights: LossWeights
+
+    def weights_at(self, progress: float) -> dict[str, float]:
+        """Return the weight of every loss term at ``progress`` in [0, 1]."""
+        return {name: w(progress) if isinstance(w, Ramp) else w for name, w in self.weights.items()}
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the values of ``over`` on top, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def assignment(text: str) -> dict[str, Any]:
+    """Read ``"method.ema_decay=0.995"`` as ``{"method": {"ema_decay": 0.995}}``; the value is YAML.
+
+    Raises:
+        ConfigError: if there is no ``=``, an empty key, or a value that is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {text} is not KEY=VALUE; write for instance --set trainer.iterations=500.")
+    try:
+        parsed: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value in --set {text} cannot be read; put it in quotes.") from error
+    for part in reversed(parts):
+        parsed = {part: parsed}
+    return parsed
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a TOML, YAML or JSON file of settings.
+
+    Raises:
+        ConfigError: if the file is missing, of another kind, malformed, or not a table.
+    """
+    readers = {".toml": tomllib.loads, ".yaml": yaml.safe_load, ".yml": yaml.safe_load, ".json": json.loads}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ConfigError(f"{path} is not a .toml, .yaml or .json file; save the settings in one of these.")
+    try:
+        settings: Any = reader(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"settings file {path} cannot be read ({error.strerror}); check the path.") from error
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}.") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path} holds no table of settings; write for instance [trainer] and iterations = 500.")
+    return settings
+
+
+def parse(model: type[ConfigT], settings: Mapping[str, Any], section: str) -> ConfigT:
+    """Build ``model`` from ``settings`` laid over its defaults.
+
+    Tables inside (loss weights) are merged with their defaults and may not gain keys that the defaults lack.
+
+    Args:
+        section: where the settings stand ("method"), for messages.
+
+    Raises:
+        ConfigError: for an unknown key (with the nearest match), or a value of the wrong type or range.
+    """
+    defaults = {
+        name: field.get_default(call_default_factory=True)
+        for name, field in model.model_fields.items()
+        if not field.is_required()
+    }
+    for name, default in defaults.items():
+        given = settings.get(name)
+        if isinstance(default, dict) and isinstance(given, Mapping):
+            for key in given:
+                if key not in default:
+                    raise ConfigError(unknown_key(f"{section}.{name}", str(key), list(default)))
+    try:
+        plain = json.loads(json.dumps(defaults, default=lambda value: value.model_dump()))
+        return model.model_validate(merge(plain, settings))
+    except ValidationError as error:
+        raise ConfigError(explain(error, model, section)) from error
+
+
+def unknown_key(section: str, key: str, valid: list[str]) -> str:
+    """Return the sentence for a key that does not exist in ``section``."""
+    return f"unknown setting '{section}.{key}'.{nearest(key, valid)} {section} has: {', '.join(valid)}."
+
+
+def explain(error: ValidationError, model: type[Config], section: str) -> str:
+    """Return the first problem of a validation error as one sentence."""
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"]]
+    if problem["type"] == "extra_forbidden" and len(path) == 1:
+        return unknown_key(section, path[0], list(model.model_fields))
+    field = model.model_fields.get(path[0]) if path else None
+    meaning = f" ({field.description})" if field is not None and field.description else ""
+    reason = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"setting '{'.'.join([section, *path[:1]])}' is {problem['input']!r}: {reason}{meaning}."

@@ -1,0 +1,1 @@
+"""Cases on disk: reading and writing them, checking a dataset, splitting it."""

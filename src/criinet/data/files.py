@@ -1,0 +1,83 @@
+"""Writing that leaves either the whole new file or the old one, never half of it."""
+
+import errno
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from criinet.errors import StorageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write ``path`` through ``write(file)``, so that no reader ever sees a part of it.
+
+    The bytes go to a temporary name in the same folder, are flushed to the disk, and are then renamed. Missing folders
+    are made. Whatever fails, the temporary file is removed and an older ``path`` stays as it was.
+
+    Args:
+        write: receives the file, open for binary writing.
+
+    Raises:
+        StorageError: if the disk is full or the place cannot be written.
+    """
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        _remove(temporary)
+        if isinstance(error, OSError):
+            raise _storage_error(path, error) from error
+        raise
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all.
+
+    Raises:
+        StorageError: if the disk is full or the place cannot be written.
+    """
+    write_atomically(path, lambda file: _write_bytes(file, text.encode("utf-8")))
+
+
+def make_folder(path: Path) -> Path:
+    """Make the folder ``path`` with its parents, unless it is there, and return it.
+
+    Raises:
+        StorageError: if it cannot be made, is a file, or does not let us write.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _storage_error(path, error) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise StorageError(f"folder {path} is not writable; change its permissions or choose another folder.")
+    return path
+
+
+def _write_bytes(file: IO[bytes], content: bytes) -> None:
+    file.write(content)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return  # The error that led here says more than this one would.
+
+
+def _storage_error(path: Path, error: OSError) -> StorageError:
+    if error.errno in _FULL:
+        return StorageError(f"no space left to write {path}; free some space or choose another place.")
+    if isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError)):
+        return StorageError(f"{path} cannot be written, a file or folder is in the way; remove it or choose another.")
+    reason = (error.strerror or str(error)).lower()
+    return StorageError(f"{path} cannot be written ({reason}); check its permissions or choose another place.")

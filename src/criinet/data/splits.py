@@ -1,0 +1,445 @@
+"""Which cases are labeled, unlabeled, for validation and for the test; drawn once, saved, and never mixed up again."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from criinet.data.dataset import Case, Dataset
+from criinet.data.files import write_text_atomically
+from criinet.data.images import BadFileError
+from criinet.errors import DataError
+from criinet.registry import nearest
+
+DEFAULT = Path("splits") / "default.json"
+FEWEST_TO_HOLD_OUT = 10
+"""With fewer masked cases than this every mask is used for training."""
+
+_TEST, _VALIDATION, _LABELED = 0, 1, 2
+"""Streams of random numbers, so that one draw does not move another."""
+
+
+class SplitError(DataError):
+    """A split that contradicts itself or its dataset.
+
+    Args:
+        what: continues "the split ...", without a full stop ("names the unknown case a").
+        remedy: what to do, without a full stop.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"the split {self.what}. {self.remedy}."
+
+
+class Split(BaseModel):
+    """Four lists of case names that share no case, and how they were drawn.
+
+    The masks of ``unlabeled`` cases are never read, even where they exist.
+
+    dataset: name of the dataset.
+    fraction: labeled / train.
+    groups: whether whole groups (patients) were drawn.
+    stratified: whether labeled cases were drawn by foreground size.
+    hash: first 16 hex digits of the SHA-256 of the sorted lists.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    labeled: list[str]
+    unlabeled: list[str]
+    val: list[str]
+    test: list[str]
+    fraction: float
+    seed: int
+    groups: bool
+    stratified: bool
+    hash: str
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        labeled: Iterable[str],
+        unlabeled: Iterable[str],
+        val: Iterable[str],
+        test: Iterable[str],
+        *,
+        seed: int = 0,
+        stratified: bool = False,
+    ) -> "Split":
+        """Build a split from names in any order.
+
+        Raises:
+            SplitError: if nothing is labeled, a name is twice, unknown or lacks its mask, or a group is in two parts.
+        """
+        parts = [sorted(part) for part in (labeled, unlabeled, val, test)]
+        train = len(parts[0]) + len(parts[1])
+        split = cls(
+            dataset=dataset.name,
+            labeled=parts[0],
+            unlabeled=parts[1],
+            val=parts[2],
+            test=parts[3],
+            fraction=len(parts[0]) / max(1, train),
+            seed=seed,
+            groups=dataset.grouped,
+            stratified=stratified,
+            hash=_hash(parts),
+        )
+        split.verify()
+        _fit(split, dataset)
+        return split
+
+    @property
+    def train(self) -> list[str]:
+        """The labeled and the unlabeled cases."""
+        return self.labeled + self.unlabeled
+
+    @property
+    def draw(self) -> int:
+        """Which draw of labeled cases this is: the seed."""
+        return self.seed
+
+    def verify(self) -> None:
+        """Check that a case is labeled, that no case is there twice, and that nobody edited the lists.
+
+        Raises:
+            SplitError: otherwise.
+        """
+        if not self.labeled:
+            raise SplitError("has no labeled case", "Add masks, or name cases that have one")
+        seen: dict[str, str] = {}
+        for part, names in _parts(self).items():
+            for name in names:
+                if name in seen:
+                    raise SplitError(f"has case {name} in {seen[name]} and in {part}", "Keep every case in one part")
+                seen[name] = part
+        if self.hash != _hash([sorted(names) for names in _parts(self).values()]):
+            raise SplitError(f"does not match its hash {self.hash}", "Draw it again with `criinet split`")
+
+
+class SplitFile(BaseModel):
+    """A split as a person or another project writes it; what is left out is filled in from the dataset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: list[str] | None = None
+    val: list[str] = []
+    test: list[str] = []
+    labeled: list[str] | None = None
+    unlabeled: list[str] | None = None
+
+    @property
+    def pool(self) -> list[str]:
+        """All training cases, labeled or not."""
+        given = [*(self.labeled or []), *(self.unlabeled or [])]
+        return list(dict.fromkeys([*(self.train or []), *given]))
+
+    def complete(self, dataset: Dataset) -> Split:
+        """Return the split; where no case is named labeled, every training case that has a mask is.
+
+        Raises:
+            SplitError: if the lists contradict each other or the dataset.
+        """
+        _require_known(self.pool, dataset)
+        masked = [case.name for case in dataset.select(self.pool) if case.mask is not None]
+        labeled = masked if self.labeled is None else self.labeled
+        rest = _without(self.pool, labeled) if self.unlabeled is None else self.unlabeled
+        return Split.of(dataset, labeled, rest, self.val, self.test)
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much to label: ``share`` of the training cases, or ``count`` of them."""
+
+    text: str
+    share: float | None
+    count: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> "Amount":
+        """Read ``"4%"`` or ``"32"``.
+
+        Raises:
+            DataError: for anything else, for zero, and for more than 100%.
+        """
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%|(\d+)", text.strip())
+        if match is None:
+            raise DataError(f"'{text}' is no amount of labeled cases; write a share like 4% or a count like 32.")
+        share = float(match[1]) / 100 if match[1] else None
+        count = int(match[2]) if match[2] else None
+        if not (share or count):
+            raise DataError(f"'{text}' labels no case; write a share like 4% or a count like 32.")
+        if share is not None and share > 1:
+            raise DataError(f"'{text}' is more than all cases; write a share up to 100%, or a count without %.")
+        return cls(text, share, count)
+
+    def of(self, total: int) -> int:
+        """Return how many of ``total`` are meant, at least 1; halves round up."""
+        return max(1, _round(self.share * total)) if self.share is not None else int(self.count or 0)
+
+
+def make_split(
+    dataset: Dataset,
+    labeled: str | None = None,
+    seed: int = 0,
+    *,
+    stratify: bool = False,
+    validation: int | None = None,
+) -> Split:
+    """Draw labeled, unlabeled, validation and test cases.
+
+    With ``splits/default.json`` its train, val and test lists are kept, and labeled cases are drawn from its train
+    cases. Without it, 20 % of the masked cases (at least 2) are held out as a test set, the same for every ``seed`` so
+    that draws can be compared, and up to 10 % for validation. With fewer than 10 masked cases, or fewer than 3 groups
+    of them, nothing is held out: so few masks cannot both teach and measure, and all of them train.
+
+    All the rest is unlabeled. Validation is never larger than the labeled set, since those labels have to be paid too.
+    Where cases belong to groups (patients), whole groups are drawn and held out, and a group never stands in two of
+    train, val and test: cases of a held-out group that are not evaluated are left out. A draw of more cases with the
+    same seed contains the draw of fewer.
+
+    Args:
+        labeled: ``"4%"`` of the training cases or ``"32"`` of them; with groups, of the training groups. None: every
+            masked training case, or the labeled list of default.json.
+        seed: which draw.
+        stratify: draw one case (group) from each of as many quantile bins of foreground share. This reads the masks of
+            the whole training pool, so it suits simulations, not a study where labels are scarce in earnest.
+        validation: most validation cases; 0 for none.
+
+    Raises:
+        DataError: if ``labeled`` is no amount or more than there are masks, or default.json does not fit the dataset.
+    """
+    amount = None if labeled is None else Amount.parse(labeled)
+    if seed < 0:
+        raise DataError(f"seed {seed} is negative; use 0, 1, 2, ...")
+    path = dataset.root / DEFAULT
+    if path.exists():
+        try:
+            return _from_default(dataset, _without_dropped(_read(path), dataset), amount, seed, stratify, validation)
+        except SplitError as error:
+            raise BadFileError(path, error.what, error.remedy) from error
+    return _from_scratch(dataset, amount, seed, stratify, validation)
+
+
+def save_split(split: Split, path: Path) -> None:
+    """Write a split as JSON, whole or not at all.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    write_text_atomically(path, split.model_dump_json(indent=1) + "\n")
+
+
+def load_split(path: Path, dataset: Dataset) -> Split:
+    """Read a split that ``save_split`` wrote, or a plain file of train, val and test lists.
+
+    In a plain file every training case that has a mask is labeled, unless it lists labeled cases itself. Cases that
+    were left out of the dataset as unreadable are left out of the split.
+
+    Raises:
+        BadFileError: if the file is missing, malformed, edited, has unknown keys, or does not fit the dataset.
+    """
+    try:
+        found = _read(path)
+        if isinstance(found, SplitFile):
+            return _without_dropped(found, dataset).complete(dataset)
+        if dataset.dropped.isdisjoint([*found.train, *found.val, *found.test]):
+            _fit(found, dataset)
+            return found
+        parts = [_without(names, dataset.dropped) for names in _parts(found).values()]
+        return Split.of(dataset, *parts, seed=found.seed, stratified=found.stratified)
+    except SplitError as error:
+        raise BadFileError(path, error.what, error.remedy) from error
+
+
+def _read(path: Path) -> Split | SplitFile:
+    """Read either kind of split file; a saved one is verified."""
+    example = 'Write {"train": [...], "val": [...], "test": [...]}, or draw one with `criinet split`'
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise BadFileError(path, "cannot be read", "Check the path and its permissions") from error
+    except ValueError as error:
+        raise BadFileError(path, f"is not valid JSON ({error})", example) from error
+    if not isinstance(content, dict) or not content.keys() & {"train", "labeled"}:
+        raise BadFileError(path, "is not a split", example)
+    model = Split if "hash" in content else SplitFile
+    try:
+        found = model.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = str(problem["loc"][0])
+        what = f"has a bad '{key}': {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        if problem["type"] == "extra_forbidden":
+            what = f"has the unknown key '{key}'"
+        raise BadFileError(path, what, f"{example}.{nearest(key, model.model_fields)}".rstrip(".?")) from error
+    if isinstance(found, Split):
+        found.verify()
+    return found
+
+
+def _without_dropped(found: Split | SplitFile, dataset: Dataset) -> SplitFile:
+    """Return the lists of a split file without the cases that were left out of the dataset as unreadable."""
+    lists = found.model_dump(include={"train", "labeled", "unlabeled", "val", "test"}, exclude_none=True)
+    return SplitFile(**{part: _without(names, dataset.dropped) for part, names in lists.items()})
+
+
+def _from_default(
+    dataset: Dataset, given: SplitFile, amount: Amount | None, seed: int, stratify: bool, validation: int | None
+) -> Split:
+    """Draw within the lists of default.json."""
+    _require_known([*given.pool, *given.val, *given.test], dataset)
+    if amount is None:
+        whole = given.complete(dataset)
+        drawn, rest = whole.labeled, whole.unlabeled
+    else:
+        drawn = _draw(dataset, dataset.select(given.pool), amount, seed, stratify)
+        rest = _without(given.pool, drawn)
+    val = _at_most(_cap(len(drawn), validation), dataset.select(given.val), seed)
+    stratified = stratify and amount is not None
+    return Split.of(dataset, drawn, rest, _names(val), given.test, seed=seed, stratified=stratified)
+
+
+def _from_scratch(dataset: Dataset, amount: Amount | None, seed: int, stratify: bool, validation: int | None) -> Split:
+    """Hold out test and validation cases and draw among the rest."""
+    test, candidates = _hold_out(dataset, seed, validation)
+    held = {case.group for case in (*test, *candidates)}
+    drawn = _draw(dataset, [case for case in dataset.cases if case.group not in held], amount, seed, stratify)
+    val = _at_most(_cap(len(drawn), validation), candidates, seed)
+    held = {case.group for case in (*test, *val)}
+    train = [case for case in dataset.cases if case.group not in held]
+    if amount is None:
+        drawn = [case.name for case in train if case.mask is not None]
+    rest = _without(_names(train), drawn)
+    stratified = stratify and amount is not None
+    return Split.of(dataset, drawn, rest, _names(val), _names(test), seed=seed, stratified=stratified)
+
+
+def _hold_out(dataset: Dataset, seed: int, validation: int | None) -> tuple[list[Case], list[Case]]:
+    """Choose the masked cases of the test set and the candidates for validation, by whole groups."""
+    groups = _by_group(dataset.labeled)
+    if len(dataset.labeled) < FEWEST_TO_HOLD_OUT or len(groups) < 3:
+        return [], []
+    order = _shuffled(groups, _random(0, _TEST))
+    first = max(1 if dataset.grouped else 2, _round(0.2 * len(order)))
+    left = _shuffled(order[first:], _random(seed, _VALIDATION))
+    most = 0 if validation == 0 else max(1, _round(0.1 * len(order)))
+    return _members(order[:first], groups), _members(left[:most], groups)
+
+
+def _draw(dataset: Dataset, pool: Sequence[Case], amount: Amount | None, seed: int, stratify: bool) -> list[str]:
+    """Draw the labeled cases among the masked cases of ``pool``; all of them if ``amount`` is None."""
+    groups = _by_group(case for case in pool if case.mask is not None)
+    if not groups:
+        raise DataError(f"dataset {dataset.name} has no mask to train from; add some to {dataset.root / 'masks'}.")
+    if amount is None:
+        return _names(_members(sorted(groups), groups))
+    total = len({case.group for case in pool})
+    wanted = amount.of(total)
+    if wanted > len(groups):
+        unit = "groups" if dataset.grouped else "cases"
+        raise DataError(
+            f"{amount.text} of {total} training {unit} is {wanted}, but {len(groups)} have masks; "
+            "ask for fewer, or leave --labeled out to use them all."
+        )
+    random = _random(seed, _LABELED)
+    if not stratify:
+        return _names(_members(_shuffled(groups, random)[:wanted], groups))
+    share = {group: np.mean([(dataset.read_mask(case) > 0).mean() for case in groups[group]]) for group in groups}
+    bins = np.array_split(sorted(groups, key=lambda group: (share[group], group)), wanted)
+    return _names(_members([str(random.choice(members)) for members in bins], groups))
+
+
+def _at_most(most: int, cases: Sequence[Case], seed: int) -> list[Case]:
+    """Choose at most ``most`` cases: whole groups that fit, or a part of one group if none does."""
+    groups = _by_group(cases)
+    order = _shuffled(groups, _random(seed, _VALIDATION))
+    chosen: list[Case] = []
+    for group in order:
+        if len(chosen) + len(groups[group]) <= most:
+            chosen += groups[group]
+    return chosen or _members(order[:1], groups)[:most]
+
+
+def _cap(labeled: int, validation: int | None) -> int:
+    return labeled if validation is None else min(labeled, validation)
+
+
+def _by_group(cases: Iterable[Case]) -> dict[str, list[Case]]:
+    groups: dict[str, list[Case]] = {}
+    for case in sorted(cases, key=lambda case: case.name):
+        groups.setdefault(case.group, []).append(case)
+    return groups
+
+
+def _without(names: Iterable[str], taken: Iterable[str]) -> list[str]:
+    gone = set(taken)
+    return [name for name in names if name not in gone]
+
+
+def _members(order: Iterable[str], groups: Mapping[str, list[Case]]) -> list[Case]:
+    return [case for group in order for case in groups[group]]
+
+
+def _names(cases: Iterable[Case]) -> list[str]:
+    return [case.name for case in cases]
+
+
+def _shuffled(names: Iterable[str], random: Generator) -> list[str]:
+    """Shuffle names; their order on the way in does not matter."""
+    ordered = sorted(names)
+    return [ordered[i] for i in random.permutation(len(ordered))]
+
+
+def _random(seed: int, stream: int) -> Generator:
+    return np.random.default_rng([seed, stream])
+
+
+def _round(value: float) -> int:
+    return int(value + 0.5 + 1e-9)
+
+
+def _parts(split: Split) -> dict[str, list[str]]:
+    return {"labeled": split.labeled, "unlabeled": split.unlabeled, "val": split.val, "test": split.test}
+
+
+def _hash(parts: Sequence[Sequence[str]]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _require_known(names: Iterable[str], dataset: Dataset) -> None:
+    unknown = [name for name in names if name not in dataset]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        what = f"names case {unknown[0]}{more}, which dataset {dataset.name} does not have"
+        raise SplitError(what, "Add the image, or remove the name")
+
+
+def _fit(split: Split, dataset: Dataset) -> None:
+    """Check a split against its dataset: the cases exist, those to be scored have masks, no group is in two parts."""
+    _require_known([*split.train, *split.val, *split.test], dataset)
+    parts = _parts(split)
+    for part in ("labeled", "val", "test"):
+        for case in dataset.select(parts[part]):
+            if case.mask is None:
+                raise SplitError(f"has case {case.name} in {part}, but it has no mask", "Add the mask or move the case")
+    owner: dict[str, str] = {}
+    for part, names in (("train", split.train), ("val", split.val), ("test", split.test)):
+        for case in dataset.select(names):
+            if owner.setdefault(case.group, part) != part:
+                what = f"has cases of group {case.group} in {owner[case.group]} and in {part}"
+                raise SplitError(what, "Keep a group in one part, or its test score is too good")

@@ -1,0 +1,1 @@
+"""The engine: one trainer, one predictor, one evaluator."""

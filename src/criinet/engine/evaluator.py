@@ -1,0 +1,250 @@
+"""The test set, opened once: every measure of every case, with intervals, strata and misses beside the means."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from criinet.data.dataset import Case, Dataset, open_dataset
+from criinet.data.files import write_text_atomically
+from criinet.data.images import read_image
+from criinet.data.mask_folders import paired_masks
+from criinet.engine.checkpoint import load_checkpoint
+from criinet.engine.examples import by_percentile, write_examples
+from criinet.engine.folder import RunFolder, write_json
+from criinet.engine.predictor import CasePrediction
+from criinet.engine.training import load, recorded_split
+from criinet.errors import RunError
+from criinet.metrics import case_difficulty, case_metrics, quartiles, summarise
+from criinet.networks import Backbone
+
+STRATA = {"contrast": "cnr", "boundary": "boundary_gradient", "size": "object_share"}
+COUNTED = ("miss", "false_alarm")
+NOT_MEASURES = {"class", "checkpoint", "case", "group", "target_pixels", "predicted_pixels", *COUNTED}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The test cases with what their images and ground truth alone say, before any prediction is made."""
+
+    __test__ = False
+    dataset: Dataset
+    cases: tuple[Case, ...]
+    difficulty: dict[str, Row]
+
+    @classmethod
+    def open(cls, dataset: Dataset, cases: Sequence[Case]) -> "TestSet":
+        """Measure contrast, boundary and size of every case, and freeze the quartiles."""
+        facts = {case.name: case_difficulty(read_image(case.image), dataset.read_mask(case)) for case in cases}
+        rows: dict[str, Row] = {name: dict(found) for name, found in facts.items()}
+        for stratum, measure in STRATA.items():
+            for name, quartile in zip(facts, quartiles([f[measure] for f in facts.values()]), strict=True):
+                rows[name][f"{stratum}_quartile"] = int(quartile)
+        return cls(dataset, tuple(cases), rows)
+
+
+def evaluate(
+    run: Path,
+    *,
+    dataset: Path | None = None,
+    device: str = "auto",
+    advance: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Measure a run on its test cases, write results.json and cases.csv, and return what results.json holds.
+
+    The last checkpoint and the best one on the validation cases are both measured.
+
+    Args:
+        dataset: where the dataset is now, if it has moved.
+
+    Raises:
+        RunError: if the run has no test cases: then no number is claimed.
+    """
+    folder = RunFolder(run)
+    recorded = folder.read_config()
+    split = recorded_split(folder)
+    opened = open_dataset(dataset or Path(recorded["dataset"]["path"]))
+    if not split["test"]:
+        raise RunError(
+            f"{run} has no test cases, so its quality cannot be measured. "
+            "Give at least 10 masks, or a split with a test."
+        )
+    test = TestSet.open(opened, opened.select(split["test"]))
+    names = [name for name in ("last", "best") if folder.checkpoint(name).exists()] or ["last"]
+    about = describe_run(folder, recorded, split, device)
+    rows: list[Row] = []
+    for i, name in enumerate(names):
+        rows += measure(folder, name, test, device, offset(advance, i * len(test.cases), len(names) * len(test.cases)))
+    steps = {name: load_checkpoint(folder.checkpoint(name))["step"] for name in names}
+    results = {
+        "format": 1,
+        "run": about,
+        "rows": [{**about, **row, "step": steps[row["checkpoint"]]} for row in summary_rows(rows)],
+        "strata": strata_rows(rows, test),
+    }
+    write_text_atomically(folder.cases, as_csv([{**row, **test.difficulty[row["case"]]} for row in rows]))
+    write_json(folder.results, results)
+    return results
+
+
+def offset(advance: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
+    """Shift a part's progress into the whole's."""
+    return None if advance is None else lambda done, _: advance(before + done, total)
+
+
+def describe_run(folder: RunFolder, recorded: Mapping[str, Any], split: Mapping[str, Any], device: str) -> Row:
+    """Return what every row of a result says about where it came from."""
+    method = load(folder.root, device=device).method
+    pretrained = any(m.pretrained for m in method.modules() if isinstance(m, Backbone))
+    environment = recorded["environment"]
+    return {
+        "method": recorded["method"]["name"],
+        "dataset": recorded["dataset"]["name"],
+        "labeled": len(split["labeled"]),
+        "unlabeled": len(split["unlabeled"]),
+        "fraction": split["fraction"],
+        "draw": split["seed"],
+        "seed": recorded["seed"],
+        "network": recorded["network"]["name"],
+        "regime": "pretrained" if pretrained else "scratch",
+        "parameters": sum(p.numel() for p in method.student.parameters()),
+        "iterations": recorded["trainer"]["iterations"],
+        "size": "x".join(str(side) for side in recorded["data"]["size"]),
+        "classes": recorded["dataset"]["classes"],
+        "split_hash": split["hash"],
+        "version": environment["version"],
+        "device": environment["device"],
+        "threads": environment["threads"],
+        "train_seconds": round(load_checkpoint(folder.checkpoint("last"))["seconds"], 1),
+    }
+
+
+def measure(
+    folder: RunFolder, checkpoint: str, test: TestSet, device: str, advance: Callable[[int, int], None] | None
+) -> list[Row]:
+    """Predict and measure every test case with one checkpoint; the last one's examples are kept for the report."""
+    predictor = load(folder.root, checkpoint=checkpoint, device=device)
+    chosen = by_percentile({name: found["cnr"] for name, found in test.difficulty.items()})
+    rows: list[Row] = []
+    examples: list[tuple[Row, CasePrediction, Any, Any]] = []
+    images = (read_image(case.image) for case in test.cases)
+    for done, (case, predicted) in enumerate(zip(test.cases, predictor.predict_many(images), strict=True)):
+        target = test.dataset.read_mask(case)
+        found = case_metrics(predicted.mask, target, test.dataset.classes, test.dataset.spacing)
+        rows += [{"checkpoint": checkpoint, "case": case.name, "group": case.group, **row} for row in found]
+        if checkpoint == "last" and case.name in chosen:
+            about: Row = {
+                "case": case.name,
+                "set": "test",
+                "rule": f"contrast percentile {chosen[case.name]}",
+                "cnr": test.difficulty[case.name]["cnr"],
+                "dice": mean_of([float(row["dice"]) for row in found]),
+            }
+            examples.append((about, predicted, read_image(case.image), target))
+        if advance is not None:
+            advance(done + 1, len(test.cases))
+    if examples:
+        examples.sort(key=lambda e: chosen[e[0]["case"]])
+        write_examples(folder, "test", examples)
+    return rows
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """Return the mean of the finite values, NaN if there is none."""
+    finite = [v for v in values if np.isfinite(v)]
+    return float(np.mean(finite)) if finite else float("nan")
+
+
+def per_case(rows: Sequence[Row]) -> list[Row]:
+    """Return one row for each checkpoint and case: measures averaged over classes, misses counted."""
+    grouped: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        grouped.setdefault((row["checkpoint"], row["case"]), []).append(row)
+    return [
+        {
+            "checkpoint": checkpoint,
+            "case": case,
+            "class": "mean",
+            **{key: mean_of([row[key] for row in found]) for key in measures(found[0])},
+            **{key: sum(bool(row[key]) for row in found) for key in COUNTED},
+        }
+        for (checkpoint, case), found in grouped.items()
+    ]
+
+
+def measures(row: Row) -> list[str]:
+    """Return the names of what is measured."""
+    return [key for key in row if key not in NOT_MEASURES]
+
+
+def summary_rows(rows: Sequence[Row]) -> list[Row]:
+    """Return a row for each checkpoint and class, and one for the mean over classes: means, and misses beside them."""
+    grouped: dict[tuple[str, str], list[Row]] = {}
+    for row in [*rows, *per_case(rows)]:
+        grouped.setdefault((row["checkpoint"], row["class"]), []).append(row)
+    summaries: list[Row] = []
+    for (checkpoint, name), found in grouped.items():
+        dice = summarise([row["dice"] for row in found])
+        summary: Row = {"checkpoint": checkpoint, "class": name, "cases": dice.n}
+        summary |= {"dice_sd": dice.sd, "dice_low": dice.low, "dice_high": dice.high, "both_empty": dice.missing}
+        summary |= {key: mean_of([row[key] for row in found]) for key in measures(found[0])}
+        summary["misses"] = sum(int(row["miss"]) for row in found)
+        summary["false_alarms"] = sum(int(row["false_alarm"]) for row in found)
+        summaries.append(summary)
+    return summaries
+
+
+def strata_rows(rows: Sequence[Row], test: TestSet) -> list[Row]:
+    """Return Dice by quartile of contrast, boundary and size; quartile 1 is the hardest."""
+    strata: list[Row] = []
+    averaged = per_case(rows)
+    for checkpoint in dict.fromkeys(row["checkpoint"] for row in rows):
+        for stratum in STRATA:
+            for quartile in range(1, 5):
+                found = [
+                    row
+                    for row in averaged
+                    if row["checkpoint"] == checkpoint
+                    and test.difficulty[row["case"]][f"{stratum}_quartile"] == quartile
+                ]
+                dice = summarise([row["dice"] for row in found])
+                about: Row = {"checkpoint": checkpoint, "by": stratum, "quartile": quartile, "cases": dice.n}
+                about |= {"dice": dice.mean, "dice_low": dice.low, "dice_high": dice.high}
+                strata.append({**about, "band_dice_5": mean_of([row["band_dice_5"] for row in found])})
+    return strata
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Return rows as CSV text."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) -> dict[str, Any]:
+    """Measure a folder of masks against a folder of ground truth, file by file of the same stem.
+
+    Args:
+        predictions: masks of any tool, in class indices, 0/255 or palette.
+        targets: a folder of masks; the encoding is found in it.
+        out: folder for results.json and cases.csv; None writes nothing.
+
+    Raises:
+        DataError: if a target has no prediction, or sizes differ.
+    """
+    rows: list[Row] = []
+    for name, predicted, target, classes in paired_masks(predictions, targets):
+        found = case_metrics(predicted, target, classes)
+        rows += [{"checkpoint": "files", "case": name, "group": name, **row} for row in found]
+    results: dict[str, Any] = {"format": 1, "rows": summary_rows(rows)}
+    if out is not None:
+        write_text_atomically(out / "cases.csv", as_csv(rows))
+        write_json(out / "results.json", results)
+    return results

@@ -1,0 +1,133 @@
+"""The run folder: what stands where, and who may write it."""
+
+import json
+import math
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from criinet.data.files import make_folder, write_text_atomically
+from criinet.errors import RunError, StorageError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run: config.json, split.json, metrics.jsonl, checkpoints/, results.json, cases.csv, predictions/."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """Settings, dataset and choices."""
+        return self.root / "config.json"
+
+    @property
+    def split(self) -> Path:
+        """The split that the run was trained on."""
+        return self.root / "split.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: training, validation, monitor, alarms."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def results(self) -> Path:
+        """What evaluate found."""
+        return self.root / "results.json"
+
+    @property
+    def cases(self) -> Path:
+        """What evaluate found, case by case."""
+        return self.root / "cases.csv"
+
+    @property
+    def examples(self) -> Path:
+        """Which cases the report shows, chosen by rule."""
+        return self.root / "examples.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Masks of the unlabeled cases."""
+        return self.root / "predictions"
+
+    def checkpoint(self, name: str) -> Path:
+        """The checkpoint called "last" or "best"."""
+        return self.root / "checkpoints" / f"{name}.pt"
+
+    def create(self, *, overwrite: bool) -> None:
+        """Make the folder; with ``overwrite`` a run that stands there goes first.
+
+        Raises:
+            RunError: if a run stands there and ``overwrite`` is False, or a folder that is no run.
+            StorageError: if it cannot be written.
+        """
+        if self.config.exists() and not overwrite:
+            raise RunError(f"{self.root} holds a run already. Add --resume to go on, --overwrite to start anew.")
+        if self.root.is_dir() and any(self.root.iterdir()) and not self.config.exists():
+            raise RunError(f"{self.root} is not empty and holds no run. Give --out a new folder.")
+        if self.config.exists():
+            try:
+                shutil.rmtree(self.root)
+            except OSError as error:
+                raise StorageError(
+                    f"{self.root} cannot be emptied ({error.strerror}); check its permissions."
+                ) from error
+        make_folder(self.root)
+
+    def read_config(self) -> dict[str, Any]:
+        """Return ``config.json``.
+
+        Raises:
+            RunError: if there is none, or it cannot be read.
+        """
+        if not self.config.is_file():
+            raise RunError(f"{self.root} holds no run (no config.json). Give the folder that `criinet train` wrote.")
+        try:
+            return json.loads(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.config} cannot be read. Restore it, or train anew with --overwrite.") from error
+
+    def log(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append records to ``metrics.jsonl``.
+
+        Raises:
+            StorageError: if the disk is full.
+        """
+        text = "".join(json.dumps(jsonable(record)) + "\n" for record in records)
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise StorageError(f"{self.metrics} cannot be written ({error.strerror}); free some space.") from error
+
+    def forget_after(self, step: int) -> None:
+        """Drop the records after ``step``, and a last line that was cut off: a resumed run writes them again."""
+        if not self.metrics.exists():
+            return
+        kept: list[str] = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError):
+                break
+        write_text_atomically(self.metrics, "".join(kept))
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write ``value`` as JSON, whole or not at all; NaN and infinity become null."""
+    write_text_atomically(path, json.dumps(jsonable(value), indent=1) + "\n")
+
+
+def jsonable(value: Any) -> Any:
+    """Return ``value`` with NaN and infinity as None, which JSON can say."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,72 @@
+"""A look at the training targets of a fixed set of unlabeled images: are they stable, and have they collapsed?"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from criinet.methods import Method
+
+CONFIDENT = 0.95
+GRACE = 0.2
+"""Fraction of training in which nothing raises an alarm."""
+
+
+@dataclass
+class Monitor:
+    """Watches what a method trains its unlabeled images towards.
+
+    images: (N, C, ...) float32 in [0, 1], the same at every look.
+    labeled_area: the share of every class in the labeled masks, background first.
+    """
+
+    images: Tensor
+    labeled_area: list[float]
+    classes: tuple[str, ...]
+    previous: Tensor | None = None
+    raised: set[str] = field(default_factory=lambda: set[str]())
+
+    @torch.no_grad()
+    def look(self, method: Method, step: int, progress: float) -> list[dict[str, Any]]:
+        """Return a record of the targets, and one for each new alarm. The method is in evaluation mode.
+
+        ``target_change`` is the mean absolute change of the target probabilities since the last look, in [0, 1].
+        """
+        probs = torch.cat([method.targets(part) for part in self.images.split(8)]).float()
+        area = torch.bincount(probs.argmax(1).flatten(), minlength=probs.shape[1]) / probs[:, 0].numel()
+        change = None if self.previous is None else float((probs - self.previous).abs().sum(1).mean() / 2)
+        self.previous = probs
+        confident = float((probs.amax(1) >= CONFIDENT).float().mean())
+        shares = [float(a) for a in area]
+        record = {
+            "kind": "monitor",
+            "step": step,
+            "confident": confident,
+            "area": dict(zip(self.classes, shares, strict=True)),
+            "labeled_area": dict(zip(self.classes, self.labeled_area, strict=True)),
+            "target_change": change,
+        }
+        return [
+            record,
+            *({"kind": "alarm", "step": step, "message": m} for m in self.alarms(shares, confident, progress)),
+        ]
+
+    def alarms(self, area: list[float], confident: float, progress: float) -> list[str]:
+        """Return the alarms that were not raised before: hardly any confident pixel, or a class gone or everywhere."""
+        if progress < GRACE:
+            return []
+        found: dict[str, str] = {}
+        if confident < 0.01:
+            found["confident"] = (
+                f"only {confident:.1%} of the unlabeled pixels are confident: the targets may carry nothing."
+            )
+        for name, now, labeled in zip(self.classes[1:], area[1:], self.labeled_area[1:], strict=True):
+            if now < 0.2 * labeled or now > 3 * labeled + 0.02:
+                found[name] = (
+                    f"class '{name}' covers {now:.1%} of the unlabeled images but {labeled:.1%} of the labeled ones: "
+                    "the predictions may have collapsed."
+                )
+        new = [message for key, message in found.items() if key not in self.raised]
+        self.raised |= set(found)
+        return new

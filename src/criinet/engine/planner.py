@@ -1,0 +1,108 @@
+"""Self-configuration: from the data and the device alone, every setting that must fit them, each with its reason."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from criinet.data.dataset import Dataset
+from criinet.data.images import image_size, is_gray
+from criinet.data.splits import Split
+from criinet.engine.settings import Choice
+
+SAMPLED = 64
+"""How many files are looked at, spread evenly over the dataset."""
+SMALLEST_OBJECT = 6
+"""Diameter in pixels below which an object would be lost by resizing."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the plan is made from.
+
+    height, width: medians over the sampled images, in pixels.
+    gray: True if every sampled image is.
+    object_diameter: median equivalent diameter of the labeled foreground, as a share of the image's longer side.
+    """
+
+    height: int
+    width: int
+    gray: bool
+    labeled: int
+    unlabeled: int
+    object_diameter: float
+
+
+def spread(count: int) -> list[int]:
+    """Return at most SAMPLED of ``count`` indices, evenly spread."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, SAMPLED))})
+
+
+def look_at(dataset: Dataset, split: Split) -> Facts:
+    """Read the headers of some training images and the masks of some labeled ones; never another mask."""
+    train = dataset.select([*split.labeled, *split.unlabeled])
+    sampled = [train[i] for i in spread(len(train))]
+    sizes = np.array([image_size(case.image) for case in sampled])
+    labeled = dataset.select(split.labeled)
+    diameters: list[float] = []
+    for i in spread(len(labeled)):
+        mask = dataset.read_mask(labeled[i])
+        if mask.any():
+            diameters.append(float(np.sqrt(4 / np.pi * np.count_nonzero(mask)) / max(mask.shape)))
+    return Facts(
+        height=int(np.median(sizes[:, 0])),
+        width=int(np.median(sizes[:, 1])),
+        gray=all(is_gray(case.image) for case in sampled),
+        labeled=len(split.labeled),
+        unlabeled=len(split.unlabeled),
+        object_diameter=float(np.median(diameters)) if diameters else 1.0,
+    )
+
+
+def training_size(facts: Facts, longest: int) -> tuple[int, int]:
+    """Return a size of the images' own aspect, at most ``longest``, with sides that are multiples of 32."""
+    longer = max(facts.height, facts.width)
+    scale = min(1.0, longest / longer) if longer >= 64 else 64 / longer
+    height, width = (max(64, min(longest, round(side * scale / 32) * 32)) for side in (facts.height, facts.width))
+    return height, width
+
+
+def plan(facts: Facts, device: str) -> tuple[Choice, ...]:
+    """Pick every setting that depends on the data or the device.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
+    on_gpu = device != "cpu"
+    longest = 256 if on_gpu else 128
+    size = training_size(facts, longest)
+    longer = max(facts.height, facts.width)
+    diameter = facts.object_diameter * max(size)
+    patch = longer >= 2 * max(size) and diameter < SMALLEST_OBJECT
+    window = "patch" if patch else "whole"
+    seen = (
+        f"objects would shrink to {diameter:.0f} px, so crops are seen at full resolution"
+        if patch
+        else f"objects are about {diameter:.0f} px wide at {size[0]}x{size[1]}, so whole images are resized"
+    )
+    where = "a GPU" if on_gpu else "a CPU"
+    batch, iterations = (12, 6000) if on_gpu else (4, 1500)
+    choices = [
+        Choice("network.name", "lite0-unet", "an ImageNet-pretrained encoder needs the fewest masks"),
+        Choice("data.channels", 1 if facts.gray else 3, "all images are gray" if facts.gray else "images have colour"),
+        Choice("data.size", size, f"median image {facts.height}x{facts.width}, at most {longest} on {where}"),
+        Choice("data.window", window, seen),
+        Choice("trainer.labeled_batch", batch, f"{where}; {facts.labeled} labeled images"),
+        Choice("trainer.unlabeled_batch", batch, f"as many as labeled; {facts.unlabeled} unlabeled images"),
+        Choice("trainer.iterations", iterations, f"what {where} does in minutes"),
+        Choice("trainer.precision", "bf16" if on_gpu else "32", f"the faster one on {where}"),
+    ]
+    if facts.gray:
+        upright = {"flip_vertical": False, "flip_horizontal": False, "rotate": 20.0}
+        choices.append(
+            Choice(
+                "data.augmentation",
+                upright,
+                "gray scans have an anatomical orientation: rotated a little, not mirrored",
+            )
+        )
+    return tuple(choices)

@@ -1,0 +1,155 @@
+"""All settings of one run: resolved from the plan, a file and the command line, and dumped beside every checkpoint."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from criinet.config import Config, Fraction, MethodConfig, merge, parse, unknown_key
+from criinet.data.store import DataConfig
+from criinet.errors import ConfigError
+from criinet.methods import parse_method
+from criinet.networks import NetworkConfig, parse_network
+
+FORMAT = 1
+SECTIONS = ("method", "network", "data", "trainer")
+Count = Annotated[int, Field(ge=1)]
+
+
+class TrainerConfig(Config):
+    """How long and how fast a run learns. Lengths in steps follow from ``iterations``, never the other way round."""
+
+    iterations: Annotated[Count, Field(description="optimizer steps of the whole run")] = 1500
+    labeled_batch: Annotated[Count, Field(description="labeled images a step")] = 4
+    unlabeled_batch: Annotated[Count, Field(description="unlabeled images a step")] = 4
+    learning_rate: Annotated[float, Field(gt=0, description="AdamW's rate for new layers")] = 1e-3
+    encoder_rate: Annotated[Fraction, Field(description="rate of a pretrained encoder, as a share of it")] = 0.3
+    weight_decay: Annotated[float, Field(ge=0, description="AdamW's decoupled weight decay")] = 1e-2
+    warm_up: Annotated[Fraction, Field(description="fraction of training over which the rate rises from 0")] = 0.02
+    clip: Annotated[float, Field(gt=0, description="largest norm of the gradient; longer ones are shortened")] = 5.0
+    checks: Annotated[Count, Field(description="validations, looks at targets and checkpoints in a run")] = 20
+    precision: Annotated[Literal["32", "bf16"], Field(description="bf16 pays on GPUs only")] = "32"
+    threads: Annotated[int, Field(ge=0, description="CPU threads; 0: all cores")] = 0
+
+    def rate(self, progress: float) -> float:
+        """Return the share of the learning rate at ``progress``: a linear rise, then (1 - progress)^0.9."""
+        rise = min(1.0, progress / self.warm_up) if self.warm_up > 0 else 1.0
+        return max(rise, 1e-3) * (1 - progress) ** 0.9
+
+    @property
+    def interval(self) -> int:
+        """Steps between two checks."""
+        return max(1, self.iterations // self.checks)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting that was picked from the data alone, and why."""
+
+    setting: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The settings of one run, section by section."""
+
+    method_name: str
+    method: MethodConfig
+    network_name: str
+    network: NetworkConfig
+    data: DataConfig
+    trainer: TrainerConfig
+    seed: int = 0
+    choices: tuple[Choice, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as ``config.json`` holds them."""
+        return {
+            "format": FORMAT,
+            "method": {"name": self.method_name, **self.method.model_dump(mode="json")},
+            "network": {"name": self.network_name, **self.network.model_dump(mode="json")},
+            "data": self.data.model_dump(mode="json"),
+            "trainer": self.trainer.model_dump(mode="json"),
+            "seed": self.seed,
+            "choices": [{"setting": c.setting, "value": str(c.value), "reason": c.reason} for c in self.choices],
+        }
+
+
+def nested(choices: tuple[Choice, ...]) -> dict[str, Any]:
+    """Return choices like ``data.size`` as nested tables."""
+    tables: dict[str, Any] = {}
+    for choice in choices:
+        section, _, key = choice.setting.partition(".")
+        tables.setdefault(section, {})[key] = choice.value
+    return tables
+
+
+def resolve(asked: Mapping[str, Any], choices: tuple[Choice, ...] = (), *, seed: int = 0) -> RunConfig:
+    """Lay what the user asked for over what was picked, and check every key and value.
+
+    Args:
+        asked: nested tables with the keys "method", "network", "data" and "trainer".
+        choices: what the plan picked; a choice that the user overrides is dropped from the list.
+
+    Raises:
+        ConfigError: for an unknown section, key or name, or a value out of range.
+    """
+    for section, table in asked.items():
+        if section not in SECTIONS:
+            raise ConfigError(unknown_key("settings", section, list(SECTIONS)))
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"'{section}' is {table!r}, but it is a table; write for instance {section}.name=...")
+    kept = tuple(c for c in choices if not overridden(c.setting, asked))
+    tables = merge(nested(choices), asked)
+    method, network = dict(tables.get("method", {})), dict(tables.get("network", {}))
+    method_name, network_name = str(method.pop("name", "crii")), str(network.pop("name", "lite0-unet"))
+    if choices and network_name != nested(choices)["network"]["name"]:
+        kept = tuple(c for c in kept if not c.setting.startswith("network."))
+    return RunConfig(
+        method_name=method_name,
+        method=parse_method(method_name, method),
+        network_name=network_name,
+        network=parse_network(network_name, network),
+        data=parse(DataConfig, tables.get("data", {}), "data"),
+        trainer=parse(TrainerConfig, tables.get("trainer", {}), "trainer"),
+        seed=seed,
+        choices=kept,
+    )
+
+
+def overridden(setting: str, asked: Mapping[str, Any]) -> bool:
+    """Say whether ``asked`` gives its own value for a choice, which may be a whole table."""
+    section, _, key = setting.partition(".")
+    table = asked.get(section)
+    return isinstance(table, Mapping) and key in table
+
+
+def from_recorded(recorded: Mapping[str, Any]) -> RunConfig:
+    """Rebuild the settings of a run from its ``config.json``."""
+    choices = tuple(Choice(**choice) for choice in recorded.get("choices", []))
+    config = resolve({section: recorded[section] for section in SECTIONS}, seed=recorded["seed"])
+    return replace(config, choices=choices)
+
+
+def first_difference(
+    recorded: Mapping[str, Any], asked: Mapping[str, Any], at: str = ""
+) -> tuple[str, Any, Any] | None:
+    """Return the first setting that ``asked`` wants otherwise than ``recorded`` has it: (name, recorded, asked)."""
+    for key, value in asked.items():
+        name = f"{at}.{key}" if at else str(key)
+        before = recorded.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            inner = first_difference(before, value, name)
+            if inner is not None:
+                return inner
+        elif plain(before) != plain(value):
+            return name, before, value
+    return None
+
+
+def plain(value: Any) -> Any:
+    """Return tuples as lists, as JSON has them."""
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,293 @@
+"""The one training loop, for every method."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from criinet.data.augmentation import labeled_views, unlabeled_views
+from criinet.data.sampling import batch_indices, step_seed
+from criinet.data.store import Store
+from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
+from criinet.engine.folder import RunFolder
+from criinet.engine.monitor import Monitor
+from criinet.engine.settings import RunConfig, TrainerConfig
+from criinet.errors import CheckpointError, DivergedError, InterruptedRunError
+from criinet.methods import Method
+from criinet.networks import Backbone
+from criinet.types import LabeledBatch, UnlabeledBatch
+
+LABELED, UNLABELED, AUGMENT, METHOD = range(4)
+"""Streams of random numbers; each step draws from every stream afresh, so a resumed run draws the same."""
+EXPLODED = 1e4
+LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The cases that training sees. There is no place for a test case.
+
+    labeled, unlabeled, val: decoded images; only ``labeled`` and ``val`` hold masks.
+    """
+
+    labeled: Store
+    unlabeled: Store
+    val: Store
+
+
+class Watcher(Protocol):
+    """Whoever wants to follow: called after every logged step with the records just written."""
+
+    def __call__(self, step: int, records: list[dict[str, Any]], /) -> None: ...
+
+
+def parameter_groups(method: nn.Module, config: TrainerConfig) -> list[dict[str, Any]]:
+    """Return two groups: pretrained encoders at their own rate, and everything else that learns."""
+    backbones = [m for m in method.modules() if isinstance(m, Backbone) and m.pretrained]
+    encoders = {id(p) for backbone in backbones for p in backbone.encoder.parameters()}
+    learning = [p for p in method.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in learning if id(p) not in encoders], "scale": 1.0},
+        {"params": [p for p in learning if id(p) in encoders], "scale": config.encoder_rate},
+    ]
+
+
+@contextmanager
+def stop_on_interrupt() -> Generator[Callable[[], bool], None, None]:
+    """Turn Ctrl-C into a flag while the block runs, so that a step is never cut in half."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: asked.set())
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Trainer:
+    """Trains one method: ask for its losses, weigh them, step, log, check, save.
+
+    Args:
+        folder: where checkpoints and metrics go; None trains without a trace, for one's own loop.
+        watch: called with what was logged.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        pools: Pools,
+        config: RunConfig,
+        classes: tuple[str, ...],
+        *,
+        device: str = "cpu",
+        folder: RunFolder | None = None,
+        watch: Watcher | None = None,
+    ) -> None:
+        self.config, self.settings, self.pools, self.classes = config, config.trainer, pools, classes
+        self.folder, self.watch = folder, watch
+        precision = "bf16-mixed" if self.settings.precision == "bf16" else "32-true"
+        self.fabric = Fabric(accelerator=device, devices=1, precision=precision)
+        self.device = self.fabric.device
+        self.method = method.to(self.device)
+        optimizer = torch.optim.AdamW(
+            parameter_groups(method, self.settings),
+            lr=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
+        )
+        self.trained, self.optimizer = self.fabric.setup(self.method, optimizer)
+        self.trained.mark_forward_method("losses")
+        self.monitor = self.make_monitor()
+        self.step, self.seconds, self.best = 0, 0.0, -1.0
+        self.pending: list[dict[str, Any]] = []
+        self.logged = 0
+
+    def fit(self) -> None:
+        """Train until the last step.
+
+        Raises:
+            DivergedError: if a loss became NaN or exploded; the last good checkpoint stays.
+            InterruptedRunError: on Ctrl-C, after the step is done and saved.
+        """
+        self.method.train()
+        started = time.monotonic() - self.seconds
+        with stop_on_interrupt() as interrupted:
+            while self.step < self.settings.iterations:
+                terms, norm = self.train_step()
+                self.step += 1
+                self.seconds = time.monotonic() - started
+                if self.step % LOG_EVERY == 0 or self.step == self.settings.iterations or interrupted():
+                    self.log_step(terms, norm)
+                if self.step % self.settings.interval == 0 or self.step == self.settings.iterations:
+                    self.check()
+                if interrupted():
+                    self.save("last")
+                    raise InterruptedRunError(f"stopped after step {self.step}; --resume goes on from there.")
+
+    def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
+        """Take one optimizer step; return the unweighted losses and the gradient's norm."""
+        progress = self.step / self.settings.iterations
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * group["scale"] * self.settings.rate(progress)
+        labeled, unlabeled = self.batches()
+        torch.manual_seed(step_seed(self.config.seed, self.step, METHOD))
+        terms: dict[str, Tensor] = self.trained.losses(labeled, unlabeled, progress)
+        weights = self.method.config.weights_at(progress)
+        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.method.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.method.after_step()
+        return terms, norm
+
+    def batches(self) -> tuple[LabeledBatch, UnlabeledBatch]:
+        """Return the augmented batches of this step, which depend on the seed and the step alone."""
+        seed, step, pools = self.config.seed, self.step, self.pools
+        generator = torch.Generator(self.device).manual_seed(step_seed(seed, step, AUGMENT))
+        augmentation = self.config.data.augmentation
+        at = batch_indices(len(pools.labeled), self.settings.labeled_batch, step_seed(seed, 0, LABELED), step)
+        rng = np.random.default_rng(step_seed(seed, step, LABELED))
+        image, target = pools.labeled.draw(at, rng)
+        assert target is not None
+        batch = LabeledBatch(image.to(self.device), target.to(self.device), torch.tensor(at, device=self.device))
+        labeled = labeled_views(batch, augmentation, generator)
+        if not self.method.views:
+            return labeled, UnlabeledBatch({}, {})
+        at = batch_indices(len(pools.unlabeled), self.settings.unlabeled_batch, step_seed(seed, 0, UNLABELED), step)
+        image, _ = pools.unlabeled.draw(at, np.random.default_rng(step_seed(seed, step, UNLABELED)))
+        return labeled, unlabeled_views(image.to(self.device), self.method.views, augmentation, generator)
+
+    def log_step(self, terms: dict[str, Tensor], norm: Tensor) -> None:
+        """Record the losses of the last step.
+
+        Raises:
+            DivergedError: if one of them, or the gradient, is not finite or huge.
+        """
+        progress = (self.step - 1) / self.settings.iterations
+        weights = self.method.config.weights_at(progress)
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        for name, value in {**values, "gradient": float(norm.detach())}.items():
+            if not math.isfinite(value) or (name != "gradient" and value > EXPLODED):
+                raise DivergedError(
+                    f"training diverged: '{name}' is {value:g} at step {self.step}. The last good checkpoint is kept; "
+                    f"start another run with a smaller rate, as --set trainer.learning_rate="
+                    f"{self.settings.learning_rate / 3:.0e}."
+                )
+        images = self.settings.labeled_batch + (self.settings.unlabeled_batch if self.method.views else 0)
+        record = {
+            "kind": "train",
+            "step": self.step,
+            "progress": self.step / self.settings.iterations,
+            "seconds": round(self.seconds, 3),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "loss": sum(weights[name] * value for name, value in values.items()),
+            "terms": values,
+            "weights": {name: weights[name] for name in values},
+            "images_per_second": images * self.step / max(self.seconds, 1e-9),
+        }
+        self.record([record])
+
+    def record(self, records: list[dict[str, Any]]) -> None:
+        """Write records down and tell whoever watches."""
+        if self.folder is not None:
+            self.folder.log(records)
+        if self.watch is not None:
+            self.watch(self.step, records)
+
+    def check(self) -> None:
+        """Validate, look at the targets, and save; nothing here changes what the next step does."""
+        self.method.eval()
+        records = self.validate()
+        if self.monitor is not None:
+            records += self.monitor.look(self.method, self.step, self.step / self.settings.iterations)
+        self.method.train()
+        self.record(records)
+        if records and records[0]["kind"] == "validation" and records[0]["dice"] > self.best:
+            self.best = records[0]["dice"]
+            self.save("best")
+        self.save("last")
+
+    @torch.no_grad()
+    def validate(self) -> list[dict[str, Any]]:
+        """Return the mean Dice by class over the validation cases at training size, each case counted once."""
+        if len(self.pools.val) == 0:
+            return []
+        scores: list[Tensor] = []
+        for start in range(0, len(self.pools.val), 8):
+            at = range(start, min(start + 8, len(self.pools.val)))
+            image, target = self.pools.val.draw(at, np.random.default_rng(start))
+            assert target is not None
+            predicted = self.method.predict(image.to(self.device)).probs.argmax(1)
+            scores.append(dice_by_class(predicted, target.to(self.device), len(self.classes)))
+        by_class = torch.cat(scores).nanmean(0)
+        named = {name: float(value) for name, value in zip(self.classes[1:], by_class, strict=True)}
+        return [{"kind": "validation", "step": self.step, "dice": float(by_class.nanmean()), "dice_by_class": named}]
+
+    def make_monitor(self) -> Monitor | None:
+        """Fix the unlabeled images that every look is taken at; None for methods that use none."""
+        if not self.method.views:
+            return None
+        pool, labeled = self.pools.unlabeled, self.pools.labeled
+        at = np.unique(np.linspace(0, len(pool) - 1, min(16, len(pool))).round().astype(int))
+        image, _ = pool.draw([int(i) for i in at], np.random.default_rng(0))
+        counts = sum(torch.bincount(mask.flatten().long(), minlength=len(self.classes)) for mask in labeled.masks)
+        assert isinstance(counts, Tensor)
+        area = [float(a) for a in counts / counts.sum()]
+        return Monitor(image.to(self.device), area, self.classes)
+
+    def save(self, name: str) -> None:
+        """Write the checkpoint called ``name``: all that resuming needs."""
+        if self.folder is None:
+            return
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        save_checkpoint(self.folder.checkpoint(name), state)
+
+    def resume(self) -> None:
+        """Go back to the last checkpoint; a run that has none yet starts at its beginning.
+
+        Raises:
+            CheckpointError: if the checkpoint is truncated, newer, or does not fit the method.
+        """
+        assert self.folder is not None
+        path = self.folder.checkpoint("last")
+        if not path.exists():
+            self.folder.forget_after(0)
+            return
+        state = load_checkpoint(path, str(self.device))
+        try:
+            self.method.load_state_dict(state["method"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"checkpoint {path} does not fit this run's method; train anew with --overwrite."
+            ) from error
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.folder.forget_after(self.step)
+
+
+def dice_by_class(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
+    """Return the Dice of every foreground class of every case: (B, K - 1), NaN where both are empty."""
+    scores: list[Tensor] = []
+    for c in range(1, classes):
+        p, t = (predicted == c).flatten(1), ((target == c).flatten(1))
+        total = p.sum(1) + t.sum(1)
+        dice = 2 * (p & t).sum(1) / total.clamp(min=1)
+        scores.append(torch.where(total > 0, dice, torch.nan))
+    return torch.stack(scores, dim=1)

@@ -1,0 +1,196 @@
+"""From a dataset folder to a trained run: split, plan, decode, train."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from criinet.config import merge
+from criinet.data.dataset import Dataset, open_dataset
+from criinet.data.splits import Split, load_split, make_split, save_split
+from criinet.data.store import load_store
+from criinet.engine.checkpoint import load_checkpoint
+from criinet.engine.folder import RunFolder, write_json
+from criinet.engine.planner import look_at, plan
+from criinet.engine.predictor import Predictor
+from criinet.engine.reproducibility import environment, pick_device, use_threads
+from criinet.engine.settings import RunConfig, first_difference, from_recorded, resolve
+from criinet.engine.trainer import Pools, Trainer, Watcher
+from criinet.errors import RunError
+from criinet.methods import Method, methods
+from criinet.networks import Network, build_network
+
+
+def train(
+    dataset: Path,
+    out: Path,
+    *,
+    method: str | None = None,
+    labeled: str | None = None,
+    split: Path | None = None,
+    groups: Path | None = None,
+    seed: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    announce: Callable[[RunConfig, Split, Dataset], None] | None = None,
+    watch: Watcher | None = None,
+) -> RunFolder:
+    """Train one method on a dataset folder and return the run folder, which holds all that it learned.
+
+    Args:
+        dataset: folder with images/ and, for labeled cases, masks/.
+        out: folder of the run.
+        method: name of the method; "crii" if neither this nor ``settings`` says so.
+        labeled: how many of the training cases are labeled, as "4%" or "32"; None takes every mask there is.
+        split: a file from `criinet split`, instead of ``labeled``.
+        groups: a CSV of case and group (patient); groups.csv of the dataset if None.
+        seed: of the split and the training; 0 if None.
+        settings: nested tables "method", "network", "data", "trainer" over what is picked from the data.
+        device: "auto", "cpu" or "cuda".
+        resume: go on with the run in ``out``; what is asked for must be what it was started with.
+        overwrite: replace the run in ``out``.
+        skip_bad: leave unreadable files out instead of stopping at the first.
+        announce: called once with the settings, the split and the dataset, before anything slow.
+        watch: called with every record that is logged.
+
+    Raises:
+        UserError: for anything that a person can mend, in one sentence.
+    """
+    asked = merge(settings or {}, {"method": {"name": method}} if method else {})
+    device = pick_device(device)
+    folder = RunFolder(out)
+    opened = open_dataset(dataset, skip_bad=skip_bad, groups=groups)
+    if resume:
+        config, parts = recorded_run(folder, opened, asked, labeled, split, seed)
+    else:
+        parts = load_split(split, opened) if split else make_split(opened, labeled, seed or 0)
+        config = resolve(asked, plan(look_at(opened, parts), device), seed=seed or 0)
+    use_threads(config.trainer.threads)
+    trained = build_method(config, opened.classes)
+    if not resume:
+        folder.create(overwrite=overwrite)
+        save_split(parts, folder.split)
+        write_json(folder.config, {**config.to_dict(), **describe(opened), "environment": environment(device)})
+    if announce is not None:
+        announce(config, parts, opened)
+    pools = load_pools(opened, parts, config)
+    trainer = Trainer(trained, pools, config, opened.classes, device=device, folder=folder, watch=watch)
+    if resume:
+        trainer.resume()
+    trainer.fit()
+    return folder
+
+
+def recorded_run(
+    folder: RunFolder,
+    dataset: Dataset,
+    asked: Mapping[str, Any],
+    labeled: str | None,
+    split: Path | None,
+    seed: int | None,
+) -> tuple[RunConfig, Split]:
+    """Return the settings and the split that a run was started with.
+
+    Raises:
+        RunError: if there is no run, or something else is asked for now; the message names the first difference.
+    """
+    recorded = folder.read_config()
+    difference = first_difference(recorded, {**asked, **({} if seed is None else {"seed": seed})})
+    if difference is not None:
+        name, before, now = difference
+        raise RunError(
+            f"{folder.root} was trained with {name}={before}, now {now} is asked. "
+            f"Start another run with another --out, or drop that option to resume."
+        )
+    config = from_recorded(recorded)
+    parts = load_split(folder.split, dataset)
+    if labeled is not None or split is not None:
+        wanted = load_split(split, dataset) if split else make_split(dataset, labeled, config.seed)
+        if wanted.hash != parts.hash:
+            raise RunError(
+                f"{folder.root} was trained on split {parts.hash} with {len(parts.labeled)} labeled cases, now split "
+                f"{wanted.hash} with {len(wanted.labeled)} is asked. Start another run, or drop --labeled and --split."
+            )
+    return config, parts
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """Return what a run must remember of its dataset."""
+    return {
+        "dataset": {
+            "path": str(dataset.root.resolve()),
+            "name": dataset.name,
+            "classes": list(dataset.classes),
+            "spacing": None if dataset.spacing is None else list(dataset.spacing),
+        }
+    }
+
+
+def build_method(config: RunConfig, classes: tuple[str, ...]) -> Method:
+    """Build the method on a freshly initialised network; the weights depend on the seed alone."""
+    network: Network = build_network(
+        config.network_name,
+        config.network,
+        in_channels=config.data.channels,
+        classes=len(classes),
+        dims=2,
+        seed=config.seed,
+    )
+    return seeded(config, network)
+
+
+def seeded(config: RunConfig, network: Network) -> Method:
+    """Build the method's own layers from the seed too, leaving the global generator as it was."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed + 1)
+        method = methods.get(config.method_name)(network, config.method)
+    return cast(Method, cast(Any, method).to(memory_format=torch.channels_last))
+
+
+def load_pools(dataset: Dataset, split: Split, config: RunConfig) -> Pools:
+    """Decode what training sees. Without unlabeled cases the labeled images, without their masks, take their place."""
+    unlabeled = split.unlabeled or split.labeled
+    return Pools(
+        labeled=load_store(dataset, dataset.select(split.labeled), config.data, with_masks=True),
+        unlabeled=load_store(dataset, dataset.select(unlabeled), config.data, with_masks=False),
+        val=load_store(dataset, dataset.select(split.val), config.data, with_masks=True),
+    )
+
+
+def load(run: Path | str, *, checkpoint: str = "last", device: str = "auto", tta: bool = False) -> Predictor:
+    """Load a trained run for prediction.
+
+    Args:
+        run: folder of the run.
+        checkpoint: "last", or "best" on the validation cases.
+        device: "auto", "cpu" or "cuda".
+        tta: average over mirrored images.
+
+    Raises:
+        RunError: if there is no run.
+        CheckpointError: if the checkpoint is missing, truncated or newer.
+    """
+    folder = RunFolder(Path(run))
+    recorded = folder.read_config()
+    config, classes = from_recorded(recorded), tuple(recorded["dataset"]["classes"])
+    method = build_method(config, classes)
+    state = load_checkpoint(folder.checkpoint(checkpoint))
+    method.load_state_dict(state["method"])
+    return Predictor(method, config.data, classes, device=pick_device(device), tta=tta)
+
+
+def recorded_split(folder: RunFolder) -> dict[str, Any]:
+    """Return ``split.json`` of a run.
+
+    Raises:
+        RunError: if it cannot be read.
+    """
+    try:
+        return json.loads(folder.split.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder.split} cannot be read. Restore it, or train anew with --overwrite.") from error

@@ -1,0 +1,47 @@
+"""One tree of errors. A user's error says in one sentence what is wrong, where, and what to do."""
+
+
+class CriinetError(Exception):
+    """Base of every error that criinet raises on purpose."""
+
+    exit_code = 1
+
+
+class UserError(CriinetError):
+    """Input that a person can mend: the command line prints the sentence alone and exits with 2."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """A dataset, an image, a mask or a split that cannot be used as it is."""
+
+
+class ConfigError(UserError):
+    """An unknown key, a value out of range, or settings that contradict each other."""
+
+
+class RunError(UserError):
+    """A run folder that is missing, already there, or not the run that was asked for."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint that is truncated, foreign, or of a newer format."""
+
+
+class StorageError(UserError):
+    """A place that cannot be written, or that ran out of space."""
+
+
+class DivergedError(UserError):
+    """A loss that became NaN or exploded; the last good checkpoint is kept."""
+
+
+class ShapeError(CriinetError, ValueError):
+    """Tensors or arrays whose shapes do not fit together."""
+
+
+class InterruptedRunError(CriinetError):
+    """A run that was stopped by Ctrl-C after a whole step, and saved."""
+
+    exit_code = 130

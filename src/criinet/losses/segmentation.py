@@ -1,0 +1,89 @@
+"""Losses between logits or probabilities and targets, pixel by pixel."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from criinet.errors import ShapeError
+from criinet.types import IGNORE
+
+
+def soft_dice_loss(probs: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
+    """Compute one minus the soft Dice of each foreground class over the whole batch, averaged over classes.
+
+        loss = mean_{c > 0} 1 - (2 sum p_c y_c + s) / (sum p_c + sum y_c + s),   sums over batch and valid pixels
+
+    Args:
+        probs: (B, K, ...) probabilities, float.
+        target: (B, ...) int64 class indices; IGNORE is left out.
+        smooth: s > 0, in pixels; keeps classes that are absent from batch and prediction at loss 0.
+
+    Returns:
+        Scalar in [0, 1); 0 is best.
+
+    Raises:
+        ShapeError: if batch or spatial axes differ.
+
+    Reference: Milletari et al., 3DV 2016, arXiv 1606.04797, eq. 1.
+    Differs: sums instead of sums of squares below the line; background is left out; sums run over the batch.
+    """
+    check_shapes(probs, target)
+    valid = (target != IGNORE).unsqueeze(1)
+    truth = F.one_hot(target.clamp(min=0), probs.shape[1]).movedim(-1, 1).to(probs.dtype) * valid
+    probs = probs * valid
+    axes = [0, *range(2, probs.ndim)]
+    overlap = 2 * (probs * truth).sum(axes) + smooth
+    total = probs.sum(axes) + truth.sum(axes) + smooth
+    return (1 - overlap / total)[1:].mean()
+
+
+def cross_entropy_dice(logits: Tensor, target: Tensor) -> Tensor:
+    """Compute the supervised loss of the field, (cross-entropy + soft Dice) / 2, in float32.
+
+    Args:
+        logits: (B, K, ...) before softmax.
+        target: (B, ...) int64 class indices; IGNORE is left out.
+
+    Returns:
+        Scalar >= 0; 0 is best. Zero, with a gradient of zero, if no pixel is valid.
+
+    Raises:
+        ShapeError: if batch or spatial axes differ.
+    """
+    check_shapes(logits, target)
+    logits = logits.float()
+    pixels = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum")
+    cross_entropy = pixels / (target != IGNORE).sum().clamp(min=1)
+    return (cross_entropy + soft_dice_loss(logits.softmax(1), target)) / 2
+
+
+def mean_squared(probs: Tensor, target_probs: Tensor) -> Tensor:
+    """Compute the mean squared difference of two probability maps; gradients never reach the target.
+
+        loss = mean over batch, classes and pixels of (p - stopgrad(q))^2
+
+    Args:
+        probs: (B, K, ...) probabilities of the student.
+        target_probs: (B, K, ...) probabilities of the teacher, detached here.
+
+    Returns:
+        Scalar in [0, 1]; 0 is best.
+
+    Raises:
+        ShapeError: if the shapes differ.
+    """
+    if probs.shape != target_probs.shape:
+        raise ShapeError(f"probabilities {tuple(probs.shape)} and their targets {tuple(target_probs.shape)} differ.")
+    return F.mse_loss(probs.float(), target_probs.detach().float())
+
+
+def check_shapes(scores: Tensor, target: Tensor) -> None:
+    """Raise ShapeError unless (B, K, ...) scores fit (B, ...) targets."""
+    if scores.shape[:1] + scores.shape[2:] != target.shape:
+        raise ShapeError(f"scores of shape {tuple(scores.shape)} do not fit targets of shape {tuple(target.shape)}.")
+
+
+def entropy(probs: Tensor) -> Tensor:
+    """Compute the entropy of (B, K, ...) probabilities, divided by ln K: (B, ...) in [0, 1], 1 is least sure."""
+    terms = torch.special.entr(probs.float()).sum(1)
+    return terms / torch.log(torch.tensor(float(probs.shape[1]), device=probs.device))

@@ -1,0 +1,62 @@
+"""What a method is: named losses of a labeled and an unlabeled batch, and a prediction."""
+
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from criinet.config import MethodConfig
+from criinet.networks import Network
+from criinet.types import LabeledBatch, UnlabeledBatch
+
+
+class Prediction(NamedTuple):
+    """What a method says about images: ``probs`` (B, K, ...), and the first of two opinions where it holds two."""
+
+    probs: Tensor
+    coarse: Tensor | None = None
+
+
+class Method(nn.Module):
+    """One way to learn from labeled and unlabeled images.
+
+    A method owns all of its state (teachers, memory banks) as modules and buffers, so that saving it never reaches
+    inside. The trainer weighs the losses, steps and logs; it knows no method by name.
+
+    Attributes:
+        Config: the method's settings; ``weights`` has one entry for every loss term.
+        summary, reference: one line each, for `criinet methods`.
+        views: the views of an unlabeled batch it wants, of "weak", "strong_1", "strong_2"; none for supervised methods.
+        unlabeled_terms: the loss terms that unlabeled images alone cause.
+        student: the module that the optimizer trains and that ``predict`` uses.
+    """
+
+    Config: ClassVar[type[MethodConfig]]
+    summary: ClassVar[str]
+    reference: ClassVar[str]
+    views: ClassVar[tuple[str, ...]] = ()
+    unlabeled_terms: ClassVar[tuple[str, ...]] = ()
+    student: nn.Module
+
+    def __init__(self, network: Network, config: MethodConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.classes = network.classes
+
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:
+        """Return every loss term, unweighted, as a scalar by the name that it has in ``Config.weights``.
+
+        Args:
+            progress: the fraction of training that is done, in [0, 1).
+        """
+        raise NotImplementedError
+
+    def after_step(self) -> None:
+        """Do what follows an optimizer step, such as moving a teacher."""
+
+    def predict(self, image: Tensor) -> Prediction:
+        """Segment (B, C, ...) float32 images in [0, 1]."""
+        raise NotImplementedError
+
+    def targets(self, image: Tensor) -> Tensor:
+        """Return the probabilities (B, K, ...) that unlabeled images are trained towards; by default the prediction."""
+        return self.predict(image).probs

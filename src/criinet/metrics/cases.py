@@ -1,0 +1,125 @@
+"""Every number of one case: the rows of ``cases.csv``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from criinet.errors import DataError, ShapeError
+from criinet.metrics.difficulty import contrast_and_gradient, object_share
+from criinet.metrics.overlap import BoolArray, count, dice, iou
+from criinet.metrics.surface import (
+    Spacing,
+    band_scores,
+    contour_distance,
+    inner_boundary,
+    inner_depth,
+    surface_distances,
+)
+
+IGNORE = -1
+"""Class index of a pixel without ground truth."""
+
+Row = dict[str, str | float | int | bool]
+
+
+def case_metrics(
+    prediction: NDArray[Any],
+    target: NDArray[Any],
+    classes: Sequence[str],
+    spacing: Spacing | None = None,
+    widths: Sequence[float] = (2, 5, 10),
+    tolerance: float = 2.0,
+) -> list[Row]:
+    """Measure one case, class by class.
+
+    Args:
+        prediction: (H, W) or (D, H, W) integer class indices in [0, K).
+        target: as prediction; -1 marks pixels without ground truth, which become background in both.
+        classes: K names by index; the first is the background.
+        spacing: size of a pixel along each axis, in mm; None means 1 px. Distances, widths and tolerance follow it.
+        widths: of the bands around the contour.
+        tolerance: of the surface Dice.
+
+    Returns:
+        One row per class but the background: ``class, dice, iou, hd95, assd, surface_dice, boundary_iou`` (of 2 % of
+        the diagonal), ``band_dice_W`` and ``band_error_W`` for each width W, ``target_pixels, predicted_pixels``,
+        ``miss`` (nothing predicted where there was something) and ``false_alarm`` (something where there was nothing).
+
+    Raises:
+        ShapeError: if the shapes differ or spacing has another number of axes.
+        DataError: if an index has no class.
+    """
+    if prediction.shape != target.shape:
+        raise ShapeError(
+            f"prediction is {prediction.shape} but target is {target.shape}. Bring the prediction to the target's size."
+        )
+    _check_indices(prediction, len(classes), "prediction", lowest=0)
+    _check_indices(target, len(classes), "target", lowest=IGNORE)
+    known = target != IGNORE
+    return [
+        {"class": name, **_mask_metrics((prediction == index) & known, target == index, spacing, widths, tolerance)}
+        for index, name in enumerate(classes)
+        if index > 0
+    ]
+
+
+def case_difficulty(image: NDArray[Any], target: NDArray[Any]) -> dict[str, float]:
+    """Measure how hard one case is, from its image and ground truth alone; the foreground is every class together.
+
+    Args:
+        image: (H, W), (D, H, W) gray or (H, W, 3) sRGB; see :func:`criinet.metrics.difficulty.lightness`.
+        target: (H, W) or (D, H, W) integer class indices; 0 is background, -1 is ignored.
+
+    Returns:
+        ``cnr``, ``boundary_gradient`` and ``object_share``; low is hard in each.
+
+    Raises:
+        ShapeError: if the image does not fit the target.
+    """
+    foreground = target > 0
+    contrast, gradient = contrast_and_gradient(image, foreground)
+    return {"cnr": contrast, "boundary_gradient": gradient, "object_share": object_share(foreground)}
+
+
+def _mask_metrics(
+    prediction: BoolArray, target: BoolArray, spacing: Spacing | None, widths: Sequence[float], tolerance: float
+) -> Row:
+    """Measure one class, each distance field computed once."""
+    distances = surface_distances(prediction, target, spacing)
+    from_contour = contour_distance(target, spacing)
+    regions = (
+        inner_boundary(prediction, inner_depth(prediction, spacing), None, spacing),
+        inner_boundary(target, from_contour, None, spacing),
+    )
+    row: Row = {
+        "dice": dice(prediction, target),
+        "iou": iou(prediction, target),
+        "hd95": distances.hd95(),
+        "assd": distances.assd(),
+        "surface_dice": distances.surface_dice(tolerance),
+        "boundary_iou": iou(*regions),
+    }
+    for width in widths:
+        scores = band_scores(prediction, target, from_contour, width, spacing)
+        row[f"band_dice_{width:g}"], row[f"band_error_{width:g}"] = scores
+    true, predicted = count(target), count(prediction)
+    row |= {
+        "target_pixels": true,
+        "predicted_pixels": predicted,
+        "miss": true > 0 and predicted == 0,
+        "false_alarm": true == 0 and predicted > 0,
+    }
+    return row
+
+
+def _check_indices(indices: NDArray[Any], classes: int, name: str, *, lowest: int) -> None:
+    """Refuse an index that has no class: counted as background, it would be an error that nobody sees."""
+    if not np.issubdtype(indices.dtype, np.integer):
+        raise TypeError(f"{name} is {indices.dtype}, not integer class indices.")
+    if indices.size and (indices.min() < lowest or indices.max() >= classes):
+        raise DataError(
+            f"{name} holds class indices {indices.min()} to {indices.max()}, but {lowest} to {classes - 1} are "
+            "expected. Map its values to the dataset's classes."
+        )

@@ -1,0 +1,215 @@
+"""Means with intervals, paired comparisons, and what may be said of them.
+
+Cases are resampled as if independent: give one value per patient (the mean over slices, draws or seeds) where several
+images come from one.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from criinet.errors import ShapeError
+
+FloatArray = NDArray[np.float64]
+Numbers = Sequence[float] | NDArray[Any]
+Verdict = Literal["helped", "did nothing", "hurt"]
+
+_CHUNK = 1_000_000
+"""Resampled values held in memory at a time."""
+
+_EXACT = 50
+"""Pairs up to which Wilcoxon's test is exact; beyond, the normal approximation is."""
+
+_DIGITS = 12
+"""Decimals that count: 0.8 - 0.7 and 0.7 - 0.6 are one difference, and 1e-17 is none."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A mean over the cases that have a finite value, and how many do not.
+
+    mean: over finite values; NaN if there is none.
+    sd: sample standard deviation (n - 1); NaN below two values.
+    low, high: 95 % percentile bootstrap interval of the mean; NaN below two values.
+    n: finite values. missing: NaN (no object to measure). infinite: inf (a distance of a miss or a false alarm).
+    """
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+    n: int
+    missing: int
+    infinite: int
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A comparison of two arms on the same cases.
+
+    mean: of a - b over the pairs where both are finite; NaN if there is none.
+    low, high: 95 % percentile bootstrap interval of that mean; NaN below two pairs.
+    p: two-sided Wilcoxon signed-rank test; 1 if no pair differs.
+    n: pairs where both are finite. left_out: pairs where one is not.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    n: int
+    left_out: int
+
+
+def summarise(values: Numbers, *, seed: int = 0, resamples: int = 2000) -> Summary:
+    """Summarise one metric over cases, misses counted beside the mean and never inside it.
+
+    Args:
+        values: (N,) float; NaN and inf are counted and left out of the mean.
+        seed: of the bootstrap; the same values and seed give the same interval.
+        resamples: of the bootstrap, over cases.
+
+    Returns:
+        See :class:`Summary`.
+
+    Raises:
+        ShapeError: if values is not one list of numbers.
+    """
+    numbers = _vector(values, "values")
+    finite = numbers[np.isfinite(numbers)]
+    low, high = _bootstrap_interval(finite, seed, resamples)
+    return Summary(
+        mean=float(finite.mean()) if finite.size else math.nan,
+        sd=float(finite.std(ddof=1)) if finite.size > 1 else math.nan,
+        low=low,
+        high=high,
+        n=int(finite.size),
+        missing=int(np.isnan(numbers).sum()),
+        infinite=int(np.isinf(numbers).sum()),
+    )
+
+
+def paired_difference(a: Numbers, b: Numbers, seed: int = 0, *, resamples: int = 2000) -> Paired:
+    """Compare two arms case by case: bootstrap over cases and Wilcoxon signed-rank test of a - b.
+
+    Args:
+        a, b: (N,) float, the same cases in the same order. Pairs with a NaN or inf are left out, and counted: with
+            distances, compare the misses of the two arms too.
+        seed: of the bootstrap.
+        resamples: of the bootstrap, over cases.
+
+    Returns:
+        See :class:`Paired`. Positive means that a is larger.
+
+    Raises:
+        ShapeError: if a and b are not two lists of one length.
+
+    Reference: Wilcoxon, Biometrics Bulletin 1945; pairs that tie are left out of the test, as he did.
+    Differs: differences are rounded to 12 decimals before ranking, so that equal ones tie; p is exact up to 50 pairs,
+        with ties too, where SciPy turns to a normal approximation from 14 pairs on.
+    """
+    first, second = _vector(a, "a"), _vector(b, "b")
+    if first.shape != second.shape:
+        raise ShapeError(f"a has {first.size} cases and b has {second.size}. Compare the same cases in the same order.")
+    both = np.isfinite(first) & np.isfinite(second)
+    difference = np.round(first[both] - second[both], _DIGITS)
+    low, high = _bootstrap_interval(difference, seed, resamples)
+    return Paired(
+        mean=float(difference.mean()) if difference.size else math.nan,
+        low=low,
+        high=high,
+        p=_signed_rank_p(difference),
+        n=int(difference.size),
+        left_out=int((~both).sum()),
+    )
+
+
+def holm(p_values: Numbers) -> FloatArray:
+    """Adjust p values for the number of comparisons made.
+
+        adjusted_(i) = max over j <= i of min(1, (m - j + 1) p_(j)),  p_(1) <= ... <= p_(m)
+
+    Args:
+        p_values: (M,) float in [0, 1]; NaN means that no test was made, and is neither counted nor changed.
+
+    Returns:
+        (M,) float64 in the order given, each at least its p value; compare it with 0.05 as if it stood alone.
+
+    Raises:
+        ShapeError: if p_values is not one list of numbers.
+        ValueError: if one is outside [0, 1].
+
+    Reference: Holm, Scandinavian Journal of Statistics 1979.
+    """
+    given = _vector(p_values, "p_values")
+    if np.any((given < 0) | (given > 1)):
+        raise ValueError(f"p values must lie in [0, 1], got {given.tolist()}.")
+    known = np.flatnonzero(~np.isnan(given))
+    order = known[np.argsort(given[known], kind="stable")]
+    adjusted = np.full(given.shape, math.nan)
+    steps = np.arange(len(order), 0, -1) * given[order]
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def verdict(paired: Paired) -> Verdict:
+    """Say in a word what arm a did compared with arm b, for a metric of which more is better.
+
+    It "helped" if the interval of a - b lies wholly above 0 and p < 0.05, "hurt" if the interval lies wholly below 0
+    and p < 0.05, and "did nothing" otherwise: that includes too few cases to tell. For a distance or an error rate,
+    where less is better, compare (b, a). After several comparisons, put Holm's p in first:
+    ``replace(paired, p=adjusted)``.
+    """
+    if paired.p < 0.05 and paired.low > 0:
+        return "helped"
+    if paired.p < 0.05 and paired.high < 0:
+        return "hurt"
+    return "did nothing"
+
+
+def _vector(values: Numbers, name: str) -> FloatArray:
+    """Return the numbers as a float vector."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.ndim != 1:
+        raise ShapeError(f"{name} is {numbers.shape}, not one list of numbers.")
+    return numbers
+
+
+def _signed_rank_p(difference: FloatArray) -> float:
+    """Return the two-sided p of Wilcoxon's test; 1 if no pair differs, as the test then has nothing to rank.
+
+    Up to 50 pairs that differ, the chances of every rank sum are added up sign by sign, exact with ties too.
+    """
+    changed = difference[difference != 0]
+    if not changed.size:
+        return 1.0
+    if changed.size > _EXACT:
+        result: Any = stats.wilcoxon(changed, method="asymptotic")
+        return float(result.pvalue)
+    doubled = np.rint(2 * np.asarray(stats.rankdata(np.abs(changed)))).astype(np.int64)  # ranks of ties end in .5
+    chances = np.ones(1)
+    for rank in doubled:
+        chances = (np.pad(chances, (0, rank)) + np.pad(chances, (rank, 0))) / 2
+    smaller = min(int(doubled[changed > 0].sum()), int(doubled[changed < 0].sum()))
+    return min(1.0, 2 * float(chances[: smaller + 1].sum()))
+
+
+def _bootstrap_interval(values: FloatArray, seed: int, resamples: int) -> tuple[float, float]:
+    """Return the 2.5th and 97.5th percentile of the means of resampled values; NaN below two values."""
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}, but must be at least 1.")
+    if values.size < 2:
+        return math.nan, math.nan
+    generator = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    step = max(1, _CHUNK // values.size)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        means[start : start + rows] = values[generator.integers(values.size, size=(rows, values.size))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,88 @@
+"""Networks that yield features per scale and the decoder feature, so that any method's heads fit on any of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from criinet.config import parse
+from criinet.errors import ConfigError
+from criinet.networks.base import (
+    Backbone,
+    Features,
+    Network,
+    NetworkConfig,
+    NetworkEntry,
+    Segmentation,
+    load_weights,
+    prefer_channels_last,
+)
+from criinet.networks.coarse_refined import CoarseRefined, CoarseRefinedOutput
+from criinet.networks.lite0 import Lite0UNet, Lite0UNetConfig
+from criinet.networks.unet import UNet, UNetConfig
+from criinet.registry import Registry
+
+__all__ = [
+    "Backbone",
+    "CoarseRefined",
+    "CoarseRefinedOutput",
+    "Features",
+    "Network",
+    "NetworkConfig",
+    "NetworkEntry",
+    "Segmentation",
+    "build_network",
+    "networks",
+    "parse_network",
+]
+
+networks: Registry[NetworkEntry] = Registry("network", "criinet networks")
+networks.add(
+    "lite0-unet",
+    NetworkEntry(
+        "U-Net on an ImageNet-pretrained EfficientNet-Lite0; the default for images",
+        "Tan & Le, ICML 2019, arXiv 1905.11946",
+        Lite0UNetConfig,
+        Lite0UNet,
+    ),
+)
+networks.add(
+    "unet",
+    NetworkEntry(
+        "the field's U-Net from scratch, 16 to 256 channels, images and volumes",
+        "Ronneberger et al., MICCAI 2015, arXiv 1505.04597",
+        UNetConfig,
+        UNet,
+        dims=(2, 3),
+    ),
+)
+
+
+def parse_network(name: str, settings: Mapping[str, Any]) -> NetworkConfig:
+    """Return the typed settings of the network called ``name``."""
+    return parse(networks.get(name).config, settings, "network")
+
+
+def build_network(name: str, config: NetworkConfig, *, in_channels: int, classes: int, dims: int, seed: int) -> Network:
+    """Build a network whose random weights depend on ``seed`` alone, so every method starts from the same ones.
+
+    Args:
+        in_channels: 1 for gray, 3 for colour.
+        classes: K, background included.
+        dims: 2 or 3.
+
+    Raises:
+        ConfigError: if the network cannot do ``dims`` dimensions, or its weights file does not fit.
+    """
+    entry = networks.get(name)
+    if dims not in entry.dims:
+        fitting = [other for other, candidate in networks.items() if dims in candidate.dims]
+        raise ConfigError(f"network '{name}' has no {dims}D form; {dims}D networks: {', '.join(fitting)}.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = entry.build(in_channels, dims, config)
+        network = Network(backbone, classes)
+    if config.weights is not None:
+        load_weights(backbone, config.weights)
+    prefer_channels_last(network, dims)
+    return network

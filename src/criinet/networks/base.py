@@ -1,0 +1,181 @@
+"""What every backbone gives and every head takes: features per scale, the decoder feature, logits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from criinet.config import Config
+from criinet.errors import ConfigError, ShapeError
+
+CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+class NetworkConfig(Config):
+    """Base of a network's settings."""
+
+    weights: Annotated[
+        Path | None,
+        Field(description="file of weights (.safetensors, .pt, .pth) to start from; None: the network's own"),
+    ] = None
+
+
+class Features(NamedTuple):
+    """What a backbone computes from (B, C, ...) images.
+
+    scales: encoder features, finest first; scales[0] has the decoder feature's resolution.
+    decoder: (B, decoder_channels, ...) the last feature before any head.
+    """
+
+    scales: tuple[Tensor, ...]
+    decoder: Tensor
+
+
+class Backbone(nn.Module):
+    """An encoder-decoder without a head.
+
+    Attributes:
+        encoder: the part that pretrained weights fill.
+        pretrained: True if the encoder starts from such weights, so that it may train at a rate of its own.
+        dims: 2 for images, 3 for volumes.
+        multiple: every side of the input is a multiple of this.
+        stride: image pixels per pixel of the decoder feature.
+        scale_channels: channels of each encoder feature, finest first.
+        decoder_channels: channels of the decoder feature.
+    """
+
+    encoder: nn.Module
+    pretrained: bool = False
+    dims: int
+    multiple: int
+    stride: int = 1
+    scale_channels: tuple[int, ...]
+    decoder_channels: int
+
+    def forward(self, image: Tensor) -> Features:
+        """Map (B, C, ...) float32 images in [0, 1], sides multiples of ``multiple``, to features."""
+        raise NotImplementedError
+
+
+class Segmentation(NamedTuple):
+    """Logits (B, K, ...) at the image's resolution, and the features below them, at the backbone's own."""
+
+    logits: Tensor
+    features: Features
+
+
+class Network(nn.Module):
+    """A backbone and a linear head: ``z = conv1x1(F)``, brought to the image's resolution.
+
+    Images of any size are padded at the far sides to the backbone's multiple by repeating the border, and cropped back.
+
+    Args:
+        backbone: gives the decoder feature F.
+        classes: K, background included.
+    """
+
+    def __init__(self, backbone: Backbone, classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classes = classes
+        self.head = CONV[backbone.dims](backbone.decoder_channels, classes, 1)
+
+    def features(self, image: Tensor) -> Features:
+        """Return the features of (B, C, ...) images padded to the backbone's multiple."""
+        if image.ndim != self.backbone.dims + 2:
+            raise ShapeError(f"{self.backbone.dims}D network given images of shape {tuple(image.shape)}.")
+        return self.backbone(pad_to_multiple(image, self.backbone.multiple))
+
+    def to_image(self, logits: Tensor, image: Tensor) -> Tensor:
+        """Interpolate ``logits`` linearly to the padded image's resolution and crop to the image."""
+        padded = [padded_side(side, self.backbone.multiple) for side in image.shape[2:]]
+        logits = resize(logits, padded)
+        for axis, side in enumerate(image.shape[2:], start=2):
+            logits = logits.narrow(axis, 0, side)
+        return logits
+
+    def forward(self, image: Tensor) -> Segmentation:
+        """Segment (B, C, ...) float32 images in [0, 1]."""
+        features = self.features(image)
+        return Segmentation(self.to_image(self.head(features.decoder), image), features)
+
+
+def resize(image: Tensor, size: list[int] | torch.Size) -> Tensor:
+    """Interpolate (B, C, ...) linearly to ``size``; nothing is done where the size is right already."""
+    if list(image.shape[2:]) == list(size):
+        return image
+    mode = "bilinear" if image.ndim == 4 else "trilinear"
+    return F.interpolate(image, size=list(size), mode=mode, align_corners=False)
+
+
+def padded_side(side: int, multiple: int) -> int:
+    """Return the smallest multiple that is at least ``side``."""
+    return -(-side // multiple) * multiple
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Repeat the far borders of (B, C, ...) until every side is a multiple."""
+    padding: list[int] = []
+    for side in reversed(image.shape[2:]):
+        padding += [0, padded_side(side, multiple) - side]
+    return F.pad(image, padding, mode="replicate") if any(padding) else image
+
+
+def conv_block(dims: int, inputs: int, outputs: int, *, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Return a 3x3 convolution, batch normalisation and an activation, same size out as in."""
+    convolution = CONV[dims](inputs, outputs, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    return nn.Sequential(convolution, NORM[dims](outputs), activation())
+
+
+def prefer_channels_last(module: nn.Module, dims: int) -> None:
+    """Store 2D weights channels-last, which depthwise convolutions on CPUs and tensor cores both want."""
+    if dims == 2:
+        cast(Any, module).to(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """A registered network: what it is, how to build its backbone, its settings, where it comes from."""
+
+    summary: str
+    reference: str
+    config: type[NetworkConfig]
+    build: Callable[..., Backbone]
+    dims: tuple[int, ...] = (2,)
+
+
+def load_weights(backbone: Backbone, path: Path) -> None:
+    """Fill ``backbone`` from a file of tensors by name; a file that holds ``encoder.*`` only is welcome.
+
+    Raises:
+        ConfigError: if the file cannot be read, fits no parameter, or has a tensor of another shape.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, weights_only=True, map_location="cpu")
+        )
+    except Exception as error:
+        raise ConfigError(f"network.weights: {path} cannot be read as weights ({type(error).__name__}).") from error
+    own = backbone.state_dict()
+    common = {name: tensor for name, tensor in state.items() if name in own}
+    if not common:
+        raise ConfigError(f"network.weights: no tensor in {path} has a name of this network, as '{next(iter(own))}'.")
+    for name, tensor in common.items():
+        if tensor.shape != own[name].shape:
+            raise ConfigError(
+                f"network.weights: '{name}' in {path} has shape {tuple(tensor.shape)}, "
+                f"this network needs {tuple(own[name].shape)}; give the same network settings as it was trained with."
+            )
+    backbone.load_state_dict(common, strict=False)
+    backbone.pretrained = True

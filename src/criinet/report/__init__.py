@@ -1,0 +1,22 @@
+"""Pictures and pages of recorded runs: what was reached, against what, and how sure that is. Needs no torch.
+
+Importing it loads Matplotlib and SciPy, about a second; a command line imports it only when a report is asked for.
+"""
+
+from criinet.report.comparison import Comparison, Effect, Headline, compare, run_labels
+from criinet.report.figures import save_figures
+from criinet.report.page import write_report
+from criinet.report.recorded import RecordedRun, Results, read_run
+
+__all__ = [
+    "Comparison",
+    "Effect",
+    "Headline",
+    "RecordedRun",
+    "Results",
+    "compare",
+    "read_run",
+    "run_labels",
+    "save_figures",
+    "write_report",
+]

@@ -1,0 +1,353 @@
+"""Tables and verdicts: every run against the supervised run of the same split and length, case by case."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from criinet.metrics.statistics import Paired, Verdict, holm, paired_difference, verdict
+from criinet.report.recorded import BEST, LAST, CaseRecord, RecordedRun, ResultRow
+
+SUPERVISED = "supervised"
+NO_RESULTS = "No Dice is claimed: no masks were held out, or `criinet evaluate RUN` was not run."
+FEWEST = 6
+"""Fewest pairs from which Wilcoxon's test can reach p < .05."""
+
+MISSING = "–"
+_NOT_THE_METHOD = ("trainer.threads", "trainer.checks", "trainer.iterations")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One run against its supervised baseline on one set of cases.
+
+    scope: "" for every test case, else what was compared ("the lowest-contrast quarter", "class 'polyp'").
+    paired: of the Dice of both, per case (or per group, where groups have several cases); p after Holm's correction.
+    images: number of test images behind it.
+    """
+
+    run: str
+    baseline: str
+    scope: str
+    paired: Paired
+    images: int
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What one run reached: the mean over classes at the last and at the best checkpoint, None if not evaluated."""
+
+    label: str
+    run: RecordedRun
+    last: ResultRow | None
+    best: ResultRow | None
+    hardest: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs side by side.
+
+    rows: one for each run, in the order given.
+    effects: every comparable run against its supervised baseline. hardest: the same on the quarter of lowest contrast.
+    by_class: the same for each class, where there are several.
+    notes: what was not compared and why, and what else differs.
+    """
+
+    rows: tuple[Headline, ...]
+    effects: tuple[Effect, ...]
+    hardest: tuple[Effect, ...]
+    by_class: tuple[Effect, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What can be said, in as few sentences as there are runs to judge."""
+        if self.effects:
+            return tuple(effect.sentence for effect in self.effects)
+        reached = tuple(_reached(row) for row in self.rows if row.last is not None)
+        return reached or (NO_RESULTS,)
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Return headers and rows of text for a terminal: the last checkpoint, with the best one's Dice beside it."""
+        unit = self.rows[0].run.unit if self.rows else "px"
+        headers = ["Run", "Labeled", "Dice [95 %]", "Best", "IoU", f"HD95 ({unit})", "Surface Dice", "Boundary IoU"]
+        headers += [f"Band Dice 5 {unit}", "Misses", "Hardest quarter", "Train min"]
+        return headers, [_cells(row) for row in self.rows]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Dice of two runs on the same cases, averaged over the classes of a case and the cases of a group."""
+
+    run: str
+    baseline: str
+    scope: str
+    paired: Paired
+    images: int
+    groups: bool
+
+
+def compare(runs: Sequence[RecordedRun]) -> Comparison:
+    """Set runs side by side, and judge each against the supervised run with the same split and iterations.
+
+    Dice is compared at the last checkpoint, case by case, as the mean over the classes that a case has; where several
+    cases belong to one group (patient), the group's mean is one value. Holm's correction covers the runs compared (and
+    the classes, for the verdicts by class). Runs on different splits are never compared; a note says so.
+    """
+    labels = run_labels(runs)
+    notes = [note for run in runs for note in run.notes]
+    overall: list[_Pairs] = []
+    hardest: list[_Pairs] = []
+    by_class: list[_Pairs] = []
+    for run, label in zip(runs, labels, strict=True):
+        baseline = _baseline(run, runs)
+        if baseline is None:
+            notes += _why_not(run, label, runs)
+            continue
+        name = labels[next(i for i, other in enumerate(runs) if other is baseline)]
+        notes += _differences(run, label, baseline, name)
+        overall.append(_pairs(run, baseline, label, name, "", lambda _: True))
+        hardest.append(_pairs(run, baseline, label, name, "the lowest-contrast quarter", _is_hard))
+        by_class += _class_pairs(run, baseline, label, name)
+    return Comparison(
+        rows=tuple(_headline(run, label) for run, label in zip(runs, labels, strict=True)),
+        effects=_judged(overall),
+        hardest=_judged(pairs for pairs in hardest if pairs.images),
+        by_class=_judged(by_class),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def run_labels(runs: Sequence[RecordedRun]) -> list[str]:
+    """Return the shortest names that tell the runs apart: the method, then seed, draw, and folder."""
+    ways: tuple[Callable[[RecordedRun], str], ...] = (
+        lambda run: run.method,
+        lambda run: f"{run.method} seed {run.seed}",
+        lambda run: f"{run.method} draw {run.split.seed if run.split else 0} seed {run.seed}",
+        lambda run: f"{run.method} ({run.folder.name})",
+        lambda run: f"{run.method} ({run.folder})",
+    )
+    for way in ways:
+        labels = [way(run) for run in runs]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [f"{run.method} #{index}" for index, run in enumerate(runs, 1)]
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Write a share as ``.812`` and a number from 1 on as ``12.345``; a dash for what is not known."""
+    if not math.isfinite(value):
+        return MISSING
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def signed(value: float) -> str:
+    """Write a difference as ``+.041``."""
+    text = number(value)
+    return f"+{text}" if math.isfinite(value) and not text.startswith("-") else text
+
+
+def interval(low: float, high: float, write: Callable[[float], str] = number) -> str:
+    """Write ``[.790, .832]``; nothing if there is no interval."""
+    return f"[{write(low)}, {write(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+def distance(value: float) -> str:
+    """Write a distance with one decimal."""
+    return f"{value:.1f}" if math.isfinite(value) else MISSING
+
+
+def minutes(seconds: float) -> str:
+    """Write seconds as minutes with one decimal."""
+    return f"{seconds / 60:.1f}" if math.isfinite(seconds) else MISSING
+
+
+def dice_with_interval(row: ResultRow) -> str:
+    """Write ``.812 [.790, .832]``."""
+    return f"{number(row.value('dice'))} {interval(row.value('dice_low'), row.value('dice_high'))}".strip()
+
+
+def _headline(run: RecordedRun, label: str) -> Headline:
+    results = run.results
+    stratum = results.stratum("contrast", 1) if results else None
+    return Headline(
+        label=label,
+        run=run,
+        last=results.row(LAST) if results else None,
+        best=results.row(BEST) if results else None,
+        hardest=stratum.dice if stratum else math.nan,
+    )
+
+
+def _cells(row: Headline) -> list[str]:
+    run = row.run
+    labeled = str(run.split.labeled) if run.split else MISSING
+    if row.last is None:
+        return [row.label, labeled, *[MISSING] * 9, minutes(run.train_seconds)]
+    last = row.last
+    return [
+        row.label,
+        labeled,
+        dice_with_interval(last),
+        number(row.best.value("dice")) if row.best else MISSING,
+        number(last.value("iou")),
+        distance(last.value("hd95")),
+        number(last.value("surface_dice")),
+        number(last.value("boundary_iou")),
+        number(last.value("band_dice_5")),
+        f"{last.misses} of {last.cases}",
+        number(row.hardest),
+        minutes(run.train_seconds),
+    ]
+
+
+def _reached(row: Headline) -> str:
+    if row.last is None:
+        return NO_RESULTS
+    return f"{row.label} reaches Dice {dice_with_interval(row.last)} on {_images(row.last.cases)}."
+
+
+def _images(count: int) -> str:
+    return f"{count} test image{'' if count == 1 else 's'}"
+
+
+def _baseline(run: RecordedRun, runs: Sequence[RecordedRun]) -> RecordedRun | None:
+    """Return the evaluated supervised run with the same split and iterations, of the same seed if there is one."""
+    if run.method == SUPERVISED or not run.cases or run.results is None:
+        return None
+    fit = [other for other in runs if other.method == SUPERVISED and other.cases and _comparable(run, other)]
+    return next((other for other in fit if other.seed == run.seed), fit[0] if fit else None)
+
+
+def _comparable(run: RecordedRun, other: RecordedRun) -> bool:
+    same_split = bool(run.split_hash) and run.split_hash == other.split_hash and run.dataset == other.dataset
+    return same_split and run.iterations == other.iterations
+
+
+def _why_not(run: RecordedRun, label: str, runs: Sequence[RecordedRun]) -> list[str]:
+    """Say why a run has no verdict; nothing for the supervised runs themselves."""
+    if run.method == SUPERVISED:
+        return []
+    if run.results is None:
+        return [f"{label} is not judged: it has no results. Run `criinet evaluate` on it if masks are held out."]
+    if not run.cases:
+        return [f"{label} is not judged: its cases.csv is missing. Run `criinet evaluate {run.folder.name}` again."]
+    supervised = [other for other in runs if other.method == SUPERVISED]
+    if not supervised:
+        return [f"{label} is not judged: give a supervised run of the same split and iterations beside it."]
+    same_split = [other for other in supervised if other.split_hash == run.split_hash and other.dataset == run.dataset]
+    if not same_split:
+        return [f"{label} is not compared with supervised: they were trained on different splits."]
+    if not any(other.cases and other.results for other in same_split):
+        return [f"{label} is not judged: its supervised run has no results. Run `criinet evaluate` on it."]
+    lengths = f"{run.iterations} iterations against {same_split[0].iterations}"
+    return [f"{label} is not compared with supervised: they were trained for different lengths ({lengths})."]
+
+
+def _differences(run: RecordedRun, label: str, baseline: RecordedRun, name: str) -> list[str]:
+    """Name the settings apart from the method's own in which a run and its baseline differ."""
+    notes: list[str] = []
+    sections = ("network", "data", "trainer")
+    mine, theirs = (dict(_flat({s: r.config.get(s, {}) for s in sections} | _facts(r))) for r in (run, baseline))
+    keys = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+    keys = [key for key in keys if key not in _NOT_THE_METHOD]
+    if keys:
+        listed = ", ".join(f"{key} {mine.get(key)} against {theirs.get(key)}" for key in keys[:4])
+        more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
+        notes.append(f"{label} and {name} differ in more than the method: {listed}{more}.")
+    if run.seed != baseline.seed:
+        notes.append(f"{label} was trained with seed {run.seed}, {name} with seed {baseline.seed}.")
+    apart = {c.case for c in run.cases} ^ {c.case for c in baseline.cases}
+    if apart:
+        notes.append(f"{_images(len(apart))} measured in only one of {label} and {name} left out of the comparison.")
+    return notes
+
+
+def _facts(run: RecordedRun) -> dict[str, Any]:
+    return {"regime": run.facts["regime"]} if run.facts.get("regime") else {}
+
+
+def _flat(table: Mapping[str, Any], at: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in table.items():
+        name = f"{at}.{key}" if at else str(key)
+        if isinstance(value, Mapping):
+            yield from _flat(value, name)
+        else:
+            yield name, value
+
+
+def _is_hard(case: CaseRecord) -> bool:
+    return case.contrast_quartile == 1
+
+
+def _class_pairs(run: RecordedRun, baseline: RecordedRun, label: str, name: str) -> list[_Pairs]:
+    classes = list(dict.fromkeys(case.class_name for case in run.cases))
+    if len(classes) < 2:
+        return []
+    return [_pairs(run, baseline, label, name, f"class '{c}'", lambda case, c=c: case.class_name == c) for c in classes]
+
+
+def _pairs(
+    run: RecordedRun, baseline: RecordedRun, label: str, name: str, scope: str, chosen: Callable[[CaseRecord], bool]
+) -> _Pairs:
+    """Pair the cases that both runs measured at their last checkpoint, one value for each group."""
+    mine, theirs = (_dice_by_case(r.cases, chosen) for r in (run, baseline))
+    group = {case.case: case.group for case in run.cases}
+    both = [case for case in mine if case in theirs and math.isfinite(mine[case]) and math.isfinite(theirs[case])]
+    units: dict[str, list[str]] = {}
+    for case in both:
+        units.setdefault(group[case], []).append(case)
+    first, second = ([float(np.mean([dice[c] for c in cases])) for cases in units.values()] for dice in (mine, theirs))
+    groups = len(units) < len(both)
+    return _Pairs(label, name, scope, paired_difference(first, second), len(both), groups)
+
+
+def _dice_by_case(cases: Iterable[CaseRecord], chosen: Callable[[CaseRecord], bool]) -> dict[str, float]:
+    """Return the mean over the classes that have a Dice, NaN for a case where none has."""
+    values: dict[str, list[float]] = {}
+    for case in cases:
+        if case.checkpoint == LAST and chosen(case):
+            values.setdefault(case.case, []).append(case.dice)
+    finite = {case: [value for value in dice if math.isfinite(value)] for case, dice in values.items()}
+    return {case: float(np.mean(dice)) if dice else math.nan for case, dice in finite.items()}
+
+
+def _judged(family: Iterable[_Pairs]) -> tuple[Effect, ...]:
+    """Correct one family of comparisons for their number, and put each in a word and a sentence."""
+    pairs = list(family)
+    adjusted = holm([p.paired.p for p in pairs])
+    effects: list[Effect] = []
+    for pair, p in zip(pairs, adjusted, strict=True):
+        paired = replace(pair.paired, p=float(p))
+        said = verdict(paired)
+        sentence = _sentence(pair, paired, said, len(pairs))
+        effects.append(Effect(pair.run, pair.baseline, pair.scope, paired, pair.images, said, sentence))
+    return tuple(effects)
+
+
+def _sentence(pair: _Pairs, paired: Paired, said: Verdict, family: int) -> str:
+    run, baseline = pair.run, pair.baseline
+    where = f"On {pair.scope}, " if pair.scope.startswith("the ") else f"For {pair.scope}, " if pair.scope else ""
+    on = _images(pair.images) + (f" of {paired.n} groups" if pair.groups else "")
+    if paired.n == 0:
+        return f"{where}{run} cannot be judged: no test image has a Dice in both runs."
+    change = f"Dice {signed(paired.mean)} {interval(paired.low, paired.high, signed)}".strip()
+    if paired.n < FEWEST:
+        return f"{where}{run} cannot be judged: {change} against {baseline} on {on}, too few to tell."
+    chance = _p(paired.p) + (f" after correction for {family} comparisons" if family > 1 else "")
+    if said == "helped":
+        return f"{where}{run} helped: {change} over {baseline} on {on} ({chance})."
+    if said == "hurt":
+        advice = "" if pair.scope else f" Use {baseline} here."
+        return f"{where}{run} hurt: {change} against {baseline} on {on} ({chance}).{advice}"
+    return f"{where}{run} did nothing measurable: {change} against {baseline} on {on} ({chance})."
+
+
+def _p(p: float) -> str:
+    return "p < .001" if p < 0.001 else f"p = {number(p, 3 if p < 0.1 else 2)}"

@@ -1,0 +1,310 @@
+"""Charts of recorded runs: inline SVG for the page, PNG and PDF for a paper."""
+
+import io
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from criinet.data.files import write_atomically
+from criinet.report.comparison import SUPERVISED, number, run_labels
+from criinet.report.overlays import Strip, gallery
+from criinet.report.recorded import MonitorRecord, RecordedRun
+
+BASELINE_COLOR = "#7a7a7a"
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#44aa99")
+"""One for each run that is not the supervised baseline: Okabe & Ito's, then two of Paul Tol's."""
+
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+INK, FAINT = "#010203", "#040506"
+"""Stand-ins for the page's own text and grid colours; figures saved to files get black and gray."""
+
+_POINTS = 150
+_STYLE: Mapping[str, Any] = {
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "criinet",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one run is drawn: colour, dashes and marker differ, so that gray print tells runs apart too."""
+
+    label: str
+    color: str
+    dashes: tuple[float, ...]
+    marker: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart.
+
+    name: a file name's worth. group: charts that belong together. title: says what is drawn. text: what a reader who
+    cannot see it should know.
+    """
+
+    name: str
+    group: str
+    title: str
+    text: str
+    draw: Callable[[Axes], None]
+
+
+def run_styles(runs: Sequence[RecordedRun]) -> list[Style]:
+    """Give every run a colour, a line and a marker of its own; the first supervised run is gray."""
+    styles: list[Style] = []
+    others = 0
+    for index, (run, label) in enumerate(zip(runs, run_labels(runs), strict=True)):
+        gray = run.method == SUPERVISED and all(style.color != BASELINE_COLOR for style in styles)
+        color = BASELINE_COLOR if gray else COLORS[others % len(COLORS)]
+        others += not gray
+        styles.append(Style(label, color, DASHES[index % len(DASHES)], MARKERS[index % len(MARKERS)]))
+    return styles
+
+
+def panels(runs: Sequence[RecordedRun]) -> list[Panel]:
+    """Return every chart that the runs have data for, group by group: quartiles, curves, losses, stability."""
+    styled = list(zip(runs, run_styles(runs), strict=True))
+    found = [_quartile_panel(styled, by) for by in ("contrast", "boundary", "size")]
+    found += [_validation_panel(styled), _loss_panel(styled)]
+    terms = dict.fromkeys(name for run in runs for record in run.train for name in record.terms)
+    found += [_term_panel(styled, name) for name in terms]
+    found += [_change_panel(styled), _confident_panel(styled)]
+    classes = dict.fromkeys(name for run in runs for name in run.classes[1:])
+    found += [_area_panel(styled, name) for name in classes]
+    return [panel for panel in found if panel is not None]
+
+
+def inline_svg(panel: Panel) -> str:
+    """Draw a panel as SVG to stand inside HTML: text stays text and takes the page's colours, nothing is loaded."""
+    with mpl.rc_context(_style(INK, FAINT)):
+        figure = Figure(figsize=(4.3, 2.75), layout="constrained")
+        figure.patch.set_visible(False)
+        axes = figure.add_subplot()
+        axes.patch.set_visible(False)
+        panel.draw(axes)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return _for_page(buffer.getvalue(), panel.name)
+
+
+def save_figures(runs: Sequence[RecordedRun], folder: Path) -> list[Path]:
+    """Write every chart and the overlays of the test examples into ``folder`` as PNG and PDF, and return the files.
+
+    Raises:
+        StorageError: if the folder cannot be written.
+    """
+    groups: dict[str, list[Panel]] = {}
+    for panel in panels(runs):
+        groups.setdefault(panel.group, []).append(panel)
+    written: list[Path] = []
+    with mpl.rc_context(_style("#000000", "#cccccc")):
+        for name, members in groups.items():
+            written += _save(_group_figure(members, run_styles(runs)), folder / name)
+        for part in ("test", "unlabeled"):
+            shown = gallery(runs, part)
+            if shown.strips:
+                written += _save(_strip_figure(shown.strips), folder / f"examples_{part}")
+    return written
+
+
+def _style(ink: str, faint: str) -> dict[Any, Any]:
+    """Return Matplotlib's settings with a colour for text and axes and one for the grid."""
+    keys = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    return {**_STYLE, **dict.fromkeys(keys, ink), "grid.color": faint}
+
+
+Styled = Sequence[tuple[RecordedRun, Style]]
+
+
+def _quartile_panel(styled: Styled, by: str) -> Panel | None:
+    """Dice by quartile with its interval, the runs side by side."""
+    rows = {
+        style.label: [s for q in (1, 2, 3, 4) if run.results and (s := run.results.stratum(by, q))]
+        for run, style in styled
+    }
+    if not any(rows.values()):
+        return None
+    what = {"contrast": "contrast of the object", "boundary": "sharpness of its boundary", "size": "size of the object"}
+
+    def draw(axes: Axes) -> None:
+        for index, (_, style) in enumerate(styled):
+            shift = 0.16 * (index - (len(styled) - 1) / 2) * min(1.0, 4 / len(styled))
+            for s in rows[style.label]:
+                axes.vlines(s.quartile + shift, s.low, s.high, color=style.color, linewidth=2)
+            x = [s.quartile + shift for s in rows[style.label]]
+            y = [s.dice for s in rows[style.label]]
+            axes.plot(x, y, color=style.color, marker=style.marker, markersize=6, linewidth=0.7, dashes=style.dashes)
+        axes.set_xticks([1, 2, 3, 4], ["hardest", "2nd", "3rd", "easiest"])
+        axes.set_xlim(0.6, 4.4)
+        axes.set_ylabel("Dice")
+
+    said = "; ".join(
+        f"{label}: {', '.join(number(s.dice) for s in strata)}" for label, strata in rows.items() if strata
+    )
+    text = f"Dice from the hardest to the easiest quarter. {said}."
+    return Panel(f"dice_by_{by}", "dice_by_quartile", f"Dice by {what[by]}", text, draw)
+
+
+def _validation_panel(styled: Styled) -> Panel | None:
+    lines = {style.label: [(run.progress(v.step), v.dice) for v in run.validation] for run, style in styled}
+    title = "Dice on validation images"
+    return _line_panel("validation", "curves", title, styled, lines, "Dice")
+
+
+def _loss_panel(styled: Styled) -> Panel | None:
+    lines = {style.label: [(t.progress, t.loss) for t in run.train] for run, style in styled}
+    return _line_panel("loss", "curves", "Loss: the sum of its weighted terms", styled, lines, "loss")
+
+
+def _term_panel(styled: Styled, term: str) -> Panel | None:
+    lines = {
+        style.label: [(t.progress, t.weighted[term]) for t in run.train if term in t.terms] for run, style in styled
+    }
+    name = "term_" + re.sub(r"\W+", "_", term)
+    return _line_panel(name, "losses", f"{term.replace('_', ' ')}, weighted", styled, lines, "weight × term")
+
+
+def _change_panel(styled: Styled) -> Panel | None:
+    lines = _monitored(styled, lambda record: record.target_change)
+    title = "Change of the targets since the last look"
+    return _line_panel("target_change", "stability", title, styled, lines, "mean change")
+
+
+def _confident_panel(styled: Styled) -> Panel | None:
+    lines = _monitored(styled, lambda record: record.confident)
+    title = "Share of unlabeled pixels with confidence over .95"
+    return _line_panel("confident", "stability", title, styled, lines, "share")
+
+
+def _area_panel(styled: Styled, name: str) -> Panel | None:
+    lines = _monitored(styled, lambda record: record.area.get(name, math.nan))
+    labeled = [r.labeled_area.get(name, math.nan) for run, _ in styled for r in run.monitor]
+    known = [value for value in labeled if math.isfinite(value)]
+    reference = known[-1] if known else None
+    title = f"Area of {name} in the targets; dotted: in the labeled masks"
+    safe = re.sub(r"\W+", "_", name)
+    return _line_panel(f"area_{safe}", "stability", title, styled, lines, "share of pixels", reference)
+
+
+def _monitored(styled: Styled, value: Callable[[MonitorRecord], float]) -> dict[str, list[tuple[float, float]]]:
+    return {style.label: [(run.progress(r.step), value(r)) for r in run.monitor] for run, style in styled}
+
+
+def _line_panel(
+    name: str,
+    group: str,
+    title: str,
+    styled: Styled,
+    lines: Mapping[str, list[tuple[float, float]]],
+    ylabel: str,
+    reference: float | None = None,
+) -> Panel | None:
+    """Return a chart of one line per run against the progress of training; None if no run has a point."""
+    kept = {
+        label: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)] for label, points in lines.items()
+    }
+    if not any(kept.values()):
+        return None
+
+    def draw(axes: Axes) -> None:
+        for _, style in styled:
+            x, y = _thinned(kept[style.label])
+            marker = style.marker if len(x) <= 25 else ""
+            axes.plot(x, y, color=style.color, dashes=style.dashes, marker=marker, markersize=4)
+        if reference is not None:
+            axes.axhline(reference, color=mpl.rcParams["text.color"], linestyle=":", linewidth=1)
+        axes.set_xlim(0, 1)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
+        axes.set_xlabel("training")
+        axes.set_ylabel(ylabel)
+
+    ends = "; ".join(f"{label} ends at {number(points[-1][1])}" for label, points in kept.items() if points)
+    return Panel(name, group, title, f"{title} over training. {ends}.", draw)
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """Return at most 150 points, each the mean of its neighbours."""
+    parts = np.array_split(np.array(points).reshape(-1, 2), min(len(points), _POINTS)) if points else []
+    means = [part.mean(axis=0) for part in parts]
+    return [float(m[0]) for m in means], [float(m[1]) for m in means]
+
+
+def _for_page(svg: str, name: str) -> str:
+    """Strip an SVG of all that points elsewhere, give its ids a name space, and colour it by the page's variables."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' (?:xmlns(?::xlink)?|version)="[^"]*"', "", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = svg.replace("xlink:href", "href")
+    svg = re.sub(r'( id="| href="#|url\(#)', rf"\g<1>{name}-", svg)
+    for index, color in enumerate((BASELINE_COLOR, *COLORS)):
+        svg = svg.replace(color, f"var(--run-{index})")
+    svg = svg.replace(INK, "currentColor").replace(FAINT, "var(--grid)")
+    return svg.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1).strip()
+
+
+def _group_figure(members: Sequence[Panel], styles: Sequence[Style]) -> Figure:
+    columns = min(3, len(members))
+    rows = math.ceil(len(members) / columns)
+    figure = Figure(figsize=(4.3 * columns, 3.0 * rows + 0.4), layout="constrained")
+    grid: NDArray[Any] = figure.subplots(rows, columns, squeeze=False)
+    for axes, panel in zip(grid.flat, members, strict=False):
+        panel.draw(axes)
+        axes.set_title(_plain(panel.title), fontsize=9, loc="left")
+    for axes in grid.flat[len(members) :]:
+        axes.set_visible(False)
+    handles = [Line2D([], [], color=s.color, dashes=s.dashes, marker=s.marker, label=_plain(s.label)) for s in styles]
+    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False)
+    return figure
+
+
+def _strip_figure(strips: Sequence[Strip]) -> Figure:
+    columns = max(len(strip.tiles) for strip in strips)
+    figure = Figure(figsize=(1.7 * columns, 2.05 * len(strips)), layout="constrained")
+    grid: NDArray[Any] = figure.subplots(len(strips), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for row, strip in zip(grid, strips, strict=True):
+        for axes, tile in zip(row, strip.tiles, strict=False):
+            axes.imshow(tile.pixels)
+            axes.set_title(_plain(tile.title), fontsize=7)
+    return figure
+
+
+def _plain(text: str) -> str:
+    """Keep Matplotlib from reading dollar signs as mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _save(figure: Figure, stem: Path) -> list[Path]:
+    FigureCanvasAgg(figure)
+    paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
+    for path in paths:
+        write_atomically(path, lambda file, kind=path.suffix[1:]: figure.savefig(file, format=kind, dpi=200))
+    return paths

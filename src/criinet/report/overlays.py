@@ -1,0 +1,171 @@
+"""Pictures of example cases: contours of truth and prediction, and a map of doubt."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from criinet.data.images import PALETTE
+from criinet.report.comparison import number, run_labels
+from criinet.report.recorded import Example, Pixels, RecordedRun, read_example
+
+Arrays = dict[str, Pixels]
+
+TILE = 320
+"""Longest side of an overlay, in pixels."""
+
+MAX_TILES = 160
+"""Most overlays on a page: they keep it below about 6 MB."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a strip, (h, w, 3) uint8, with its title and what it shows."""
+
+    title: str
+    alt: str
+    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One example case: its pictures, side by side."""
+
+    case: str
+    rule: str
+    cnr: float
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The example cases of one set.
+
+    total: how many there are; more than ``strips`` if the page would grow too large.
+    scale: the disagreement or entropy, in [0, 1], that the brightest colour stands for.
+    missing: cases whose file could not be read.
+    """
+
+    strips: tuple[Strip, ...]
+    total: int
+    scale: float
+    missing: tuple[str, ...]
+
+
+def gallery(runs: Sequence[RecordedRun], part: str) -> Gallery:
+    """Draw the examples of ``"test"`` or ``"unlabeled"``: image, ground truth, every run's prediction, and doubt.
+
+    Ground truth is a white line, a prediction the colour of its class. Doubt is the disagreement of the coarse and the
+    refined opinion, or the entropy where a method has one opinion; all strips share one colour scale.
+    """
+    cases: dict[str, Example] = {}
+    for run in runs:
+        for example in run.examples:
+            if example.part == part:
+                cases.setdefault(example.case, example)
+    shown = list(cases.values())[: max(1, min(12, MAX_TILES // 2 // (4 + len(runs))))]
+    found = {example.case: _arrays(runs, example) for example in shown}
+    doubts = [doubt for arrays in found.values() for doubt in [_doubt(arrays)[1]] if doubt is not None]
+    top = max((float(np.percentile(doubt, 99.5)) for doubt in doubts), default=255.0)
+    scale = max(top, 25.0) / 255
+    strips = [_strip(example, runs, found[example.case], scale) for example in shown if any(found[example.case])]
+    missing = tuple(case for case, arrays in found.items() if not any(arrays))
+    return Gallery(tuple(strips), len(cases), scale, missing)
+
+
+def heat_colors() -> list[str]:
+    """Return hex colours of the scale of doubt, low to high."""
+    steps: Any = colormaps["magma"](np.linspace(0.15, 1, 7))
+    return [to_hex(step) for step in steps]
+
+
+def _arrays(runs: Sequence[RecordedRun], example: Example) -> list[Arrays]:
+    """Read the example of every run; empty where a run lacks it."""
+    found: list[Arrays] = []
+    for run in runs:
+        own = next((e for e in run.examples if (e.case, e.part) == (example.case, example.part)), None)
+        found.append((read_example(run, own) if own else None) or {})
+    return found
+
+
+def _doubt(arrays: Sequence[Arrays]) -> tuple[int, Pixels | None]:
+    """Return which run's doubt is shown, and the map: disagreement if any run has one, entropy otherwise."""
+    for name in ("disagreement", "entropy"):
+        for index in reversed(range(len(arrays))):
+            if name in arrays[index]:
+                return index, arrays[index][name]
+    return -1, None
+
+
+def _strip(example: Example, runs: Sequence[RecordedRun], arrays: Sequence[Arrays], scale: float) -> Strip:
+    """Draw one case."""
+    labels = run_labels(runs) if len(runs) > 1 else ["prediction"]
+    image = next(a["image"] for a in arrays if a)
+    target = next((a["target"] for a in arrays if "target" in a), None)
+    picture = _enlarged(image)
+    tiles = [Tile("image", f"image {example.case}", picture)]
+    if target is not None:
+        tiles.append(Tile("ground truth", f"ground truth of {example.case}", _outlined(picture, None, target)))
+    for run, label, own in zip(runs, labels, arrays, strict=True):
+        if own:
+            dice = next((e.dice for e in run.examples if (e.case, e.part) == (example.case, example.part)), math.nan)
+            title = f"{label} {number(dice)}" if math.isfinite(dice) else label
+            alt = f"{label} on {example.case}" + (f", Dice {number(dice)}" if math.isfinite(dice) else "")
+            tiles.append(Tile(title, alt, _outlined(picture, own["refined"], target)))
+    index, doubt = _doubt(arrays)
+    if doubt is not None:
+        owner = f"{labels[index]} " if len(runs) > 1 else ""
+        own = arrays[index]
+        if "coarse" in own:
+            coarse = _outlined(picture, own["coarse"], target)
+            tiles.append(Tile(f"{owner}coarse", f"{owner}coarse opinion on {example.case}", coarse))
+        kind = "disagreement" if "disagreement" in own else "entropy"
+        tiles.append(Tile(f"{owner}{kind}", f"{owner}{kind} on {example.case}", _heated(picture, doubt, scale)))
+    return Strip(example.case, example.rule, example.cnr, tuple(tiles))
+
+
+def _enlarged(image: Pixels) -> Pixels:
+    """Scale an image to the size of a tile."""
+    height, width = image.shape[:2]
+    factor = TILE / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+def _outlined(picture: Pixels, prediction: Pixels | None, target: Pixels | None) -> Pixels:
+    """Draw the ground truth in white and the prediction in the colours of its classes, both cased in black."""
+    height, width = picture.shape[:2]
+    canvas = np.asarray(Image.fromarray(picture).resize((2 * width, 2 * height), Image.Resampling.BICUBIC)).copy()
+    layers: list[tuple[Pixels, bool]] = [(m, m is target) for m in (target, prediction) if m is not None]
+    for mask, truth in layers:
+        for index in np.unique(mask):
+            if index == 0:
+                continue
+            smooth = Image.fromarray(np.where(mask == index, np.uint8(255), np.uint8(0)))
+            region = np.asarray(smooth.resize((2 * width, 2 * height), Image.Resampling.BICUBIC)) > 127
+            canvas[_rim(region, 4)] = 0
+            canvas[_rim(region, 2)] = (255, 255, 255) if truth else PALETTE[index]
+    return np.asarray(Image.fromarray(canvas).resize((width, height), Image.Resampling.BOX))
+
+
+def _rim(region: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """Return the pixels within ``reach`` of the region's outline."""
+    values, size = region.view(np.uint8), 2 * reach + 1
+    return np.asarray(ndimage.maximum_filter(values, size) != ndimage.minimum_filter(values, size))
+
+
+def _heated(picture: Pixels, doubt: Pixels, scale: float) -> Pixels:
+    """Lay a map of doubt over the gray image: the brighter and the more opaque, the larger."""
+    height, width = picture.shape[:2]
+    values = np.asarray(Image.fromarray(doubt).resize((width, height), Image.Resampling.BILINEAR)) / 255
+    share = np.clip(values / scale, 0, 1)[..., None]
+    gray = np.asarray(Image.fromarray(picture).convert("L"))[..., None] * 0.75
+    colors: Any = colormaps["magma"](0.15 + 0.85 * share[..., 0])
+    return np.rint(gray * (1 - share) + 255 * colors[..., :3] * share).astype(np.uint8)

@@ -1,0 +1,213 @@
+"""One self-contained HTML page about one run or several: verdict first, then what it rests on."""
+
+import base64
+import io
+import json
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from criinet.data.files import write_text_atomically
+from criinet.data.images import PALETTE
+from criinet.errors import RunError
+from criinet.report.comparison import (
+    Comparison,
+    Effect,
+    compare,
+    dice_with_interval,
+    distance,
+    interval,
+    minutes,
+    number,
+    run_labels,
+    signed,
+)
+from criinet.report.figures import BASELINE_COLOR, COLORS, Panel, Style, inline_svg, panels, run_styles
+from criinet.report.overlays import Gallery, gallery, heat_colors
+from criinet.report.recorded import BEST, LAST, MEAN, Pixels, RecordedRun, ResultRow, read_run
+
+_HERE = Path(__file__).parent
+_GROUPS = ("dice_by_quartile", "curves", "losses", "stability")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One line of the table of measures."""
+
+    checkpoint: str
+    row: ResultRow
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as the page shows it.
+
+    color: index of its colour among the page's variables.
+    measured: the means over classes, last and best. classes: the last checkpoint, class by class.
+    """
+
+    run: RecordedRun
+    style: Style
+    color: int
+    measured: tuple[Measured, ...]
+    classes: tuple[ResultRow, ...]
+    hardest: float
+    command: str
+    settings: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawn panel."""
+
+    panel: Panel
+    svg: str
+
+
+def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -> Path:
+    """Write a page about run folders to ``out``, and return ``out``.
+
+    The page loads nothing from elsewhere, can be printed, and needs no results: what is missing it names.
+
+    Args:
+        runs: folders that ``criinet train`` wrote; a supervised one among them is the baseline of the others.
+        out: the HTML file; one that is there is replaced.
+        title: heading of the page; the methods and the dataset otherwise.
+
+    Raises:
+        RunError: if there is no run, or one cannot be read.
+        StorageError: if ``out`` cannot be written.
+    """
+    if not runs:
+        raise RunError("no run was given; name at least one folder that `criinet train` wrote.")
+    recorded = [read_run(path) for path in runs]
+    write_text_atomically(out, _render(recorded, title or _title(recorded)))
+    return out
+
+
+def _render(runs: Sequence[RecordedRun], title: str) -> str:
+    comparison = compare(runs)
+    charts: dict[str, list[Chart]] = {group: [] for group in _GROUPS}
+    for panel in panels(runs):
+        charts[panel.group].append(Chart(panel, inline_svg(panel)))
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            title=title,
+            css=(_HERE / "page.css").read_text(encoding="utf-8"),
+            comparison=comparison,
+            verdicts=_verdicts(comparison),
+            views=_views(runs, comparison),
+            charts=charts,
+            examples=gallery(runs, "test"),
+            unlabeled=gallery(runs, "unlabeled"),
+            classes=_class_colors(runs),
+            heat=", ".join(heat_colors()),
+            evaluated=any(run.results for run in runs),
+            unit=runs[0].unit,
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "signed": signed,
+        "distance": distance,
+        "minutes": minutes,
+        "interval": lambda row, name="dice": interval(row.value(f"{name}_low"), row.value(f"{name}_high")),
+        "dice": dice_with_interval,
+        "percent": _percent,
+        "webp": _data_uri,
+        "known": lambda value: isinstance(value, float) and math.isfinite(value),
+        "cut": lambda gallery: _cut(gallery),
+    }
+    return environment
+
+
+def _title(runs: Sequence[RecordedRun]) -> str:
+    methods = list(dict.fromkeys(run.method for run in runs))
+    datasets = list(dict.fromkeys(run.dataset for run in runs))
+    return f"{', '.join(methods)} on {', '.join(datasets)}"
+
+
+def _verdicts(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return (kind, sentence) of what stands on top; the kind decides its mark and colour."""
+    if comparison.effects:
+        return [(_kind(effect), effect.sentence) for effect in comparison.effects]
+    return [("plain", sentence) for sentence in comparison.sentences]
+
+
+def _kind(effect: Effect) -> str:
+    return {"helped": "helped", "hurt": "hurt"}.get(effect.verdict, "nothing")
+
+
+def _views(runs: Sequence[RecordedRun], comparison: Comparison) -> list[RunView]:
+    colors = (BASELINE_COLOR, *COLORS)
+    views: list[RunView] = []
+    for run, style, headline in zip(runs, run_styles(runs), comparison.rows, strict=True):
+        both = ((LAST, headline.last), (BEST, headline.best))
+        rows = run.results.rows if run.results else ()
+        classes = tuple(row for row in rows if row.checkpoint == LAST and row.class_name != MEAN)
+        views.append(
+            RunView(
+                run=run,
+                style=style,
+                color=colors.index(style.color),
+                measured=tuple(Measured(name, row) for name, row in both if row is not None),
+                classes=classes if len(classes) > 1 else (),
+                hardest=headline.hardest,
+                command=_command(run),
+                settings=json.dumps(run.config, indent=2, ensure_ascii=False),
+            )
+        )
+    return views
+
+
+def _command(run: RecordedRun) -> str:
+    """Return the command that trains the run again; what the settings add to it stands beside it on the page."""
+    dataset: Any = run.config.get("dataset") or {}
+    parts = ["criinet", "train", str(dataset.get("path") or "DATASET"), "--out", "AGAIN", "--method", run.method]
+    parts += ["--split", str(run.folder / "split.json"), "--seed", str(run.seed)]
+    parts += ["--set", f"trainer.iterations={run.iterations}", "--set", f"network.name={run.network}"]
+    return shlex.join(parts)
+
+
+def _class_colors(runs: Sequence[RecordedRun]) -> list[tuple[str, str]]:
+    """Return (class, CSS colour) of every foreground class, as the overlays draw it."""
+    names = next((run.classes for run in runs if run.classes), ())
+    return [(name, "#%02x%02x%02x" % color) for name, color in list(zip(names, PALETTE, strict=False))[1:]]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %" if math.isfinite(share) else "–"
+
+
+def _data_uri(pixels: Pixels) -> str:
+    """Return a picture as a WebP data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="WEBP", quality=80, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _cut(shown: Gallery) -> str:
+    """Say what a gallery leaves out; nothing if it is whole."""
+    left = shown.total - len(shown.strips) - len(shown.missing)
+    parts = [f"{left} more are saved beside the run"] if left > 0 else []
+    parts += [f"the pictures of {', '.join(shown.missing)} could not be read"] if shown.missing else []
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""

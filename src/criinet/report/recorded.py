@@ -1,0 +1,488 @@
+"""Reads what a run recorded: settings, split, curves, results, cases and examples. Nothing is computed here."""
+
+import csv
+import json
+import math
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from criinet.errors import RunError
+
+FORMAT = 1
+MEAN = "mean"
+"""The class name of a row that averages over classes."""
+
+LAST, BEST = "last", "best"
+Pixels = NDArray[np.uint8]
+Table = Mapping[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TrainRecord:
+    """One look at the losses: raw terms, their weights, and their weighted sum."""
+
+    step: int
+    progress: float
+    seconds: float
+    loss: float
+    terms: Mapping[str, float]
+    weights: Mapping[str, float]
+
+    @property
+    def weighted(self) -> dict[str, float]:
+        """Every term times its weight."""
+        return {name: value * self.weights.get(name, 1.0) for name, value in self.terms.items()}
+
+
+@dataclass(frozen=True)
+class ValidationRecord:
+    """Dice on the validation cases at one step."""
+
+    step: int
+    dice: float
+
+
+@dataclass(frozen=True)
+class MonitorRecord:
+    """A look at the targets of a fixed set of unlabeled images; shares in [0, 1], NaN where nothing was recorded."""
+
+    step: int
+    confident: float
+    area: Mapping[str, float]
+    labeled_area: Mapping[str, float]
+    target_change: float
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A sentence about targets that look collapsed or empty."""
+
+    step: int
+    message: str
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """How many cases each part of the split has, and its hash."""
+
+    labeled: int
+    unlabeled: int
+    val: int
+    test: int
+    hash: str
+    seed: int
+    fraction: float
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """The measures of one checkpoint and one class (or "mean") over the test cases."""
+
+    checkpoint: str
+    step: int
+    class_name: str
+    cases: int
+    misses: int
+    false_alarms: int
+    values: Mapping[str, float]
+
+    def value(self, name: str) -> float:
+        """Return a metric; NaN if it was not recorded."""
+        return self.values.get(name, math.nan)
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Dice of one quartile of the test cases; quartile 1 is the hardest."""
+
+    checkpoint: str
+    by: str
+    quartile: int
+    cases: int
+    dice: float
+    low: float
+    high: float
+    band_dice: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """What ``criinet evaluate`` found."""
+
+    facts: Table
+    rows: tuple[ResultRow, ...]
+    strata: tuple[Stratum, ...]
+
+    def row(self, checkpoint: str = LAST, class_name: str = MEAN) -> ResultRow | None:
+        """Return one row; for "mean" the only class's row will do."""
+        rows = [row for row in self.rows if row.checkpoint == checkpoint]
+        named = [row for row in rows if row.class_name == class_name]
+        if not named and class_name == MEAN and len(rows) == 1:
+            named = rows
+        return named[0] if named else None
+
+    def stratum(self, by: str, quartile: int, checkpoint: str = LAST) -> Stratum | None:
+        """Return one quartile, None if it was not recorded."""
+        wanted = (checkpoint, by, quartile)
+        return next((s for s in self.strata if (s.checkpoint, s.by, s.quartile) == wanted), None)
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """Dice of one class of one test case; ``contrast_quartile`` is 0 where it is unknown."""
+
+    checkpoint: str
+    case: str
+    group: str
+    class_name: str
+    dice: float
+    contrast_quartile: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """A case that is shown, and the rule by which it was chosen."""
+
+    case: str
+    part: str
+    rule: str
+    cnr: float
+    dice: float
+    file: str
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run folder as it was found; ``results`` is None before ``criinet evaluate``."""
+
+    folder: Path
+    config: Table
+    split: SplitRecord | None = None
+    train: tuple[TrainRecord, ...] = ()
+    validation: tuple[ValidationRecord, ...] = ()
+    monitor: tuple[MonitorRecord, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    results: Results | None = None
+    cases: tuple[CaseRecord, ...] = ()
+    examples: tuple[Example, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return str(_table(self.config, "method").get("name", "unknown"))
+
+    @property
+    def network(self) -> str:
+        """Name of the network."""
+        return str(_table(self.config, "network").get("name", "unknown"))
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return str(_table(self.config, "dataset").get("name", "unknown"))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, background first."""
+        return tuple(str(name) for name in _table(self.config, "dataset").get("classes") or ())
+
+    @property
+    def unit(self) -> str:
+        """Unit of distances: mm where the dataset knows its spacing."""
+        return "mm" if _table(self.config, "dataset").get("spacing") else "px"
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training."""
+        return _count(self.config.get("seed"))
+
+    @property
+    def iterations(self) -> int:
+        """Length of the training; the last recorded step where the settings do not say."""
+        asked = _count(_table(self.config, "trainer").get("iterations"))
+        return asked or max((record.step for record in self.train), default=0)
+
+    @property
+    def facts(self) -> Table:
+        """What the results say of the run; empty before ``criinet evaluate``."""
+        return self.results.facts if self.results else {}
+
+    @property
+    def split_hash(self) -> str:
+        """Hash of the split; empty if none was recorded."""
+        return str(self.facts.get("split_hash") or (self.split.hash if self.split else ""))
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds of training; NaN if unknown."""
+        known = _number(self.facts.get("train_seconds"))
+        return self.train[-1].seconds if math.isnan(known) and self.train else known
+
+    def progress(self, step: int) -> float:
+        """Return ``step`` as a fraction of the training."""
+        return step / max(1, self.iterations)
+
+
+def read_run(path: Path) -> RecordedRun:
+    """Read a run folder; only ``config.json`` has to be there.
+
+    Raises:
+        RunError: if it is no run folder, or one of its files is damaged or of a newer format.
+    """
+    if not path.is_dir():
+        raise RunError(f"run folder {path} does not exist; give the folder that `criinet train` wrote.")
+    config = _read_json(path / "config.json")
+    if config is None:
+        raise RunError(f"{path} holds no run (no config.json); give the folder that `criinet train` wrote.")
+    _check_format(config, path / "config.json")
+    train, validation, monitor, alarms, skipped = _read_metrics(path / "metrics.jsonl")
+    notes = (f"{skipped} lines of {path.name}/metrics.jsonl could not be read and were skipped.",) if skipped else ()
+    return RecordedRun(
+        folder=path,
+        config=config,
+        split=_parsed(path / "split.json", _split),
+        train=train,
+        validation=validation,
+        monitor=monitor,
+        alarms=alarms,
+        results=_parsed(path / "results.json", _results),
+        cases=_read_cases(path / "cases.csv"),
+        examples=_parsed(path / "examples.json", _examples) or (),
+        notes=notes,
+    )
+
+
+def read_example(run: RecordedRun, example: Example) -> dict[str, Pixels] | None:
+    """Read the arrays of an example: image, refined, and target, coarse, disagreement, entropy where they were saved.
+
+    Returns:
+        Arrays by name, (H, W, 3) for the image and (H, W) otherwise; None if the file is missing or damaged.
+    """
+    path = (run.folder / example.file).resolve()
+    if not path.is_relative_to(run.folder.resolve()):
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            arrays = {name: np.asarray(saved[name], dtype=np.uint8) for name in saved.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    image, refined = arrays.get("image"), arrays.get("refined")
+    if image is None or refined is None or image.ndim != 3 or image.shape[2] != 3 or refined.shape != image.shape[:2]:
+        return None
+    return {name: array for name, array in arrays.items() if array.shape[:2] == image.shape[:2]}
+
+
+def _read_json(path: Path) -> Table | None:
+    """Return the object in a JSON file, None if there is no such file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _damaged(path) from error
+    if not isinstance(value, dict):
+        raise _damaged(path)
+    return value
+
+
+def _parsed(path: Path, parse: Callable[[Table], T]) -> T | None:
+    """Read a JSON file through ``parse``, None if there is no such file."""
+    value = _read_json(path)
+    if value is None:
+        return None
+    _check_format(value, path)
+    try:
+        return parse(value)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> RunError:
+    remedy = (
+        "run `criinet evaluate` on the run again" if path.stem in ("results", "examples", "cases") else "restore it"
+    )
+    return RunError(f"{path} is damaged; {remedy}.")
+
+
+def _check_format(value: Table, path: Path) -> None:
+    found = value.get("format", FORMAT)
+    if found != FORMAT:
+        raise RunError(f"{path} has format {found}, but this criinet reads {FORMAT}; install a newer criinet.")
+
+
+def _read_metrics(
+    path: Path,
+) -> tuple[tuple[TrainRecord, ...], tuple[ValidationRecord, ...], tuple[MonitorRecord, ...], tuple[Alarm, ...], int]:
+    """Read the records of each kind in order of steps, and the number of lines skipped but for a last one cut off.
+
+    Where a run went back to an earlier step (a resume), what it had recorded from that step on is dropped.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        lines = []
+    except OSError as error:
+        raise _damaged(path) from error
+    kinds: dict[str, dict[Any, Any]] = {"train": {}, "validation": {}, "monitor": {}, "alarm": {}}
+    makers = {"train": _train, "validation": _validation, "monitor": _monitor, "alarm": _alarm}
+    bad: list[int] = []
+    for index, line in enumerate(lines):
+        try:
+            record = json.loads(line)
+            kept = kinds.get(record["kind"])
+            if kept is not None:
+                _keep(kept, makers[record["kind"]](record))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            bad.append(index)
+    train, validation, monitor, alarms = (tuple(kept.values()) for kept in kinds.values())
+    return train, validation, monitor, alarms, len([index for index in bad if index != len(lines) - 1])
+
+
+def _keep(kept: dict[Any, Any], record: Any) -> None:
+    """Add a record in place of those of its step and later ones; alarms of one step stay side by side."""
+    if isinstance(record, Alarm):
+        kept[(record.step, record.message)] = record
+        return
+    for step in [step for step in reversed(kept) if step >= record.step]:
+        del kept[step]
+    kept[record.step] = record
+
+
+def _train(record: Table) -> TrainRecord:
+    return TrainRecord(
+        step=int(record["step"]),
+        progress=_number(record.get("progress")),
+        seconds=_number(record.get("seconds")),
+        loss=_number(record.get("loss")),
+        terms=_numbers(record.get("terms")),
+        weights=_numbers(record.get("weights")),
+    )
+
+
+def _validation(record: Table) -> ValidationRecord:
+    return ValidationRecord(int(record["step"]), _number(record.get("dice")))
+
+
+def _monitor(record: Table) -> MonitorRecord:
+    return MonitorRecord(
+        step=int(record["step"]),
+        confident=_number(record.get("confident")),
+        area=_numbers(record.get("area")),
+        labeled_area=_numbers(record.get("labeled_area")),
+        target_change=_number(record.get("target_change")),
+    )
+
+
+def _alarm(record: Table) -> Alarm:
+    return Alarm(int(record["step"]), str(record["message"]))
+
+
+def _split(value: Table) -> SplitRecord:
+    return SplitRecord(
+        labeled=len(value.get("labeled") or ()),
+        unlabeled=len(value.get("unlabeled") or ()),
+        val=len(value.get("val") or ()),
+        test=len(value.get("test") or ()),
+        hash=str(value.get("hash") or ""),
+        seed=_count(value.get("seed")),
+        fraction=_number(value.get("fraction")),
+    )
+
+
+def _results(value: Table) -> Results:
+    return Results(
+        facts=dict(value["run"]),
+        rows=tuple(_row(row) for row in value["rows"]),
+        strata=tuple(_stratum(stratum) for stratum in value.get("strata") or ()),
+    )
+
+
+def _row(row: Table) -> ResultRow:
+    return ResultRow(
+        checkpoint=str(row["checkpoint"]),
+        step=_count(row.get("step")),
+        class_name=str(row["class"]),
+        cases=_count(row.get("cases")),
+        misses=_count(row.get("misses")),
+        false_alarms=_count(row.get("false_alarms")),
+        values={key: _number(item) for key, item in row.items() if item is None or isinstance(item, int | float)},
+    )
+
+
+def _stratum(row: Table) -> Stratum:
+    return Stratum(
+        checkpoint=str(row["checkpoint"]),
+        by=str(row["by"]),
+        quartile=_count(row["quartile"]),
+        cases=_count(row.get("cases")),
+        dice=_number(row.get("dice")),
+        low=_number(row.get("dice_low")),
+        high=_number(row.get("dice_high")),
+        band_dice=_number(row.get("band_dice_5")),
+    )
+
+
+def _examples(value: Table) -> tuple[Example, ...]:
+    return tuple(
+        Example(
+            case=str(item["case"]),
+            part=str(item["set"]),
+            rule=str(item.get("rule") or ""),
+            cnr=_number(item.get("cnr")),
+            dice=_number(item.get("dice")),
+            file=str(item["file"]),
+        )
+        for item in value["examples"]
+    )
+
+
+def _read_cases(path: Path) -> tuple[CaseRecord, ...]:
+    """Read the rows of single classes; a row that averages over classes is left to the reader."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [_case(row) for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise _damaged(path) from error
+    single = tuple(row for row in rows if row.class_name != MEAN)
+    return single or tuple(rows)
+
+
+def _case(row: Mapping[str, str]) -> CaseRecord:
+    return CaseRecord(
+        checkpoint=row["checkpoint"],
+        case=row["case"],
+        group=row.get("group") or row["case"],
+        class_name=row["class"],
+        dice=_number(row["dice"]),
+        contrast_quartile=_count(row.get("contrast_quartile")),
+    )
+
+
+def _table(value: Table, key: str) -> Table:
+    inner = value.get(key)
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _number(value: Any) -> float:
+    """Return a number; NaN for null and an empty cell."""
+    return math.nan if value is None or value == "" else float(value)
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    return {str(name): _number(item) for name, item in (value or {}).items()}
+
+
+def _count(value: Any) -> int:
+    """Return a whole number; 0 for null, an empty cell and NaN."""
+    number = _number(value)
+    return int(number) if math.isfinite(number) else 0

@@ -1,0 +1,140 @@
+"""The check finds every problem at once, and the contact sheet shows what is there."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from criinet.data.check import check_dataset, contact_sheet, draw_contours
+from criinet.data.dataset import open_dataset
+from criinet.data.images import PALETTE, image_size, read_image
+from criinet.errors import DataError
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Six 10x20 images i0..i5; i0..i3 have index masks, the mask of i0 is empty and i2 has 50 px of class 2."""
+    folder = tmp_path / "set"
+    for name in ("images", "masks", "splits"):
+        (folder / name).mkdir(parents=True)
+    for i in range(6):
+        Image.fromarray(np.full((10, 20), 10 * i, np.uint8)).save(folder / "images" / f"i{i}.png")
+    for i in range(4):
+        mask = np.zeros((10, 20), np.uint8)
+        mask[:5, :10] = i
+        Image.fromarray(mask).save(folder / "masks" / f"i{i}.png")
+    (folder / "dataset.json").write_text('{"classes": ["background", "a", "b", "c"]}')
+    return folder
+
+
+def test_a_sound_dataset_is_counted(root):
+    report = check_dataset(root)
+    assert report.ok
+    assert report.notes == ()
+    assert (report.images, report.masks, report.unlabeled, report.groups) == (6, 4, 2, 6)
+    assert (report.gray, report.rgb, report.deep, report.empty_masks) == (6, 0, 0, 1)
+    assert report.sizes is not None
+    assert (report.sizes.height, report.sizes.width, report.sizes.distinct) == ((10,) * 3, (20,) * 3, 1)
+    assert [(c.name, c.cases) for c in report.classes] == [("background", 4), ("a", 1), ("b", 1), ("c", 1)]
+    assert report.classes[2].pixels == pytest.approx(50 / 800)
+    assert json.loads(json.dumps(report.to_dict()))["ok"] is True
+
+
+def test_every_problem_is_reported_not_only_the_first(root):
+    (root / "images" / "i5.png").write_bytes(b"")
+    (root / "masks" / "i0.png").write_bytes(b"")
+    Image.fromarray(np.zeros((20, 10), np.uint8)).save(root / "masks" / "i1.png")
+    Image.fromarray(np.full((10, 20), 7, np.uint8)).save(root / "masks" / "i2.png")
+    Image.fromarray(np.zeros((10, 20), np.uint8)).save(root / "masks" / "stray.png")
+    (root / "groups.csv").write_text("case,group\ni0,1\n")
+    report = check_dataset(root)
+    found = {problem.file: problem.what for problem in report.problems}
+    assert found.keys() == {
+        "images/i5.png",
+        "masks/i0.png",
+        "masks/i1.png",
+        "masks/i2.png",
+        "masks/stray.png",
+        "groups.csv",
+    }
+    assert found["masks/i1.png"] == "is 10x20 but its image is 20x10"
+    assert found["masks/i2.png"].startswith("has class 7, but the dataset has 4 classes")
+    assert all(problem.remedy for problem in report.problems)
+    assert not report.ok
+    assert report.images == 5
+
+
+def test_splits_are_checked_too(root):
+    (root / "splits" / "default.json").write_text('{"train": ["i0", "gone"]}')
+    (problem,) = check_dataset(root).problems
+    assert problem.file == "splits/default.json"
+    assert "names case gone" in problem.what
+
+
+def test_a_bad_card_is_a_problem_and_the_rest_is_still_counted(root):
+    (root / "dataset.json").write_text("{")
+    report = check_dataset(root)
+    assert [problem.file for problem in report.problems] == ["dataset.json"]
+    assert len(report.classes) == 4
+
+
+def test_masks_without_a_meaning_are_a_problem(root):
+    (root / "dataset.json").unlink()
+    Image.fromarray(np.full((10, 20), 99, np.uint8)).save(root / "masks" / "i2.png")
+    (problem,) = check_dataset(root).problems
+    assert problem.file == "masks"
+    assert "values up to 99" in problem.what
+    assert problem.remedy.startswith("Correct them")
+
+
+def test_identical_images_and_foreign_files_are_notes(root):
+    (root / "images" / "copy.png").write_bytes((root / "images" / "i1.png").read_bytes())
+    (root / "images" / "scan.dcm").write_bytes(b"")
+    report = check_dataset(root)
+    assert report.ok
+    assert any("identical images of different groups: copy, i1" in note for note in report.notes)
+    assert any("1 .dcm" in note for note in report.notes)
+
+
+def test_progress_is_told_and_a_missing_folder_raises(root):
+    seen = []
+    check_dataset(root, done=lambda finished, total: seen.append((finished, total)))
+    assert seen == [(i, 6) for i in range(1, 7)]
+    with pytest.raises(DataError, match="does not exist"):
+        check_dataset(root / "none")
+
+
+def test_a_contour_is_two_pixels_inside_the_border():
+    """A 7x7 square: its outer two rings are coloured, its inner 3x3 and everything outside are not."""
+    mask = np.zeros((11, 12), np.uint8)
+    mask[2:9, 3:10] = 2
+    drawn = draw_contours(np.zeros((11, 12, 3), np.uint8), mask)
+    colored = (drawn == PALETTE[2]).all(-1)
+    assert colored.sum() == 49 - 9
+    assert not colored[4:7, 5:8].any()
+    assert not colored[mask == 0].any()
+
+
+def test_the_contact_sheet_shows_contours_and_fits_its_count(root, tmp_path):
+    """Four of six are three labeled ones, i2 with class 2 among them, and one without a mask."""
+    dataset = open_dataset(root)
+    contact_sheet(dataset, tmp_path / "four.png", count=4)
+    contact_sheet(dataset, tmp_path / "all.png", count=100)
+    four, six = read_image(tmp_path / "four.png"), read_image(tmp_path / "all.png")
+    assert (four[60:] == PALETTE[2]).all(-1).any()
+    assert not (four[:30] == PALETTE[2]).all(-1).any()
+    assert six.shape[1] > four.shape[1]
+    assert image_size(tmp_path / "all.png")[0] == four.shape[0]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_a_real_set_of_patients_is_sound(real_data, tmp_path):
+    """ACDC: 1902 slices of 100 patients, 61 empty masks, and two patients who are one."""
+    root = real_data("acdc")
+    report = check_dataset(root)
+    assert report.ok
+    assert (report.images, report.groups, report.empty_masks, len(report.classes)) == (1902, 100, 61, 4)
+    assert any("patient074" in note and "patient076" in note for note in report.notes)
+    contact_sheet(open_dataset(root), tmp_path / "sheet.png")

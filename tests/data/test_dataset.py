@@ -1,0 +1,190 @@
+"""A folder is opened as a dataset, or one sentence says what is wrong with it, where, and what to do."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from criinet.data.dataset import open_dataset
+from criinet.errors import DataError
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array.astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Five images c0..c4 of 6x8; c0, c1 and c2 have masks of 0 and 255."""
+    folder = tmp_path / "eyes"
+    for i in range(5):
+        save(folder / "images" / f"c{i}.png", np.full((6, 8, 3), 40 * i))
+        if i < 3:
+            mask = np.zeros((6, 8))
+            mask[: i + 1] = 255
+            save(folder / "masks" / f"c{i}.png", mask)
+    return folder
+
+
+def test_an_image_without_a_mask_is_unlabeled(root):
+    dataset = open_dataset(root)
+    assert [case.name for case in dataset.labeled] == ["c0", "c1", "c2"]
+    assert [case.name for case in dataset.unlabeled] == ["c3", "c4"]
+    assert (dataset.name, dataset.classes, dataset.encoding) == ("eyes", ("background", "foreground"), "binary255")
+    assert not dataset.grouped
+    assert dataset.read_mask(dataset.case("c1")).sum() == 2 * 8
+    assert dataset.select(["c4", "c0"]) == (dataset.case("c4"), dataset.case("c0"))
+    assert len(dataset) == 5
+    assert "c4" in dataset
+    assert "c5" not in dataset
+
+
+def test_the_card_names_classes_spacing_and_source(root):
+    card = {"name": "Eyes", "classes": ["background", "disc"], "spacing": 0.5, "licence": "CC0", "note": "ignored"}
+    (root / "dataset.json").write_text(json.dumps(card))
+    dataset = open_dataset(root)
+    assert (dataset.name, dataset.classes, dataset.spacing) == ("Eyes", ("background", "disc"), (0.5, 0.5))
+    assert (dataset.licence, dataset.source) == ("CC0", None)
+    (root / "dataset.json").write_text('{"spacing": [0.5, 2]}')
+    assert open_dataset(root).spacing == (0.5, 2.0)
+
+
+def test_index_masks_without_a_card_name_their_classes(root):
+    for i in range(3):
+        save(root / "masks" / f"c{i}.png", np.full((6, 8), i))
+    dataset = open_dataset(root)
+    assert (dataset.encoding, dataset.classes) == ("index", ("background", "class 1", "class 2"))
+
+
+def test_all_masks_are_read_when_the_sampled_ones_are_empty(root):
+    """41 masks of which only the second holds 255: it is not among the 32 that are sampled first."""
+    (root / "dataset.json").write_text('{"classes": ["background", "disc"]}')
+    for path in (root / "masks").iterdir():
+        path.unlink()
+    for i in range(41):
+        save(root / "images" / f"d{i:02}.png", np.zeros((4, 4)))
+        save(root / "masks" / f"d{i:02}.png", np.full((4, 4), 255 * (i == 2)))
+    assert open_dataset(root).encoding == "binary255"
+
+
+def test_a_mask_that_contradicts_the_others_is_refused_when_read(root):
+    (root / "dataset.json").write_text('{"classes": ["background", "a", "b"]}')
+    for i in range(3):
+        save(root / "masks" / f"c{i}.png", np.full((6, 8), 2 * i))
+    dataset = open_dataset(root)
+    assert dataset.read_mask(dataset.case("c1")).max() == 2
+    with pytest.raises(DataError, match=r"c2\.png has class 4, but the dataset has 3 classes: background, a, b"):
+        dataset.read_mask(dataset.case("c2"))
+    with pytest.raises(DataError, match=r"c4\.png has no mask"):
+        dataset.read_mask(dataset.case("c4"))
+
+
+def test_an_unknown_case_names_the_nearest(root):
+    with pytest.raises(DataError, match=r"no case 'c0\.png'.*Did you mean 'c0'"):
+        open_dataset(root).case("c0.png")
+
+
+def test_groups_come_from_the_csv(root):
+    lines = ["case,patient,age", *(f"c{i},p{i // 2},50" for i in range(5)), "elsewhere,p9,1"]
+    (root / "groups.csv").write_text("\n".join(lines), encoding="utf-8-sig")
+    dataset = open_dataset(root)
+    assert [case.group for case in dataset.cases] == ["p0", "p0", "p1", "p1", "p2"]
+    assert dataset.grouped
+    other = root.parent / "other.csv"
+    other.write_text("group,case\n" + "".join(f"g,c{i}\n" for i in range(5)))
+    assert {case.group for case in open_dataset(root, groups=other).cases} == {"g"}
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ("", "lacks a header"),
+        ("a,b\nc0,1\n", "lacks a header"),
+        ("case,group\nc0,1\n", "lacks the case c1 and 3 more"),
+        ("case,group\nc0\n", "empty field in line 2"),
+        ("case,group\nc0,1\nc0,2\n", "puts case c0 in the groups 1 and 2"),
+        ('case,group\n"c0,1\n', "not a CSV"),
+    ],
+)
+def test_malformed_groups_are_refused(root, content, match):
+    (root / "groups.csv").write_text(content)
+    with pytest.raises(DataError, match=match):
+        open_dataset(root)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ("{", "is not valid JSON"),
+        ("[]", "is not a JSON object"),
+        ('{"classes": ["disc"]}', "bad 'classes': list two or more different names"),
+        ('{"classes": ["a", "a"]}', "bad 'classes'"),
+        ('{"classes": "disc"}', "bad 'classes'"),
+        ('{"spacing": -1}', "bad 'spacing'"),
+        ('{"spacing": [1, 1, 1]}', "bad 'spacing'"),
+        ('{"classes": ["background", "a", "b"]}', "declares 3 classes .* hold 0 and 255 only"),
+    ],
+)
+def test_a_malformed_card_is_refused(root, content, match):
+    (root / "dataset.json").write_text(content)
+    with pytest.raises(DataError, match=match):
+        open_dataset(root)
+
+
+def test_folders_that_are_no_dataset_are_refused(root, tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        open_dataset(tmp_path / "none")
+    with pytest.raises(DataError, match="is not a dataset; put the images in"):
+        open_dataset(root / "images")
+    (tmp_path / "empty" / "images").mkdir(parents=True)
+    (tmp_path / "empty" / "images" / "scan.nii.gz").write_bytes(b"")
+    with pytest.raises(DataError, match="has no images; put files of these kinds"):
+        open_dataset(tmp_path / "empty")
+
+
+def test_the_same_name_twice_is_refused(root):
+    save(root / "images" / "c0.jpg", np.zeros((6, 8)))
+    with pytest.raises(DataError, match=r"c0\.png has the same name as c0\.jpg"):
+        open_dataset(root)
+    dataset = open_dataset(root, skip_bad=True)
+    assert dataset.dropped == {"c0"}
+    assert len(dataset) == 4
+
+
+def test_a_mask_without_an_image_is_refused(root):
+    save(root / "masks" / "c3_mask.png", np.zeros((6, 8)))
+    with pytest.raises(DataError, match=r"c3_mask\.png has no image of the same name.*Name it c3\.png"):
+        open_dataset(root)
+    assert len(open_dataset(root, skip_bad=True).skipped) == 1
+
+
+def test_values_that_are_neither_binary_nor_classes_ask_for_a_card(root):
+    save(root / "masks" / "c0.png", np.full((6, 8), 77))
+    with pytest.raises(DataError, match="masks hold values up to 255"):
+        open_dataset(root)
+
+
+def test_skip_bad_leaves_out_what_cannot_be_used_and_says_so(root):
+    """A damaged image, a damaged mask, and a mask of another size go; an odd mask value goes; one good case stays."""
+    (root / "dataset.json").write_text('{"classes": ["background", "disc"]}')
+    save(root / "images" / "c5.png", np.zeros((6, 8)))
+    save(root / "masks" / "c5.png", np.array([[0, 9] * 4] * 6))
+    (root / "images" / "c3.png").write_bytes(b"no image")
+    (root / "masks" / "c0.png").write_bytes(b"no mask")
+    save(root / "masks" / "c1.png", np.zeros((8, 6)))
+    save(root / "masks" / "c2.png", np.full((6, 8), 1))
+    dataset = open_dataset(root, skip_bad=True)
+    assert [case.name for case in dataset.cases] == ["c2", "c4"]
+    assert dataset.dropped == {"c0", "c1", "c3", "c5"}
+    assert len(dataset.skipped) == 4
+    assert any("is 6x8 but its image is 8x6" in sentence for sentence in dataset.skipped)
+
+
+def test_nothing_left_after_skipping_is_an_error(root):
+    for path in (root / "images").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="has no case that can be used"):
+        open_dataset(root, skip_bad=True)

@@ -1,0 +1,118 @@
+"""The rows of one case: each equals the metric it names, and misses and false alarms are flagged."""
+
+import ast
+import importlib
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import criinet.metrics
+from criinet import types
+from criinet.errors import DataError, ShapeError
+from criinet.metrics import cases
+
+CLASSES = ("background", "left", "right")
+NAMES = [
+    *("class", "dice", "iou", "hd95", "assd", "surface_dice", "boundary_iou"),
+    *(f"band_{what}_{width}" for width in (2, 5, 10) for what in ("dice", "error")),
+    *("target_pixels", "predicted_pixels", "miss", "false_alarm"),
+]
+
+
+def scene(shape=(40, 60)):
+    target = np.zeros(shape, np.int64)
+    target[8:20, 5:22], target[15:32, 35:55] = 1, 2
+    return np.roll(target, (2, 3), (0, 1)), target
+
+
+@pytest.mark.parametrize("spacing", [None, (0.5, 1.5)])
+def test_rows_equal_the_single_metrics(spacing):
+    prediction, target = scene()
+    rows = criinet.metrics.case_metrics(prediction, target, CLASSES, spacing)
+    assert [row["class"] for row in rows] == ["left", "right"]
+    for index, row in enumerate(rows, start=1):
+        assert list(row) == NAMES
+        pair = (prediction == index, target == index)
+        for name in ("dice", "iou"):
+            assert row[name] == getattr(criinet.metrics, name)(*pair)
+        for name in ("hd95", "assd", "surface_dice", "boundary_iou"):
+            assert row[name] == getattr(criinet.metrics, name)(*pair, spacing=spacing)
+        for name in ("band_dice", "band_error"):
+            for width in (2, 5, 10):
+                assert row[f"{name}_{width}"] == getattr(criinet.metrics, name)(*pair, width, spacing)
+        assert (row["target_pixels"], row["predicted_pixels"]) == (pair[1].sum(), pair[0].sum())
+
+
+def test_misses_and_false_alarms_are_flagged():
+    """ "left" is missed, "right" is seen where there is none."""
+    target, prediction = np.zeros((2, 12, 15), int)
+    target[2:5, 2:5], prediction[6:9, 6:9] = 1, 2
+    left, right = criinet.metrics.case_metrics(prediction, target, CLASSES)
+    assert (left["miss"], left["false_alarm"], left["dice"], left["hd95"]) == (True, False, 0, math.inf)
+    assert (right["miss"], right["false_alarm"], right["dice"], right["hd95"]) == (False, True, 0, math.inf)
+    (nothing,) = criinet.metrics.case_metrics(target * 0, target * 0, ["background", "x"])
+    assert (nothing["miss"], nothing["false_alarm"]) == (False, False)
+    assert math.isnan(float(nothing["dice"]))
+    assert math.isnan(float(nothing["hd95"]))
+
+
+def test_pixels_without_ground_truth_do_not_count():
+    """Whatever is predicted where the target is -1, every number stays."""
+    prediction, target = scene()
+    target[:, 25:30] = cases.IGNORE
+    before = criinet.metrics.case_metrics(prediction, target, CLASSES)
+    prediction[:, 25:30] = 1
+    assert criinet.metrics.case_metrics(prediction, target, CLASSES) == before
+    assert cases.IGNORE == types.IGNORE
+
+
+def test_rows_hold_plain_python_values():
+    """A row goes into JSON and CSV as it is."""
+    for row in criinet.metrics.case_metrics(*scene(), CLASSES, widths=(2.5,)):
+        assert {type(value) for value in row.values()} == {str, float, int, bool}
+        assert "band_dice_2.5" in row
+
+
+def test_an_index_without_a_class_is_refused():
+    """A mask of 0 and 255 would otherwise be scored as empty."""
+    prediction, target = scene()
+    with pytest.raises(DataError, match=r"target holds class indices 0 to 255, but -1 to 2 are expected"):
+        criinet.metrics.case_metrics(prediction, np.where(target == 2, 255, target), CLASSES)
+    with pytest.raises(DataError, match=r"prediction holds class indices -1 to 2, but 0 to 2"):
+        criinet.metrics.case_metrics(np.where(prediction == 1, -1, prediction), target, CLASSES)
+    with pytest.raises(TypeError, match="not integer"):
+        criinet.metrics.case_metrics(prediction.astype(float), target, CLASSES)
+    with pytest.raises(ShapeError, match="Bring the prediction"):
+        criinet.metrics.case_metrics(prediction.T, target, CLASSES)
+
+
+def test_case_difficulty_takes_all_classes_together():
+    _, target = scene()
+    image = np.random.default_rng(0).integers(0, 256, (*target.shape, 3), dtype=np.uint8)
+    foreground = target > 0
+    target[0, 0] = cases.IGNORE
+    assert criinet.metrics.case_difficulty(image, target) == {
+        "cnr": criinet.metrics.contrast_to_noise(image, foreground),
+        "boundary_gradient": criinet.metrics.boundary_gradient(image, foreground),
+        "object_share": foreground.mean(),
+    }
+
+
+def test_everything_public_is_there_and_documented():
+    names = criinet.metrics.__all__
+    assert names == sorted(names)
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert getattr(criinet.metrics, name).__doc__
+    module = ast.parse(Path(criinet.metrics.__file__).read_text(encoding="utf-8"))
+    imported = {alias.name for node in ast.walk(module) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert imported == set(names)
+
+
+@pytest.mark.parametrize("room", ["overlap", "surface", "difficulty", "statistics", "cases"])
+def test_metrics_need_no_torch(room):
+    module = importlib.import_module(f"criinet.metrics.{room}")
+    assert not hasattr(module, "torch")
+    assert "torch" not in Path(module.__file__).read_text(encoding="utf-8")

@@ -1,0 +1,162 @@
+"""Means, intervals, tests and verdicts: counted misses, hand examples, clean answers for too few cases."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from criinet.errors import ShapeError
+from criinet.metrics import Paired, Summary, holm, paired_difference, summarise, verdict
+
+NAN, INF = math.nan, math.inf
+
+
+def test_summary_by_hand():
+    """Mean of 1, 2, 3, 6 is 3; squares 4 + 1 + 0 + 9 over 3."""
+    summary = summarise([1, 2, 3, 6])
+    assert (summary.mean, summary.n, summary.missing, summary.infinite) == (3, 4, 0, 0)
+    assert summary.sd == pytest.approx(math.sqrt(14 / 3))
+    assert 1 <= summary.low < 3 < summary.high <= 6
+
+
+def test_nan_and_inf_are_counted_and_left_out():
+    summary = summarise([2.0, NAN, 4.0, INF, INF])
+    assert (summary.mean, summary.n, summary.missing, summary.infinite) == (3, 2, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], Summary(NAN, NAN, NAN, NAN, 0, 0, 0)),
+        ([NAN, INF], Summary(NAN, NAN, NAN, NAN, 0, 1, 1)),
+        ([0.5], Summary(0.5, NAN, NAN, NAN, 1, 0, 0)),
+        ([0.5, 0.5], Summary(0.5, 0, 0.5, 0.5, 2, 0, 0)),
+    ],
+)
+def test_too_few_values_never_become_zero(values, expected):
+    np.testing.assert_equal(vars(summarise(values)), vars(expected))
+
+
+def test_the_interval_agrees_with_scipy_and_covers_what_it_says():
+    values = np.random.default_rng(0).normal(0.8, 0.1, 60)
+    mine = summarise(values, resamples=9999)
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(1)).confidence_interval
+    assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high), abs=2e-3)
+
+
+def test_the_seed_alone_decides():
+    values = np.random.default_rng(0).random(30)
+    assert summarise(values) == summarise(values)
+    assert summarise(values, seed=1) != summarise(values)
+
+
+def test_chunks_do_not_change_the_bootstrap(monkeypatch):
+    """Large sets are resampled in parts, to spare memory: same draws, same interval."""
+    values = np.random.default_rng(0).random(50)
+    whole = summarise(values)
+    monkeypatch.setattr("criinet.metrics.statistics._CHUNK", 120)
+    assert summarise(values) == whole
+
+
+def test_paired_difference_by_hand():
+    """Six gains of 1..6 hundredths: of 2^6 sign patterns, two are as extreme, so p = 2/64; the mean is 0.035."""
+    b = np.full(6, 0.7)
+    paired = paired_difference(b + np.arange(1, 7) / 100, b)
+    assert paired.mean == pytest.approx(0.035)
+    assert paired.p == pytest.approx(2 / 64)
+    assert 0 < paired.low < 0.035 < paired.high
+    assert (paired.n, paired.left_out) == (6, 0)
+    assert verdict(paired) == "helped"
+
+
+def test_pairs_with_a_miss_are_left_out_and_counted():
+    paired = paired_difference([1, 2, NAN, INF, 5], [0, INF, 1, 2, 4])
+    assert (paired.mean, paired.n, paired.left_out) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ([], [], Paired(NAN, NAN, NAN, 1, 0, 0)),
+        ([NAN], [1], Paired(NAN, NAN, NAN, 1, 0, 1)),
+        ([0.5], [0.25], Paired(0.25, NAN, NAN, 1, 1, 0)),
+        ([0.3, 0.6], [0.3, 0.6], Paired(0, 0, 0, 1, 2, 0)),
+        ([0.1 + 0.2], [0.3], Paired(0, NAN, NAN, 1, 1, 0)),
+    ],
+)
+def test_too_few_pairs_prove_nothing(a, b, expected):
+    paired = paired_difference(a, b)
+    np.testing.assert_equal(vars(paired), vars(expected))
+    assert verdict(paired) == "did nothing"
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=12))
+def test_swapping_the_arms_swaps_the_verdict(rows):
+    a, b = [row[0] for row in rows], [row[1] for row in rows]
+    forward, backward = (paired_difference(*arms, resamples=50) for arms in ((a, b), (b, a)))
+    opposite = {"helped": "hurt", "hurt": "helped", "did nothing": "did nothing"}
+    assert verdict(backward) == opposite[verdict(forward)]
+    assert forward.p == pytest.approx(backward.p)
+    np.testing.assert_allclose(forward.mean, -backward.mean)
+
+
+@pytest.mark.parametrize(("n", "decimals"), [(8, 1), (8, 6), (13, 1), (30, 6), (50, 6), (51, 6), (200, 2)])
+def test_wilcoxon_agrees_with_scipy(n, decimals):
+    """Ties up to 13 pairs by SciPy's permutations, no ties up to 50 by its exact table, the normal law beyond."""
+    difference = np.random.default_rng(n).normal(0.1, 0.3, n).round(decimals)
+    difference = difference[difference != 0]
+    expected = stats.wilcoxon(difference).pvalue
+    assert paired_difference(difference, np.zeros_like(difference)).p == pytest.approx(expected, rel=1e-9)
+
+
+def test_exact_p_with_ties_by_hand():
+    """Gains of 1 and 1 and a loss of 2 have ranks 1.5, 1.5 and 3, so both sides sum to 3: p = 1."""
+    assert paired_difference([1, 1, -2], [0, 0, 0]).p == 1
+    assert paired_difference([1, 1, 2], [0, 0, 0]).p == 2 / 8
+    assert paired_difference([1, -1, 2, 0], [0, 0, 0, 0]).p == pytest.approx(6 / 8), (
+        "a rank sum of 0, 1.5 or 1.5, twice"
+    )
+
+
+def test_verdict_needs_both_the_interval_and_the_test():
+    clear = Paired(mean=0.02, low=0.01, high=0.03, p=0.01, n=50, left_out=0)
+    assert verdict(clear) == "helped"
+    assert verdict(replace(clear, mean=-0.02, low=-0.03, high=-0.01)) == "hurt"
+    assert verdict(replace(clear, low=-0.01)) == "did nothing"
+    assert verdict(replace(clear, p=0.05)) == "did nothing"
+    assert verdict(replace(clear, mean=-0.02, low=-0.03, high=-0.01, p=0.2)) == "did nothing"
+
+
+def test_holm_by_hand():
+    """Sorted .005 .01 .03 .04 times 4 3 2 1 is .02 .03 .06 .04; none may fall below the one before it."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_at_the_edges():
+    assert holm([]).tolist() == []
+    assert holm([0.03]).tolist() == [0.03]
+    assert holm([0.6, 0.9]).tolist() == [1, 1]
+    np.testing.assert_allclose(holm([0.02, NAN, 0.01]), [0.02, NAN, 0.02])
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        holm([1.2])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_only_raises_and_keeps_the_order(p_values):
+    adjusted = holm(p_values)
+    assert np.all(adjusted >= p_values)
+    assert np.all(adjusted <= np.minimum(1, len(p_values) * np.asarray(p_values)))
+    assert np.all(np.diff(adjusted[np.argsort(p_values)]) >= 0)
+
+
+def test_input_is_checked():
+    with pytest.raises(ShapeError, match="a has 2 cases and b has 1"):
+        paired_difference([1, 2], [1])
+    with pytest.raises(ShapeError, match="not one list"):
+        summarise(np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="resamples is 0"):
+        summarise([1, 2], resamples=0)
