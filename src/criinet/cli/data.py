@@ -1,9 +1,12 @@
 """`criinet data` and `criinet split`: look at a dataset before anything is trained on it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from criinet.data.check import CheckReport
 
 app = typer.Typer(help="Check datasets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -34,7 +37,7 @@ def check(
     if as_json:
         print(json.dumps(report.to_dict(), indent=1))
     else:
-        out.print(table(report.title, ("what", "found"), report.facts()))
+        out.print(table(report.name, ("what", "found"), facts(report)))
         for note in report.notes:
             out.print(f"note: {note}")
     for problem in report.problems:
@@ -45,6 +48,22 @@ def check(
     sheet = sheet or Path(f"{report.name}_check.png")
     contact_sheet(open_dataset(dataset, groups=group_by), sheet)
     err.print(f"contact sheet: {sheet}")
+
+
+def facts(report: "CheckReport") -> list[tuple[str, str]]:
+    """Return what a dataset holds, line by line."""
+    rows = [
+        ("images", f"{report.images}: {report.rgb} colour, {report.gray} gray, {report.deep} of more than 8 bits"),
+        ("masks", f"{report.masks}: {report.empty_masks} empty"),
+        ("unlabeled", str(report.unlabeled)),
+        ("groups", str(report.groups)),
+    ]
+    if report.sizes is not None:
+        sides = ((side[0], side[1], side[2]) for side in (report.sizes.height, report.sizes.width))
+        spans = [str(low) if low == high else f"{low} to {high} (median {mid})" for low, mid, high in sides]
+        rows.append(("height, width", f"{', '.join(spans)}; {report.sizes.distinct} sizes"))
+    shares = [(f"class {c.name}", f"{c.pixels:.1%} of the pixels, in {c.cases} masks") for c in report.classes]
+    return rows + shares
 
 
 def split(

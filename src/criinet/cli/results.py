@@ -79,6 +79,7 @@ def show_results(results: dict[str, Any]) -> None:
     from criinet.cli.show import out, table
 
     headers = ("checkpoint", "class", "cases", "Dice", "95 % interval", "IoU", "HD95", "surface Dice", "misses")
+    several = len({row["class"] for row in results["rows"]}) > 2
     rows = [
         [
             row["checkpoint"],
@@ -92,6 +93,7 @@ def show_results(results: dict[str, Any]) -> None:
             str(row["misses"]),
         ]
         for row in results["rows"]
+        if row["class"] != "mean" or several
     ]
     out.print(table("test cases", headers, rows))
 

@@ -18,13 +18,13 @@ def masks_by_stem(folder: Path) -> dict[str, Path]:
         raise DataError(f"{folder} is not a folder. Give a folder of masks.")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower().lstrip(".") not in IMAGE_SUFFIXES:
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         if path.stem in found:
             raise DataError(f"{path} and {found[path.stem].name} share a name. Remove one.")
         found[path.stem] = path
     if not found:
-        raise DataError(f"{folder} holds no masks. Supported are {', '.join(sorted(IMAGE_SUFFIXES))}.")
+        raise DataError(f"{folder} holds no masks. Supported are {', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)}.")
     return found
 
 

@@ -1,7 +1,8 @@
 """Checkpoints: whole or absent, loadable without running code, with all that resuming needs."""
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -17,7 +18,14 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         StorageError: if the disk is full or the place cannot be written; an older checkpoint stays.
     """
-    write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file))
+    whole = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, whole)
+    write_atomically(path, lambda file: copy(whole, file))
+
+
+def copy(source: io.BytesIO, file: IO[bytes]) -> None:
+    """Write all of ``source``: a full disk is then an OSError, which PyTorch's own writer would hide."""
+    file.write(source.getbuffer())
 
 
 def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from criinet.data.dataset import Case, Dataset, open_dataset
+from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_text_atomically
 from criinet.data.images import read_image
 from criinet.data.mask_folders import paired_masks
@@ -17,7 +17,7 @@ from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.examples import by_percentile, write_examples
 from criinet.engine.folder import RunFolder, write_json
 from criinet.engine.predictor import CasePrediction
-from criinet.engine.training import load, recorded_split
+from criinet.engine.training import load, open_recorded, recorded_split, require_equal_sizes
 from criinet.errors import RunError
 from criinet.metrics import case_difficulty, case_metrics, quartiles, summarise
 from criinet.networks import Backbone
@@ -40,6 +40,7 @@ class TestSet:
     @classmethod
     def open(cls, dataset: Dataset, cases: Sequence[Case]) -> "TestSet":
         """Measure contrast, boundary and size of every case, and freeze the quartiles."""
+        require_equal_sizes(cases)
         facts = {case.name: case_difficulty(read_image(case.image), dataset.read_mask(case)) for case in cases}
         rows: dict[str, Row] = {name: dict(found) for name, found in facts.items()}
         for stratum, measure in STRATA.items():
@@ -68,12 +69,12 @@ def evaluate(
     folder = RunFolder(run)
     recorded = folder.read_config()
     split = recorded_split(folder)
-    opened = open_dataset(dataset or Path(recorded["dataset"]["path"]))
     if not split["test"]:
         raise RunError(
             f"{run} has no test cases, so its quality cannot be measured. "
             "Give at least 10 masks, or a split with a test."
         )
+    opened = open_recorded(recorded, dataset)
     test = TestSet.open(opened, opened.select(split["test"]))
     names = [name for name in ("last", "best") if folder.checkpoint(name).exists()] or ["last"]
     about = describe_run(folder, recorded, split, device)

@@ -11,6 +11,9 @@ from typing import Any
 from criinet.data.files import make_folder, write_text_atomically
 from criinet.errors import RunError, StorageError
 
+RECORDED = ("method", "network", "data", "trainer", "seed", "dataset")
+"""What config.json always holds."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -57,6 +60,17 @@ class RunFolder:
         """The checkpoint called "last" or "best"."""
         return self.root / "checkpoints" / f"{name}.pt"
 
+    def require_free(self, *, overwrite: bool) -> None:
+        """Check that a run may begin here, and change nothing.
+
+        Raises:
+            RunError: if a run stands there and ``overwrite`` is False, or a folder that is no run.
+        """
+        if self.config.exists() and not overwrite:
+            raise RunError(f"{self.root} holds a run already. Add --resume to go on, --overwrite to start anew.")
+        if self.root.is_dir() and any(self.root.iterdir()) and not self.config.exists():
+            raise RunError(f"{self.root} is not empty and holds no run. Give --out a new folder.")
+
     def create(self, *, overwrite: bool) -> None:
         """Make the folder; with ``overwrite`` a run that stands there goes first.
 
@@ -64,10 +78,7 @@ class RunFolder:
             RunError: if a run stands there and ``overwrite`` is False, or a folder that is no run.
             StorageError: if it cannot be written.
         """
-        if self.config.exists() and not overwrite:
-            raise RunError(f"{self.root} holds a run already. Add --resume to go on, --overwrite to start anew.")
-        if self.root.is_dir() and any(self.root.iterdir()) and not self.config.exists():
-            raise RunError(f"{self.root} is not empty and holds no run. Give --out a new folder.")
+        self.require_free(overwrite=overwrite)
         if self.config.exists():
             try:
                 shutil.rmtree(self.root)
@@ -86,9 +97,13 @@ class RunFolder:
         if not self.config.is_file():
             raise RunError(f"{self.root} holds no run (no config.json). Give the folder that `criinet train` wrote.")
         try:
-            return json.loads(self.config.read_text(encoding="utf-8"))
+            recorded = json.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{self.config} cannot be read. Restore it, or train anew with --overwrite.") from error
+        missing = [key for key in RECORDED if not isinstance(recorded, dict) or key not in recorded]
+        if missing:
+            raise RunError(f"{self.config} lacks '{missing[0]}'. Restore it, or train anew with --overwrite.")
+        return recorded
 
     def log(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Append records to ``metrics.jsonl``.

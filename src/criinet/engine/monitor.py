@@ -27,6 +27,14 @@ class Monitor:
     previous: Tensor | None = None
     raised: set[str] = field(default_factory=lambda: set[str]())
 
+    def state(self) -> dict[str, Any]:
+        """Return what the next look depends on, as a checkpoint holds it."""
+        return {"previous": self.previous, "raised": sorted(self.raised)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``: a resumed run neither repeats an alarm nor loses a change."""
+        self.previous, self.raised = state["previous"], set(state["raised"])
+
     @torch.no_grad()
     def look(self, method: Method, step: int, progress: float) -> list[dict[str, Any]]:
         """Return a record of the targets, and one for each new alarm. The method is in evaluation mode.

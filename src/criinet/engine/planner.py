@@ -1,18 +1,22 @@
 """Self-configuration: from the data and the device alone, every setting that must fit them, each with its reason."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from criinet.data.dataset import Dataset
-from criinet.data.images import image_size, is_gray
+from criinet.data.images import Pixels, image_size, is_gray
 from criinet.data.splits import Split
 from criinet.engine.settings import Choice
 
 SAMPLED = 64
 """How many files are looked at, spread evenly over the dataset."""
-SMALLEST_OBJECT = 6
+LOST_OBJECT = 6
 """Diameter in pixels below which an object would be lost by resizing."""
+SMALL_OBJECT = 24
+"""Diameter in pixels below which a larger training size is worth its cost."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class Facts:
 
     height, width: medians over the sampled images, in pixels.
     gray: True if every sampled image is.
-    object_diameter: median equivalent diameter of the labeled foreground, as a share of the image's longer side.
+    object_diameter: diameter of the connected object that the median labeled pixel lies in, as a share of the
+        image's longer side; so specks do not count.
     """
 
     height: int
@@ -45,23 +50,42 @@ def look_at(dataset: Dataset, split: Split) -> Facts:
     labeled = dataset.select(split.labeled)
     diameters: list[float] = []
     for i in spread(len(labeled)):
-        mask = dataset.read_mask(labeled[i])
-        if mask.any():
-            diameters.append(float(np.sqrt(4 / np.pi * np.count_nonzero(mask)) / max(mask.shape)))
+        diameters += object_diameters(dataset.read_mask(labeled[i]))
     return Facts(
         height=int(np.median(sizes[:, 0])),
         width=int(np.median(sizes[:, 1])),
         gray=all(is_gray(case.image) for case in sampled),
         labeled=len(split.labeled),
         unlabeled=len(split.unlabeled),
-        object_diameter=float(np.median(diameters)) if diameters else 1.0,
+        object_diameter=weighted_median(diameters),
     )
 
 
-def training_size(facts: Facts, longest: int) -> tuple[int, int]:
-    """Return a size of the images' own aspect, at most ``longest``, with sides that are multiples of 32."""
+def object_diameters(mask: Pixels) -> list[float]:
+    """Return the equivalent diameter of every connected object of every class, as a share of the longer side."""
+    areas: list[int] = []
+    for c in range(1, int(mask.max()) + 1):
+        objects, _ = ndimage.label(mask == c)  # pyright: ignore[reportGeneralTypeIssues]
+        areas += np.bincount(objects.ravel())[1:].tolist()
+    return [math.sqrt(4 / math.pi * area) / max(mask.shape) for area in areas]
+
+
+def weighted_median(diameters: list[float]) -> float:
+    """Return the diameter below which half of the total area lies; 1 if there is no object."""
+    if not diameters:
+        return 1.0
+    ordered = np.sort(diameters)
+    area = np.cumsum(ordered**2)
+    return float(ordered[np.searchsorted(area, area[-1] / 2)])
+
+
+def training_size(facts: Facts, longest: int, *, small: bool) -> tuple[int, int]:
+    """Return a size of the images' own aspect, at most ``longest``, with sides that are multiples of 32.
+
+    Images are enlarged only where their objects are ``small``.
+    """
     longer = max(facts.height, facts.width)
-    scale = min(1.0, longest / longer) if longer >= 64 else 64 / longer
+    scale = longest / longer if small or longer > longest else max(1.0, 64 / longer)
     height, width = (max(64, min(longest, round(side * scale / 32) * 32)) for side in (facts.height, facts.width))
     return height, width
 
@@ -74,22 +98,26 @@ def plan(facts: Facts, device: str) -> tuple[Choice, ...]:
     """
     on_gpu = device != "cpu"
     longest = 256 if on_gpu else 128
-    size = training_size(facts, longest)
     longer = max(facts.height, facts.width)
+    small = facts.object_diameter * min(longest, longer) < SMALL_OBJECT
+    if small:
+        longest = longest * 5 // 4
+    size = training_size(facts, longest, small=small)
     diameter = facts.object_diameter * max(size)
-    patch = longer >= 2 * max(size) and diameter < SMALLEST_OBJECT
+    patch = longer >= 2 * max(size) and diameter < LOST_OBJECT
     window = "patch" if patch else "whole"
     seen = (
         f"objects would shrink to {diameter:.0f} px, so crops are seen at full resolution"
         if patch
         else f"objects are about {diameter:.0f} px wide at {size[0]}x{size[1]}, so whole images are resized"
     )
+    why = " for small objects" if small else ""
     where = "a GPU" if on_gpu else "a CPU"
     batch, iterations = (12, 6000) if on_gpu else (4, 1500)
     choices = [
         Choice("network.name", "lite0-unet", "an ImageNet-pretrained encoder needs the fewest masks"),
         Choice("data.channels", 1 if facts.gray else 3, "all images are gray" if facts.gray else "images have colour"),
-        Choice("data.size", size, f"median image {facts.height}x{facts.width}, at most {longest} on {where}"),
+        Choice("data.size", size, f"median image {facts.height}x{facts.width}, at most {longest} on {where}{why}"),
         Choice("data.window", window, seen),
         Choice("trainer.labeled_batch", batch, f"{where}; {facts.labeled} labeled images"),
         Choice("trainer.unlabeled_batch", batch, f"as many as labeled; {facts.unlabeled} unlabeled images"),

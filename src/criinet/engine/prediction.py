@@ -7,13 +7,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from criinet.data.dataset import open_dataset
 from criinet.data.files import make_folder, write_atomically
 from criinet.data.images import IMAGE_SUFFIXES, read_image, write_gray, write_mask
 from criinet.engine.examples import spaced, write_examples
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import CasePrediction, Predictor
-from criinet.engine.training import load, recorded_split
+from criinet.engine.training import load, open_recorded, recorded_split
 from criinet.errors import DataError
 
 Advance = Callable[[int, int], None]
@@ -40,9 +39,9 @@ def images_in(folder: Path) -> list[Path]:
         folder = folder / "images"
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist. Give a folder of images, or one image.")
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower().lstrip(".") in IMAGE_SUFFIXES and p.is_file())
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not found:
-        raise DataError(f"{folder} holds no images. Supported are {', '.join(sorted(IMAGE_SUFFIXES))}.")
+        raise DataError(f"{folder} holds no images. Supported are {', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)}.")
     stems: dict[str, Path] = {}
     for path in found:
         if path.stem in stems:
@@ -66,15 +65,29 @@ def predict_folder(
     """Write a mask for every image under ``images`` to ``out``; return one sentence for each file that was skipped.
 
     Raises:
-        DataError: if there are no images, or one cannot be read and ``skip_bad`` is False.
+        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, or ``out`` holds originals.
     """
     paths = images_in(images)
+    spare_originals(paths, out)
     predictor = load(run, checkpoint=checkpoint, device=device, tta=tta)
     make_folder(out)
     skipped: list[str] = []
     for path, predicted in predict_files(predictor, paths, skipped if skip_bad else None, advance):
         write_prediction(out, path.stem, predicted, len(predictor.classes), outputs or Outputs())
     return skipped
+
+
+def spare_originals(paths: Sequence[Path], out: Path) -> None:
+    """Refuse to write masks over the images themselves, or over the true masks of their dataset.
+
+    Raises:
+        DataError: if ``out`` is the folder of the images, or masks/ of their dataset with masks in it.
+    """
+    home = paths[0].parent.resolve()
+    truth = home.parent / "masks"
+    taken = home.name == "images" and truth.is_dir() and any(truth.iterdir())
+    if out.resolve() == home or (taken and out.resolve() == truth):
+        raise DataError(f"{out} holds the originals, which masks would overwrite. Give --out another folder.")
 
 
 def predict_files(
@@ -129,8 +142,7 @@ def as_gray(map_of: np.ndarray) -> np.ndarray:
 def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | None = None) -> int:
     """Write a mask for every unlabeled case to RUN/predictions, and the report's examples; return how many."""
     folder = RunFolder(run)
-    recorded = folder.read_config()
-    dataset = open_dataset(Path(recorded["dataset"]["path"]))
+    dataset = open_recorded(folder.read_config())
     cases = dataset.select(recorded_split(folder)["unlabeled"])
     predictor = load(run, device=device)
     shown = set(spaced([case.name for case in cases], 6))

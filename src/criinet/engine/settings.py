@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from criinet.config import Config, Fraction, MethodConfig, merge, parse, unknown_key
 from criinet.data.store import DataConfig
@@ -29,8 +29,9 @@ class TrainerConfig(Config):
     warm_up: Annotated[Fraction, Field(description="fraction of training over which the rate rises from 0")] = 0.02
     clip: Annotated[float, Field(gt=0, description="largest norm of the gradient; longer ones are shortened")] = 5.0
     checks: Annotated[Count, Field(description="validations, looks at targets and checkpoints in a run")] = 20
-    precision: Annotated[Literal["32", "bf16"], Field(description="bf16 pays on GPUs only")] = "32"
+    precision: Annotated[Literal["32", "bf16"], BeforeValidator(str), Field(description="bf16 pays on GPUs only")] = "32"
     threads: Annotated[int, Field(ge=0, description="CPU threads; 0: all cores")] = 0
+    tensorboard: Annotated[bool, Field(description="also write RUN/tensorboard; needs criinet[track]")] = False
 
     def rate(self, progress: float) -> float:
         """Return the share of the learning rate at ``progress``: a linear rise, then (1 - progress)^0.9."""

@@ -126,11 +126,13 @@ class Trainer:
                 terms, norm = self.train_step()
                 self.step += 1
                 self.seconds = time.monotonic() - started
-                if self.step % LOG_EVERY == 0 or self.step == self.settings.iterations or interrupted():
-                    self.log_step(terms, norm)
-                if self.step % self.settings.interval == 0 or self.step == self.settings.iterations:
+                stop, done = interrupted(), self.step == self.settings.iterations
+                due = done or self.step % self.settings.interval == 0
+                if due or stop or self.step % LOG_EVERY == 0:
+                    self.log_step(terms, norm)  # Before anything is saved: NaN weights must not replace good ones.
+                if due:
                     self.check()
-                if interrupted():
+                if stop:
                     self.save("last")
                     raise InterruptedRunError(f"stopped after step {self.step}; --resume goes on from there.")
 
@@ -256,6 +258,7 @@ class Trainer:
             "best": self.best,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "monitor": None if self.monitor is None else self.monitor.state(),
         }
         save_checkpoint(self.folder.checkpoint(name), state)
 
@@ -279,6 +282,8 @@ class Trainer:
                 f"checkpoint {path} does not fit this run's method; train anew with --overwrite."
             ) from error
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        if self.monitor is not None and state.get("monitor") is not None:
+            self.monitor.restore(state["monitor"])
         self.folder.forget_after(self.step)
 
 

@@ -15,6 +15,7 @@ from criinet.engine.planner import look_at, plan
 from criinet.engine.predictor import Predictor
 from criinet.engine.reproducibility import environment, pick_device, use_threads
 from criinet.engine.settings import RunConfig, first_difference, from_recorded, resolve
+from criinet.engine.tracking import tensorboard
 from criinet.engine.trainer import Pools, Trainer, Watcher
 from criinet.errors import RunError
 from criinet.methods import Method, methods
@@ -74,6 +75,8 @@ def train(
         folder.create(overwrite=overwrite)
         save_split(parts, folder.split)
         write_json(folder.config, {**config.to_dict(), **describe(opened), "environment": environment(device)})
+    if config.trainer.tensorboard:
+        watch = tensorboard(folder.root / "tensorboard", watch)
     if announce is not None:
         announce(config, parts, opened)
     pools = load_pools(opened, parts, config)

@@ -26,6 +26,7 @@ class Effect:
     scope: "" for every test case, else what was compared ("the lowest-contrast quarter", "class 'polyp'").
     paired: of the Dice of both, per case (or per group, where groups have several cases); p after Holm's correction.
     images: number of test images behind it.
+    class_name: the class, for a comparison of one class.
     """
 
     run: str
@@ -35,6 +36,12 @@ class Effect:
     images: int
     verdict: Verdict
     sentence: str
+    class_name: str = ""
+
+    @property
+    def interval(self) -> str:
+        """The interval of the difference in writing; empty below two pairs."""
+        return interval(self.paired.low, self.paired.high, signed)
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ class _Pairs:
     paired: Paired
     images: int
     groups: bool
+    class_name: str = ""
 
 
 def compare(runs: Sequence[RecordedRun]) -> Comparison:
@@ -156,6 +164,11 @@ def signed(value: float) -> str:
 def interval(low: float, high: float, write: Callable[[float], str] = number) -> str:
     """Write ``[.790, .832]``; nothing if there is no interval."""
     return f"[{write(low)}, {write(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+def chance_text(p: float) -> str:
+    """Write a p value as ``.012``, or ``< .001``."""
+    return "< .001" if p < 0.001 else number(p, 3 if p < 0.1 else 2)
 
 
 def distance(value: float) -> str:
@@ -234,6 +247,8 @@ def _why_not(run: RecordedRun, label: str, runs: Sequence[RecordedRun]) -> list[
     """Say why a run has no verdict; nothing for the supervised runs themselves."""
     if run.method == SUPERVISED:
         return []
+    if not any(other.results for other in runs):
+        return []
     if run.results is None:
         return [f"{label} is not judged: it has no results. Run `criinet evaluate` on it if masks are held out."]
     if not run.cases:
@@ -290,7 +305,10 @@ def _class_pairs(run: RecordedRun, baseline: RecordedRun, label: str, name: str)
     classes = list(dict.fromkeys(case.class_name for case in run.cases))
     if len(classes) < 2:
         return []
-    return [_pairs(run, baseline, label, name, f"class '{c}'", lambda case, c=c: case.class_name == c) for c in classes]
+    found = [
+        _pairs(run, baseline, label, name, f"class '{c}'", lambda case, c=c: case.class_name == c) for c in classes
+    ]
+    return [replace(pairs, class_name=c) for pairs, c in zip(found, classes, strict=True)]
 
 
 def _pairs(
@@ -327,7 +345,8 @@ def _judged(family: Iterable[_Pairs]) -> tuple[Effect, ...]:
         paired = replace(pair.paired, p=float(p))
         said = verdict(paired)
         sentence = _sentence(pair, paired, said, len(pairs))
-        effects.append(Effect(pair.run, pair.baseline, pair.scope, paired, pair.images, said, sentence))
+        arms = (pair.run, pair.baseline, pair.scope)
+        effects.append(Effect(*arms, paired, pair.images, said, sentence, pair.class_name))
     return tuple(effects)
 
 
@@ -340,14 +359,11 @@ def _sentence(pair: _Pairs, paired: Paired, said: Verdict, family: int) -> str:
     change = f"Dice {signed(paired.mean)} {interval(paired.low, paired.high, signed)}".strip()
     if paired.n < FEWEST:
         return f"{where}{run} cannot be judged: {change} against {baseline} on {on}, too few to tell."
-    chance = _p(paired.p) + (f" after correction for {family} comparisons" if family > 1 else "")
+    p = chance_text(paired.p)
+    chance = ("Holm's p " if family > 1 else "p ") + (p if p.startswith("<") else f"= {p}")
     if said == "helped":
         return f"{where}{run} helped: {change} over {baseline} on {on} ({chance})."
     if said == "hurt":
         advice = "" if pair.scope else f" Use {baseline} here."
         return f"{where}{run} hurt: {change} against {baseline} on {on} ({chance}).{advice}"
     return f"{where}{run} did nothing measurable: {change} against {baseline} on {on} ({chance})."
-
-
-def _p(p: float) -> str:
-    return "p < .001" if p < 0.001 else f"p = {number(p, 3 if p < 0.1 else 2)}"

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
 from criinet.data.files import write_atomically
@@ -25,12 +26,20 @@ BASELINE_COLOR = "#7a7a7a"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#44aa99")
 """One for each run that is not the supervised baseline: Okabe & Ito's, then two of Paul Tol's."""
 
-DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2))
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = {
+    "o": "M19 5a4 4 0 1 1-8 0a4 4 0 1 1 8 0z",
+    "s": "M11.5 1.5h7v7h-7z",
+    "^": "M15 .8l4.6 8h-9.2z",
+    "D": "M15 .4l4.6 4.6l-4.6 4.6l-4.6-4.6z",
+    "v": "M15 9.2l4.6-8h-9.2z",
+}
+"""Matplotlib's name of a marker, and its outline in a legend 30 wide and 10 high."""
+
 INK, FAINT = "#010203", "#040506"
 """Stand-ins for the page's own text and grid colours; figures saved to files get black and gray."""
 
-_POINTS = 150
+_POINTS = 60
+_SPACED = 8
 _STYLE: Mapping[str, Any] = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
@@ -51,11 +60,10 @@ _STYLE: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Style:
-    """How one run is drawn: colour, dashes and marker differ, so that gray print tells runs apart too."""
+    """How one run is drawn: colour and marker differ, so that a gray print tells runs apart too."""
 
     label: str
     color: str
-    dashes: tuple[float, ...]
     marker: str
 
 
@@ -75,14 +83,14 @@ class Panel:
 
 
 def run_styles(runs: Sequence[RecordedRun]) -> list[Style]:
-    """Give every run a colour, a line and a marker of its own; the first supervised run is gray."""
+    """Give every run a colour and a marker of its own; the first supervised run is gray."""
     styles: list[Style] = []
     others = 0
     for index, (run, label) in enumerate(zip(runs, run_labels(runs), strict=True)):
         gray = run.method == SUPERVISED and all(style.color != BASELINE_COLOR for style in styles)
         color = BASELINE_COLOR if gray else COLORS[others % len(COLORS)]
         others += not gray
-        styles.append(Style(label, color, DASHES[index % len(DASHES)], MARKERS[index % len(MARKERS)]))
+        styles.append(Style(label, color, list(MARKERS)[index % len(MARKERS)]))
     return styles
 
 
@@ -158,10 +166,11 @@ def _quartile_panel(styled: Styled, by: str) -> Panel | None:
                 axes.vlines(s.quartile + shift, s.low, s.high, color=style.color, linewidth=2)
             x = [s.quartile + shift for s in rows[style.label]]
             y = [s.dice for s in rows[style.label]]
-            axes.plot(x, y, color=style.color, marker=style.marker, markersize=6, linewidth=0.7, dashes=style.dashes)
+            axes.plot(x, y, color=style.color, marker=style.marker, markersize=6, linewidth=0.7)
         axes.set_xticks([1, 2, 3, 4], ["hardest", "2nd", "3rd", "easiest"])
         axes.set_xlim(0.6, 4.4)
         axes.set_ylabel("Dice")
+        axes.yaxis.set_major_formatter(_Ticks())
 
     said = "; ".join(
         f"{label}: {', '.join(number(s.dice) for s in strata)}" for label, strata in rows.items() if strata
@@ -234,11 +243,12 @@ def _line_panel(
     def draw(axes: Axes) -> None:
         for _, style in styled:
             x, y = _thinned(kept[style.label])
-            marker = style.marker if len(x) <= 25 else ""
-            axes.plot(x, y, color=style.color, dashes=style.dashes, marker=marker, markersize=4)
+            spaced = max(1, len(x) // _SPACED)
+            axes.plot(x, y, color=style.color, marker=style.marker, markersize=4.5, markevery=spaced)
         if reference is not None:
             axes.axhline(reference, color=mpl.rcParams["text.color"], linestyle=":", linewidth=1)
-        axes.set_xlim(0, 1)
+        axes.set_xlim(0, 1.02)
+        axes.yaxis.set_major_formatter(_Ticks())
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
         axes.set_xlabel("training")
         axes.set_ylabel(ylabel)
@@ -247,10 +257,21 @@ def _line_panel(
     return Panel(name, group, title, f"{title} over training. {ends}.", draw)
 
 
+class _Ticks(ScalarFormatter):
+    """Ticks as ``.25``, all with the same number of decimals."""
+
+    def __init__(self) -> None:
+        super().__init__(useOffset=False, useMathText=False)
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        text = super().__call__(x, pos)
+        return "0" if x == 0 else re.sub(r"^(\W?)0\.", r"\1.", text)
+
+
 def _thinned(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    """Return at most 150 points, each the mean of its neighbours."""
-    parts = np.array_split(np.array(points).reshape(-1, 2), min(len(points), _POINTS)) if points else []
-    means = [part.mean(axis=0) for part in parts]
+    """Return at most 60 points, each the mean of as many neighbours."""
+    size = math.ceil(len(points) / _POINTS)
+    means = [np.mean(points[at : at + size], axis=0) for at in range(0, len(points), max(1, size))]
     return [float(m[0]) for m in means], [float(m[1]) for m in means]
 
 
@@ -279,15 +300,16 @@ def _group_figure(members: Sequence[Panel], styles: Sequence[Style]) -> Figure:
         axes.set_title(_plain(panel.title), fontsize=9, loc="left")
     for axes in grid.flat[len(members) :]:
         axes.set_visible(False)
-    handles = [Line2D([], [], color=s.color, dashes=s.dashes, marker=s.marker, label=_plain(s.label)) for s in styles]
+    handles = [Line2D([], [], color=s.color, marker=s.marker, label=_plain(s.label)) for s in styles]
     figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False)
     return figure
 
 
 def _strip_figure(strips: Sequence[Strip]) -> Figure:
     columns = max(len(strip.tiles) for strip in strips)
-    figure = Figure(figsize=(1.7 * columns, 2.05 * len(strips)), layout="constrained")
-    grid: NDArray[Any] = figure.subplots(len(strips), columns, squeeze=False)
+    heights = [1.7 * strip.tiles[0].pixels.shape[0] / strip.tiles[0].pixels.shape[1] + 0.25 for strip in strips]
+    figure = Figure(figsize=(1.7 * columns, sum(heights)), layout="constrained")
+    grid: NDArray[Any] = figure.subplots(len(strips), columns, squeeze=False, height_ratios=heights)
     for axes in grid.flat:
         axes.set_axis_off()
     for row, strip in zip(grid, strips, strict=True):
@@ -303,8 +325,11 @@ def _plain(text: str) -> str:
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as PNG and PDF; its layout is settled once for both."""
     FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
     for path in paths:
-        write_atomically(path, lambda file, kind=path.suffix[1:]: figure.savefig(file, format=kind, dpi=200))
+        write_atomically(path, lambda file, kind=path.suffix[1:]: figure.savefig(file, format=kind, dpi=160))
     return paths

@@ -49,12 +49,14 @@ class Gallery:
     """The example cases of one set.
 
     total: how many there are; more than ``strips`` if the page would grow too large.
-    scale: the disagreement or entropy, in [0, 1], that the brightest colour stands for.
+    doubt: what the last picture of a strip maps, "disagreement" or "entropy"; empty if no run saved either.
+    scale: the doubt, in [0, 1], that the brightest colour stands for.
     missing: cases whose file could not be read.
     """
 
     strips: tuple[Strip, ...]
     total: int
+    doubt: str
     scale: float
     missing: tuple[str, ...]
 
@@ -72,12 +74,14 @@ def gallery(runs: Sequence[RecordedRun], part: str) -> Gallery:
                 cases.setdefault(example.case, example)
     shown = list(cases.values())[: max(1, min(12, MAX_TILES // 2 // (4 + len(runs))))]
     found = {example.case: _arrays(runs, example) for example in shown}
-    doubts = [doubt for arrays in found.values() for doubt in [_doubt(arrays)[1]] if doubt is not None]
-    top = max((float(np.percentile(doubt, 99.5)) for doubt in doubts), default=255.0)
+    shares = [_doubt(arrays) for arrays in found.values()]
+    doubts = [arrays[index][name] for (index, name), arrays in zip(shares, found.values(), strict=True) if name]
+    names = " or ".join(dict.fromkeys(name for _, name in shares if name))
+    top = max((float(np.percentile(map_, 99.5)) for map_ in doubts), default=255.0)
     scale = max(top, 25.0) / 255
     strips = [_strip(example, runs, found[example.case], scale) for example in shown if any(found[example.case])]
     missing = tuple(case for case, arrays in found.items() if not any(arrays))
-    return Gallery(tuple(strips), len(cases), scale, missing)
+    return Gallery(tuple(strips), len(cases), names, scale, missing)
 
 
 def heat_colors() -> list[str]:
@@ -95,13 +99,13 @@ def _arrays(runs: Sequence[RecordedRun], example: Example) -> list[Arrays]:
     return found
 
 
-def _doubt(arrays: Sequence[Arrays]) -> tuple[int, Pixels | None]:
-    """Return which run's doubt is shown, and the map: disagreement if any run has one, entropy otherwise."""
+def _doubt(arrays: Sequence[Arrays]) -> tuple[int, str]:
+    """Return which run's doubt is shown, and its name: disagreement if any run has one, entropy otherwise."""
     for name in ("disagreement", "entropy"):
         for index in reversed(range(len(arrays))):
             if name in arrays[index]:
-                return index, arrays[index][name]
-    return -1, None
+                return index, name
+    return -1, ""
 
 
 def _strip(example: Example, runs: Sequence[RecordedRun], arrays: Sequence[Arrays], scale: float) -> Strip:
@@ -120,14 +124,13 @@ def _strip(example: Example, runs: Sequence[RecordedRun], arrays: Sequence[Array
             alt = f"{label} on {example.case}" + (f", Dice {number(dice)}" if math.isfinite(dice) else "")
             tiles.append(Tile(title, alt, _outlined(picture, own["refined"], target)))
     index, doubt = _doubt(arrays)
-    if doubt is not None:
+    if doubt:
         owner = f"{labels[index]} " if len(runs) > 1 else ""
         own = arrays[index]
         if "coarse" in own:
             coarse = _outlined(picture, own["coarse"], target)
             tiles.append(Tile(f"{owner}coarse", f"{owner}coarse opinion on {example.case}", coarse))
-        kind = "disagreement" if "disagreement" in own else "entropy"
-        tiles.append(Tile(f"{owner}{kind}", f"{owner}{kind} on {example.case}", _heated(picture, doubt, scale)))
+        tiles.append(Tile(f"{owner}{doubt}", f"{owner}{doubt} on {example.case}", _heated(picture, own[doubt], scale)))
     return Strip(example.case, example.rule, example.cnr, tuple(tiles))
 
 
@@ -143,16 +146,25 @@ def _outlined(picture: Pixels, prediction: Pixels | None, target: Pixels | None)
     """Draw the ground truth in white and the prediction in the colours of its classes, both cased in black."""
     height, width = picture.shape[:2]
     canvas = np.asarray(Image.fromarray(picture).resize((2 * width, 2 * height), Image.Resampling.BICUBIC)).copy()
-    layers: list[tuple[Pixels, bool]] = [(m, m is target) for m in (target, prediction) if m is not None]
-    for mask, truth in layers:
-        for index in np.unique(mask):
-            if index == 0:
-                continue
-            smooth = Image.fromarray(np.where(mask == index, np.uint8(255), np.uint8(0)))
-            region = np.asarray(smooth.resize((2 * width, 2 * height), Image.Resampling.BICUBIC)) > 127
-            canvas[_rim(region, 4)] = 0
-            canvas[_rim(region, 2)] = (255, 255, 255) if truth else PALETTE[index]
+    lines = [
+        (_region(mask == index, (2 * width, 2 * height)), (255, 255, 255) if mask is target else PALETTE[index])
+        for mask in (target, prediction)
+        if mask is not None
+        for index in np.unique(mask)
+        if index > 0
+    ]
+    for region, _ in lines:
+        canvas[_rim(region, 5)] = 0
+    for region, color in lines:
+        canvas[_rim(region, 3)] = color
     return np.asarray(Image.fromarray(canvas).resize((width, height), Image.Resampling.BOX))
+
+
+def _region(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Enlarge a mask to (W, H), its staircase rounded off by half a pixel of the mask."""
+    soft = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).resize(size, Image.Resampling.BICUBIC)
+    blur = 0.5 * size[0] / mask.shape[1]
+    return np.asarray(ndimage.gaussian_filter(np.asarray(soft, dtype=np.float32), blur) > 127)
 
 
 def _rim(region: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,18 @@ from criinet.data.files import write_text_atomically
 from criinet.data.images import PALETTE
 from criinet.errors import RunError
 from criinet.report.comparison import (
+    SUPERVISED,
     Comparison,
     Effect,
+    chance_text,
     compare,
-    dice_with_interval,
     distance,
     interval,
     minutes,
     number,
-    run_labels,
     signed,
 )
-from criinet.report.figures import BASELINE_COLOR, COLORS, Panel, Style, inline_svg, panels, run_styles
+from criinet.report.figures import BASELINE_COLOR, COLORS, MARKERS, Panel, Style, inline_svg, panels, run_styles
 from criinet.report.overlays import Gallery, gallery, heat_colors
 from criinet.report.recorded import BEST, LAST, MEAN, Pixels, RecordedRun, ResultRow, read_run
 
@@ -48,18 +48,20 @@ class Measured:
 class RunView:
     """A run as the page shows it.
 
-    color: index of its colour among the page's variables.
+    color: index of its colour among the page's variables. marker: outline of its marker in a legend.
     measured: the means over classes, last and best. classes: the last checkpoint, class by class.
     """
 
     run: RecordedRun
     style: Style
     color: int
+    marker: str
     measured: tuple[Measured, ...]
     classes: tuple[ResultRow, ...]
     hardest: float
     command: str
     settings: str
+    choices: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -124,23 +126,27 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "number": number,
         "signed": signed,
+        "chance": chance_text,
         "distance": distance,
         "minutes": minutes,
-        "interval": lambda row, name="dice": interval(row.value(f"{name}_low"), row.value(f"{name}_high")),
-        "dice": dice_with_interval,
+        "interval": _dice_interval,
         "percent": _percent,
         "webp": _data_uri,
-        "known": lambda value: isinstance(value, float) and math.isfinite(value),
-        "cut": lambda gallery: _cut(gallery),
+        "known": math.isfinite,
+        "cut": _left_out,
     }
+    environment.filters.update(filters)
     return environment
 
 
 def _title(runs: Sequence[RecordedRun]) -> str:
     methods = list(dict.fromkeys(run.method for run in runs))
+    if SUPERVISED in methods and len(methods) > 1:
+        methods.remove(SUPERVISED)
+        methods[-1] += f" against {SUPERVISED}"
     datasets = list(dict.fromkeys(run.dataset for run in runs))
     return f"{', '.join(methods)} on {', '.join(datasets)}"
 
@@ -168,11 +174,13 @@ def _views(runs: Sequence[RecordedRun], comparison: Comparison) -> list[RunView]
                 run=run,
                 style=style,
                 color=colors.index(style.color),
+                marker=MARKERS[style.marker],
                 measured=tuple(Measured(name, row) for name, row in both if row is not None),
                 classes=classes if len(classes) > 1 else (),
                 hardest=headline.hardest,
                 command=_command(run),
                 settings=json.dumps(run.config, indent=2, ensure_ascii=False),
+                choices=tuple(run.config.get("choices") or ()),
             )
         )
     return views
@@ -190,7 +198,11 @@ def _command(run: RecordedRun) -> str:
 def _class_colors(runs: Sequence[RecordedRun]) -> list[tuple[str, str]]:
     """Return (class, CSS colour) of every foreground class, as the overlays draw it."""
     names = next((run.classes for run in runs if run.classes), ())
-    return [(name, "#%02x%02x%02x" % color) for name, color in list(zip(names, PALETTE, strict=False))[1:]]
+    return [(name, f"rgb{color}") for name, color in list(zip(names, PALETTE, strict=False))[1:]]
+
+
+def _dice_interval(row: ResultRow) -> str:
+    return interval(row.value("dice_low"), row.value("dice_high")) or "–"
 
 
 def _percent(share: float) -> str:
@@ -204,7 +216,7 @@ def _data_uri(pixels: Pixels) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def _cut(shown: Gallery) -> str:
+def _left_out(shown: Gallery) -> str:
     """Say what a gallery leaves out; nothing if it is whole."""
     left = shown.total - len(shown.strips) - len(shown.missing)
     parts = [f"{left} more are saved beside the run"] if left > 0 else []

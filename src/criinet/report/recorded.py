@@ -244,7 +244,8 @@ def read_run(path: Path) -> RecordedRun:
         raise RunError(f"{path} holds no run (no config.json); give the folder that `criinet train` wrote.")
     _check_format(config, path / "config.json")
     train, validation, monitor, alarms, skipped = _read_metrics(path / "metrics.jsonl")
-    notes = (f"{skipped} lines of {path.name}/metrics.jsonl could not be read and were skipped.",) if skipped else ()
+    lines = "1 line was" if skipped == 1 else f"{skipped} lines were"
+    notes = (f"{path.name}/metrics.jsonl is damaged: {lines} skipped.",) if skipped else ()
     return RecordedRun(
         folder=path,
         config=config,
@@ -270,7 +271,7 @@ def read_example(run: RecordedRun, example: Example) -> dict[str, Pixels] | None
     if not path.is_relative_to(run.folder.resolve()):
         return None
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             arrays = {name: np.asarray(saved[name], dtype=np.uint8) for name in saved.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None

@@ -1,0 +1,44 @@
+"""The same records as `metrics.jsonl`, for people who watch TensorBoard."""
+
+from pathlib import Path
+from typing import Any
+
+from criinet.engine.trainer import Watcher
+from criinet.errors import ConfigError
+
+
+def tensorboard(folder: Path, also: Watcher | None) -> Watcher:
+    """Return a watcher that writes scalars under ``folder`` and then calls ``also``.
+
+    Raises:
+        ConfigError: if TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError as error:
+        raise ConfigError(
+            "trainer.tensorboard needs TensorBoard; install it with pip install 'criinet[track]'."
+        ) from error
+    writer = SummaryWriter(str(folder))
+
+    def watch(step: int, records: list[dict[str, Any]]) -> None:
+        for record in records:
+            for name, value in scalars(record):
+                writer.add_scalar(name, value, record["step"])
+        writer.flush()
+        if also is not None:
+            also(step, records)
+
+    return watch
+
+
+def scalars(record: dict[str, Any], under: str = "") -> list[tuple[str, float]]:
+    """Return the numbers of a record with names like "train/terms/intra"."""
+    under = under or str(record["kind"])
+    found: list[tuple[str, float]] = []
+    for key, value in record.items():
+        if isinstance(value, dict):
+            found += scalars(value, f"{under}/{key}")
+        elif isinstance(value, int | float) and key != "step":
+            found.append((f"{under}/{key}", float(value)))
+    return found

@@ -1,0 +1,165 @@
+"""Verdicts say what the numbers allow, and runs that differ in more than the method are not judged."""
+
+import math
+
+import numpy as np
+import pytest
+from report_runs import supervised_dice
+
+from criinet.report import compare, read_run
+from criinet.report.comparison import interval, number, signed
+
+
+def compared(*paths):
+    return compare([read_run(path) for path in paths])
+
+
+def versus(make, change, **settings):
+    base = supervised_dice()
+    supervised = make.evaluated("supervised", "supervised", base)
+    return compared(supervised, make.evaluated("crii", "crii", base + change, **settings))
+
+
+def test_a_gain_is_told_with_interval_cases_and_p(make):
+    comparison = versus(make, np.linspace(0.03, 0.05, 30))
+    effect = comparison.effects[0]
+    assert effect.verdict == "helped"
+    low, high = effect.paired.low, effect.paired.high
+    assert effect.sentence == (
+        f"crii helped: Dice +.040 [{signed(low)}, {signed(high)}] over supervised on 30 test images (p < .001)."
+    )
+    assert comparison.sentences == (effect.sentence,)
+
+
+def test_noise_is_nothing_measurable(make):
+    change = np.random.default_rng(5).normal(0, 0.05, 30)
+    effect = versus(make, change - change.mean()).effects[0]
+    assert effect.sentence.startswith("crii did nothing measurable: Dice ")
+    assert "against supervised on 30 test images (p = ." in effect.sentence
+
+
+def test_harm_is_told_with_advice(make):
+    comparison = versus(make, np.linspace(-0.05, -0.03, 30))
+    assert comparison.effects[0].sentence.startswith("crii hurt: Dice -.040 [-.04")
+    assert comparison.effects[0].sentence.endswith("Use supervised here.")
+    assert "Use supervised" not in comparison.hardest[0].sentence
+
+
+def test_the_hardest_quarter_is_judged_by_itself(make):
+    """All of the gain lies in the eight cases of lowest contrast."""
+    change = np.where(np.arange(30) < 8, np.linspace(0.1, 0.2, 30), 0.0)
+    effect = versus(make, change).hardest[0]
+    assert effect.images == 8
+    assert effect.paired.mean == pytest.approx(change[:8].mean())
+    assert effect.sentence.startswith("On the lowest-contrast quarter, crii helped: Dice +.")
+
+
+def test_few_images_prove_nothing(make):
+    base = supervised_dice()[:4]
+    comparison = compared(make.evaluated("supervised", "supervised", base), make.evaluated("crii", "crii", base + 0.2))
+    assert comparison.effects[0].verdict == "did nothing"
+    assert "cannot be judged" in comparison.effects[0].sentence
+    assert "on 4 test images, too few to tell" in comparison.effects[0].sentence
+
+
+def test_other_splits_are_never_compared(make):
+    comparison = versus(make, 0.2, split_hash="another")
+    assert (comparison.effects, comparison.hardest) == ((), ())
+    assert comparison.notes == ("crii is not compared with supervised: they were trained on different splits.",)
+    assert comparison.sentences[0].startswith("supervised reaches Dice ")
+
+
+def test_other_lengths_are_never_compared(make):
+    comparison = versus(make, 0.2, iterations=1500)
+    assert comparison.effects == ()
+    assert "different lengths (1500 iterations against 500)" in comparison.notes[0]
+
+
+def test_without_a_baseline_nothing_is_judged(make):
+    comparison = compared(make.evaluated("crii", "crii", supervised_dice()))
+    assert comparison.effects == ()
+    assert comparison.notes == (
+        "crii is not judged: give a supervised run of the same split and iterations beside it.",
+    )
+
+
+def test_what_else_differs_is_said(make):
+    comparison = versus(make, 0.04, seed=1, lr=0.01)
+    assert comparison.notes == (
+        "crii and supervised differ in more than the method: trainer.learning_rate 0.01 against 0.001.",
+        "crii was trained with seed 1, supervised with seed 0.",
+    )
+
+
+def test_the_baseline_of_the_same_seed_is_taken(make):
+    base = supervised_dice()
+    runs = [make.evaluated(f"supervised{s}", "supervised", base + s / 10, seed=s) for s in (0, 1)]
+    comparison = compared(*runs, make.evaluated("crii", "crii", base + 0.15, seed=1))
+    assert comparison.effects[0].baseline == "supervised seed 1"
+    assert comparison.effects[0].paired.mean == pytest.approx(0.05)
+
+
+def test_several_runs_share_the_chance_of_error(make):
+    """p of one comparison is multiplied by Holm as soon as there are two."""
+    base = supervised_dice()
+    change = np.random.default_rng(2).normal(0.012, 0.03, 30)
+    paths = [make.evaluated("supervised", "supervised", base), make.evaluated("crii", "crii", base + change)]
+    alone = compared(*paths).effects[0].paired.p
+    other = make.evaluated("ema", "ema", base + change[::-1])
+    both = compared(*paths, other)
+    assert both.effects[0].paired.p > alone
+    assert "Holm's p = " in both.effects[0].sentence
+
+
+def test_the_case_is_the_mean_of_the_classes_it_has(make):
+    """Case 0 lacks the second class: it counts with its first alone, and the class is judged on 29 cases."""
+    base = np.stack([supervised_dice(), supervised_dice()], axis=1)
+    base[0, 1] = math.nan
+    runs = []
+    for name, gain in (("supervised", 0.0), ("crii", 0.1)):
+        run = make.settings(name, name, classes=("background", "core", "rim"))
+        make.results(run, base + np.array([gain, 0.0]), ("core", "rim"))
+        runs.append(run)
+    comparison = compared(*runs)
+    assert comparison.effects[0].paired.mean == pytest.approx((0.1 + 29 * 0.05) / 30)
+    core, rim = comparison.by_class
+    assert (core.class_name, core.verdict, core.images) == ("core", "helped", 30)
+    assert (rim.class_name, rim.verdict, rim.images) == ("rim", "did nothing", 29)
+    assert core.sentence.startswith("For class 'core', crii helped")
+
+
+def test_images_of_one_patient_are_one_value(make):
+    runs = []
+    for name, gain in (("supervised", 0.0), ("crii", 0.05)):
+        run = make.settings(name, name)
+        make.results(run, supervised_dice()[:, None] + gain, groups=10)
+        runs.append(run)
+    effect = compared(*runs).effects[0]
+    assert (effect.paired.n, effect.images) == (10, 30)
+    assert "on 30 test images of 10 groups" in effect.sentence
+
+
+def test_the_table_has_a_cell_for_every_header(make):
+    supervised, crii = make.pair()
+    headers, rows = compared(supervised, crii, make.settings("new", "ema")).table()
+    assert [len(row) for row in rows] == [len(headers)] * 3
+    first = dict(zip(headers, rows[1], strict=True))
+    assert first["Run"] == "crii"
+    assert first["Misses"] == "1 of 30"
+    assert first["Train min"] == "10.2"
+    assert first["Dice [95 %]"].startswith(".7")
+    assert "HD95 (px)" in headers
+    assert set(rows[2][2:11]) == {"–"}
+
+
+def test_runs_of_one_method_get_names_that_differ(make):
+    paths = [make.settings(name, "crii") for name in ("a", "b")]
+    assert [row.label for row in compared(*paths).rows] == ["crii (a)", "crii (b)"]
+
+
+def test_numbers_are_written_short():
+    assert [number(v) for v in (0.8124, 1.0, -0.0126, 0.0, math.nan, math.inf)] == [
+        ".812", "1.000", "-.013", ".000", "–", "–",
+    ]  # fmt: skip
+    assert [signed(v) for v in (0.041, -0.012, 0.0)] == ["+.041", "-.012", "+.000"]
+    assert interval(math.nan, 1.0) == ""

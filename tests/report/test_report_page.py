@@ -1,0 +1,179 @@
+"""The page says what was measured, loads nothing, and takes no run's word as HTML."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from report_runs import RunMaker
+
+from criinet.errors import RunError
+from criinet.report import read_run, save_figures, write_report
+
+VOID = {"meta", "img", "link", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Collects what a check needs, and fails on tags that do not close."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.tags, self.open, self.said = [], [], [], [], []
+        self.feed(text)
+        assert self.open == []
+        self.text = " ".join(" ".join(self.said).split())
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append((tag, attrs))
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.links += [attrs[name] for name in ("src", "href", "xlink:href", "data", "action") if name in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.said.append(data)
+
+
+def page(paths, tmp_path, **options):
+    text = write_report(paths, tmp_path / "out" / "report.html", **options).read_text(encoding="utf-8")
+    return Page(text), text
+
+
+@pytest.fixture(scope="module")
+def pair_page(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pair")
+    return page(RunMaker(root).pair(), root)
+
+
+def test_the_verdict_stands_first_and_the_evidence_follows(pair_page):
+    found, _ = pair_page
+    sections = ["crii helped: Dice +.0", "What was measured", "Dice on hard and easy cases", "Examples from the test"]
+    sections += [
+        "Unlabeled images",
+        "Training curves",
+        "Stability of the targets",
+        "Data and split",
+        "criinet 0.1.0, seed 0",
+    ]
+    places = [found.text.index(section) for section in sections]
+    assert places == sorted(places)
+    for fact in ("contrast percentile 10", "No alarm was raised", "5f0c2d1b9a7e4433", "few labels: start from"):
+        assert fact in found.text
+
+
+def test_nothing_is_loaded_from_elsewhere(pair_page):
+    found, text = pair_page
+    assert all(link.startswith(("#", "data:image/webp;base64,")) for link in found.links)
+    assert not re.search(r"https?://|url\((?!#)|@import|<script|<link|<iframe", text)
+
+
+def test_the_page_is_small_and_its_anchors_exist(pair_page):
+    found, text = pair_page
+    assert len(text) < 1_500_000
+    assert len(found.ids) == len(set(found.ids))
+    assert {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
+    assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(found.ids)
+
+
+def test_it_can_be_read_without_seeing_it(pair_page):
+    found, _ = pair_page
+    assert all(attrs["alt"] for tag, attrs in found.tags if tag == "img")
+    tags = [tag for tag, _ in found.tags]
+    assert tags.count("caption") == tags.count("table")
+    assert tags.count("h1") == 1
+    assert ("html", {"lang": "en"}) in found.tags
+    charts = [attrs for tag, attrs in found.tags if attrs.get("role") == "img"]
+    assert charts
+    assert all("ends at" in a["aria-label"] or "hardest" in a["aria-label"] for a in charts)
+
+
+def test_charts_take_the_colours_of_the_page(pair_page):
+    """No ink of Matplotlib's is left, so that the charts read in light and in dark mode."""
+    _, text = pair_page
+    svg = "".join(re.findall(r"<svg aria-hidden.*?</svg>", text, flags=re.DOTALL))
+    assert "currentColor" in svg
+    assert "var(--run-1)" in svg
+    assert set(re.findall(r"#[0-9a-f]{6}\b", svg)) == set()
+
+
+def test_names_are_never_taken_as_html(make, tmp_path):
+    evil = '<script>alert("x")</script>'
+    run = make.settings("run", "crii", classes=("background", evil))
+    make.results(run, np.full((30, 1), 0.8), (evil,))
+    make.curves(run, [evil], 0.8, (evil,))
+    make.examples(run, names=[evil, "$x^$"], shift=3, coarse=True)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"kind": "alarm", "step": 500, "message": evil}) + "\n")
+    found, text = page([run], tmp_path, title=evil)
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") > 5
+    assert evil in found.text
+
+
+def test_without_results_no_dice_is_claimed(make, tmp_path):
+    run = make.settings("new", "crii")
+    make.curves(run, ["supervised"], 0.7)
+    found, _ = page([run], tmp_path)
+    assert "No Dice is claimed: no masks were held out, or criinet evaluate RUN was not run." in found.text
+    assert "Dice on hard" not in found.text
+
+
+def test_a_run_that_holds_only_settings_still_has_a_page(make, tmp_path):
+    run = make.settings("new", "crii")
+    (run / "split.json").unlink()
+    found, _ = page([run], tmp_path)
+    for said in ("No curves were recorded", "The targets were not watched", "not recorded"):
+        assert said in found.text
+
+
+def test_four_classes_are_told_apart(make, tmp_path):
+    classes = ("core", "rim", "vessel")
+    rng = np.random.default_rng(0)
+    dice = rng.uniform(0.5, 0.8, (30, 3))
+    dice[3, 1] = np.nan
+    paths = []
+    for name, gain in (("supervised", 0.0), ("crii", 0.05)):
+        run = make.settings(name, name, classes=("background", *classes))
+        make.results(run, dice + gain + rng.normal(0, 0.01, dice.shape), classes)
+        make.examples(run, names=["a"], shift=3, coarse=name == "crii", classes=4)
+        paths.append(run)
+    found, text = page(paths, tmp_path)
+    assert "Class by class" in found.text
+    assert "1 of 29" in found.text
+    assert text.count('class="word helped"') == 3
+    for name in classes:
+        assert f"predicted {name}" in found.text
+
+
+def test_a_lost_picture_is_named(make, tmp_path):
+    _, crii = make.pair()
+    (crii / "examples" / "1.npz").unlink()
+    found, _ = page([crii], tmp_path)
+    assert "The pictures of case_011 could not be read." in found.text
+
+
+def test_no_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match="name at least one"):
+        write_report([], tmp_path / "report.html")
+
+
+def test_figures_are_saved_for_a_paper(make, tmp_path):
+    run = make.settings("run", "cr$ii$", classes=("background", "$"))
+    make.results(run, np.full((30, 1), 0.8), ("$",))
+    make.curves(run, ["supervised"], 0.7, ("$",))
+    make.examples(run, names=["a$b$"], shift=2, coarse=True)
+    written = save_figures([read_run(run)], tmp_path / "figures")
+    stems = {"dice_by_quartile", "curves", "losses", "stability", "examples_test"}
+    assert {path.name for path in written} == {f"{stem}{kind}" for stem in stems for kind in (".png", ".pdf")}
+    for path in written:
+        assert path.read_bytes()[:4] in (b"\x89PNG", b"%PDF")
