@@ -176,6 +176,7 @@ def test_gradients_match_finite_differences(loss):
     assert torch.autograd.gradcheck(lambda z: loss(z, target).double(), logits, eps=1e-2, atol=1e-3, rtol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [(12, 17), (6, 8, 5)])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_soft_dice_is_that_of_monai(classes, sides):

@@ -75,6 +75,17 @@ def test_other_lengths_are_never_compared(make):
     assert "different lengths (1500 iterations against 500)" in comparison.notes[0]
 
 
+def test_an_unfinished_training_is_said(make):
+    run = make.settings("run", "crii")
+    (run / "metrics.jsonl").write_text('{"kind": "train", "step": 250, "progress": 0.5, "loss": 1.0}\n')
+    assert compared(run).notes == ("crii has done 50 % of its training only.",)
+
+
+def test_a_baseline_without_results_is_named(make):
+    comparison = compared(make.settings("supervised", "supervised"), make.evaluated("crii", "crii", supervised_dice()))
+    assert "its supervised run has no results" in comparison.notes[0]
+
+
 def test_without_a_baseline_nothing_is_judged(make):
     comparison = compared(make.evaluated("crii", "crii", supervised_dice()))
     assert comparison.effects == ()

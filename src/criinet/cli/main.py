@@ -2,11 +2,16 @@
 
 import os
 import sys
+from typing import Any
 
 import typer
 
 from criinet.cli import data, demo, listing, results, training
 from criinet.errors import CriinetError
+
+INTERRUPTED = 130
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""Click's base of all mistakes on a command line, which Typer does not export."""
 
 app = typer.Typer(
     name="criinet",
@@ -30,11 +35,16 @@ app.command("networks")(listing.networks)
 def run() -> None:
     """Run the command line: exit 0 done, 1 internal, 2 the user's input, 130 interrupted."""
     try:
-        app()
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            fail("interrupted.", INTERRUPTED)
+        sys.exit(code)
+    except UsageError as error:
+        explain_usage(error)
     except CriinetError as error:
         fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        fail("interrupted.", 130)
+        fail("interrupted.", INTERRUPTED)
     except BrokenPipeError:
         os._exit(0)
     except Exception as error:
@@ -44,6 +54,17 @@ def run() -> None:
             f"internal error ({type(error).__name__}: {error}). Run it with CRIINET_DEBUG=1 and report what it prints.",
             1,
         )
+
+
+def explain_usage(error: Any) -> None:
+    """Say in one sentence what is wrong with the command line; a bare `criinet` gets the help instead."""
+    message: str = error.format_message()
+    if "\n" in message:
+        print(message, file=sys.stderr)
+        sys.exit(2)
+    command = error.ctx.command_path if error.ctx is not None else "criinet"
+    message += "" if message.endswith((".", "?")) else "."
+    fail(f"{message} `{command} --help` lists what there is.", 2)
 
 
 def fail(sentence: str, code: int) -> None:

@@ -41,7 +41,8 @@ def images_in(folder: Path) -> list[Path]:
         raise DataError(f"{folder} does not exist. Give a folder of images, or one image.")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not found:
-        raise DataError(f"{folder} holds no images. Supported are {', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)}.")
+        kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+        raise DataError(f"{folder} holds no images. Supported are {kinds}.")
     stems: dict[str, Path] = {}
     for path in found:
         if path.stem in stems:

@@ -9,12 +9,14 @@ from pydantic import BeforeValidator, Field
 from criinet.config import Config, Fraction, MethodConfig, merge, parse, unknown_key
 from criinet.data.store import DataConfig
 from criinet.errors import ConfigError
-from criinet.methods import parse_method
-from criinet.networks import NetworkConfig, parse_network
+from criinet.methods import methods, parse_method
+from criinet.networks import NetworkConfig, networks, parse_network
 
 FORMAT = 1
 SECTIONS = ("method", "network", "data", "trainer")
 Count = Annotated[int, Field(ge=1)]
+Precision = Annotated[Literal["32", "bf16"], BeforeValidator(str)]
+"""As text, though a settings file may write the number 32."""
 
 
 class TrainerConfig(Config):
@@ -29,7 +31,9 @@ class TrainerConfig(Config):
     warm_up: Annotated[Fraction, Field(description="fraction of training over which the rate rises from 0")] = 0.02
     clip: Annotated[float, Field(gt=0, description="largest norm of the gradient; longer ones are shortened")] = 5.0
     checks: Annotated[Count, Field(description="validations, looks at targets and checkpoints in a run")] = 20
-    precision: Annotated[Literal["32", "bf16"], BeforeValidator(str), Field(description="bf16 pays on GPUs only")] = "32"
+    precision: Annotated[Literal["32", "bf16"], BeforeValidator(str), Field(description="bf16 pays on GPUs only")] = (
+        "32"
+    )
     threads: Annotated[int, Field(ge=0, description="CPU threads; 0: all cores")] = 0
     tensorboard: Annotated[bool, Field(description="also write RUN/tensorboard; needs criinet[track]")] = False
 
@@ -109,6 +113,15 @@ def resolve(asked: Mapping[str, Any], choices: tuple[Choice, ...] = (), *, seed:
     method_name, network_name = str(method.pop("name", "crii")), str(network.pop("name", "lite0-unet"))
     if choices and network_name != nested(choices)["network"]["name"]:
         kept = tuple(c for c in kept if not c.setting.startswith("network."))
+    require_right_sections(
+        {**tables, "method": method, "network": network},
+        {
+            "method": methods.get(method_name).Config,
+            "network": networks.get(network_name).config,
+            "data": DataConfig,
+            "trainer": TrainerConfig,
+        },
+    )
     return RunConfig(
         method_name=method_name,
         method=parse_method(method_name, method),
@@ -119,6 +132,19 @@ def resolve(asked: Mapping[str, Any], choices: tuple[Choice, ...] = (), *, seed:
         seed=seed,
         choices=kept,
     )
+
+
+def require_right_sections(tables: Mapping[str, Mapping[str, Any]], models: Mapping[str, type[Config]]) -> None:
+    """Refuse a key that only another section knows, and name that section.
+
+    Raises:
+        ConfigError: for the first such key.
+    """
+    for section, table in tables.items():
+        for key in table:
+            homes = [other for other, model in models.items() if key in model.model_fields]
+            if homes and section not in homes:
+                raise ConfigError(f"unknown setting '{section}.{key}'. Did you mean '{homes[0]}.{key}'?")
 
 
 def overridden(setting: str, asked: Mapping[str, Any]) -> bool:

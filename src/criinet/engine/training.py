@@ -1,12 +1,13 @@
 """From a dataset folder to a trained run: split, plan, decode, train."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from criinet.config import merge
-from criinet.data.dataset import Dataset, open_dataset
+from criinet.data.dataset import Case, Dataset, open_dataset, size_mismatch
+from criinet.data.images import image_size
 from criinet.data.splits import Split, load_split, make_split, save_split
 from criinet.data.store import load_store
 from criinet.engine.checkpoint import load_checkpoint
@@ -14,7 +15,7 @@ from criinet.engine.folder import RunFolder, write_json
 from criinet.engine.planner import look_at, plan
 from criinet.engine.predictor import Predictor
 from criinet.engine.reproducibility import environment, pick_device, use_threads
-from criinet.engine.settings import RunConfig, first_difference, from_recorded, resolve
+from criinet.engine.settings import SECTIONS, RunConfig, first_difference, from_recorded, resolve
 from criinet.engine.tracking import tensorboard
 from criinet.engine.trainer import Pools, Trainer, Watcher
 from criinet.errors import RunError
@@ -23,8 +24,8 @@ from criinet.networks import Network, build_network
 
 
 def train(
-    dataset: Path,
-    out: Path,
+    dataset: Path | str,
+    out: Path | str,
     *,
     method: str | None = None,
     labeled: str | None = None,
@@ -62,8 +63,14 @@ def train(
     """
     asked = merge(settings or {}, {"method": {"name": method}} if method else {})
     device = pick_device(device)
-    folder = RunFolder(out)
-    opened = open_dataset(dataset, skip_bad=skip_bad, groups=groups)
+    folder = RunFolder(Path(out))
+    if resume:
+        remembered = folder.read_config()["dataset"]
+        skip_bad = skip_bad or remembered.get("skip_bad", False)
+        groups = groups or as_path(remembered.get("groups"))
+    else:
+        folder.require_free(overwrite=overwrite)
+    opened = open_dataset(Path(dataset), skip_bad=skip_bad, groups=groups)
     if resume:
         config, parts = recorded_run(folder, opened, asked, labeled, split, seed)
     else:
@@ -71,15 +78,16 @@ def train(
         config = resolve(asked, plan(look_at(opened, parts), device), seed=seed or 0)
     use_threads(config.trainer.threads)
     trained = build_method(config, opened.classes)
-    if not resume:
-        folder.create(overwrite=overwrite)
-        save_split(parts, folder.split)
-        write_json(folder.config, {**config.to_dict(), **describe(opened), "environment": environment(device)})
-    if config.trainer.tensorboard:
-        watch = tensorboard(folder.root / "tensorboard", watch)
     if announce is not None:
         announce(config, parts, opened)
     pools = load_pools(opened, parts, config)
+    if not resume:
+        folder.create(overwrite=overwrite)
+        save_split(parts, folder.split)
+        described = describe(opened, groups=groups, skip_bad=skip_bad)
+        write_json(folder.config, {**config.to_dict(), **described, "environment": environment(device)})
+    if config.trainer.tensorboard:
+        watch = tensorboard(folder.root / "tensorboard", watch)
     trainer = Trainer(trained, pools, config, opened.classes, device=device, folder=folder, watch=watch)
     if resume:
         trainer.resume()
@@ -100,15 +108,14 @@ def recorded_run(
     Raises:
         RunError: if there is no run, or something else is asked for now; the message names the first difference.
     """
-    recorded = folder.read_config()
-    difference = first_difference(recorded, {**asked, **({} if seed is None else {"seed": seed})})
+    config = from_recorded(folder.read_config())
+    difference = changed(config, asked, seed)
     if difference is not None:
         name, before, now = difference
         raise RunError(
             f"{folder.root} was trained with {name}={before}, now {now} is asked. "
             f"Start another run with another --out, or drop that option to resume."
         )
-    config = from_recorded(recorded)
     parts = load_split(folder.split, dataset)
     if labeled is not None or split is not None:
         wanted = load_split(split, dataset) if split else make_split(dataset, labeled, config.seed)
@@ -120,7 +127,25 @@ def recorded_run(
     return config, parts
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
+def changed(config: RunConfig, asked: Mapping[str, Any], seed: int | None) -> tuple[str, Any, Any] | None:
+    """Return the first setting that is asked for otherwise than ``config`` has it: (name, before, asked).
+
+    Values are compared as the settings read them, so "3e-4" is 0.0003.
+
+    Raises:
+        ConfigError: for an unknown key, or a value out of range.
+    """
+    before = config.to_dict()
+    names = {s: {"name": t["name"]} for s, t in asked.items() if isinstance(t, Mapping) and "name" in t}
+    difference = first_difference(before, names)
+    if difference is not None:
+        return difference
+    tables = merge({section: before[section] for section in SECTIONS}, asked)
+    now = resolve(tables, seed=config.seed if seed is None else seed).to_dict()
+    return first_difference(before, {key: now[key] for key in (*SECTIONS, "seed")})
+
+
+def describe(dataset: Dataset, *, groups: Path | None, skip_bad: bool) -> dict[str, Any]:
     """Return what a run must remember of its dataset."""
     return {
         "dataset": {
@@ -128,8 +153,22 @@ def describe(dataset: Dataset) -> dict[str, Any]:
             "name": dataset.name,
             "classes": list(dataset.classes),
             "spacing": None if dataset.spacing is None else list(dataset.spacing),
+            "groups": None if groups is None else str(groups.resolve()),
+            "skip_bad": skip_bad,
         }
     }
+
+
+def as_path(text: str | None) -> Path | None:
+    """Return the path that ``text`` is, None for None."""
+    return None if text is None else Path(text)
+
+
+def open_recorded(recorded: Mapping[str, Any], moved: Path | None = None) -> Dataset:
+    """Open the dataset of a run as training opened it, from ``config.json``; ``moved`` is where it is now."""
+    about = recorded["dataset"]
+    groups = as_path(about.get("groups"))
+    return open_dataset(moved or Path(about["path"]), skip_bad=about.get("skip_bad", False), groups=groups)
 
 
 def build_method(config: RunConfig, classes: tuple[str, ...]) -> Method:
@@ -158,11 +197,24 @@ def seeded(config: RunConfig, network: Network) -> Method:
 def load_pools(dataset: Dataset, split: Split, config: RunConfig) -> Pools:
     """Decode what training sees. Without unlabeled cases the labeled images, without their masks, take their place."""
     unlabeled = split.unlabeled or split.labeled
+    require_equal_sizes(dataset.select([*split.labeled, *split.val]))
     return Pools(
         labeled=load_store(dataset, dataset.select(split.labeled), config.data, with_masks=True),
         unlabeled=load_store(dataset, dataset.select(unlabeled), config.data, with_masks=False),
         val=load_store(dataset, dataset.select(split.val), config.data, with_masks=True),
     )
+
+
+def require_equal_sizes(cases: Sequence[Case]) -> None:
+    """Check from the headers alone that every mask has the size of its image.
+
+    Raises:
+        DataError: if one has not, or a header cannot be read.
+    """
+    for case in cases:
+        problem = case.mask and size_mismatch(case.mask, image_size(case.mask), image_size(case.image))
+        if problem:
+            raise problem
 
 
 def load(run: Path | str, *, checkpoint: str = "last", device: str = "auto", tta: bool = False) -> Predictor:

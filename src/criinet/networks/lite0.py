@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from criinet.errors import ConfigError
 from criinet.networks.base import Backbone, Features, NetworkConfig
-from criinet.networks.unet import UNetDecoder
+from criinet.networks.unet import Channels, UNetDecoder
 
 WEIGHTS_SHA256 = "579344248a93e230"
 STAGES = (
@@ -32,12 +32,10 @@ class Lite0UNetConfig(NetworkConfig):
     """Settings of the U-Net on EfficientNet-Lite0."""
 
     pretrained: Annotated[bool, Field(description="start the encoder from its ImageNet weights")] = True
-    decoder: Annotated[tuple[int, int, int, int], Field(description="decoder channels at strides 2, 4, 8 and 16")] = (
-        32,
-        48,
-        64,
-        128,
-    )
+    decoder: Annotated[
+        tuple[Channels, Channels, Channels, Channels],
+        Field(description="decoder channels at strides 2, 4, 8 and 16"),
+    ] = (32, 48, 64, 128)
 
 
 class SameConv(nn.Conv2d):

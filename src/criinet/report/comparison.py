@@ -16,6 +16,7 @@ FEWEST = 6
 """Fewest pairs from which Wilcoxon's test can reach p < .05."""
 
 MISSING = "–"
+_NEARLY = 0.95
 _NOT_THE_METHOD = ("trainer.threads", "trainer.checks", "trainer.iterations")
 
 
@@ -53,6 +54,12 @@ class Headline:
     last: ResultRow | None
     best: ResultRow | None
     hardest: float
+
+    @property
+    def misses(self) -> str:
+        """Missed objects of those measured, as ``1 of 30``; a dash if not evaluated."""
+        results = self.run.results
+        return f"{self.last.misses} of {results.measured(self.last)}" if results and self.last else MISSING
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,7 @@ def compare(runs: Sequence[RecordedRun]) -> Comparison:
     hardest: list[_Pairs] = []
     by_class: list[_Pairs] = []
     for run, label in zip(runs, labels, strict=True):
+        notes += _unfinished(run, label)
         baseline = _baseline(run, runs)
         if baseline is None:
             notes += _why_not(run, label, runs)
@@ -214,7 +222,7 @@ def _cells(row: Headline) -> list[str]:
         number(last.value("surface_dice")),
         number(last.value("boundary_iou")),
         number(last.value("band_dice_5")),
-        f"{last.misses} of {last.cases}",
+        row.misses,
         number(row.hardest),
         minutes(run.train_seconds),
     ]
@@ -259,10 +267,16 @@ def _why_not(run: RecordedRun, label: str, runs: Sequence[RecordedRun]) -> list[
     same_split = [other for other in supervised if other.split_hash == run.split_hash and other.dataset == run.dataset]
     if not same_split:
         return [f"{label} is not compared with supervised: they were trained on different splits."]
-    if not any(other.cases and other.results for other in same_split):
-        return [f"{label} is not judged: its supervised run has no results. Run `criinet evaluate` on it."]
-    lengths = f"{run.iterations} iterations against {same_split[0].iterations}"
-    return [f"{label} is not compared with supervised: they were trained for different lengths ({lengths})."]
+    if not any(other.iterations == run.iterations for other in same_split):
+        lengths = f"{run.iterations} iterations against {same_split[0].iterations}"
+        return [f"{label} is not compared with supervised: they were trained for different lengths ({lengths})."]
+    return [f"{label} is not judged: its supervised run has no results. Run `criinet evaluate` on it."]
+
+
+def _unfinished(run: RecordedRun, label: str) -> list[str]:
+    """Say that a training has not come to its end: its last record lies well before it."""
+    done = run.progress(max((record.step for record in (*run.train, *run.validation, *run.monitor)), default=0))
+    return [f"{label} has done {100 * done:.0f} % of its training only."] if 0 < done < _NEARLY else []
 
 
 def _differences(run: RecordedRun, label: str, baseline: RecordedRun, name: str) -> list[str]:

@@ -128,6 +128,11 @@ class Results:
             named = rows
         return named[0] if named else None
 
+    def measured(self, row: ResultRow) -> int:
+        """Return of how many the misses are: cases of one class, or for "mean" the cases of every class together."""
+        classes = [r.cases for r in self.rows if r.checkpoint == row.checkpoint and r.class_name != MEAN]
+        return sum(classes) if row.class_name == MEAN and classes else row.cases
+
     def stratum(self, by: str, quartile: int, checkpoint: str = LAST) -> Stratum | None:
         """Return one quartile, None if it was not recorded."""
         wanted = (checkpoint, by, quartile)

@@ -1,0 +1,66 @@
+"""A tiny dataset, and runs on it that take about a second."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from criinet.config import merge
+from criinet.data.synthetic import write_dataset
+from criinet.engine.folder import RunFolder
+from criinet.engine.training import train
+
+TINY: dict[str, Any] = {
+    "network": {"name": "unet", "channels": [8, 16, 16], "dropout": []},
+    "data": {"size": [32, 32]},
+    "trainer": {"iterations": 6, "checks": 2, "labeled_batch": 2, "unlabeled_batch": 2, "threads": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory) -> Path:
+    """24 cases of 48x48: 18 train (6 with masks), 2 val, 4 test. Read only."""
+    root = tmp_path_factory.mktemp("drawn") / "data"
+    write_dataset(root, count=24, size=(48, 48), masks=6, val=2, test=4)
+    return root
+
+
+@pytest.fixture
+def dataset(drawn, tmp_path) -> Path:
+    """The tiny dataset, to be changed at will."""
+    return Path(shutil.copytree(drawn, tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., dict[str, Any]]:
+    """Return the settings of a tiny run, with other trainer settings on top."""
+
+    def settings(**trainer: Any) -> dict[str, Any]:
+        return merge(TINY, {"trainer": trainer})
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def fit(tiny) -> Callable[..., RunFolder]:
+    """Train a tiny run on the CPU; ``trainer`` holds other settings of the trainer."""
+
+    def train_tiny(dataset: Path, out: Path, *, trainer: dict[str, Any] | None = None, **options: Any) -> RunFolder:
+        options = {"method": "supervised", "settings": tiny(**trainer or {}), **options}
+        return train(dataset, out, device="cpu", **options)
+
+    return train_tiny
+
+
+@pytest.fixture(scope="session")
+def trained(drawn, fit, tmp_path_factory) -> Path:
+    """A finished run of CRII-Net, which holds two opinions. Read only."""
+    return fit(drawn, tmp_path_factory.mktemp("trained") / "run", method="crii").root
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> RunFolder:
+    """The finished run, to be changed at will."""
+    return RunFolder(Path(shutil.copytree(trained, tmp_path / "run")))

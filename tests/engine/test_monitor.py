@@ -1,0 +1,83 @@
+"""The monitor raises an alarm when targets collapse, once, and never in the first fifth of training."""
+
+import pytest
+import torch
+
+from criinet.engine.monitor import GRACE, Monitor
+
+CLASSES = ("background", "cup", "disc")
+LABELED = [0.7, 0.1, 0.2]
+
+
+class Says:
+    """Stands for a method: the targets of every image are the same class map, as sure as ``confidence``."""
+
+    def __init__(self, shares: list[float], confidence: float = 1.0) -> None:
+        counts = [round(share * 100) for share in shares]
+        classes = torch.repeat_interleave(torch.arange(len(shares)), torch.tensor(counts)).view(10, 10)
+        rest = (1 - confidence) / (len(shares) - 1)
+        self.probs = torch.nn.functional.one_hot(classes, len(shares)).permute(2, 0, 1) * (confidence - rest) + rest
+
+    def targets(self, image):
+        return self.probs.expand(len(image), -1, -1, -1)
+
+
+@pytest.fixture
+def monitor() -> Monitor:
+    return Monitor(torch.zeros(10, 3, 10, 10), LABELED, CLASSES)
+
+
+def messages(records: list[dict]) -> list[str]:
+    return [record["message"] for record in records if record["kind"] == "alarm"]
+
+
+def test_a_look_records_areas_and_confidence(monitor):
+    record, *alarms = monitor.look(Says([0.7, 0.1, 0.2], confidence=0.97), 5, 0.5)
+    assert record["area"] == pytest.approx({"background": 0.7, "cup": 0.1, "disc": 0.2})
+    assert record["labeled_area"] == {"background": 0.7, "cup": 0.1, "disc": 0.2}
+    assert (record["kind"], record["step"], record["confident"], record["target_change"]) == ("monitor", 5, 1.0, None)
+    assert alarms == []
+
+
+def test_a_method_that_stands_still_changes_nothing(monitor):
+    monitor.look(Says([0.7, 0.1, 0.2]), 1, 0.5)
+    assert monitor.look(Says([0.7, 0.1, 0.2]), 2, 0.6)[0]["target_change"] == 0.0
+
+
+def test_change_is_the_share_of_probability_that_moved(monitor):
+    """Ten of a hundred pixels go from cup to disc: a tenth of all probability has moved."""
+    monitor.look(Says([0.7, 0.2, 0.1]), 1, 0.5)
+    assert monitor.look(Says([0.7, 0.1, 0.2]), 2, 0.6)[0]["target_change"] == pytest.approx(0.1)
+
+
+def test_a_class_that_vanishes_raises_its_alarm_once(monitor):
+    gone = Says([0.8, 0.0, 0.2])
+    (message,) = messages(monitor.look(gone, 5, 0.5))
+    assert "'cup' covers 0.0%" in message
+    assert "10.0%" in message
+    assert messages(monitor.look(gone, 6, 0.6)) == []
+
+
+def test_a_class_that_is_everywhere_raises_an_alarm(monitor):
+    (message,) = messages(monitor.look(Says([0.1, 0.7, 0.2]), 5, 0.5))
+    assert "'cup' covers 70.0%" in message
+
+
+def test_unsure_targets_raise_an_alarm(monitor):
+    (message,) = messages(monitor.look(Says([0.7, 0.1, 0.2], confidence=0.9), 5, 0.5))
+    assert "only 0.0%" in message
+
+
+def test_nothing_raises_an_alarm_in_the_grace_period(monitor):
+    bad = Says([1.0, 0.0, 0.0], confidence=0.5)
+    assert messages(monitor.look(bad, 1, GRACE - 0.01)) == []
+    assert len(messages(monitor.look(bad, 2, GRACE))) == 3
+
+
+def test_a_resumed_monitor_goes_on_where_it_was(monitor):
+    bad = Says([0.8, 0.0, 0.2])
+    monitor.look(bad, 5, 0.5)
+    resumed = Monitor(monitor.images, LABELED, CLASSES)
+    resumed.restore(monitor.state())
+    record, *alarms = resumed.look(bad, 6, 0.6)
+    assert (record["target_change"], alarms) == (0.0, [])

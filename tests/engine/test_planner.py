@@ -1,0 +1,109 @@
+"""The plan is made from the data and the device alone."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from criinet.data.dataset import open_dataset
+from criinet.data.splits import make_split
+from criinet.engine.planner import Facts, look_at, object_diameters, plan, weighted_median
+from criinet.engine.settings import resolve
+
+
+def facts(height=600, width=800, *, gray=False, diameter=0.4) -> Facts:
+    return Facts(height, width, gray, labeled=8, unlabeled=100, object_diameter=diameter)
+
+
+def picked(found: Facts, device: str = "cpu") -> dict:
+    return {choice.setting: choice.value for choice in plan(found, device)}
+
+
+def test_the_size_keeps_the_aspect_in_multiples_of_32():
+    """600x800 at most 128: 96x128, exactly 3 to 4. A GPU affords 192x256."""
+    assert picked(facts())["data.size"] == (96, 128)
+    assert picked(facts(), "cuda")["data.size"] == (192, 256)
+    assert picked(facts(800, 600))["data.size"] == (128, 96)
+
+
+@pytest.mark.parametrize("height", [33, 64, 100, 333, 1024, 4000])
+@pytest.mark.parametrize("width", [20, 64, 200, 999, 6000])
+def test_every_plan_is_one_that_can_be_trained(height, width):
+    for device, diameter in product(("cpu", "cuda"), (0.001, 0.05, 0.5)):
+        choices = plan(facts(height, width, diameter=diameter), device)
+        size = resolve({}, choices).data.size
+        assert all(side % 32 == 0 and 64 <= side <= 320 for side in size)
+        assert size[0] == size[1] or (size[0] > size[1]) == (height > width)
+        assert all(choice.reason for choice in choices)
+
+
+def test_gray_scans_have_one_channel_and_are_not_mirrored():
+    gray, colour = picked(facts(gray=True)), picked(facts(gray=False))
+    assert (gray["data.channels"], colour["data.channels"]) == (1, 3)
+    assert gray["data.augmentation"]["flip_vertical"] is False
+    assert gray["data.augmentation"]["flip_horizontal"] is False
+    assert "data.augmentation" not in colour
+
+
+def test_small_objects_are_worth_a_larger_size():
+    """An object of .1 of the longer side is 13 px wide at 128, under 24: 160 is trained at."""
+    assert picked(facts(800, 800, diameter=0.1))["data.size"] == (160, 160)
+    assert picked(facts(800, 800, diameter=0.3))["data.size"] == (128, 128)
+
+
+def test_tiny_objects_in_huge_images_are_seen_in_crops():
+    """.01 of 4000 px is 40 px, but 1.6 px at 160: nothing would be left of it in the whole image."""
+    assert picked(facts(4000, 4000, diameter=0.01))["data.window"] == "patch"
+    assert picked(facts(4000, 4000, diameter=0.3))["data.window"] == "whole"
+    assert picked(facts(128, 128, diameter=0.01))["data.window"] == "whole"
+
+
+def test_a_gpu_learns_longer_in_larger_batches_and_half_precision():
+    cpu, gpu = picked(facts()), picked(facts(), "cuda")
+    assert gpu["trainer.iterations"] > cpu["trainer.iterations"]
+    assert gpu["trainer.labeled_batch"] > cpu["trainer.labeled_batch"]
+    assert (cpu["trainer.precision"], gpu["trainer.precision"]) == ("32", "bf16")
+
+
+def test_objects_are_measured_one_by_one():
+    """Two 4x4 squares of two classes in 10x20: each has the diameter of a disc of 16 px, 2 sqrt(16 / pi) / 20."""
+    mask = np.zeros((10, 20), np.uint8)
+    mask[1:5, 1:5], mask[1:5, 10:14] = 1, 2
+    assert object_diameters(mask) == pytest.approx([2 * np.sqrt(16 / np.pi) / 20] * 2)
+    assert object_diameters(np.zeros((4, 4), np.uint8)) == []
+
+
+def test_specks_do_not_move_the_median_object():
+    assert weighted_median([0.5, *[0.01] * 50]) == 0.5
+    assert weighted_median([]) == 1.0
+
+
+def test_only_training_images_and_labeled_masks_are_looked_at(dataset: Path):
+    opened = open_dataset(dataset)
+    split = make_split(opened, "4")
+    for name in [*split.unlabeled, *split.val, *split.test]:
+        (dataset / "masks" / f"{name}.png").write_bytes(b"never opened")
+    for name in [*split.val, *split.test]:
+        (dataset / "images" / f"{name}.png").write_bytes(b"never opened")
+    found = look_at(opened, split)
+    assert (found.height, found.width, found.gray) == (48, 48, False)
+    assert (found.labeled, found.unlabeled) == (4, 14)
+    assert 0 < found.object_diameter < 1
+
+
+def test_one_colour_image_among_gray_ones_makes_the_dataset_colour(tmp_path: Path):
+    for i in range(4):
+        folder = tmp_path / "images"
+        folder.mkdir(exist_ok=True)
+        shape = (20, 40) if i else (20, 40, 3)
+        Image.fromarray(np.full(shape, 99, np.uint8)).save(folder / f"{i}.png")
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(np.eye(20, 40, dtype=np.uint8) * 255).save(tmp_path / "masks" / f"{i}.png")
+    opened = open_dataset(tmp_path)
+    assert look_at(opened, make_split(opened)).gray is False
+    (tmp_path / "images" / "0.png").unlink()
+    (tmp_path / "masks" / "0.png").unlink()
+    opened = open_dataset(tmp_path)
+    assert look_at(opened, make_split(opened)).gray is True

@@ -1,0 +1,234 @@
+"""A run that is cut off anywhere and resumed ends with the very weights of one that was not."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from criinet.engine.checkpoint import load_checkpoint
+from criinet.engine.folder import RunFolder
+from criinet.errors import ConfigError, InterruptedRunError, RunError
+
+METHODS = ("crii", "mean-teacher", "supervised")
+LONG = {"iterations": 12, "checks": 6}
+
+
+class CutOffError(Exception):
+    """Stands for a power failure."""
+
+
+def weights(run: RunFolder) -> dict[str, torch.Tensor]:
+    return load_checkpoint(run.checkpoint("last"))["method"]
+
+
+def assert_same(run: RunFolder, whole: RunFolder) -> None:
+    one, other = load_checkpoint(run.checkpoint("last")), load_checkpoint(whole.checkpoint("last"))
+    assert (one["step"], one["best"]) == (other["step"], other["best"])
+    assert one["method"].keys() == other["method"].keys()
+    assert all(torch.equal(one["method"][key], other["method"][key]) for key in one["method"])
+    moments, expected = one["optimizer"]["state"], other["optimizer"]["state"]
+    assert all(torch.equal(moments[p][key], expected[p][key]) for p in expected for key in expected[p])
+
+
+def timeless(run: RunFolder) -> list[dict]:
+    """The records without what a clock says."""
+    found = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    return [{k: v for k, v in record.items() if k not in ("seconds", "images_per_second")} for record in found]
+
+
+def cut_off(at: int, kind: str):
+    def watch(step: int, records: list[dict]) -> None:
+        if step == at and records[0]["kind"] == kind:
+            raise CutOffError
+
+    return watch
+
+
+@pytest.fixture(scope="module")
+def whole(drawn, fit, tmp_path_factory) -> dict[str, RunFolder]:
+    """Uninterrupted runs of 12 steps."""
+    root = tmp_path_factory.mktemp("whole")
+    return {method: fit(drawn, root / method, method=method, trainer=LONG) for method in METHODS}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("at", "kind"), [(2, "train"), (4, "validation"), (10, "train")])
+def test_a_run_that_was_cut_off_resumes_to_the_same_weights(method, at, kind, whole, drawn, fit, tmp_path):
+    """Before the first checkpoint, between a validation and its checkpoint, and long after one."""
+    with pytest.raises(CutOffError):
+        fit(drawn, tmp_path / "run", method=method, trainer=LONG, watch=cut_off(at, kind))
+    run = fit(drawn, tmp_path / "run", method=method, trainer=LONG, resume=True)
+    assert_same(run, whole[method])
+    assert timeless(run) == timeless(whole[method])
+
+
+def test_ctrl_c_stops_after_the_step_and_saves(whole, drawn, fit, tmp_path):
+    def watch(step: int, _: list[dict]) -> None:
+        if step == 6:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(InterruptedRunError, match="stopped after step 7; --resume goes on"):
+        fit(drawn, tmp_path / "run", method="mean-teacher", trainer=LONG, watch=watch)
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 7
+    run = fit(drawn, tmp_path / "run", method="mean-teacher", trainer=LONG, resume=True)
+    assert_same(run, whole["mean-teacher"])
+
+
+def test_resuming_needs_no_option_again(whole, drawn, fit, tmp_path):
+    with pytest.raises(CutOffError):
+        fit(drawn, tmp_path / "run", method="crii", trainer=LONG, watch=cut_off(8, "train"))
+    run = fit(drawn, tmp_path / "run", method=None, settings={}, resume=True)
+    assert_same(run, whole["crii"])
+
+
+def test_a_finished_run_resumes_to_itself(run, drawn, fit):
+    before = run.checkpoint("last").read_bytes(), run.metrics.read_text()
+    fit(drawn, run.root, method="crii", resume=True)
+    assert (run.checkpoint("last").read_bytes(), run.metrics.read_text()) == before
+
+
+def test_a_last_line_that_was_cut_off_is_dropped(run):
+    lines = run.metrics.read_text()
+    run.metrics.write_text(lines + '{"kind": "train", "step": 6, "lo')
+    run.forget_after(6)
+    assert run.metrics.read_text() == lines
+    run.forget_after(3)
+    assert max(json.loads(line)["step"] for line in run.metrics.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "fragments"),
+    [
+        ({"trainer": {"iterations": 9}}, ["trainer.iterations=6", "now 9 is asked"]),
+        ({"trainer": {"learning_rate": "1e-2"}}, ["trainer.learning_rate=0.001", "now 0.01 is asked"]),
+        ({"method": "supervised"}, ["method.name=crii", "now supervised is asked"]),
+        ({"seed": 5}, ["seed=0", "now 5 is asked"]),
+        ({"labeled": "3"}, ["6 labeled cases", "with 3 is asked"]),
+    ],
+)
+def test_another_setting_is_not_resumed(options, fragments, run, drawn, fit):
+    with pytest.raises(RunError) as refused:
+        fit(drawn, run.root, resume=True, **{"method": "crii", **options})
+    assert all(fragment in str(refused.value) for fragment in fragments)
+
+
+def test_values_are_compared_as_they_are_read(run, drawn, fit):
+    """The number 1e-3 of a command line is text to YAML, and still the recorded 0.001."""
+    fit(drawn, run.root, method="crii", trainer={"learning_rate": "1e-3", "precision": 32}, labeled="6", resume=True)
+
+
+def test_an_unknown_key_is_refused_when_resuming_too(run, drawn, fit):
+    with pytest.raises(ConfigError, match=r"unknown setting 'trainer\.iteratons'. Did you mean 'iterations'"):
+        fit(drawn, run.root, method="crii", trainer={"iteratons": 6}, resume=True)
+
+
+def test_there_must_be_a_run_to_resume(drawn, fit, tmp_path):
+    with pytest.raises(RunError, match=r"holds no run \(no config\.json\)"):
+        fit(drawn, tmp_path / "nothing", resume=True)
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("content", ['{"met', "[]", '{"format": 1}'])
+def test_a_broken_record_of_a_run_is_named(content, run, drawn, fit):
+    run.config.write_text(content)
+    with pytest.raises(RunError, match=r"config\.json .*Restore it, or train anew with --overwrite"):
+        fit(drawn, run.root, resume=True)
+
+
+def test_a_checkpoint_of_another_network_does_not_resume(run, drawn, fit, tmp_path):
+    other = fit(drawn, tmp_path / "other", method="supervised")
+    run.checkpoint("last").write_bytes(other.checkpoint("last").read_bytes())
+    with pytest.raises(RunError, match="does not fit this run's method"):
+        fit(drawn, run.root, method="crii", resume=True)
+
+
+def test_a_run_on_a_dataset_with_bad_files_resumes_without_saying_so_again(dataset, fit, tmp_path):
+    (dataset / "images" / "case_0012.png").write_bytes(b"no image")
+    with pytest.raises(CutOffError):
+        fit(dataset, tmp_path / "run", skip_bad=True, watch=cut_off(3, "train"))
+    assert load_checkpoint(fit(dataset, tmp_path / "run", resume=True).checkpoint("last"))["step"] == 6
+
+
+def start(dataset: Path, out: Path, settings: list[str], *more: str) -> subprocess.Popen:
+    """Start `criinet train` as a process of its own."""
+    command = [sys.executable, "-m", "criinet.cli.main", "train", str(dataset), "--out", str(out), "--device", "cpu"]
+    command += ["--method", "mean-teacher", "--no-predict", *more]
+    for setting in settings:
+        command += ["--set", setting]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_lines(run: RunFolder, count: int, process: subprocess.Popen) -> None:
+    """Wait until the run has logged so much."""
+    for _ in range(6000):
+        if process.poll() is not None or (run.metrics.exists() and run.metrics.read_text().count("\n") >= count):
+            return
+        time.sleep(0.01)
+    raise AssertionError("the run logged nothing in a minute")
+
+
+@pytest.fixture(scope="module")
+def process_settings() -> list[str]:
+    """300 steps of a few milliseconds with 60 checks: time enough to be killed at any moment."""
+    return [
+        "network.name=unet",
+        "network.channels=[8,16,16]",
+        "network.dropout=[]",
+        "data.size=[32,32]",
+        "trainer.iterations=300",
+        "trainer.checks=60",
+        "trainer.labeled_batch=2",
+        "trainer.unlabeled_batch=2",
+        "trainer.threads=1",
+    ]
+
+
+@pytest.fixture(scope="module")
+def long_run(drawn, process_settings, tmp_path_factory) -> RunFolder:
+    """The same run as a process, uninterrupted."""
+    folder = RunFolder(tmp_path_factory.mktemp("long") / "run")
+    process = start(drawn, folder.root, process_settings)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    return folder
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_loses_nothing(drawn, process_settings, long_run, tmp_path):
+    """Three kills at moments of chance, one run: the last resumption ends where the uninterrupted run ended."""
+    run, chance = RunFolder(tmp_path / "run"), random.Random(0)
+    for kill in range(3):
+        process = start(drawn, run.root, process_settings, *(["--resume"] if kill else []))
+        before = run.metrics.read_text().count("\n") if kill else 0
+        wait_for_lines(run, before + chance.randint(5, 30), process)
+        time.sleep(chance.random() * 0.05)
+        process.kill()
+        process.wait(timeout=30)
+        assert process.returncode == -signal.SIGKILL
+    process = start(drawn, run.root, process_settings, "--resume")
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert_same(run, long_run)
+    assert timeless(run) == timeless(long_run)
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_exits_130_and_resumes(drawn, process_settings, long_run, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    process = start(drawn, run.root, process_settings)
+    wait_for_lines(run, 10, process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("criinet: stopped after step ")
+    assert "Traceback" not in said
+    process = start(drawn, run.root, process_settings, "--resume")
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert_same(run, long_run)

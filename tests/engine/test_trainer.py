@@ -1,0 +1,252 @@
+"""One loop for every method: the seed decides everything, and no mask but those of labeled cases is opened."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from criinet.data.dataset import open_dataset
+from criinet.data.splits import load_split, make_split
+from criinet.data.store import load_store
+from criinet.engine.checkpoint import load_checkpoint
+from criinet.engine.folder import RunFolder
+from criinet.engine.settings import resolve
+from criinet.engine.trainer import Trainer, stop_on_interrupt
+from criinet.engine.training import build_method, load_pools, train
+from criinet.errors import DivergedError, RunError
+from criinet.methods import Supervised, methods
+from criinet.types import LabeledBatch, UnlabeledBatch
+
+ALL = list(methods)
+
+
+def weights(run: RunFolder, name: str = "last") -> dict[str, torch.Tensor]:
+    return load_checkpoint(run.checkpoint(name))["method"]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def records(run: RunFolder, kind: str) -> list[dict]:
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def make_trainer(dataset: Path, settings: dict, method: str = "mean-teacher", seed: int = 0) -> Trainer:
+    opened = open_dataset(dataset)
+    config = resolve({**settings, "method": {"name": method}}, seed=seed)
+    split = make_split(opened, None, seed=0)
+    built = build_method(config, opened.classes)
+    return Trainer(built, load_pools(opened, split, config), config, opened.classes)
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(method, drawn, fit, tmp_path):
+    short = {"iterations": 3, "checks": 1}
+    one, two = (fit(drawn, tmp_path / name, method=method, trainer=short) for name in ("one", "two"))
+    assert same(weights(one), weights(two))
+    other = fit(drawn, tmp_path / "other", method=method, trainer=short, seed=1)
+    assert not same(weights(one), weights(other))
+
+
+def test_every_method_starts_from_the_same_network(tiny):
+    """What all methods share is equal bit for bit: fair comparisons begin with equal weights."""
+    networks = []
+    for method in ALL:
+        state = build_method(resolve({**tiny(), "method": {"name": method}}, seed=4), ("a", "b")).state_dict()
+        networks.append({k.rpartition("backbone.")[2]: v for k, v in state.items() if k.startswith("student.")})
+    shared = set.intersection(*(set(network) for network in networks))
+    assert sum(networks[0][key].numel() for key in shared) > 0.9 * sum(v.numel() for v in networks[0].values())
+    assert all(torch.equal(network[key], networks[0][key]) for network in networks for key in shared)
+
+
+def test_batches_depend_on_seed_and_step_alone(drawn, tiny):
+    def batch(trainer: Trainer, step: int) -> tuple[LabeledBatch, UnlabeledBatch]:
+        trainer.step = step
+        return trainer.batches()
+
+    one, two = make_trainer(drawn, tiny()), make_trainer(drawn, tiny())
+    batch(one, 0)
+    torch.rand(7)
+    for step in (4, 2):
+        (labeled, unlabeled), (again, unlabeled_again) = batch(one, step), batch(two, step)
+        assert torch.equal(labeled.image, again.image)
+        assert torch.equal(labeled.target, again.target)
+        assert torch.equal(unlabeled.weak, unlabeled_again.weak)
+    assert not torch.equal(batch(one, 1)[1].weak, batch(one, 2)[1].weak)
+    assert not torch.equal(batch(one, 1)[1].weak, batch(make_trainer(drawn, tiny(), seed=1), 1)[1].weak)
+
+
+def test_the_labeled_batches_are_the_same_for_every_method(drawn, tiny):
+    first, *others = (make_trainer(drawn, tiny(), method).batches()[0] for method in ALL)
+    assert all(torch.equal(first.image, other.image) for other in others)
+    assert all(torch.equal(first.case, other.case) for other in others)
+
+
+def test_every_labeled_case_is_seen_equally_often(drawn, tiny):
+    """Six labeled cases, two a step: nine steps show each three times."""
+    trainer = make_trainer(drawn, tiny(), "supervised")
+    seen = []
+    for trainer.step in range(9):
+        seen += trainer.batches()[0].case.tolist()
+    assert sorted(seen) == sorted(list(range(6)) * 3)
+
+
+def test_masks_of_unlabeled_and_test_cases_are_never_opened(dataset, fit, tmp_path):
+    """Every mask but the labeled and validation ones is garbage: training does not notice."""
+    shutil.copytree(dataset, tmp_path / "whole")
+    split = make_split(open_dataset(dataset), "4")
+    for name in [*split.unlabeled, *split.test]:
+        (dataset / "masks" / f"{name}.png").write_bytes(b"not a mask")
+    card = json.loads((dataset / "dataset.json").read_text())
+    (dataset / "dataset.json").write_text(json.dumps({**card, "encoding": "binary255"}))
+    run = fit(dataset, tmp_path / "run", method="mean-teacher", labeled="4")
+    whole = fit(tmp_path / "whole", tmp_path / "run-whole", method="mean-teacher", labeled="4")
+    assert same(weights(run), weights(whole))
+
+
+def test_images_of_test_cases_are_never_opened(dataset, fit, tmp_path):
+    for name in make_split(open_dataset(dataset)).test:
+        (dataset / "images" / f"{name}.png").write_bytes(b"not an image")
+    assert weights(fit(dataset, tmp_path / "run", method="mean-teacher"))
+
+
+def test_an_unlabeled_store_holds_no_mask(drawn, tiny):
+    opened = open_dataset(drawn)
+    store = load_store(opened, opened.labeled[:3], resolve(tiny()).data, with_masks=False)
+    assert (len(store), store.masks) == (3, ())
+
+
+@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("masks", [1, 5, 20])
+def test_any_number_of_masks_trains(method, masks, drawn, fit, tmp_path):
+    """One label, more than the batch, and every image labeled: 20 masks leave no unlabeled image."""
+    data = tmp_path / "data"
+    for i, image in enumerate(sorted((drawn / "images").iterdir())[:20]):
+        (data / "images").mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, data / "images")
+        if i < masks:
+            (data / "masks").mkdir(exist_ok=True)
+            mask = drawn / "masks" / image.name
+            source = mask if mask.exists() else drawn / "masks" / "case_0001.png"
+            shutil.copy(source, data / "masks" / image.name)
+    run = fit(data, tmp_path / "run", method=method, trainer={"iterations": 2, "checks": 1})
+    split = load_split(run.split, open_dataset(data))
+    assert (bool(split.val), bool(split.test)) == (masks == 20, masks == 20)
+    assert bool(split.unlabeled) == (masks < 20)
+    assert bool(records(run, "validation")) == (masks == 20)
+    assert all(math.isfinite(float(v.float().sum())) for v in weights(run).values())
+
+
+def test_records_hold_raw_and_weighted_terms(trained):
+    run = RunFolder(trained)
+    last = records(run, "train")[-1]
+    assert last["loss"] == pytest.approx(sum(last["weights"][name] * last["terms"][name] for name in last["terms"]))
+    assert (last["step"], last["progress"]) == (6, 1.0)
+    assert [record["step"] for record in records(run, "validation")] == [3, 6]
+    assert [record["step"] for record in records(run, "monitor")] == [3, 6]
+
+
+def test_the_best_checkpoint_is_the_one_of_the_best_validation(trained):
+    run = RunFolder(trained)
+    scores = {record["step"]: record["dice"] for record in records(run, "validation")}
+    best = load_checkpoint(run.checkpoint("best"))
+    assert scores[best["step"]] == max(scores.values()) == best["best"]
+
+
+def test_validation_looks_change_no_weight(drawn, fit, tmp_path):
+    often, seldom = (
+        fit(drawn, tmp_path / str(checks), method="mean-teacher", trainer={"checks": checks}) for checks in (6, 1)
+    )
+    assert same(weights(often), weights(seldom))
+
+
+def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(drawn, fit, tmp_path, monkeypatch):
+    """NaN at step 5; checks at 2, 4, 6, 8: the checkpoint of step 4 stays, none of broken weights replaces it."""
+    honest, steps = Supervised.losses, []
+
+    def poisoned(self, labeled, unlabeled, progress):
+        steps.append(progress)
+        terms = honest(self, labeled, unlabeled, progress)
+        return {"supervised": terms["supervised"] * float("nan")} if len(steps) == 5 else terms
+
+    monkeypatch.setattr(Supervised, "losses", poisoned)
+    with pytest.raises(
+        DivergedError, match=r"'supervised' is nan at step 6.*good checkpoint is kept.*learning_rate=3e-04"
+    ):
+        fit(drawn, tmp_path / "run", trainer={"iterations": 20, "checks": 10})
+    state = load_checkpoint(RunFolder(tmp_path / "run").checkpoint("last"))
+    assert state["step"] == 4
+    assert all(torch.isfinite(v.float()).all() for v in state["method"].values())
+
+
+def test_an_exploding_loss_stops_too(drawn, fit, tmp_path, monkeypatch):
+    honest = Supervised.losses
+    monkeypatch.setattr(
+        Supervised, "losses", lambda self, *batch: {n: t * 1e6 for n, t in honest(self, *batch).items()}
+    )
+    with pytest.raises(DivergedError, match="diverged: 'supervised' is"):
+        fit(drawn, tmp_path / "run")
+
+
+def test_an_old_run_stays_when_the_new_one_cannot_begin(dataset, fit, tmp_path):
+    """--overwrite with an unreadable image: the finished run is still there, weights and all."""
+    run = fit(dataset, tmp_path / "run")
+    before = run.checkpoint("last").read_bytes()
+    image = dataset / "images" / "case_0010.png"
+    image.write_bytes(image.read_bytes()[:200])
+    with pytest.raises(Exception, match=r"case_0010\.png is damaged"):
+        fit(dataset, tmp_path / "run", method="mean-teacher", overwrite=True)
+    assert run.checkpoint("last").read_bytes() == before
+    assert json.loads(run.config.read_text())["method"]["name"] == "supervised"
+
+
+def test_overwrite_leaves_nothing_of_the_old_run(drawn, fit, tmp_path):
+    run = fit(drawn, tmp_path / "run")
+    (run.root / "results.json").write_text("{}")
+    fit(drawn, tmp_path / "run", method="mean-teacher", overwrite=True)
+    assert json.loads(run.config.read_text())["method"]["name"] == "mean-teacher"
+    assert not run.results.exists()
+    with pytest.raises(RunError, match="--resume"):
+        fit(drawn, tmp_path / "run")
+
+
+def test_crops_of_large_images_are_trained_on(drawn, fit, tiny, tmp_path):
+    settings = tiny()
+    settings["data"] = {"size": [32, 32], "window": "patch"}
+    run = fit(drawn, tmp_path / "run", settings=settings, method="mean-teacher")
+    assert records(run, "validation")[-1]["step"] == 6
+
+
+def test_a_trainer_without_a_folder_leaves_no_trace(drawn, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_trainer(drawn, tiny(), "supervised").fit()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_is_given_back_after_training():
+    import signal
+
+    before = signal.getsignal(signal.SIGINT)
+    with stop_on_interrupt() as interrupted:
+        assert not interrupted()
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_watchers_get_every_record_that_is_written(drawn, tiny, tmp_path):
+    heard: list[dict] = []
+    run = train(
+        drawn,
+        tmp_path / "run",
+        method="supervised",
+        settings=tiny(),
+        device="cpu",
+        watch=lambda _, found: heard.extend(found),
+    )
+    assert [r["kind"] for r in heard] == [json.loads(line)["kind"] for line in run.metrics.read_text().splitlines()]

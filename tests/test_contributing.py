@@ -1,0 +1,69 @@
+"""The method in CONTRIBUTING.md is real: its text is taken as it stands, registered and trained."""
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from criinet.methods import Method, methods, parse_method
+from criinet.networks import build_network, parse_network
+from criinet.types import LabeledBatch, UnlabeledBatch
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def worked_example(monkeypatch: pytest.MonkeyPatch) -> type[Method]:
+    """The class that CONTRIBUTING.md tells the reader to write, registered as it says."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    line = re.search(r'methods\.add\("([\w-]+)", (\w+)\)', text)
+    assert code is not None
+    assert line is not None
+    module = ModuleType("worked_example")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(code.group(1), "CONTRIBUTING.md", "exec"), module.__dict__)
+    monkeypatch.setattr(methods, "_entries", dict(methods.items()))
+    return methods.add(line.group(1), getattr(module, line.group(2)))
+
+
+def test_worked_example_lowers_the_entropy_of_unlabeled_images(worked_example: type[Method]):
+    """Trained on its entropy term alone, the method of the guide gets surer of the unlabeled image."""
+    assert "entropy-minimisation" in list(methods)
+    settings = {"channels": [4, 8], "dropout": []}
+    network = build_network("unet", parse_network("unet", settings), in_channels=1, classes=2, dims=2, seed=0)
+    method = worked_example(network, parse_method("entropy-minimisation", {}))
+    torch.manual_seed(0)
+    labeled = LabeledBatch(torch.rand(1, 1, 16, 16), torch.zeros(1, 16, 16, dtype=torch.int64), torch.tensor([0]))
+    unlabeled = UnlabeledBatch({"weak": torch.rand(2, 1, 16, 16)}, {})
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
+    entropies: list[float] = []
+    for _ in range(10):
+        losses = method.losses(labeled, unlabeled, 0.5)
+        assert set(losses) == set(method.config.weights)
+        optimizer.zero_grad()
+        losses["entropy"].backward()
+        optimizer.step()
+        entropies.append(losses["entropy"].item())
+    assert entropies[-1] < entropies[0]
+
+
+def test_readme_names_only_commands_that_exist():
+    """Every `criinet WORD` of README and docs is a command."""
+    from criinet.cli.main import app
+
+    known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        named = set(re.findall(r"(?:^|`|/)criinet ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
+        assert named <= known, f"{page.name} names {named - known}"
+
+
+def test_links_between_pages_lead_somewhere():
+    """Every relative link and picture of README and docs is a file of the repository."""
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
