@@ -15,10 +15,10 @@ demo: venv
 	$(VENV)/bin/criinet demo --out demo --overwrite
 
 test: lint types
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
 
 fast: venv
-	$(VENV)/bin/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow"
 
 lint: venv
 	$(VENV)/bin/ruff check .

@@ -83,7 +83,7 @@ def test_the_first_difference_is_named_with_both_values():
 
 
 def test_the_rate_rises_linearly_then_falls_as_a_power():
-    """Warm-up over .1 of training: half-way up at .05, full at .1; (1 - p)^0.9 throughout; never quite 0 at the start."""
+    """Warm-up over .1 of training: half-way up at .05, full at .1; times (1 - p)^0.9; never quite 0 at the start."""
     config = TrainerConfig(warm_up=0.1)
     assert config.rate(0.0) == pytest.approx(1e-3)
     assert config.rate(0.05) == pytest.approx(0.5 * 0.95**0.9)

@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from criinet.errors import ConfigError, ShapeError
 from criinet.networks import CoarseRefined, Network, build_network, networks, parse_network
+from criinet.networks.lite0 import SameConv
 
 TINY = {"unet": {"channels": [4, 8, 16]}, "lite0-unet": {"pretrained": False, "decoder": [4, 6, 8, 10]}}
 """Settings that make each network small."""
@@ -69,7 +71,7 @@ def test_a_backbone_gives_what_it_announces(name, dims):
     assert scales[0].shape[2:] == decoder.shape[2:]
     assert tuple(scale.shape[1] for scale in scales) == backbone.scale_channels
     assert list(scales[-1].shape[2:]) == [1 + axis for axis in range(dims)]
-    for finer, coarser in zip(scales[:-1], scales[1:], strict=True):
+    for finer, coarser in pairwise(scales):
         assert [side // 2 for side in finer.shape[2:]] == list(coarser.shape[2:])
 
 
@@ -162,18 +164,33 @@ def test_settings_that_make_no_network_are_refused(name, setting):
 def test_the_pretrained_encoder_recognises_what_imagenet_taught(pretrained):
     """With the published classifier on top, a cat is a cat (classes 281 to 285), a cup of espresso is one (967).
 
-    A single tensor in the wrong place, or a wrong scaling or padding of the input, would break this.
+    A single tensor in the wrong place, or another scaling of the input, would break this.
     """
     published = torch.load(IMAGENET, weights_only=True)
     for name, classes in (("chelsea", range(281, 286)), ("coffee", [967])):
-        scaled = (photograph(name) * 255 - 127) / 128
         with torch.no_grad():
-            feature = F.conv2d(pretrained.backbone.encoder(scaled)[-1], published["_conv_head.weight"])
+            feature = F.conv2d(pretrained.backbone(photograph(name)).scales[-1], published["_conv_head.weight"])
             norm = [published[f"_bn1.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
             pooled = F.batch_norm(feature, *norm, eps=1e-3).clamp(0, 6).mean((2, 3))
             probs = (pooled @ published["_fc.weight"].T + published["_fc.bias"]).softmax(1)
         assert probs.argmax().item() in classes
         assert probs[0, list(classes)].sum() > 0.75
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "sums"),
+    [(3, 1, [3, 6, 10, 14, 18, 15]), (3, 2, [6, 14, 11]), (5, 2, [10, 20, 18]), (5, 1, [6, 10, 15, 20, 18, 15])],
+)
+def test_convolutions_are_padded_as_in_tensorflow(kernel, stride, sums):
+    """Sums over windows of the row 1..6: at stride 2 the far side gets the odd zero, so 3 + 4 + 5 stay whole."""
+    convolution = SameConv(1, 1, kernel, stride, bias=False)
+    nn.init.zeros_(convolution.weight)
+    convolution.weight.data[0, 0, (kernel - stride) // 2 if stride == 1 else (kernel - 2) // 2] = 1
+    row = torch.arange(1.0, 7).view(1, 1, 1, 6).expand(1, 1, 6, 6)
+    with torch.no_grad():
+        assert convolution(row)[0, 0, 0].tolist() == sums
+        convolution.weight.copy_(convolution.weight.mT.clone())
+        assert convolution(row.mT)[0, 0, :, 0].tolist() == sums
 
 
 def misfit(encoder: nn.Module, image: Tensor) -> float:
@@ -199,14 +216,14 @@ def misfit(encoder: nn.Module, image: Tensor) -> float:
 
 
 def test_statistics_of_the_pretrained_encoder_fit_a_photograph(pretrained):
-    """Normalised by the stored statistics a photograph is nearly standard; noise or a random encoder is not."""
-    scaled = (photograph("astronaut") * 255 - 127) / 128
-    fits = misfit(pretrained.backbone.encoder, scaled)
-    random_encoder = build("lite0-unet").backbone.encoder.eval()
-    unscaled = misfit(pretrained.backbone.encoder, photograph("astronaut"))
-    assert fits < 0.7
-    assert misfit(random_encoder, scaled) > 1.5 * fits
-    assert unscaled > fits
+    """A photograph, normalised by the stored statistics, is far nearer to standard than noise, or than at random."""
+    encoder = pretrained.backbone.encoder
+    photo = (photograph("astronaut") * 255 - 127) / 128
+    noise = torch.rand(photo.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    fits = misfit(encoder, photo)
+    assert fits < 1.0
+    assert misfit(encoder, noise) > 1.5 * fits
+    assert misfit(build("lite0-unet").backbone.encoder.eval(), photo) > 5 * fits
 
 
 def test_a_gray_image_and_its_colour_copy_give_the_same_features(pretrained):
@@ -217,7 +234,6 @@ def test_a_gray_image_and_its_colour_copy_give_the_same_features(pretrained):
         of_gray, of_colour = gray.backbone(image), pretrained.backbone(image.expand(-1, 3, -1, -1))
     for one, other in zip(of_gray.scales, of_colour.scales, strict=True):
         torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(of_gray.decoder, of_colour.decoder, atol=1e-3, rtol=1e-3)
 
 
 def test_the_decoder_starts_alike_with_and_without_pretraining(pretrained):

@@ -35,7 +35,7 @@ app.command("networks")(listing.networks)
 def run() -> None:
     """Run the command line: exit 0 done, 1 internal, 2 the user's input, 130 interrupted."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="criinet", standalone_mode=False)
         if code == INTERRUPTED:
             fail("interrupted.", INTERRUPTED)
         sys.exit(code)

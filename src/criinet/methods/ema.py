@@ -1,7 +1,7 @@
 """A moving average of a network."""
 
 import copy
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ class EMA(nn.Module):
         self.decay = decay
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._updates: int | None = None
+        self.register_load_state_dict_post_hook(recount)
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever the method's mode is."""
@@ -47,3 +48,8 @@ class EMA(nn.Module):
             own.copy_(other)
         self.steps += 1
         self._updates = t + 1
+
+
+def recount(average: nn.Module, _: Any) -> None:
+    """Count updates by the loaded ``steps`` from now on."""
+    cast(EMA, average)._updates = None  # pyright: ignore[reportPrivateUsage]

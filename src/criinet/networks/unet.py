@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from criinet.networks.base import Backbone, Features, NetworkConfig, conv_block, resize
 
-
 Channels = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -16,20 +15,14 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class UNetConfig(NetworkConfig):
     """Settings of the U-Net from scratch."""
 
-    channels: Annotated[tuple[Channels, ...], Field(min_length=2, description="channels of each scale, finest first")] = (
-        16,
-        32,
-        64,
-        128,
-        256,
-    )
-    dropout: Annotated[tuple[Share, ...], Field(description="dropout of each encoder scale, finest first")] = (
-        0.05,
-        0.1,
-        0.2,
-        0.3,
-        0.5,
-    )
+    channels: Annotated[
+        tuple[Channels, ...],
+        Field(min_length=2, description="channels of each scale, finest first"),
+    ] = (16, 32, 64, 128, 256)
+    dropout: Annotated[
+        tuple[Share, ...],
+        Field(description="dropout of each encoder scale, finest first"),
+    ] = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 
 class UNetEncoder(nn.Module):

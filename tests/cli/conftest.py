@@ -1,0 +1,96 @@
+"""The command line in this process, a tiny dataset, and a run on it."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from criinet.cli import main
+from criinet.data.synthetic import write_dataset
+from criinet.engine.training import train
+
+SETTINGS = (
+    "network.name=unet",
+    "network.channels=[8,16,16]",
+    "network.dropout=[]",
+    "data.size=[32,32]",
+    "trainer.iterations=6",
+    "trainer.checks=2",
+    "trainer.labeled_batch=2",
+    "trainer.unlabeled_batch=2",
+    "trainer.threads=1",
+)
+TINY = [word for setting in SETTINGS for word in ("--set", setting)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left on the terminal."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def sentence(self) -> str:
+        """The one sentence of an error, and nothing that only a programmer can read."""
+        said = [line for line in self.err.splitlines() if line.startswith("criinet: ")]
+        assert len(said) == 1, self.err
+        assert self.err.splitlines()[-1] == said[0]
+        assert said[0].endswith((".", "?"))
+        assert "Traceback" not in self.err + self.out
+        assert "internal error" not in self.err
+        return said[0]
+
+
+@pytest.fixture
+def criinet(monkeypatch, capsys) -> Callable[..., Outcome]:
+    """Run a command line and catch its exit."""
+    monkeypatch.delenv("CRIINET_DEBUG", raising=False)
+
+    def call(*words: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["criinet", *(str(word) for word in words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main.run()
+        said = capsys.readouterr()
+        return Outcome(int(exit_.value.code or 0), said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    """The options of a run that takes a second."""
+    return list(TINY)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Path:
+    """A folder with 24 images of 48x48 in data/ (18 train, 6 of them with masks) and a run on them in run/."""
+    root = tmp_path_factory.mktemp("template")
+    write_dataset(root / "data", count=24, size=(48, 48), masks=6, val=2, test=4)
+    settings = {
+        "network": {"name": "unet", "channels": [8, 16, 16], "dropout": []},
+        "data": {"size": [32, 32]},
+        "trainer": {"iterations": 6, "checks": 2, "labeled_batch": 2, "unlabeled_batch": 2, "threads": 1},
+    }
+    train(root / "data", root / "run", method="supervised", settings=settings, device="cpu")
+    return root
+
+
+@pytest.fixture
+def place(template, tmp_path, monkeypatch) -> Path:
+    """A copy of the template, which is the working directory: data/ and run/."""
+    shutil.copytree(template / "data", tmp_path / "data")
+    shutil.copytree(template / "run", tmp_path / "run")
+    config = tmp_path / "run" / "config.json"
+    recorded = json.loads(config.read_text())
+    recorded["dataset"]["path"] = str(tmp_path / "data")
+    config.write_text(json.dumps(recorded))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,0 +1,381 @@
+"""Whatever a person gives, the answer is one sentence that says what, where and what to do; and nothing is lost."""
+
+import errno
+import hashlib
+import json
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from criinet.engine.checkpoint import load_checkpoint
+from criinet.methods import Supervised
+
+TRAIN = ["train", "data", "--out", "new"]
+RESUME = ["train", "data", "--out", "run", "--resume"]
+
+
+def contents(root: Path) -> dict[str, str]:
+    """Every file with its digest, and every folder."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        for path in sorted(root.rglob("*"))
+    }
+
+
+def save(path: str, array: np.ndarray) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(array, np.uint8)).save(path)
+
+
+def cut(path: str, kept: int = 300) -> None:
+    Path(path).write_bytes(Path(path).read_bytes()[:kept])
+
+
+def nothing() -> None:
+    """Leave everything as it is: the command line alone is wrong."""
+
+
+def remove_images() -> None:
+    for path in Path("data/images").iterdir():
+        path.unlink()
+
+
+def remove_masks() -> None:
+    shutil.rmtree("data/masks")
+    shutil.rmtree("data/splits")
+
+
+def undeclared_class() -> None:
+    for path in Path("data/masks").iterdir():
+        with Image.open(path) as mask:
+            index = np.asarray(mask) // 255
+        save(str(path), index * (2 if path.stem == "case_0002" else 1))
+
+
+def bomb() -> None:
+    """A PNG of a few bytes that claims 60000x60000 pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    Path("data/images/case_0010.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels)
+
+
+def few_masks() -> None:
+    """A run of a dataset with too few masks to hold any out."""
+    split = json.loads(Path("run/split.json").read_text())
+    Path("run/split.json").write_text(json.dumps({**split, "test": []}))
+
+
+def newer() -> None:
+    torch.save({"format": 99}, "run/checkpoints/last.pt")
+
+
+def folders() -> None:
+    for name in ("a", "b"):
+        save(f"truth/{name}.png", np.eye(9))
+        save(f"found/{name}.png", np.eye(9))
+
+
+def other_size() -> None:
+    folders()
+    save("found/b.png", np.eye(8))
+
+
+def lacking() -> None:
+    folders()
+    Path("found/b.png").unlink()
+
+
+BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
+    "no images": (remove_images, TRAIN, ["data/images has no images", "put files of these kinds"]),
+    "no dataset": (nothing, ["train", "nowhere", "--out", "new"], ["nowhere does not exist", "check the path"]),
+    "a plain folder": (nothing, ["train", "run", "--out", "new"], ["run is not a dataset", "put the images in"]),
+    "a cut labeled image": (
+        lambda: cut("data/images/case_0003.png"),
+        TRAIN,
+        ["case_0003.png is damaged", "--skip-bad"],
+    ),
+    "a cut unlabeled image": (
+        lambda: cut("data/images/case_0012.png"),
+        [*TRAIN, "--method", "crii"],
+        ["case_0012.png is"],
+    ),
+    "a cut mask": (
+        lambda: cut("data/masks/case_0002.png", 60),
+        TRAIN,
+        ["masks/case_0002.png is damaged", "--skip-bad"],
+    ),
+    "a mask of another size": (
+        lambda: save("data/masks/case_0001.png", np.full((20, 30), 255)),
+        TRAIN,
+        ["masks/case_0001.png is 30x20 but its image is 48x48", "Resize or remove it"],
+    ),
+    "an undeclared class": (undeclared_class, TRAIN, ["case_0002.png has class 2", "2 classes: background, lesion"]),
+    "a mask without an image": (
+        lambda: save("data/masks/somebody.png", np.eye(48)),
+        TRAIN,
+        ["masks/somebody.png has no image of the same name", "remove it"],
+    ),
+    "a stem twice": (
+        lambda: save("data/images/case_0001.bmp", np.eye(48)),
+        TRAIN,
+        ["case_0001.png has the same name as case_0001.bmp", "Rename or remove"],
+    ),
+    "no mask at all": (remove_masks, TRAIN, ["has no mask to train from", "add some to data/masks"]),
+    "a bomb": (bomb, [*TRAIN, "--method", "crii"], ["case_0010.png has over", "scale it down"]),
+    "labeled 0": (nothing, [*TRAIN, "--labeled", "0"], ["'0' labels no case", "4%"]),
+    "labeled abc": (nothing, [*TRAIN, "--labeled", "abc"], ["'abc' is no amount", "4%"]),
+    "more labeled than masks": (nothing, [*TRAIN, "--labeled", "15"], ["6 have masks", "ask for fewer"]),
+    "out under a file": (
+        nothing,
+        ["train", "data", "--out", "data/dataset.json/run"],
+        ["data/dataset.json/run cannot be written", "in the way"],
+    ),
+    "out is a run": (
+        nothing,
+        ["train", "data", "--out", "run"],
+        ["run holds a run already", "--resume", "--overwrite"],
+    ),
+    "out is something else": (nothing, ["train", "data", "--out", "data"], ["data is not empty and holds no run"]),
+    "overwriting something else": (nothing, ["train", "data", "--out", "data", "--overwrite"], ["holds no run"]),
+    "resume a longer run": (
+        nothing,
+        [*RESUME, "--set", "trainer.iterations=9"],
+        ["trainer.iterations=6", "now 9 is asked", "drop that option"],
+    ),
+    "resume another method": (nothing, [*RESUME, "--method", "crii"], ["method.name=supervised", "now crii is asked"]),
+    "resume with more labels": (nothing, [*RESUME, "--labeled", "3"], ["6 labeled cases", "with 3 is asked"]),
+    "resume another seed": (nothing, [*RESUME, "--seed", "5"], ["seed=0", "now 5 is asked"]),
+    "resume nothing": (nothing, [*TRAIN, "--resume"], ["new holds no run", "`criinet train`"]),
+    "resume a cut checkpoint": (lambda: cut("run/checkpoints/last.pt"), RESUME, ["last.pt is truncated", "Restore it"]),
+    "resume a newer checkpoint": (newer, RESUME, ["format 99", "Install a newer criinet"]),
+    "an unknown method": (
+        nothing,
+        [*TRAIN, "--method", "mean-techer"],
+        ["Did you mean 'mean-teacher'?", "criinet methods"],
+    ),
+    "an unknown network": (nothing, [*TRAIN, "--set", "network.name=une"], ["unknown network 'une'", "'unet'"]),
+    "an unknown key": (nothing, [*TRAIN, "--set", "trainer.iteratons=5"], ["Did you mean 'iterations'?"]),
+    "an unknown section": (nothing, [*TRAIN, "--set", "trianer.iterations=5"], ["Did you mean 'trainer'?"]),
+    "a key in the wrong section": (
+        nothing,
+        [*TRAIN, "--set", "method.iterations=5"],
+        ["unknown setting 'method.iterations'", "Did you mean 'trainer.iterations'?"],
+    ),
+    "a value out of range": (
+        nothing,
+        [*TRAIN, "--set", "trainer.iterations=0"],
+        ["'trainer.iterations' is 0", "steps"],
+    ),
+    "--set without =": (
+        nothing,
+        [*TRAIN, "--set", "trainer.iterations"],
+        ["is not KEY=VALUE", "trainer.iterations=500"],
+    ),
+    "a settings file that is not there": (nothing, [*TRAIN, "--config", "my.toml"], ["my.toml cannot be read"]),
+    "resume and overwrite": (nothing, [*RESUME, "--overwrite"], ["--resume and --overwrite contradict"]),
+    "labeled and split": (
+        nothing,
+        [*TRAIN, "--labeled", "3", "--split", "data/splits/default.json"],
+        ["--labeled and --split contradict"],
+    ),
+    "an unknown device": (nothing, [*TRAIN, "--device", "tpu"], ["--device tpu is not known", "auto, cpu or cuda"]),
+    "an unknown option": (nothing, [*TRAIN, "--lableed", "3"], ["--lableed", "`criinet train --help`"]),
+    "no out": (nothing, ["train", "data"], ["--out", "`criinet train --help`"]),
+    "an unknown command": (nothing, ["tran", "data"], ["'tran'", "train"]),
+    "a negative seed": (nothing, [*TRAIN, "--seed", "-1"], ["--seed", "`criinet train --help`"]),
+    "a split that is not there": (
+        nothing,
+        [*TRAIN, "--split", "my.json"],
+        ["my.json cannot be read", "Check the path"],
+    ),
+    "predict nothing": (
+        lambda: Path("empty").mkdir(),
+        ["predict", "run", "empty", "--out", "new"],
+        ["empty holds no images", "png"],
+    ),
+    "predict from nowhere": (nothing, ["predict", "run", "gone", "--out", "new"], ["gone does not exist"]),
+    "predict with no run": (nothing, ["predict", "data", "data", "--out", "new"], ["data holds no run"]),
+    "predict without a checkpoint": (
+        lambda: shutil.rmtree("run/checkpoints"),
+        ["predict", "run", "data", "--out", "new"],
+        ["no checkpoint run/checkpoints/last.pt", "train the run first"],
+    ),
+    "predict with a cut checkpoint": (
+        lambda: cut("run/checkpoints/last.pt"),
+        ["predict", "run", "data", "--out", "new"],
+        ["last.pt is truncated"],
+    ),
+    "predict over the images": (nothing, ["predict", "run", "data", "--out", "data/images"], ["holds the originals"]),
+    "predict over the masks": (nothing, ["predict", "run", "data", "--out", "data/masks"], ["holds the originals"]),
+    "predict under a file": (
+        nothing,
+        ["predict", "run", "data", "--out", "data/dataset.json"],
+        ["data/dataset.json cannot be written"],
+    ),
+    "evaluate without test cases": (few_masks, ["evaluate", "run"], ["run has no test cases", "at least 10 masks"]),
+    "evaluate nothing": (nothing, ["evaluate"], ["either RUN, or --predictions DIR and --targets DIR"]),
+    "evaluate two things": (
+        folders,
+        ["evaluate", "run", "--predictions", "found", "--targets", "truth"],
+        ["either RUN, or --predictions"],
+    ),
+    "evaluate with no run": (nothing, ["evaluate", "data"], ["data holds no run"]),
+    "a missing prediction": (
+        lacking,
+        ["evaluate", "--predictions", "found", "--targets", "truth", "--out", "new"],
+        ["found has no prediction for 1 of 2 targets", "first is b"],
+    ),
+    "a prediction of another size": (
+        other_size,
+        ["evaluate", "--predictions", "found", "--targets", "truth", "--out", "new"],
+        ["found/b.png is 8x8 but its target is 9x9", "own size"],
+    ),
+    "report of no run": (nothing, ["report", "data"], ["data"]),
+    "split without masks": (remove_masks, ["split", "data", "--out", "new.json"], ["has no mask"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_answered_with_one_sentence_and_loses_nothing(case, criinet, place, tiny):
+    spoil, words, fragments = BAD[case]
+    spoil()
+    before = contents(place)
+    quick = tiny if words[0] == "train" and "--resume" not in words else []
+    outcome = criinet(words[0], *quick, *words[1:])
+    assert outcome.code == 2, outcome.err
+    for fragment in fragments:
+        assert fragment in outcome.sentence
+    assert contents(place) == before
+
+
+def test_bad_files_can_be_skipped(criinet, place, tiny):
+    """One cut image, one cut mask, one mask of nobody: each is named, and the rest trains."""
+    cut("data/images/case_0012.png")
+    cut("data/masks/case_0002.png", 60)
+    save("data/masks/somebody.png", np.eye(48))
+    outcome = criinet(*TRAIN, *tiny, "--skip-bad", "--method", "supervised", "--no-predict")
+    assert outcome.code == 0, outcome.err
+    skipped = [line for line in outcome.err.splitlines() if line.startswith("skipped: ")]
+    assert len(skipped) == 3
+    for name in ("case_0012.png", "case_0002.png", "somebody.png"):
+        assert name in "".join(skipped)
+    recorded = json.loads((place / "new" / "split.json").read_text())
+    assert (len(recorded["labeled"]), len(recorded["unlabeled"])) == (5, 11)
+
+
+def test_a_folder_that_may_not_be_written_is_named(criinet, place, tiny, monkeypatch):
+    monkeypatch.setattr("criinet.data.files.os.access", lambda path, _: Path(path).name != "new")
+    outcome = criinet(*TRAIN, *tiny)
+    assert outcome.code == 2
+    assert "folder new is not writable" in outcome.sentence
+    assert list((place / "new").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_during_training_keeps_the_last_checkpoint(criinet, place, tiny, monkeypatch):
+    """There is room until the first checkpoint is written, and none for the second."""
+    import os
+
+    sync = os.fsync
+
+    def until_full(descriptor: int) -> None:
+        if (place / "new" / "checkpoints" / "last.pt").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr("criinet.data.files.os.fsync", until_full)
+    outcome = criinet(*TRAIN, *tiny, "--method", "supervised")
+    assert outcome.code == 2
+    assert "no space left to write new/checkpoints" in outcome.sentence
+    assert "free some space" in outcome.sentence
+    assert load_checkpoint(place / "new" / "checkpoints" / "last.pt")["step"] == 3
+    assert not list(place.rglob("*.tmp"))
+
+
+def test_a_full_disk_spares_earlier_masks(criinet, place, monkeypatch):
+    assert criinet("predict", "run", "data", "--out", "masks").code == 0
+    before = contents(place)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("criinet.data.files.os.fsync", full)
+    outcome = criinet("predict", "run", "data", "--out", "masks")
+    assert outcome.code == 2
+    assert "no space left to write masks/case_0001.png" in outcome.sentence
+    assert contents(place) == before
+
+
+def test_a_diverged_training_says_so_and_keeps_the_last_good_checkpoint(criinet, place, tiny, monkeypatch):
+    honest, steps = Supervised.losses, []
+
+    def poisoned(self, labeled, unlabeled, progress):
+        steps.append(progress)
+        terms = honest(self, labeled, unlabeled, progress)
+        return {"supervised": terms["supervised"] * float("nan")} if len(steps) == 5 else terms
+
+    monkeypatch.setattr(Supervised, "losses", poisoned)
+    outcome = criinet(*TRAIN, *tiny, "--method", "supervised")
+    assert outcome.code == 2
+    assert "'supervised' is nan" in outcome.sentence
+    assert "--set trainer.learning_rate=" in outcome.sentence
+    state = load_checkpoint(place / "new" / "checkpoints" / "last.pt")
+    assert state["step"] == 3
+    assert all(torch.isfinite(weight.float()).all() for weight in state["method"].values())
+
+
+@pytest.mark.parametrize("words", [["predict", "run", "data", "--out", "masks"], ["evaluate", "run"]])
+def test_ctrl_c_exits_130_with_one_sentence(words, criinet, place, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("criinet.engine.predictor.Predictor.predict_many", interrupted)
+    before = contents(place / "data")
+    outcome = criinet(*words)
+    assert outcome.code == 130
+    assert outcome.sentence == "criinet: interrupted."
+    assert contents(place / "data") == before
+
+
+def test_ctrl_c_in_training_saves_and_exits_130(criinet, place, tiny, monkeypatch):
+    import signal
+
+    honest, steps = Supervised.losses, []
+
+    def pressed(self, *batch):
+        steps.append(len(steps))
+        if len(steps) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return honest(self, *batch)
+
+    monkeypatch.setattr(Supervised, "losses", pressed)
+    outcome = criinet(*TRAIN, *tiny, "--method", "supervised")
+    assert outcome.code == 130
+    assert outcome.sentence == "criinet: stopped after step 4; --resume goes on from there."
+    assert criinet(*TRAIN, "--resume", "--no-predict").code == 0
+    resumed = load_checkpoint(place / "new" / "checkpoints" / "last.pt")["method"]
+    whole = load_checkpoint(place / "run" / "checkpoints" / "last.pt")["method"]
+    assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+
+
+@pytest.mark.usefixtures("place")
+def test_an_error_of_our_own_says_how_to_report_it(criinet, monkeypatch):
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("criinet.engine.prediction.predict_folder", broken)
+    outcome = criinet("predict", "run", "data", "--out", "masks")
+    assert outcome.code == 1
+    assert "internal error (ZeroDivisionError: a bug)" in outcome.err
+    assert "CRIINET_DEBUG=1" in outcome.err
+    assert "Traceback" not in outcome.err

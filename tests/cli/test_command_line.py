@@ -1,0 +1,162 @@
+"""The commands do what the contract says, print what scripts read, and start without loading anything heavy."""
+
+import csv
+import importlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import criinet as package
+from criinet.cli.show import err, table
+
+HEAVY = ("torch", "matplotlib", "pydantic", "numpy", "scipy", "PIL", "lightning_fabric")
+
+
+def imported_by(statement: str) -> list[str]:
+    """Return which heavy packages a fresh Python holds after ``statement``."""
+    code = f"import sys\n{statement}\nprint([name for name in {HEAVY!r} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(found.stdout.replace("'", '"'))
+
+
+@pytest.mark.parametrize("statement", ["import criinet.cli.main", "import criinet"])
+def test_starting_loads_nothing_heavy(statement):
+    assert imported_by(statement) == []
+
+
+def test_every_public_name_is_there():
+    assert package.__all__ == sorted(package.__all__)
+    for name in [*package.__all__, *package.__all__]:
+        assert callable(getattr(package, name)), name
+    with pytest.raises(AttributeError, match="no attribute 'tran'"):
+        _ = package.tran
+
+
+@pytest.mark.parametrize("room", ["losses", "networks", "metrics", "methods", "report"])
+def test_every_public_name_of_a_room_is_there(room):
+    module = importlib.import_module(f"criinet.{room}")
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
+COMMANDS = ["data check", "demo", "split", "train", "predict", "evaluate", "report", "methods", "networks"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, criinet):
+    outcome = criinet(*command.split(), "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"Usage: criinet {command}" in outcome.out
+
+
+def test_help_lists_every_command(criinet):
+    outcome = criinet("--help")
+    assert outcome.code == 0
+    assert all(f"\n  {command.split()[0]} " in outcome.out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("words", [[], ["data"]])
+def test_without_a_command_the_help_is_shown(words, criinet):
+    outcome = criinet(*words)
+    assert outcome.code == 2
+    assert "Usage: criinet" in outcome.err + outcome.out
+    assert "criinet: " not in outcome.err
+
+
+@pytest.mark.parametrize(("command", "names"), [("methods", {"crii", "supervised"}), ("networks", {"unet"})])
+def test_listings_are_tables_or_json(command, names, criinet):
+    rows = json.loads(criinet(command, "--json").out)
+    assert names <= {row["name"] for row in rows}
+    assert all(row["summary"] and row["reference"] for row in rows)
+    shown = criinet(command).out
+    assert all(row["name"] in shown for row in rows)
+
+
+def test_a_split_is_drawn_into_a_file_that_training_takes(criinet, place, tiny):
+    outcome = criinet("split", "data", "--labeled", "3", "--seed", "2", "--out", "s.json", "--json")
+    counts = json.loads(outcome.out)
+    assert (counts["labeled"], counts["unlabeled"], counts["val"], counts["test"]) == (3, 15, 2, 4)
+    assert criinet("train", "data", "--out", "new", "--split", "s.json", "--no-predict", *tiny).code == 0
+    assert json.loads((place / "new" / "split.json").read_text())["hash"] == counts["hash"]
+
+
+def test_settings_come_from_a_file_and_the_command_line_lies_on_top(criinet, place, tiny):
+    (place / "my.toml").write_text("[trainer]\niterations = 90\nclip = 2.5\n[method]\nname = 'mean-teacher'\n")
+    outcome = criinet("train", "data", "--out", "new", "--config", "my.toml", "--no-predict", *tiny)
+    assert outcome.code == 0, outcome.err
+    recorded = json.loads((place / "new" / "config.json").read_text())
+    assert (recorded["trainer"]["iterations"], recorded["trainer"]["clip"]) == (6, 2.5)
+    assert recorded["method"]["name"] == "mean-teacher"
+
+
+@pytest.mark.usefixtures("place")
+def test_training_says_what_was_picked_and_what_comes_next(criinet, tiny):
+    outcome = criinet("train", "data", "--out", "new", "--labeled", "4", "--no-predict", *tiny)
+    assert outcome.code == 0, outcome.err
+    assert "4 labeled, 14 unlabeled, 2 validation, 4 test" in outcome.err
+    assert "data.channels = 3: images have colour" in outcome.err
+    assert "criinet evaluate new" in outcome.err
+
+
+def test_evaluating_writes_results_and_prints_json(criinet, place):
+    outcome = criinet("evaluate", "run", "--json")
+    assert outcome.code == 0, outcome.err
+    printed, written = json.loads(outcome.out), json.loads((place / "run" / "results.json").read_text())
+    assert printed == written
+    with (place / "run" / "cases.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 2 * 4
+
+
+def test_folders_of_any_tool_are_evaluated(criinet, place):
+    masks = place / "data" / "masks"
+    outcome = criinet("evaluate", "--predictions", masks, "--targets", masks, "--out", "scores", "--json")
+    assert json.loads(outcome.out)["rows"][0]["dice"] == 1
+    assert sorted(path.name for path in (place / "scores").iterdir()) == ["cases.csv", "results.json"]
+    shown = criinet("evaluate", "--predictions", masks, "--targets", masks).out
+    assert all(header in shown for header in ("Dice", "HD95", "misses", "1.000"))
+
+
+def test_predictions_can_be_evaluated_as_they_are_written(criinet, place):
+    """The palette masks of `predict` meet the 0 and 255 of the dataset."""
+    criinet("predict", "run", "data", "--out", "masks", "--tta")
+    assert len(list((place / "masks").iterdir())) == 24
+    outcome = criinet("evaluate", "--predictions", "masks", "--targets", place / "data" / "masks", "--json")
+    assert outcome.code == 0, outcome.err
+    assert 0 <= json.loads(outcome.out)["rows"][0]["dice"] <= 1
+
+
+def test_a_name_in_square_brackets_is_printed_as_it_is(criinet, place):
+    """Folders may be called what they like: nothing in a path is taken for markup."""
+    (place / "data").rename(place / "scans [bold] [")
+    image = place / "scans [bold] [" / "images"
+    outcome = criinet("predict", "run", image, "--out", "masks [/red] :smile:")
+    assert outcome.code == 0, outcome.err
+    assert "masks [/red] :smile:" in outcome.err
+
+
+def test_checking_a_good_dataset_draws_a_sheet(criinet, place):
+    outcome = criinet("data", "check", "data", "--sheet", "sheet.png")
+    assert outcome.code == 0, outcome.err
+    with Image.open(place / "sheet.png") as sheet:
+        assert min(sheet.size) > 100
+
+
+def test_checking_a_bad_dataset_names_every_problem(criinet, place):
+    Image.fromarray(np.eye(9, dtype=np.uint8)).save(place / "data" / "masks" / "nobody.png")
+    (place / "data" / "images" / "case_0005.png").write_bytes(b"no image")
+    outcome = criinet("data", "check", "data")
+    assert outcome.code == 2
+    named = [line for line in outcome.err.splitlines() if line.startswith("criinet: ")]
+    assert any("nobody.png" in line for line in named)
+    assert any("case_0005.png" in line for line in named)
+    assert "Traceback" not in outcome.err
+
+
+def test_tables_fit_any_terminal(capsys):
+    with err.capture() as captured:
+        err.print(table("title", ("name", "Dice"), [["a", "0.5"], ["b", "0.25"]]))
+    assert "0.25" in captured.get()
+    assert capsys.readouterr().err == ""

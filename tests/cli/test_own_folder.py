@@ -1,0 +1,78 @@
+"""The main job: a person's own folder of images, a few with masks, becomes masks for all of them and a report."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from criinet.data.images import read_image
+from criinet.data.synthetic import render
+
+SIZES = [
+    (48, 64),
+    (61, 47),
+    (40, 90),
+    (33, 33),
+    (72, 50),
+    (50, 72),
+    (45, 45),
+    (64, 48),
+    (52, 57),
+    (90, 41),
+    (37, 66),
+    (70, 70),
+]
+KINDS = ["png", "jpg", "tif", "bmp", "webp", "png", "PNG", "jpeg", "tiff", "png", "jpg", "webp"]
+GRAY, DEEP, MASKS = (3, 8, 9), 5, 5
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch) -> Path:
+    """Twelve images of twelve sizes in five formats, gray, colour and 16 bit, of which the first five have masks."""
+    folder = tmp_path / "my scans"
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    for i, (size, kind) in enumerate(zip(SIZES, KINDS, strict=True)):
+        case = render(7, i, size)
+        pixels = case.image.mean(2).astype(np.uint8) if i in GRAY else case.image
+        if i == DEEP:
+            pixels = case.image.mean(2).astype(np.uint16) * 97
+        Image.fromarray(pixels).save(folder / "images" / f"IMG {i:02d}.{kind}")
+        if i < MASKS:
+            Image.fromarray(case.mask * np.uint8(255)).save(folder / "masks" / f"IMG {i:02d}.png")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_a_folder_of_images_and_a_few_masks_become_masks_for_all_and_a_report(own, criinet, tiny):
+    before = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
+    outcome = criinet("train", own, "--out", "run", *tiny)
+    assert outcome.code == 0, outcome.err
+    assert "5 labeled, 7 unlabeled, 0 validation, 0 test" in outcome.err
+    assert "no Dice is claimed" in outcome.err
+    unlabeled = sorted(
+        path for path in (own / "images").iterdir() if path.stem not in {f"IMG {i:02d}" for i in range(5)}
+    )
+    written = sorted(Path("run/predictions").iterdir())
+    assert [path.stem for path in written] == [path.stem for path in unlabeled]
+    for mask, image in zip(written, unlabeled, strict=True):
+        with Image.open(mask) as found:
+            assert (found.mode, found.size[::-1]) == ("P", read_image(image).shape[:2])
+            assert int(np.asarray(found).max()) <= 1
+    page = Path("run/report.html").read_text(encoding="utf-8")
+    assert "<html" in page
+    assert "my scans" in page
+    assert json.loads(Path("run/config.json").read_text())["method"]["name"] == "crii"
+    assert {path: path.read_bytes() for path in own.rglob("*") if path.is_file()} == before
+
+
+def test_such_a_run_segments_new_images_but_claims_no_score(own, criinet, tiny):
+    assert criinet("train", own, "--out", "run", "--no-predict", *tiny).code == 0
+    assert criinet("predict", "run", own, "--out", "masks", "--probabilities", "--uncertainty").code == 0
+    assert len(list(Path("masks").glob("*.png"))) == len(SIZES)
+    outcome = criinet("evaluate", "run")
+    assert outcome.code == 2
+    assert "has no test cases" in outcome.sentence
+    assert not Path("run/results.json").exists()

@@ -1,0 +1,106 @@
+"""Two folders of masks are compared file by file, each read in its own encoding."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from criinet.data.mask_folders import masks_by_stem, paired_masks
+from criinet.errors import DataError
+
+
+def save(path: Path, mask: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(mask, np.uint8)).save(path)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Two cases: truth in class indices 0 to 2, predictions the same."""
+    for name, value in (("a", 1), ("b", 2)):
+        mask = np.zeros((6, 9))
+        mask[2:4, 3:6] = value
+        save(tmp_path / "found" / f"{name}.png", mask)
+        save(tmp_path / "truth" / f"{name}.png", mask)
+    return tmp_path / "found", tmp_path / "truth"
+
+
+def test_masks_of_one_stem_are_paired(folders):
+    pairs = list(paired_masks(*folders))
+    assert [name for name, *_ in pairs] == ["a", "b"]
+    for _, found, target, classes in pairs:
+        np.testing.assert_array_equal(found, target)
+        assert classes == ("background", "class 1", "class 2")
+
+
+@pytest.mark.parametrize("predicted", [1, 255])
+@pytest.mark.parametrize("true", [1, 255])
+def test_0_and_255_meet_class_indices(predicted, true, tmp_path):
+    half = np.arange(12).reshape(3, 4) % 2
+    save(tmp_path / "found" / "a.png", half * predicted)
+    save(tmp_path / "truth" / "a.png", half * true)
+    ((_, found, target, classes),) = paired_masks(tmp_path / "found", tmp_path / "truth")
+    np.testing.assert_array_equal(found, half)
+    np.testing.assert_array_equal(target, half)
+    assert len(classes) == 2
+
+
+def test_formats_and_capitals_of_suffixes_may_differ(tmp_path):
+    save(tmp_path / "found" / "a.tif", np.eye(5))
+    save(tmp_path / "truth" / "a.PNG", np.eye(5) * 255)
+    (tmp_path / "truth" / "readme.txt").write_text("no mask")
+    ((name, found, target, _),) = paired_masks(tmp_path / "found", tmp_path / "truth")
+    assert name == "a"
+    np.testing.assert_array_equal(found, target)
+
+
+def test_predictions_without_a_target_are_left_out(folders):
+    found, truth = folders
+    (truth / "b.png").unlink()
+    assert [name for name, *_ in paired_masks(found, truth)] == ["a"]
+
+
+def test_a_prediction_may_miss_a_class_or_everything(folders):
+    found, truth = folders
+    for name in ("a", "b"):
+        save(found / f"{name}.png", np.zeros((6, 9)))
+    for _, predicted, target, classes in paired_masks(found, truth):
+        assert predicted.max() == 0 < target.max()
+        assert len(classes) == 3
+
+
+def test_a_target_without_a_prediction_is_named(folders):
+    found, truth = folders
+    (found / "b.png").unlink()
+    with pytest.raises(DataError, match=r"found has no prediction for 1 of 2 targets, the first is b\."):
+        list(paired_masks(found, truth))
+
+
+def test_sizes_must_agree(folders):
+    found, truth = folders
+    save(found / "b.png", np.zeros((9, 6)))
+    with pytest.raises(DataError, match=r"b\.png is 6x9 but its target is 9x6\. Predict at the image's own size"):
+        list(paired_masks(found, truth))
+
+
+def test_a_folder_of_masks_must_be_there_and_hold_some(tmp_path):
+    with pytest.raises(DataError, match="nowhere is not a folder"):
+        masks_by_stem(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("nothing to see")
+    with pytest.raises(DataError, match=r"holds no masks\. Supported are png, jpg"):
+        masks_by_stem(tmp_path)
+
+
+def test_two_masks_of_one_case_are_refused(folders):
+    found, _ = folders
+    save(found / "a.bmp", np.zeros((6, 9)))
+    with pytest.raises(DataError, match=r"a\.png and a\.bmp share a name"):
+        masks_by_stem(found)
+
+
+def test_a_damaged_mask_is_named(folders):
+    found, truth = folders
+    (found / "a.png").write_bytes((found / "a.png").read_bytes()[:30])
+    with pytest.raises(DataError, match=r"a\.png is damaged"):
+        list(paired_masks(found, truth))

@@ -1,0 +1,200 @@
+"""A result says what was measured on which cases, counts misses, and is never better than the masks are."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from criinet.data.dataset import open_dataset
+from criinet.engine import evaluator
+from criinet.engine.evaluator import TestSet, as_csv, evaluate, evaluate_folders, per_case, summary_rows
+from criinet.engine.predictor import CasePrediction, Predictor
+from criinet.engine.training import recorded_split
+from criinet.errors import DataError, RunError
+
+CONTRACT = {"method", "dataset", "labeled", "fraction", "draw", "seed", "network", "regime", "dice", "hd95", "assd"}
+
+
+def one_hot(mask: np.ndarray, classes: int) -> CasePrediction:
+    import torch
+
+    return CasePrediction(torch.nn.functional.one_hot(torch.from_numpy(mask).long(), classes).permute(2, 0, 1), None)
+
+
+@pytest.fixture
+def answer(monkeypatch, drawn):
+    """Let every predictor answer the test images by a function of their true masks."""
+
+    def patch(says) -> None:
+        opened = open_dataset(drawn)
+        truth = {evaluator.read_image(case.image).tobytes(): opened.read_mask(case) for case in opened.labeled}
+
+        def predict_many(_, images):
+            for image in images:
+                yield one_hot(says(truth[image.tobytes()]), 2)
+
+        monkeypatch.setattr(Predictor, "predict_many", predict_many)
+
+    return patch
+
+
+def means(results: dict, checkpoint: str = "last") -> dict:
+    return next(row for row in results["rows"] if row["class"] == "mean" and row["checkpoint"] == checkpoint)
+
+
+def test_results_and_cases_hold_what_the_contract_names(run):
+    results = evaluate(run.root, device="cpu")
+    written = json.loads(run.results.read_text())
+    assert written["rows"][0]["step"] == results["rows"][0]["step"]
+    assert {(row["checkpoint"], row["class"]) for row in written["rows"]} == {
+        (checkpoint, name) for checkpoint in ("last", "best") for name in ("lesion", "mean")
+    }
+    for row in written["rows"]:
+        assert row.keys() >= CONTRACT
+        assert (row["method"], row["dataset"], row["network"], row["regime"]) == (
+            "crii",
+            "synthetic-lesions",
+            "unet",
+            "scratch",
+        )
+        assert (row["labeled"], row["unlabeled"], row["fraction"]) == (6, 12, 6 / 18)
+        assert (row["seed"], row["draw"], row["cases"], row["iterations"]) == (0, 0, 4, 6)
+    with run.cases.open() as file:
+        cases = list(csv.DictReader(file))
+    assert [row["case"] for row in cases if row["checkpoint"] == "last"] == recorded_split(run)["test"]
+    assert float(means(results)["dice"]) == pytest.approx(
+        np.mean([float(row["dice"]) for row in cases if row["checkpoint"] == "last"])
+    )
+
+
+def test_a_perfect_prediction_has_dice_1_and_no_distance(run, answer):
+    answer(lambda target: target)
+    row = means(evaluate(run.root, device="cpu"))
+    assert (row["dice"], row["iou"], row["hd95"], row["assd"], row["surface_dice"]) == (1, 1, 0, 0, 1)
+    assert (row["misses"], row["false_alarms"]) == (0, 0)
+
+
+def test_an_empty_prediction_is_a_miss_of_dice_0_without_a_distance(run, answer):
+    """Four misses: Dice 0 over 4 cases, and no HD95 at all instead of the 0 or 100 that some report."""
+    answer(np.zeros_like)
+    row = means(evaluate(run.root, device="cpu"))
+    assert (row["dice"], row["misses"], row["cases"]) == (0, 4, 4)
+    assert math.isnan(row["hd95"])
+    assert json.loads(run.results.read_text())["rows"][0]["hd95"] is None
+
+
+def test_strata_are_frozen_from_ground_truth(run, answer):
+    """The quartile of a case is the same whatever is predicted."""
+
+    def quartiles() -> dict[str, list[str]]:
+        evaluate(run.root, device="cpu")
+        with run.cases.open() as file:
+            rows = [row for row in csv.DictReader(file) if row["checkpoint"] == "last"]
+        columns = [f"{stratum}_quartile" for stratum in evaluator.STRATA]
+        return {row["case"]: [row[column] for column in columns] for row in rows}
+
+    answer(lambda target: target)
+    perfect = quartiles()
+    answer(np.zeros_like)
+    assert quartiles() == perfect
+    for column in range(3):
+        assert sorted(found[column] for found in perfect.values()) == ["1", "2", "3", "4"]
+
+
+def test_the_smallest_object_is_in_the_first_quartile_of_size(drawn):
+    opened = open_dataset(drawn)
+    test = TestSet.open(opened, opened.labeled[:8])
+    shares = {case.name: (opened.read_mask(case) > 0).mean() for case in test.cases}
+    assert test.difficulty[min(shares, key=shares.get)]["size_quartile"] == 1
+    assert test.difficulty[max(shares, key=shares.get)]["size_quartile"] == 4
+    assert sorted(found["size_quartile"] for found in test.difficulty.values()) == [1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_a_run_without_test_cases_claims_nothing(dataset, fit, tmp_path):
+    (dataset / "splits" / "default.json").unlink()
+    for mask in sorted((dataset / "masks").iterdir())[4:]:
+        mask.unlink()
+    run = fit(dataset, tmp_path / "run")
+    with pytest.raises(RunError, match=r"has no test cases.*at least 10 masks"):
+        evaluate(run.root, device="cpu")
+    assert not run.results.exists()
+
+
+def test_a_dataset_that_moved_is_named_or_given(run, drawn, tmp_path):
+    recorded = json.loads(run.config.read_text())
+    recorded["dataset"]["path"] = str(tmp_path / "gone")
+    run.config.write_text(json.dumps(recorded))
+    with pytest.raises(DataError, match=r"gone does not exist"):
+        evaluate(run.root, device="cpu")
+    assert means(evaluate(run.root, dataset=drawn, device="cpu"))["cases"] == 4
+
+
+def test_a_test_mask_of_another_size_is_named(dataset, fit, tmp_path):
+    run = fit(dataset, tmp_path / "run")
+    Image.fromarray(np.full((20, 30), 255, np.uint8)).save(dataset / "masks" / "case_0024.png")
+    with pytest.raises(DataError, match=r"case_0024\.png is 30x20 but its image is 48x48"):
+        evaluate(run.root, device="cpu")
+
+
+def test_patients_of_a_csv_stand_in_the_cases(dataset, fit, tmp_path):
+    """Groups given to training come back in evaluation."""
+    names = [path.stem for path in sorted((dataset / "images").iterdir())]
+    table = "case,patient\n" + "".join(f"{name},p{name[-4:]}\n" for name in names)
+    (tmp_path / "patients.csv").write_text(table)
+    run = fit(dataset, tmp_path / "run", groups=tmp_path / "patients.csv")
+    evaluate(run.root, device="cpu")
+    with run.cases.open() as file:
+        assert {(row["case"], row["group"]) for row in csv.DictReader(file)} == {
+            (f"case_00{n}", f"p00{n}") for n in (21, 22, 23, 24)
+        }
+
+
+def test_a_class_that_a_case_lacks_is_left_out_of_its_mean():
+    row = {"checkpoint": "last", "case": "a", "group": "a", "target_pixels": 5, "predicted_pixels": 5}
+    rows = [
+        {**row, "class": "cup", "dice": 0.5, "miss": False, "false_alarm": False},
+        {**row, "class": "disc", "dice": float("nan"), "miss": False, "false_alarm": False},
+        {**row, "class": "rim", "dice": 0.0, "miss": True, "false_alarm": False},
+    ]
+    (case,) = per_case(rows)
+    assert (case["dice"], case["miss"], case["class"]) == (0.25, 1, "mean")
+    summed = {summary["class"]: summary for summary in summary_rows(rows)}
+    assert (summed["disc"]["cases"], summed["disc"]["both_empty"]) == (0, 1)
+    assert (summed["rim"]["dice"], summed["rim"]["misses"], summed["mean"]["misses"]) == (0.0, 1, 1)
+
+
+def test_rows_become_csv():
+    assert as_csv([{"case": "a,b", "dice": 0.5}]) == 'case,dice\n"a,b",0.5\n'
+
+
+def save(path: Path, mask: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(mask.astype(np.uint8)).save(path)
+
+
+def test_folders_of_masks_are_measured_by_hand(tmp_path):
+    """10 px of truth, 10 predicted, 5 shared: Dice 2 * 5 / 20 = .5, IoU 5 / 15; class indices against 0 and 255."""
+    target, shifted = np.zeros((8, 10)), np.zeros((8, 10))
+    target[2, :10], shifted[2, 5:], shifted[5, 5:] = 255, 1, 1
+    save(tmp_path / "truth" / "a.png", target)
+    save(tmp_path / "found" / "a.png", shifted)
+    save(tmp_path / "truth" / "b.png", target)
+    save(tmp_path / "found" / "b.png", target > 0)
+    save(tmp_path / "found" / "extra.png", target > 0)
+    results = evaluate_folders(tmp_path / "found", tmp_path / "truth", tmp_path / "out")
+    row = means(results, "files")
+    assert (row["cases"], row["dice"], row["iou"]) == (2, pytest.approx(0.75), pytest.approx((1 / 3 + 1) / 2))
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["rows"][0]["dice"] == pytest.approx(0.75)
+    with (tmp_path / "out" / "cases.csv").open() as file:
+        assert [(r["case"], float(r["dice"])) for r in csv.DictReader(file)] == [("a", 0.5), ("b", 1.0)]
+
+
+def test_measuring_folders_writes_nothing_unasked(tmp_path):
+    for folder in ("truth", "found"):
+        save(tmp_path / folder / "a.png", np.eye(9))
+    assert means(evaluate_folders(tmp_path / "found", tmp_path / "truth"), "files")["dice"] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["found", "truth"]

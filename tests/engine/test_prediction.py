@@ -1,0 +1,132 @@
+"""Masks are written at the images' own sizes, whole, and never over anything that was there before."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from criinet.data.images import PALETTE, read_image
+from criinet.engine.folder import RunFolder
+from criinet.engine.prediction import Outputs, images_in, predict_folder, predict_unlabeled
+from criinet.engine.training import load, recorded_split
+from criinet.errors import DataError
+
+KINDS = {"a.png": (31, 45, 3), "b.jpg": (64, 20, 3), "c.tif": (48, 48), "d.bmp": (10, 90, 3), "E.PNG": (33, 33)}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Five images of five sizes and four formats, and a file that is none."""
+    folder = tmp_path / "images to segment"
+    folder.mkdir()
+    for seed, (name, shape) in enumerate(KINDS.items()):
+        pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_every_image_gets_a_mask_of_its_own_size(trained, images, tmp_path):
+    before = contents(images)
+    assert predict_folder(trained, images, tmp_path / "out", device="cpu") == []
+    assert sorted(contents(tmp_path / "out")) == ["E.png", "a.png", "b.png", "c.png", "d.png"]
+    loaded = load(trained, device="cpu")
+    for name, shape in KINDS.items():
+        with Image.open(tmp_path / "out" / f"{Path(name).stem}.png") as mask:
+            assert (mask.mode, mask.size) == ("P", (shape[1], shape[0]))
+            assert tuple(mask.getpalette()[:6]) == (*PALETTE[0], *PALETTE[1])
+            written = np.asarray(mask)
+        np.testing.assert_array_equal(written, loaded.predict(read_image(images / name)).mask)
+    assert contents(images) == before
+
+
+def test_probabilities_and_doubt_are_written_beside(trained, images, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(trained, images, out, outputs=Outputs(probabilities=True, uncertainty=True), device="cpu")
+    for name, shape in KINDS.items():
+        stem, size = Path(name).stem, shape[:2]
+        with np.load(out / "probabilities" / f"{stem}.npz") as stored:
+            probs = stored["probabilities"]
+        assert (probs.dtype, probs.shape) == (np.float16, (2, *size))
+        np.testing.assert_allclose(probs.astype(float).sum(0), 1, atol=2e-3)
+        for what in ("entropy", "disagreement"):
+            with Image.open(out / "uncertainty" / f"{stem}_{what}.png") as doubt:
+                assert (doubt.mode, doubt.size) == ("L", size[::-1])
+
+
+def test_a_method_of_one_opinion_writes_no_disagreement(drawn, fit, images, tmp_path):
+    run = fit(drawn, tmp_path / "run").root
+    predict_folder(run, images, tmp_path / "out", outputs=Outputs(uncertainty=True), device="cpu")
+    assert {path.stem.split("_")[1] for path in (tmp_path / "out" / "uncertainty").iterdir()} == {"entropy"}
+
+
+def test_one_image_or_a_dataset_will_do(trained, images, drawn, tmp_path):
+    predict_folder(trained, images / "b.jpg", tmp_path / "one", device="cpu")
+    assert list(contents(tmp_path / "one")) == ["b.png"]
+    assert [path.parent.name for path in images_in(drawn)] == ["images"] * 24
+
+
+def test_a_bad_image_stops_or_is_skipped(trained, images, tmp_path):
+    (images / "b.jpg").write_bytes((images / "b.jpg").read_bytes()[:60])
+    with pytest.raises(DataError, match=r"b\.jpg is damaged"):
+        predict_folder(trained, images, tmp_path / "out", device="cpu")
+    (skipped,) = predict_folder(trained, images, tmp_path / "out", skip_bad=True, device="cpu")
+    assert "b.jpg is damaged" in skipped
+    assert sorted(contents(tmp_path / "out")) == ["E.png", "a.png", "c.png", "d.png"]
+    loaded = load(trained, device="cpu")
+    with Image.open(tmp_path / "out" / "d.png") as mask:
+        np.testing.assert_array_equal(np.asarray(mask), loaded.predict(read_image(images / "d.bmp")).mask)
+
+
+def test_images_whose_masks_would_share_a_name_are_refused(images):
+    (images / "a.webp").write_bytes((images / "a.png").read_bytes())
+    with pytest.raises(DataError, match=r"a\.webp and a\.png share a name"):
+        images_in(images)
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_no_images_no_prediction(make, trained, tmp_path):
+    if make:
+        (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty (holds no images|does not exist)"):
+        predict_folder(trained, tmp_path / "empty", tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["images", "masks"])
+def test_masks_never_go_over_the_originals(out, trained, dataset):
+    before = contents(dataset)
+    with pytest.raises(DataError, match="holds the originals"):
+        predict_folder(trained, dataset, dataset / out, device="cpu")
+    assert contents(dataset) == before
+
+
+def test_advance_is_told_of_every_image(trained, images, tmp_path):
+    told: list[tuple[int, int]] = []
+    predict_folder(trained, images, tmp_path / "out", device="cpu", advance=lambda *n: told.append(n))
+    assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+def test_the_unlabeled_cases_of_a_run_are_segmented_and_the_dataset_stays(dataset, fit, tmp_path):
+    before = contents(dataset)
+    run = fit(dataset, tmp_path / "run", method="crii", labeled="4")
+    assert predict_unlabeled(run.root, device="cpu") == 14
+    assert contents(dataset) == before
+    assert [path.name for path in sorted(run.predictions.iterdir())] == [
+        f"{name}.png" for name in recorded_split(run)["unlabeled"]
+    ]
+
+
+def test_unlabeled_cases_are_found_where_training_skipped_a_bad_file(dataset, fit, tmp_path):
+    (dataset / "images" / "case_0012.png").write_bytes(b"no image")
+    (dataset / "masks" / "nobody.png").write_bytes((dataset / "masks" / "case_0001.png").read_bytes())
+    run = fit(dataset, tmp_path / "run", skip_bad=True)
+    assert predict_unlabeled(run.root, device="cpu") == 11
+    assert not (RunFolder(run.root).predictions / "case_0012.png").exists()

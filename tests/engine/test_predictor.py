@@ -1,0 +1,150 @@
+"""An image of any size becomes a mask of that size, without seams, and with honest maps of doubt."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from criinet.config import MethodConfig
+from criinet.data.augmentation import AugmentationConfig
+from criinet.data.store import DataConfig
+from criinet.engine.predictor import Predictor, enlarge, starts
+from criinet.engine.training import load
+from criinet.methods import Method, Prediction
+
+CLASSES = ("background", "cup", "disc")
+SIZES = [(47, 33), (32, 32), (5, 91), (120, 64), (33, 33), (1, 1), (200, 31), (64, 64), (17, 40)]
+
+
+class ByPixel(Method):
+    """Segments every pixel by its own colour alone; the second opinion takes the channels the other way round."""
+
+    def __init__(self, opinions: int = 2) -> None:
+        torch.nn.Module.__init__(self)
+        self.opinions = opinions
+
+    def predict(self, image):
+        return Prediction((image * 4).softmax(1), (image.flip(1) * 4).softmax(1) if self.opinions == 2 else None)
+
+
+class LeftIsCup(Method):
+    """Says class 1 on the left and class 0 on the right, whatever it sees: not equivariant to mirroring."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+        self.config = MethodConfig(weights={})
+
+    def predict(self, image):
+        left = torch.arange(image.shape[3]) < image.shape[3] // 2
+        return Prediction(F.one_hot(left.long(), 3).T[None, :, None].float().expand(len(image), -1, image.shape[2], -1))
+
+
+def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def by_hand(image: np.ndarray) -> torch.Tensor:
+    return (torch.from_numpy(image).permute(2, 0, 1).float() / 255 * 4).softmax(0)
+
+
+def predictor(method: Method, window: str = "whole", size=(32, 32), **options) -> Predictor:
+    return Predictor(method, DataConfig(size=size, window=window), CLASSES, **options)
+
+
+@pytest.mark.parametrize("window", ["whole", "patch"])
+def test_every_image_keeps_its_own_size_and_place(window):
+    """Nine images of nine sizes, more than one batch, come back in order."""
+    images = [picture(size, seed) for seed, size in enumerate(SIZES)]
+    found = list(predictor(ByPixel(), window).predict_many(iter(images)))
+    assert [case.mask.shape for case in found] == SIZES
+    for case, size in zip(found, SIZES, strict=True):
+        assert case.probs.shape == (3, *size)
+        torch.testing.assert_close(case.probs.sum(0), torch.ones(size))
+        assert (case.mask.dtype, case.coarse_mask.shape) == (np.uint8, size)
+
+
+def test_an_image_of_the_training_size_is_not_resampled():
+    image = picture((32, 32))
+    torch.testing.assert_close(predictor(ByPixel()).predict(image).probs, by_hand(image))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 95), (100, 71), (20, 100), (9, 9), (64, 48)])
+@pytest.mark.parametrize("shape", [(32, 32), (32, 48)])
+def test_crops_leave_no_seams(size, shape):
+    """A method that looks at one pixel at a time must give the same from blended crops as from the whole image."""
+    image = picture(size)
+    found = predictor(ByPixel(), "patch", shape).predict(image)
+    torch.testing.assert_close(found.probs, by_hand(image), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.coarse, by_hand(image[..., ::-1].copy()), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("length", "window"), [(32, 32), (33, 32), (100, 32), (64, 32), (1000, 48)])
+def test_crops_cover_everything_and_overlap_by_half(length, window):
+    found = starts(length, window)
+    assert (found[0], found[-1]) == (0, length - window)
+    assert all(0 < after - before <= window / 2 + 1 for before, after in pairwise(found))
+
+
+@pytest.mark.parametrize("window", ["whole", "patch"])
+def test_mirroring_changes_nothing_for_a_method_that_mirrors_along(window):
+    image = picture((40, 56))
+    plain = predictor(ByPixel(), window).predict(image)
+    mirrored = predictor(ByPixel(), window, tta=True).predict(image)
+    torch.testing.assert_close(mirrored.probs, plain.probs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(mirrored.coarse, plain.coarse, atol=1e-5, rtol=0)
+
+
+def test_mirroring_averages_what_the_method_says_of_each_mirror_image():
+    """As it is and upside down the left half is cup; left-right mirrored it is the right half: 2/3 and 1/3."""
+    probs = predictor(LeftIsCup(), tta=True).predict(picture((32, 32))).probs
+    torch.testing.assert_close(probs[1, :, :16], torch.full((32, 16), 2 / 3))
+    torch.testing.assert_close(probs[1, :, 16:], torch.full((32, 16), 1 / 3))
+
+
+def test_mirrors_are_those_that_training_used():
+    """Scans that are never mirrored in training are not mirrored in prediction."""
+    data = DataConfig(size=(32, 32), augmentation=AugmentationConfig(flip_horizontal=False, flip_vertical=False))
+    probs = Predictor(LeftIsCup(), data, CLASSES, tta=True).predict(picture((32, 32))).probs
+    assert probs[1, :, :16].min() == 1
+
+
+def test_maps_of_doubt_lie_between_0_and_1():
+    """Sure pixels 0, even ones 1; opinions that are equal 0, that exclude each other 1."""
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, 16:, 0] = 255
+    found = predictor(ByPixel()).predict(image)
+    assert found.entropy.dtype == np.float32
+    np.testing.assert_allclose(found.entropy[:, :16], 1, atol=1e-5)
+    assert 0 < found.entropy[:, 16:].min() <= found.entropy[:, 16:].max() < 0.5
+    np.testing.assert_allclose(found.disagreement[:, :16], 0, atol=1e-6)
+    sure, unsure = np.exp(4) / (np.exp(4) + 2), 1 / (np.exp(4) + 2)
+    np.testing.assert_allclose(found.disagreement[:, 16:], sure - unsure, atol=1e-5)
+
+
+def test_a_method_of_one_opinion_disagrees_with_nobody():
+    found = predictor(ByPixel(opinions=1)).predict(picture((20, 50)))
+    assert (found.coarse, found.coarse_mask, found.disagreement) == (None, None, None)
+
+
+@pytest.mark.parametrize("size", [(3, 5), (64, 100), (16, 16), (8, 31)])
+def test_resized_probabilities_still_sum_to_1(size):
+    probs = torch.randn(4, 16, 16).softmax(0)
+    found = enlarge(probs, size)
+    assert found.min() >= 0
+    torch.testing.assert_close(found.sum(0), torch.ones(size))
+
+
+def test_gray_and_colour_images_fit_any_network(trained):
+    predict = load(trained, device="cpu").predict
+    gray = picture((30, 50))[..., 0]
+    np.testing.assert_array_equal(predict(gray).mask, predict(np.repeat(gray[..., None], 3, axis=2)).mask)
+
+
+def test_what_a_run_predicts_does_not_depend_on_the_other_images(trained):
+    """Batch statistics are those of training: alone or among others, the same mask."""
+    images = [picture((40, 40 + i), seed=i) for i in range(5)]
+    loaded = load(trained, device="cpu")
+    for alone, case in zip(images, loaded.predict_many(images), strict=True):
+        torch.testing.assert_close(loaded.predict(alone).probs, case.probs, atol=1e-5, rtol=1e-4)
