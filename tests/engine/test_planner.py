@@ -42,9 +42,9 @@ def test_every_plan_is_one_that_can_be_trained(height, width):
 def test_gray_scans_have_one_channel_and_are_not_mirrored():
     gray, colour = picked(facts(gray=True)), picked(facts(gray=False))
     assert (gray["data.channels"], colour["data.channels"]) == (1, 3)
-    assert gray["data.augmentation"]["flip_vertical"] is False
-    assert gray["data.augmentation"]["flip_horizontal"] is False
-    assert "data.augmentation" not in colour
+    assert gray["data.augmentation.flip_vertical"] is False
+    assert gray["data.augmentation.flip_horizontal"] is False
+    assert "data.augmentation.rotate" not in colour
 
 
 def test_small_objects_are_worth_a_larger_size():

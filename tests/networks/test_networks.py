@@ -164,7 +164,7 @@ def test_settings_that_make_no_network_are_refused(name, setting):
 def test_the_pretrained_encoder_recognises_what_imagenet_taught(pretrained):
     """With the published classifier on top, a cat is a cat (classes 281 to 285), a cup of espresso is one (967).
 
-    A single tensor in the wrong place, or another scaling of the input, would break this.
+    A single tensor in the wrong place would break this.
     """
     published = torch.load(IMAGENET, weights_only=True)
     for name, classes in (("chelsea", range(281, 286)), ("coffee", [967])):
@@ -179,18 +179,28 @@ def test_the_pretrained_encoder_recognises_what_imagenet_taught(pretrained):
 
 @pytest.mark.parametrize(
     ("kernel", "stride", "sums"),
-    [(3, 1, [3, 6, 10, 14, 18, 15]), (3, 2, [6, 14, 11]), (5, 2, [10, 20, 18]), (5, 1, [6, 10, 15, 20, 18, 15])],
+    [(3, 1, [3, 6, 9, 12, 15, 11]), (3, 2, [6, 12, 11]), (5, 1, [6, 10, 15, 20, 18, 15]), (5, 2, [10, 20, 15])],
 )
 def test_convolutions_are_padded_as_in_tensorflow(kernel, stride, sums):
-    """Sums over windows of the row 1..6: at stride 2 the far side gets the odd zero, so 3 + 4 + 5 stay whole."""
+    """Sums over windows of the row 1..6. At stride 2 the far side gets one zero more: 1 + 2 + 3, 3 + 4 + 5, 5 + 6."""
     convolution = SameConv(1, 1, kernel, stride, bias=False)
     nn.init.zeros_(convolution.weight)
-    convolution.weight.data[0, 0, (kernel - stride) // 2 if stride == 1 else (kernel - 2) // 2] = 1
-    row = torch.arange(1.0, 7).view(1, 1, 1, 6).expand(1, 1, 6, 6)
+    rows = torch.arange(1.0, 7).expand(1, 1, 6, 6)
     with torch.no_grad():
-        assert convolution(row)[0, 0, 0].tolist() == sums
+        convolution.weight[0, 0, (kernel - stride) // 2] = 1
+        assert convolution(rows)[0, 0].tolist() == [sums] * len(sums)
         convolution.weight.copy_(convolution.weight.mT.clone())
-        assert convolution(row.mT)[0, 0, :, 0].tolist() == sums
+        assert convolution(rows.mT)[0, 0].T.tolist() == [sums] * len(sums)
+
+
+def test_images_are_scaled_as_the_pretrained_encoder_was_trained(pretrained):
+    """(255 x - 127) / 128: gray 127 of 255 is 0 to the encoder, and white is 1."""
+    with torch.no_grad():
+        for gray, scaled in ((127 / 255, 0.0), (1.0, 1.0)):
+            expected = pretrained.backbone.encoder(torch.full((1, 3, 32, 32), scaled))
+            scales = pretrained.backbone(torch.full((1, 3, 32, 32), gray)).scales
+            for one, other in zip(scales, expected, strict=True):
+                torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
 
 
 def misfit(encoder: nn.Module, image: Tensor) -> float:

@@ -389,7 +389,7 @@ def read_encoding(
         known = in_threads(read_mask_facts, masks)
     stored = sum((mask.counts for mask in known if not mask.lossy and not mask.zero_one), np.zeros(256, np.intp))
     lossy = any(mask.lossy for mask in known)
-    binary = (lossy or stored[255] > 0) and not stored[1:255].any()
+    binary = lossy or stored[255] > stored[1:255].sum()
     encoding = card.encoding or ("binary255" if binary else "index")
     if card.classes is not None:
         return _agree(encoding, card.classes)

@@ -97,7 +97,7 @@ def plan(facts: Facts, device: str) -> tuple[Choice, ...]:
         device: "cpu" or "cuda".
     """
     on_gpu = device != "cpu"
-    longest = 256 if on_gpu else 128
+    usual = longest = 256 if on_gpu else 128
     longer = max(facts.height, facts.width)
     small = facts.object_diameter * min(longest, longer) < SMALL_OBJECT
     if small:
@@ -113,7 +113,8 @@ def plan(facts: Facts, device: str) -> tuple[Choice, ...]:
     )
     why = " for small objects" if small else ""
     where = "a GPU" if on_gpu else "a CPU"
-    batch, iterations = (12, 6000) if on_gpu else (4, 1500)
+    batch, steps = (12, 6000) if on_gpu else (4, 1000)
+    iterations = int(steps * min(1.0, usual**2 / (size[0] * size[1]))) // 10 * 10
     choices = [
         Choice("network.name", "lite0-unet", "an ImageNet-pretrained encoder needs the fewest masks"),
         Choice("data.channels", 1 if facts.gray else 3, "all images are gray" if facts.gray else "images have colour"),
@@ -121,16 +122,18 @@ def plan(facts: Facts, device: str) -> tuple[Choice, ...]:
         Choice("data.window", window, seen),
         Choice("trainer.labeled_batch", batch, f"{where}; {facts.labeled} labeled images"),
         Choice("trainer.unlabeled_batch", batch, f"as many as labeled; {facts.unlabeled} unlabeled images"),
-        Choice("trainer.iterations", iterations, f"what {where} does in minutes"),
+        Choice(
+            "trainer.iterations",
+            iterations,
+            f"{steps} at {usual}x{usual}, fewer for larger images: what {where} does in minutes",
+        ),
         Choice("trainer.precision", "bf16" if on_gpu else "32", f"the faster one on {where}"),
     ]
     if facts.gray:
-        upright = {"flip_vertical": False, "flip_horizontal": False, "rotate": 20.0}
-        choices.append(
-            Choice(
-                "data.augmentation",
-                upright,
-                "gray scans have an anatomical orientation: rotated a little, not mirrored",
-            )
-        )
+        why = "gray scans have an anatomical orientation"
+        choices += [
+            Choice("data.augmentation.flip_horizontal", False, why),
+            Choice("data.augmentation.flip_vertical", False, why),
+            Choice("data.augmentation.rotate", 20.0, why),
+        ]
     return tuple(choices)

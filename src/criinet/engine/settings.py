@@ -22,7 +22,7 @@ Precision = Annotated[Literal["32", "bf16"], BeforeValidator(str)]
 class TrainerConfig(Config):
     """How long and how fast a run learns. Lengths in steps follow from ``iterations``, never the other way round."""
 
-    iterations: Annotated[Count, Field(description="optimizer steps of the whole run")] = 1500
+    iterations: Annotated[Count, Field(description="optimizer steps of the whole run")] = 1000
     labeled_batch: Annotated[Count, Field(description="labeled images a step")] = 4
     unlabeled_batch: Annotated[Count, Field(description="unlabeled images a step")] = 4
     learning_rate: Annotated[float, Field(gt=0, description="AdamW's rate for new layers")] = 1e-3
@@ -87,8 +87,10 @@ def nested(choices: tuple[Choice, ...]) -> dict[str, Any]:
     """Return choices like ``data.size`` as nested tables."""
     tables: dict[str, Any] = {}
     for choice in choices:
-        section, _, key = choice.setting.partition(".")
-        tables.setdefault(section, {})[key] = choice.value
+        value = choice.value
+        for part in reversed(choice.setting.split(".")):
+            value = {part: value}
+        tables = merge(tables, value)
     return tables
 
 
@@ -148,10 +150,13 @@ def require_right_sections(tables: Mapping[str, Mapping[str, Any]], models: Mapp
 
 
 def overridden(setting: str, asked: Mapping[str, Any]) -> bool:
-    """Say whether ``asked`` gives its own value for a choice, which may be a whole table."""
-    section, _, key = setting.partition(".")
-    table = asked.get(section)
-    return isinstance(table, Mapping) and key in table
+    """Say whether ``asked`` gives its own value for a choice."""
+    value: Any = asked
+    for part in setting.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return False
+        value = value[part]
+    return True
 
 
 def from_recorded(recorded: Mapping[str, Any]) -> RunConfig:

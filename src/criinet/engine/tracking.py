@@ -8,7 +8,7 @@ from criinet.errors import ConfigError
 
 
 def tensorboard(folder: Path, also: Watcher | None) -> Watcher:
-    """Return a watcher that writes scalars under ``folder`` and then calls ``also``.
+    """Return a watcher that writes scalars under ``folder``, made at the first record, and then calls ``also``.
 
     Raises:
         ConfigError: if TensorBoard is not installed.
@@ -19,13 +19,15 @@ def tensorboard(folder: Path, also: Watcher | None) -> Watcher:
         raise ConfigError(
             "trainer.tensorboard needs TensorBoard; install it with pip install 'criinet[track]'."
         ) from error
-    writer = SummaryWriter(str(folder))
+    writers: list[SummaryWriter] = []
 
     def watch(step: int, records: list[dict[str, Any]]) -> None:
+        if not writers:
+            writers.append(SummaryWriter(str(folder)))
         for record in records:
             for name, value in scalars(record):
-                writer.add_scalar(name, value, record["step"])
-        writer.flush()
+                writers[0].add_scalar(name, value, record["step"])
+        writers[0].flush()
         if also is not None:
             also(step, records)
 

@@ -78,6 +78,8 @@ def train(
         config = resolve(asked, plan(look_at(opened, parts), device), seed=seed or 0)
     use_threads(config.trainer.threads)
     trained = build_method(config, opened.classes)
+    if config.trainer.tensorboard:
+        watch = tensorboard(folder.root / "tensorboard", watch)
     if announce is not None:
         announce(config, parts, opened)
     pools = load_pools(opened, parts, config)
@@ -86,8 +88,6 @@ def train(
         save_split(parts, folder.split)
         described = describe(opened, groups=groups, skip_bad=skip_bad)
         write_json(folder.config, {**config.to_dict(), **described, "environment": environment(device)})
-    if config.trainer.tensorboard:
-        watch = tensorboard(folder.root / "tensorboard", watch)
     trainer = Trainer(trained, pools, config, opened.classes, device=device, folder=folder, watch=watch)
     if resume:
         trainer.resume()
