@@ -199,3 +199,20 @@ def test_a_missing_settings_file_is_named(tmp_path):
         ConfigError, match=r"none\.toml cannot be read \(No such file or directory\); check the path\.$"
     ):
         read_settings(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"inner": {"dept": 1}}, "unknown setting 'method.inner.dept'. Did you mean 'depth'? method.inner has: "),
+        ({"inner": {"depth": "x"}}, "setting 'method.inner.depth' is 'x': "),
+        ({"weights": {"consistency": {"t": 1}}}, "unknown setting 'method.weights.consistency.t'. Did you mean 'to'?"),
+        ({"weights": {"consistency": {"to": -1}}}, "setting 'method.weights.consistency.to' is -1: "),
+        ({"weights": {"consistency": -1}}, "setting 'method.weights.consistency' is -1: "),
+        ({"weights": {"consistency": math.inf}}, "setting 'method.weights.consistency' is inf: "),
+    ],
+)
+def test_a_fault_in_an_inner_table_is_named_with_its_whole_path(settings: dict[str, object], sentence: str):
+    with pytest.raises(ConfigError) as error:
+        parse(Example, settings, "method")
+    assert str(error.value).startswith(sentence)

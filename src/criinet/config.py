@@ -5,10 +5,11 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from criinet.errors import ConfigError
 from criinet.registry import nearest
@@ -39,7 +40,7 @@ class Ramp(Config):
         return self.to * math.exp(-5.0 * (1.0 - min(progress, self.over) / self.over) ** 2)
 
 
-LossWeights = dict[str, Annotated[float, Field(ge=0)] | Ramp]
+LossWeights = dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)] | Ramp]
 
 
 class MethodConfig(Config):
@@ -139,12 +140,26 @@ def unknown_key(section: str, key: str, valid: list[str]) -> str:
 
 
 def explain(error: ValidationError, model: type[Config], section: str) -> str:
-    """Return the first problem of a validation error as one sentence."""
-    problem = error.errors()[0]
-    path = [str(part) for part in problem["loc"]]
-    if problem["type"] == "extra_forbidden" and len(path) == 1:
-        return unknown_key(section, path[0], list(model.model_fields))
-    field = model.model_fields.get(path[0]) if path else None
+    """Return the most telling problem of a validation error as one sentence: an unknown key first, then the deepest."""
+    problem = max(error.errors(), key=lambda found: (found["type"] == "extra_forbidden", len(found["loc"])))
+    path, table, field = [section], model, None
+    for part in map(str, problem["loc"]):
+        if part == Ramp.__name__:
+            table = Ramp
+        elif part in table.model_fields:
+            path.append(part)
+            field = table.model_fields[part]
+            table = table_in(field) or table
+        elif problem["type"] == "extra_forbidden" and part == str(problem["loc"][-1]):
+            return unknown_key(".".join(path), part, list(table.model_fields))
+        elif field is not None and get_origin(field.annotation) is dict and len(path) == 2:
+            path.append(part)
     meaning = f" ({field.description})" if field is not None and field.description else ""
     reason = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"setting '{'.'.join([section, *path[:1]])}' is {problem['input']!r}: {reason}{meaning}."
+    return f"setting '{'.'.join(path)}' is {problem['input']!r}: {reason}{meaning}."
+
+
+def table_in(field: FieldInfo) -> type[Config] | None:
+    """Return the model of a setting that is itself a table of settings, or None."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Config) else None
