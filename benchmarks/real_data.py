@@ -67,7 +67,11 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     grid = [(dataset, method, seed) for dataset in asked.datasets for seed in asked.seeds for method in asked.methods]
     with ThreadPoolExecutor(asked.jobs) as pool:
-        found = list(pool.map(lambda cell: run(asked, *cell), grid))
+        try:
+            found = list(pool.map(lambda cell: run(asked, *cell), grid))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     record = {
         "command": " ".join(["python benchmarks/real_data.py", *sys.argv[1:]]),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {asked.jobs} runs at a time",

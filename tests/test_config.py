@@ -69,7 +69,7 @@ def test_a_value_of_the_wrong_type_is_named():
 
 @pytest.mark.parametrize("weight", [-1, "much", {"to": -1}, {"to": 1, "over": 0}, {"to": 1, "over": 1.5}, math.nan])
 def test_a_weight_is_a_number_from_zero_up_or_a_ramp(weight):
-    with pytest.raises(ConfigError, match=r"^setting 'method\.weights' is "):
+    with pytest.raises(ConfigError, match=r"^setting 'method\.weights\.consistency[.a-z]*' is "):
         parse(Example, {"weights": {"consistency": weight}}, "method")
 
 

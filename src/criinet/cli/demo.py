@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 LABELED = 16
-ITERATIONS = 500
+ITERATIONS = 400
+SIDE = 96
 
 
 def demo(
@@ -44,7 +45,7 @@ def demo(
             method=run.name,
             labeled=str(LABELED),
             seed=seed,
-            settings={"trainer": {"iterations": iterations}},
+            settings={"trainer": {"iterations": iterations}, "data": {"size": [SIDE, SIDE]}},
         )
         with bar("evaluating") as advance:
             evaluate(run, advance=advance)
