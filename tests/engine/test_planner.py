@@ -1,5 +1,6 @@
 """The plan is made from the data and the device alone."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -65,6 +66,15 @@ def test_a_gpu_learns_longer_in_larger_batches_and_half_precision():
     assert gpu["trainer.iterations"] > cpu["trainer.iterations"]
     assert gpu["trainer.labeled_batch"] > cpu["trainer.labeled_batch"]
     assert (cpu["trainer.precision"], gpu["trainer.precision"]) == ("32", "bf16")
+
+
+def test_few_masks_and_large_images_train_fewer_steps_on_a_cpu():
+    """28 masks: 1000 steps at 128x128, 1000 * 128^2 / 160^2 = 640 at 160x160. 8 masks: 300 passes are 600 steps."""
+    many = replace(facts(), labeled=28)
+    assert picked(replace(many, height=800))["trainer.iterations"] == 1000
+    assert picked(replace(many, height=800, object_diameter=0.1))["trainer.iterations"] == 640
+    assert picked(replace(many, height=800, labeled=8))["trainer.iterations"] == 600
+    assert picked(replace(many, height=800, labeled=1))["trainer.iterations"] == 400
 
 
 def test_objects_are_measured_one_by_one():

@@ -29,14 +29,15 @@ def demo(
     from criinet.report import compare, read_run, write_report
 
     started = time.monotonic()
-    if (out / "data" / "dataset.json").exists() and overwrite:
-        shutil.rmtree(out)
+    data, runs = out / "data", [out / "supervised", out / "crii"]
+    if overwrite and (data / "parameters.csv").exists():
+        for part in (data, *runs):
+            shutil.rmtree(part, ignore_errors=True)
+        (out / "report.html").unlink(missing_ok=True)
     if out.exists() and any(out.iterdir()):
         raise RunError(f"{out} is not empty. Add --overwrite to replace an earlier demo, or give --out another folder.")
-    data = out / "data"
     err.print(f"drawing 400 synthetic images to {data}")
     write_dataset(data, count=400, seed=0)
-    runs = [out / "supervised", out / "crii"]
     for run in runs:
         run_training(
             data,
@@ -53,7 +54,8 @@ def demo(
     page = write_report(runs, out / "report.html", title="criinet demo: 16 masks for 400 images")
     compared = compare([read_run(run) for run in runs])
     headers, rows = compared.table()
-    console.print(table(f"test cases, {LABELED} labeled images", headers, rows))
+    sideways = list(zip(headers, *rows, strict=True))
+    console.print(table("the same 100 test images", sideways[0], sideways[1:]))
     for sentence in compared.sentences:
         console.print(sentence)
     err.print(f"report: {page} ({(time.monotonic() - started) / 60:.1f} minutes)")

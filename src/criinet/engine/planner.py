@@ -13,6 +13,11 @@ from criinet.engine.settings import Choice
 
 SAMPLED = 64
 """How many files are looked at, spread evenly over the dataset."""
+USUAL_SIDE, BATCH, STEPS = (128, 256), (4, 12), (1000, 6000)
+"""Longer side of the training size, images of each kind a step, and steps: on a CPU, and on a GPU."""
+LEAST_STEPS = 400
+MOST_PASSES = 300
+"""A run passes over its labeled images no more often than this, and takes no fewer than LEAST_STEPS."""
 LOST_OBJECT = 6
 """Diameter in pixels below which an object would be lost by resizing."""
 SMALL_OBJECT = 24
@@ -90,14 +95,9 @@ def training_size(facts: Facts, longest: int, *, small: bool) -> tuple[int, int]
     return height, width
 
 
-def plan(facts: Facts, device: str) -> tuple[Choice, ...]:
-    """Pick every setting that depends on the data or the device.
-
-    Args:
-        device: "cpu" or "cuda".
-    """
-    on_gpu = device != "cpu"
-    usual = longest = 256 if on_gpu else 128
+def picture_choices(facts: Facts, on_gpu: bool) -> list[Choice]:
+    """Pick what the network sees of an image: channels, size, and whole images or crops."""
+    longest = USUAL_SIDE[on_gpu]
     longer = max(facts.height, facts.width)
     small = facts.object_diameter * min(longest, longer) < SMALL_OBJECT
     if small:
@@ -105,35 +105,56 @@ def plan(facts: Facts, device: str) -> tuple[Choice, ...]:
     size = training_size(facts, longest, small=small)
     diameter = facts.object_diameter * max(size)
     patch = longer >= 2 * max(size) and diameter < LOST_OBJECT
-    window = "patch" if patch else "whole"
     seen = (
         f"objects would shrink to {diameter:.0f} px, so crops are seen at full resolution"
         if patch
         else f"objects are about {diameter:.0f} px wide at {size[0]}x{size[1]}, so whole images are resized"
     )
-    why = " for small objects" if small else ""
-    where = "a GPU" if on_gpu else "a CPU"
-    batch, steps = (12, 6000) if on_gpu else (4, 1000)
-    iterations = int(steps * min(1.0, usual**2 / (size[0] * size[1]))) // 10 * 10
+    affordable = f"at most {longest} on {device_name(on_gpu)}{' for small objects' if small else ''}"
+    return [
+        Choice("data.channels", 1 if facts.gray else 3, "all images are gray" if facts.gray else "images have colour"),
+        Choice("data.size", size, f"median image {facts.height}x{facts.width}, {affordable}"),
+        Choice("data.window", "patch" if patch else "whole", seen),
+    ]
+
+
+def length_choice(facts: Facts, size: tuple[int, int], on_gpu: bool) -> Choice:
+    """Pick the number of steps: the same time at any size, and on a CPU no more passes than a few masks are worth."""
+    usual, batch = USUAL_SIDE[on_gpu], BATCH[on_gpu]
+    steps = int(STEPS[on_gpu] * min(1.0, usual**2 / (size[0] * size[1]))) // 10 * 10
+    enough = max(LEAST_STEPS, facts.labeled * MOST_PASSES // batch)
+    if not on_gpu and enough < steps:
+        passes = enough * batch // facts.labeled
+        return Choice("trainer.iterations", enough, f"{passes} passes over {facts.labeled} labeled images are enough")
+    reason = f"{STEPS[on_gpu]} at {usual}x{usual}, fewer for larger images: what {device_name(on_gpu)} does in minutes"
+    return Choice("trainer.iterations", steps, reason)
+
+
+def device_name(on_gpu: bool) -> str:
+    """Return the device in a reason's words."""
+    return "a GPU" if on_gpu else "a CPU"
+
+
+def plan(facts: Facts, device: str) -> tuple[Choice, ...]:
+    """Pick every setting that depends on the data or the device.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
+    on_gpu = device != "cpu"
+    where, batch = device_name(on_gpu), BATCH[on_gpu]
+    picture = picture_choices(facts, on_gpu)
+    size = next(choice.value for choice in picture if choice.setting == "data.size")
     choices = [
         Choice("network.name", "lite0-unet", "an ImageNet-pretrained encoder needs the fewest masks"),
-        Choice("data.channels", 1 if facts.gray else 3, "all images are gray" if facts.gray else "images have colour"),
-        Choice("data.size", size, f"median image {facts.height}x{facts.width}, at most {longest} on {where}{why}"),
-        Choice("data.window", window, seen),
+        *picture,
         Choice("trainer.labeled_batch", batch, f"{where}; {facts.labeled} labeled images"),
         Choice("trainer.unlabeled_batch", batch, f"as many as labeled; {facts.unlabeled} unlabeled images"),
-        Choice(
-            "trainer.iterations",
-            iterations,
-            f"{steps} at {usual}x{usual}, fewer for larger images: what {where} does in minutes",
-        ),
+        length_choice(facts, size, on_gpu),
         Choice("trainer.precision", "bf16" if on_gpu else "32", f"the faster one on {where}"),
     ]
     if facts.gray:
         why = "gray scans have an anatomical orientation"
-        choices += [
-            Choice("data.augmentation.flip_horizontal", False, why),
-            Choice("data.augmentation.flip_vertical", False, why),
-            Choice("data.augmentation.rotate", 20.0, why),
-        ]
+        upright = {"flip_horizontal": False, "flip_vertical": False, "rotate": 20.0}
+        choices += [Choice(f"data.augmentation.{name}", value, why) for name, value in upright.items()]
     return tuple(choices)

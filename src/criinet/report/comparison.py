@@ -89,7 +89,16 @@ class Comparison:
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return headers and rows of text for a terminal: the last checkpoint, with the best one's Dice beside it."""
         unit = self.rows[0].run.unit if self.rows else "px"
-        headers = ["Run", "Labeled", "Dice [95 %]", "Best", "IoU", f"HD95 ({unit})", "Surface Dice", "Boundary IoU"]
+        headers = [
+            "Run",
+            "Labeled",
+            "Dice [95 %]",
+            "Dice, best weights",
+            "IoU",
+            f"HD95 ({unit})",
+            "Surface Dice",
+            "Boundary IoU",
+        ]
         headers += [f"Band Dice 5 {unit}", "Misses", "Hardest quarter", "Train min"]
         return headers, [_cells(row) for row in self.rows]
 
