@@ -37,7 +37,7 @@ def check(
     if as_json:
         print(json.dumps(report.to_dict(), indent=1))
     else:
-        out.print(table(report.name, ("what", "found"), facts(report)))
+        out.print(table(report.name, ("what", "found"), facts(report), words=True))
         for note in report.notes:
             out.print(f"note: {note}")
     for problem in report.problems:

@@ -30,4 +30,4 @@ def show(title: str, rows: list[tuple[str, str, str]], as_json: bool) -> None:
     if as_json:
         print(json.dumps([dict(zip(("name", "summary", "reference"), row, strict=True)) for row in rows], indent=1))
     else:
-        out.print(table(title, ("name", "what it is", "reference"), rows))
+        out.print(table(title, ("name", "what it is", "reference"), rows, words=True))

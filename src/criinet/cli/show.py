@@ -73,11 +73,11 @@ class TrainingBar:
         self.progress.update(self.task, completed=step, note=f"{self.loss} {self.dice}")
 
 
-def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table: names to the left, numbers to the right."""
+def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> Table:
+    """Return a table: names to the left, numbers to the right; with ``words`` everything to the left."""
     drawn = Table(title=title, title_justify="left")
     for i, header in enumerate(headers):
-        drawn.add_column(header, justify="left" if i == 0 else "right", overflow="fold")
+        drawn.add_column(header, justify="left" if i == 0 or words else "right", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
     return drawn

@@ -50,9 +50,9 @@ class TestSet:
 
 
 def evaluate(
-    run: Path,
+    run: Path | str,
     *,
-    dataset: Path | None = None,
+    dataset: Path | str | None = None,
     device: str = "auto",
     advance: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def evaluate(
     Raises:
         RunError: if the run has no test cases: then no number is claimed.
     """
-    folder = RunFolder(run)
+    folder = RunFolder(Path(run))
     recorded = folder.read_config()
     split = recorded_split(folder)
     if not split["test"]:
@@ -74,7 +74,7 @@ def evaluate(
             f"{run} has no test cases, so its quality cannot be measured. "
             "Give at least 10 masks, or a split with a test."
         )
-    opened = open_recorded(recorded, dataset)
+    opened = open_recorded(recorded, None if dataset is None else Path(dataset))
     test = TestSet.open(opened, opened.select(split["test"]))
     names = [name for name in ("last", "best") if folder.checkpoint(name).exists()] or ["last"]
     about = describe_run(folder, recorded, split, device)

@@ -52,9 +52,9 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def predict_folder(
-    run: Path,
-    images: Path,
-    out: Path,
+    run: Path | str,
+    images: Path | str,
+    out: Path | str,
     *,
     outputs: Outputs | None = None,
     checkpoint: str = "last",
@@ -68,7 +68,7 @@ def predict_folder(
     Raises:
         DataError: if there are no images, one cannot be read and ``skip_bad`` is False, or ``out`` holds originals.
     """
-    paths = images_in(images)
+    paths, out = images_in(Path(images)), Path(out)
     spare_originals(paths, out)
     predictor = load(run, checkpoint=checkpoint, device=device, tta=tta)
     make_folder(out)

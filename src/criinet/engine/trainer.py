@@ -109,8 +109,6 @@ class Trainer:
         self.trained.mark_forward_method("losses")
         self.monitor = self.make_monitor()
         self.step, self.seconds, self.best = 0, 0.0, -1.0
-        self.pending: list[dict[str, Any]] = []
-        self.logged = 0
 
     def fit(self) -> None:
         """Train until the last step.

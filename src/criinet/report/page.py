@@ -72,7 +72,7 @@ class Chart:
     svg: str
 
 
-def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -> Path:
+def write_report(runs: Sequence[Path | str], out: Path | str, *, title: str | None = None) -> Path:
     """Write a page about run folders to ``out``, and return ``out``.
 
     The page loads nothing from elsewhere, can be printed, and needs no results: what is missing it names.
@@ -88,7 +88,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -
     """
     if not runs:
         raise RunError("no run was given; name at least one folder that `criinet train` wrote.")
-    recorded = [read_run(path) for path in runs]
+    recorded, out = [read_run(Path(run)) for run in runs], Path(out)
     write_text_atomically(out, _render(recorded, title or _title(recorded)))
     return out
 

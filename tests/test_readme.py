@@ -1,0 +1,33 @@
+"""The Python of README.md runs as it stands."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from criinet.data.synthetic import write_dataset
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Train, load, predict and evaluate by plain strings, as the reader copies them; two steps instead of hundreds."""
+    import criinet
+
+    code = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert code is not None
+    monkeypatch.chdir(tmp_path)
+    write_dataset(Path("mydata"), count=24, size=(64, 64), test=6, val=2)
+    short = {"trainer": {"iterations": 2, "threads": 1}, "data": {"size": [32, 32]}}
+    train = criinet.train
+    monkeypatch.setattr(criinet, "train", lambda *words: train(*words, settings=short), raising=False)
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    found: dict[str, object] = {"image": image}
+    exec(compile(code.group(1), "README.md", "exec"), found)
+    mask, results = found["mask"], found["results"]
+    assert isinstance(mask, np.ndarray)
+    assert mask.shape == (50, 70)
+    assert isinstance(results, dict)
+    assert results["run"]["method"] == "crii"
