@@ -22,7 +22,7 @@ def columns() -> Progress:
     """Return a progress display on standard error that is silent where there is no terminal."""
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
