@@ -61,6 +61,13 @@ def run(asked: argparse.Namespace, dataset: str, method: str, seed: int) -> dict
     return results
 
 
+def stability(out: Path) -> float | None:
+    """Return the mean change of the unlabeled targets between looks in the second half of training; None without."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    changes = [line["target_change"] for line in lines if line["kind"] == "monitor" and line["target_change"]]
+    return sum(changes[len(changes) // 2 :]) / max(1, len(changes) - len(changes) // 2) if changes else None
+
+
 def main() -> None:
     """Run the grid and write its rows."""
     asked = arguments()
@@ -80,6 +87,15 @@ def main() -> None:
             {**{k: results["run"][k] for k in ("method", "dataset", "seed")}, **row}
             for results in found
             for row in results["strata"]
+        ],
+        "target_change": [
+            {
+                "method": method,
+                "dataset": dataset,
+                "seed": seed,
+                "late": stability(asked.out / f"{dataset}-{method}-{seed}"),
+            }
+            for dataset, method, seed in grid
         ],
     }
     asked.results.write_text(json.dumps(record, indent=1) + "\n")
