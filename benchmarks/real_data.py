@@ -65,7 +65,8 @@ def stability(out: Path) -> float | None:
     """Return the mean change of the unlabeled targets between looks in the second half of training; None without."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     changes = [line["target_change"] for line in lines if line["kind"] == "monitor" and line["target_change"]]
-    return sum(changes[len(changes) // 2 :]) / max(1, len(changes) - len(changes) // 2) if changes else None
+    late = changes[len(changes) // 2 :]
+    return sum(late) / len(late) if late else None
 
 
 def main() -> None:
