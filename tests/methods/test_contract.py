@@ -102,6 +102,19 @@ def test_unlabeled_terms_answer_to_the_unlabeled_images(name, task, train, adam)
         assert values[0][term].item() != values[1][term].item(), term
 
 
+@every_method_of_unlabeled_images
+def test_no_other_term_depends_on_the_unlabeled_images(name, task):
+    """Labeled losses are the same bit for bit beside other unlabeled images: no batch statistics are shared."""
+    values = []
+    for seed in (100, 200):
+        method = task.method(name)
+        torch.manual_seed(0)
+        values.append(method.losses(task.labeled_batch(), task.unlabeled_batch(method.views, seed), 0.6))
+    others = set(values[0]) - set(method.unlabeled_terms)
+    assert others
+    assert all(values[0][term].item() == values[1][term].item() for term in others)
+
+
 @every_method
 def test_supervised_methods_ignore_unlabeled_images_and_others_need_them(name, tasks):
     """A method that asks for no view works on an empty unlabeled batch."""

@@ -45,6 +45,10 @@ class Method(nn.Module):
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:
         """Return every loss term, unweighted, as a scalar by the name that it has in ``Config.weights``.
 
+        Labeled and unlabeled images go through the network in batches of their own. In one batch they share batch
+        normalisation's statistics, and a network can learn to tell the two kinds by their offset from the shared mean:
+        it then fits the labeled images and predicts noise for all others (`benchmarks/shared_statistics.py`).
+
         Args:
             progress: the fraction of training that is done, in [0, 1).
         """

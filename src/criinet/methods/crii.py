@@ -95,15 +95,14 @@ class CRIINet(Method):
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the two supervised terms, ``intra``, ``inter`` and ``consistency``."""
-        output = self.student(torch.cat([labeled.image, unlabeled.weak]))
-        n = len(labeled)
-        intra, inter = self.ranked_losses(output.embedding[:n], labeled)
+        on_labeled, on_unlabeled = self.student(labeled.image), self.student(unlabeled.weak)
+        intra, inter = self.ranked_losses(on_labeled.embedding, labeled)
         return {
-            "supervised_coarse": cross_entropy_dice(output.coarse[:n], labeled.target),
-            "supervised_refined": cross_entropy_dice(output.refined[:n], labeled.target),
+            "supervised_coarse": cross_entropy_dice(on_labeled.coarse, labeled.target),
+            "supervised_refined": cross_entropy_dice(on_labeled.refined, labeled.target),
             "intra": intra,
             "inter": inter,
-            "consistency": coarse_refined_consistency(output.coarse[n:], output.refined[n:]),
+            "consistency": coarse_refined_consistency(on_unlabeled.coarse, on_unlabeled.refined),
         }
 
     def ranked_losses(self, embedding: Tensor, labeled: LabeledBatch) -> tuple[Tensor, Tensor]:

@@ -44,12 +44,11 @@ class MeanTeacher(Method):
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return ``supervised`` and ``consistency``."""
-        logits = self.student(torch.cat([labeled.image, unlabeled.weak])).logits
-        on_labeled, on_unlabeled = logits.split([len(labeled), len(unlabeled)])
+        on_labeled, on_unlabeled = self.student(labeled.image), self.student(unlabeled.weak)
         target = self.targets(unlabeled.weak + clipped_noise(unlabeled.weak, self.config.noise))
         return {
-            "supervised": cross_entropy_dice(on_labeled, labeled.target),
-            "consistency": mean_squared(on_unlabeled.float().softmax(1), target),
+            "supervised": cross_entropy_dice(on_labeled.logits, labeled.target),
+            "consistency": mean_squared(on_unlabeled.logits.float().softmax(1), target),
         }
 
     def after_step(self) -> None:
