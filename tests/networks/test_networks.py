@@ -66,13 +66,40 @@ def test_a_backbone_gives_what_it_announces(name, dims):
     backbone = build(name, dims=dims).backbone.eval()
     sides = [backbone.multiple * (1 + axis) for axis in range(dims)]
     with torch.no_grad():
-        scales, decoder = backbone(torch.rand(1, 3, *sides))
+        scales, pyramid = features = backbone(torch.rand(1, 3, *sides))
+    decoder = features.decoder
+    assert decoder is pyramid[0]
+    assert tuple(feature.shape[1] for feature in pyramid) == backbone.pyramid_channels
+    assert [feature.shape[2:] for feature in pyramid] == [scale.shape[2:] for scale in scales[:-1]]
     assert decoder.shape == (1, backbone.decoder_channels, *(side // backbone.stride for side in sides))
     assert scales[0].shape[2:] == decoder.shape[2:]
     assert tuple(scale.shape[1] for scale in scales) == backbone.scale_channels
     assert list(scales[-1].shape[2:]) == [1 + axis for axis in range(dims)]
     for finer, coarser in pairwise(scales):
         assert [side // 2 for side in finer.shape[2:]] == list(coarser.shape[2:])
+
+
+@pytest.mark.parametrize(("name", "dims"), FORMS)
+@pytest.mark.parametrize("upsampling", ["linear", "nearest", "transposed"])
+def test_a_new_decoder_has_the_same_form_and_other_weights(name, dims, upsampling):
+    """It takes the encoder's features and gives a pyramid of the same shapes, whatever enlarges them."""
+    backbone = build(name, dims=dims).backbone.eval()
+    decoder = backbone.new_decoder(upsampling).eval()
+    with torch.no_grad():
+        features = backbone(torch.rand(1, 3, *[backbone.multiple] * dims))
+        pyramid = decoder(features.scales)
+    assert [feature.shape for feature in pyramid] == [feature.shape for feature in features.pyramid]
+    assert all(not torch.equal(a, b) for a, b in zip(pyramid, features.pyramid, strict=True))
+
+
+@pytest.mark.parametrize(("name", "dims"), FORMS)
+def test_another_network_has_the_same_form_and_the_weights_of_its_seed(name, dims):
+    network = build(name, dims=dims)
+    other, again = network.another(7), build(name, dims=dims, seed=7)
+    assert all(torch.equal(a, b) for a, b in zip(other.parameters(), again.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(other.parameters(), network.parameters(), strict=True))
+    with pytest.raises(ConfigError, match="build_network"):
+        Network(network.backbone, 2).another(7)
 
 
 @pytest.mark.parametrize(("name", "dims"), FORMS)

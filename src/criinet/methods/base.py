@@ -1,6 +1,6 @@
 """What a method is: named losses of a labeled and an unlabeled batch, and a prediction."""
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -16,6 +16,11 @@ class Prediction(NamedTuple):
     coarse: Tensor | None = None
 
 
+def probabilities(network: nn.Module, image: Tensor) -> Tensor:
+    """Return the class probabilities (B, K, ...) float32 that a network gives to images."""
+    return cast(Tensor, network(image).logits).float().softmax(1)
+
+
 class Method(nn.Module):
     """One way to learn from labeled and unlabeled images.
 
@@ -27,7 +32,7 @@ class Method(nn.Module):
         summary, reference: one line each, for `criinet methods`.
         views: the views of an unlabeled batch it wants, of "weak", "strong_1", "strong_2"; none for supervised methods.
         unlabeled_terms: the loss terms that unlabeled images alone cause.
-        student: the module that the optimizer trains and that ``predict`` uses.
+        student: the module that ``predict`` uses; the network itself, unless the method builds more around it.
     """
 
     Config: ClassVar[type[MethodConfig]]
@@ -41,6 +46,7 @@ class Method(nn.Module):
         super().__init__()
         self.config = config
         self.classes = network.classes
+        self.student = network
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:
         """Return every loss term, unweighted, as a scalar by the name that it has in ``Config.weights``.
@@ -58,8 +64,8 @@ class Method(nn.Module):
         """Do what follows an optimizer step, such as moving a teacher."""
 
     def predict(self, image: Tensor) -> Prediction:
-        """Segment (B, C, ...) float32 images in [0, 1]."""
-        raise NotImplementedError
+        """Segment (B, C, ...) float32 images in [0, 1]; by default with the student, as the public benchmarks do."""
+        return Prediction(probabilities(self.student, image))
 
     def targets(self, image: Tensor) -> Tensor:
         """Return the probabilities (B, K, ...) that unlabeled images are trained towards; by default the prediction."""

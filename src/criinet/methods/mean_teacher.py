@@ -1,6 +1,6 @@
 """Mean Teacher: the student agrees with a moving average of itself."""
 
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from criinet.config import LossWeights, MethodConfig, Ramp
 from criinet.losses import cross_entropy_dice, mean_squared
-from criinet.methods.base import Method, Prediction
+from criinet.methods.base import Method, probabilities
 from criinet.methods.ema import EMA
 from criinet.networks import Network
 from criinet.types import LabeledBatch, UnlabeledBatch
@@ -39,7 +39,6 @@ class MeanTeacher(Method):
 
     def __init__(self, network: Network, config: Config) -> None:
         super().__init__(network, config)
-        self.student = network
         self.teacher = EMA(network, config.ema_decay)
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
@@ -55,13 +54,9 @@ class MeanTeacher(Method):
         """Move the teacher."""
         self.teacher.update(self.student)
 
-    def predict(self, image: Tensor) -> Prediction:
-        """Segment with the student, as the public benchmarks do."""
-        return Prediction(cast(Tensor, self.student(image).logits).float().softmax(1))
-
     def targets(self, image: Tensor) -> Tensor:
         """Return the teacher's probabilities."""
-        return self.teacher(image).logits.float().softmax(1)
+        return probabilities(self.teacher, image)
 
 
 def clipped_noise(image: Tensor, sd: float) -> Tensor:

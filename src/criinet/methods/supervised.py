@@ -1,13 +1,10 @@
 """Supervised: labeled images alone, the row that every other method must beat."""
 
-from typing import cast
-
 from torch import Tensor
 
 from criinet.config import LossWeights, MethodConfig
 from criinet.losses import cross_entropy_dice
-from criinet.methods.base import Method, Prediction
-from criinet.networks import Network
+from criinet.methods.base import Method
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 
@@ -25,14 +22,6 @@ class Supervised(Method):
     summary = "labeled images only, equally augmented: the baseline"
     reference = "Ronneberger et al., MICCAI 2015, arXiv 1505.04597"
 
-    def __init__(self, network: Network, config: MethodConfig) -> None:
-        super().__init__(network, config)
-        self.student = network
-
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return ``supervised``."""
         return {"supervised": cross_entropy_dice(self.student(labeled.image).logits, labeled.target)}
-
-    def predict(self, image: Tensor) -> Prediction:
-        """Segment with the network."""
-        return Prediction(cast(Tensor, self.student(image).logits).float().softmax(1))

@@ -14,6 +14,7 @@ from criinet.networks.base import (
     NetworkConfig,
     NetworkEntry,
     Segmentation,
+    Upsampling,
     load_weights,
     prefer_channels_last,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "NetworkConfig",
     "NetworkEntry",
     "Segmentation",
+    "Upsampling",
     "build_network",
     "networks",
     "parse_network",
@@ -85,4 +87,6 @@ def build_network(name: str, config: NetworkConfig, *, in_channels: int, classes
     if config.weights is not None:
         load_weights(backbone, config.weights)
     prefer_channels_last(network, dims)
+    form: dict[str, int] = {"in_channels": in_channels, "classes": classes, "dims": dims}
+    network.rebuild = lambda seed: build_network(name, config, **form, seed=seed)
     return network

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import torch
 from pydantic import Field
@@ -15,6 +15,7 @@ from criinet.errors import ConfigError, ShapeError
 
 CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+Upsampling = Literal["linear", "nearest", "transposed"]
 
 
 class NetworkConfig(Config):
@@ -30,11 +31,16 @@ class Features(NamedTuple):
     """What a backbone computes from (B, C, ...) images.
 
     scales: encoder features, finest first; scales[0] has the decoder feature's resolution.
-    decoder: (B, decoder_channels, ...) the last feature before any head.
+    pyramid: decoder features, finest first, one for every scale but the coarsest.
     """
 
     scales: tuple[Tensor, ...]
-    decoder: Tensor
+    pyramid: tuple[Tensor, ...]
+
+    @property
+    def decoder(self) -> Tensor:
+        """(B, decoder_channels, ...) the last feature before any head."""
+        return self.pyramid[0]
 
 
 class Backbone(nn.Module):
@@ -42,25 +48,45 @@ class Backbone(nn.Module):
 
     Attributes:
         encoder: the part that pretrained weights fill.
+        decoder: maps encoder features, finest first, to the pyramid.
         pretrained: True if the encoder starts from such weights, so that it may train at a rate of its own.
         dims: 2 for images, 3 for volumes.
         multiple: every side of the input is a multiple of this.
         stride: image pixels per pixel of the decoder feature.
         scale_channels: channels of each encoder feature, finest first.
-        decoder_channels: channels of the decoder feature.
+        pyramid_channels: channels of each decoder feature, finest first.
     """
 
     encoder: nn.Module
+    decoder: nn.Module
     pretrained: bool = False
     dims: int
     multiple: int
     stride: int = 1
     scale_channels: tuple[int, ...]
-    decoder_channels: int
+    pyramid_channels: tuple[int, ...]
+
+    @property
+    def decoder_channels(self) -> int:
+        """Channels of the decoder feature."""
+        return self.pyramid_channels[0]
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """Bring images in [0, 1] to the range that the encoder wants."""
+        raise NotImplementedError
+
+    def new_decoder(self, upsampling: Upsampling = "linear") -> nn.Module:
+        """Return a decoder of the same form with random weights of its own."""
+        raise NotImplementedError
+
+    def encode(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Map (B, C, ...) float32 images in [0, 1], sides multiples of ``multiple``, to encoder features."""
+        return tuple(self.encoder(self.normalise(image)))
 
     def forward(self, image: Tensor) -> Features:
         """Map (B, C, ...) float32 images in [0, 1], sides multiples of ``multiple``, to features."""
-        raise NotImplementedError
+        scales = self.encode(image)
+        return Features(scales, tuple(self.decoder(scales)))
 
 
 class Segmentation(NamedTuple):
@@ -85,12 +111,35 @@ class Network(nn.Module):
         self.backbone = backbone
         self.classes = classes
         self.head = CONV[backbone.dims](backbone.decoder_channels, classes, 1)
+        self.rebuild: Callable[[int], Network] | None = None
+
+    def another(self, seed: int) -> "Network":
+        """Return a network of the same form whose random weights depend on ``seed``; pretrained ones are the same.
+
+        Raises:
+            ConfigError: if this network was not made by ``build_network``.
+        """
+        if self.rebuild is None:
+            raise ConfigError("only a network made by build_network can be built again.")
+        return self.rebuild(seed)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the encoder features of (B, C, ...) images padded to the backbone's multiple."""
+        if image.ndim != self.backbone.dims + 2:
+            raise ShapeError(f"{self.backbone.dims}D network given images of shape {tuple(image.shape)}.")
+        return self.backbone.encode(pad_to_multiple(image, self.backbone.multiple))
+
+    def decode(self, scales: tuple[Tensor, ...]) -> Features:
+        """Return the features that the decoder makes of encoder features."""
+        return Features(scales, tuple(self.backbone.decoder(scales)))
 
     def features(self, image: Tensor) -> Features:
         """Return the features of (B, C, ...) images padded to the backbone's multiple."""
-        if image.ndim != self.backbone.dims + 2:
-            raise ShapeError(f"{self.backbone.dims}D network given images of shape {tuple(image.shape)}.")
-        return self.backbone(pad_to_multiple(image, self.backbone.multiple))
+        return self.decode(self.encode(image))
+
+    def segment(self, features: Features, image: Tensor) -> Segmentation:
+        """Apply the head to features of ``image``."""
+        return Segmentation(self.to_image(self.head(features.decoder), image), features)
 
     def to_image(self, logits: Tensor, image: Tensor) -> Tensor:
         """Interpolate ``logits`` linearly to the padded image's resolution and crop to the image."""
@@ -102,8 +151,7 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor) -> Segmentation:
         """Segment (B, C, ...) float32 images in [0, 1]."""
-        features = self.features(image)
-        return Segmentation(self.to_image(self.head(features.decoder), image), features)
+        return self.segment(self.features(image), image)
 
 
 def resize(image: Tensor, size: list[int] | torch.Size) -> Tensor:

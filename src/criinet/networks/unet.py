@@ -1,12 +1,14 @@
 """The field's U-Net, from scratch, for images and volumes."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, cast
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from criinet.networks.base import Backbone, Features, NetworkConfig, conv_block, resize
+from criinet.networks.base import Backbone, NetworkConfig, Upsampling, conv_block, resize
 
 Channels = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -47,28 +49,60 @@ class UNetEncoder(nn.Module):
         return scales
 
 
-class UNetDecoder(nn.Module):
-    """From the coarsest scale up: interpolate, join the encoder's feature, two 3x3 convolutions."""
+class Enlarge(nn.Module):
+    """Bring a feature to the next finer scale: by interpolation, by repetition, or by a learned 2x2 kernel."""
 
-    def __init__(self, dims: int, scale_channels: tuple[int, ...], widths: tuple[int, ...]) -> None:
+    def __init__(self, dims: int, channels: int, upsampling: Upsampling) -> None:
         super().__init__()
+        transposed = nn.ConvTranspose2d if dims == 2 else nn.ConvTranspose3d
+        self.learned = transposed(channels, channels, 2, stride=2) if upsampling == "transposed" else None
+        self.upsampling = upsampling
+
+    def forward(self, feature: Tensor, size: torch.Size) -> Tensor:
+        """Map (B, channels, ...) to (B, channels, *size), twice as long in every axis."""
+        if self.learned is not None:
+            return self.learned(feature)
+        return resize(feature, size) if self.upsampling == "linear" else F.interpolate(feature, size=list(size))
+
+
+class UNetDecoder(nn.Module):
+    """From the coarsest scale up: enlarge, join the encoder's feature, two 3x3 convolutions."""
+
+    def __init__(
+        self, dims: int, scale_channels: tuple[int, ...], widths: tuple[int, ...], upsampling: Upsampling = "linear"
+    ) -> None:
+        super().__init__()
+        self.form = (dims, scale_channels, widths)
         below = (*widths[1:], scale_channels[-1])
+        self.enlarge = nn.ModuleList(Enlarge(dims, coarse, upsampling) for coarse in below)
         self.blocks = nn.ModuleList(
             nn.Sequential(conv_block(dims, coarse + skip, width), conv_block(dims, width, width))
             for coarse, skip, width in zip(below, scale_channels[:-1], widths, strict=True)
         )
 
-    def forward(self, scales: list[Tensor]) -> Tensor:
-        """Return the decoder feature at the resolution of the finest scale."""
-        import torch
+    def forward(self, scales: Sequence[Tensor]) -> list[Tensor]:
+        """Return the decoder features, finest first, at the resolutions of all scales but the coarsest."""
+        pyramid = [scales[-1]]
+        for enlarge, block, skip in zip(
+            reversed(self.enlarge), reversed(self.blocks), reversed(scales[:-1]), strict=True
+        ):
+            pyramid.insert(0, block(torch.cat([enlarge(pyramid[0], skip.shape[2:]), skip], dim=1)))
+        return pyramid[:-1]
 
-        feature = scales[-1]
-        for block, skip in zip(reversed(self.blocks), reversed(scales[:-1]), strict=True):
-            feature = block(torch.cat([resize(feature, skip.shape[2:]), skip], dim=1))
-        return feature
+    def another(self, upsampling: Upsampling) -> "UNetDecoder":
+        """Return a decoder of the same form with random weights of its own."""
+        return UNetDecoder(*self.form, upsampling)
 
 
-class UNet(Backbone):
+class UNetBackbone(Backbone):
+    """A backbone whose decoder is a U-Net's."""
+
+    def new_decoder(self, upsampling: Upsampling = "linear") -> UNetDecoder:
+        """Return a decoder of the same form with random weights of its own."""
+        return cast(UNetDecoder, self.decoder).another(upsampling)
+
+
+class UNet(UNetBackbone):
     """The U-Net of semi-supervised benchmarks: 16 to 256 channels, bilinear up-sampling, batch normalisation.
 
     Reference: Ronneberger et al., MICCAI 2015, arXiv 1505.04597.
@@ -81,11 +115,10 @@ class UNet(Backbone):
         self.dims = dims
         self.multiple = 2 ** (len(config.channels) - 1)
         self.scale_channels = config.channels
-        self.decoder_channels = config.channels[0]
+        self.pyramid_channels = config.channels[:-1]
         self.encoder = UNetEncoder(in_channels, dims, config)
         self.decoder = UNetDecoder(dims, config.channels, config.channels[:-1])
 
-    def forward(self, image: Tensor) -> Features:
-        """Map (B, C, ...) images in [0, 1], centred here to [-1, 1], to features at full resolution."""
-        scales = self.encoder(image * 2 - 1)
-        return Features(tuple(scales), self.decoder(scales))
+    def normalise(self, image: Tensor) -> Tensor:
+        """Centre images in [0, 1] to [-1, 1]."""
+        return image * 2 - 1
