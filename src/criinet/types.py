@@ -44,16 +44,19 @@ class CutMix:
 
 @dataclass(frozen=True)
 class UnlabeledBatch:
-    """Views of images without ground truth. There is no target field, so leakage cannot be written.
+    """Views of images without ground truth. There is no field for it, so leakage cannot be written.
 
     All views of one image share its geometry, so pixel (h, w) is the same tissue in each, save inside a CutMix box.
 
     views: name to (B, C, ...) float32 in [0, 1]; the names are those that the method asked for.
     mixes: the CutMix of each strong view, by the view's name.
+    pseudo_label: (B, ...) int64, what the method itself said of these images at the end of its last round, moved as the
+        weak view was; IGNORE where it said nothing. None in a first round.
     """
 
     views: dict[str, Tensor]
     mixes: dict[str, CutMix]
+    pseudo_label: Tensor | None = None
 
     @property
     def weak(self) -> Tensor:

@@ -62,10 +62,13 @@ class Task:
         return LabeledBatch(image, target, torch.arange(self.labeled))
 
     def unlabeled_batch(self, views: tuple[str, ...], seed: int = 100) -> UnlabeledBatch:
-        """Return the views asked for; strong ones are brighter, noisy, and have a box of the next image."""
+        """Return the views asked for, as in a later round, with a pseudo-label that is right.
+
+        Strong views are brighter, noisy, and have a box of the next image.
+        """
         if not views:
             return UnlabeledBatch({}, {})
-        weak, _ = self.draw(self.unlabeled, seed)
+        weak, pseudo_label = self.draw(self.unlabeled, seed)
         made, mixes = {}, {}
         for i, name in enumerate(views):
             if name == "weak":
@@ -76,7 +79,7 @@ class Task:
             mixes[name] = CutMix(torch.arange(self.unlabeled).roll(1), box)
             noise = torch.randn(weak.shape, generator=torch.Generator().manual_seed(seed + i))
             made[name] = mixes[name].apply((weak * 1.2 + 0.05 * noise).clamp(0, 1))
-        return UnlabeledBatch(made, mixes)
+        return UnlabeledBatch(made, mixes, pseudo_label)
 
     def method(self, name: str, *, seed: int = 0, **settings: Any) -> Method:
         """Return the method on a small U-Net, in training mode."""

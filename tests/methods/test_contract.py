@@ -267,8 +267,8 @@ def test_a_method_keeps_all_of_its_state_in_its_state_dict(name, tasks, train, a
 
 
 def test_an_unlabeled_batch_has_no_place_for_a_target():
-    """Images by view and the geometry of their mixing, nothing else: leakage cannot be written."""
-    assert [f.name for f in fields(UnlabeledBatch)] == ["views", "mixes"]
+    """Images by view, the geometry of their mixing, the method's own guess: leakage cannot be written."""
+    assert [f.name for f in fields(UnlabeledBatch)] == ["views", "mixes", "pseudo_label"]
     assert [f.name for f in fields(CutMix)] == ["source", "box"]
     with pytest.raises(TypeError):
         UnlabeledBatch({}, {}, target=torch.zeros(1))  # pyright: ignore[reportCallIssue]

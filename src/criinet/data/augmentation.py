@@ -169,10 +169,18 @@ def labeled_views(batch: LabeledBatch, config: AugmentationConfig, generator: Ge
 
 
 def unlabeled_views(
-    image: Tensor, names: tuple[str, ...], config: AugmentationConfig, generator: Generator
+    image: Tensor,
+    names: tuple[str, ...],
+    config: AugmentationConfig,
+    generator: Generator,
+    pseudo_label: Tensor | None = None,
 ) -> UnlabeledBatch:
-    """Make the views called ``names``: "weak" is geometry alone, every "strong_*" varies it and is cut and mixed."""
-    weak = transform(image, draw_affine(len(image), (image.shape[2], image.shape[3]), config, generator))
+    """Make the views called ``names``: "weak" is geometry alone, every "strong_*" varies it and is cut and mixed.
+
+    A pseudo-label is moved as the weak view is.
+    """
+    affine = draw_affine(len(image), (image.shape[2], image.shape[3]), config, generator)
+    weak = transform(image, affine)
     views, mixes = {}, {}
     for name in names:
         if name == "weak":
@@ -180,4 +188,4 @@ def unlabeled_views(
             continue
         mixes[name] = draw_cutmix(weak, config.cutmix_probability, generator)
         views[name] = mixes[name].apply(vary_appearance(weak, config.colour_probability, config, generator))
-    return UnlabeledBatch(views, mixes)
+    return UnlabeledBatch(views, mixes, None if pseudo_label is None else transform_mask(pseudo_label, affine))

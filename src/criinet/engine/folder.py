@@ -57,7 +57,7 @@ class RunFolder:
         return self.root / "predictions"
 
     def checkpoint(self, name: str) -> Path:
-        """The checkpoint called "last" or "best"."""
+        """The checkpoint called "last" or "best", or the pseudo-labels that "round_1" began with."""
         return self.root / "checkpoints" / f"{name}.pt"
 
     def require_free(self, *, overwrite: bool) -> None:

@@ -20,6 +20,7 @@ from criinet.data.store import Store
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.monitor import Monitor
+from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import RunConfig, TrainerConfig
 from criinet.errors import CheckpointError, DivergedError, InterruptedRunError
 from criinet.methods import Method
@@ -105,10 +106,23 @@ class Trainer:
             lr=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay,
         )
+        self.unwrapped = optimizer
         self.trained, self.optimizer = self.fabric.setup(self.method, optimizer)
         self.trained.mark_forward_method("losses")
         self.monitor = self.make_monitor()
         self.step, self.seconds, self.best = 0, 0.0, -1.0
+        self.pseudo_labeled: Store | None = None
+
+    @property
+    def round_length(self) -> int:
+        """Steps of a round; the last one may be shorter."""
+        return -(-self.settings.iterations // self.method.rounds)
+
+    @property
+    def progress(self) -> float:
+        """The fraction of the round that is done, in [0, 1)."""
+        begun = self.step // self.round_length * self.round_length
+        return (self.step - begun) / min(self.round_length, self.settings.iterations - begun)
 
     def fit(self) -> None:
         """Train until the last step.
@@ -121,22 +135,24 @@ class Trainer:
         started = time.monotonic() - self.seconds
         with stop_on_interrupt() as interrupted:
             while self.step < self.settings.iterations:
-                terms, norm = self.train_step()
+                if self.step > 0 and self.step % self.round_length == 0:
+                    self.begin_round()
+                progress = self.progress
+                terms, norm = self.train_step(progress)
                 self.step += 1
                 self.seconds = time.monotonic() - started
                 stop, done = interrupted(), self.step == self.settings.iterations
-                due = done or self.step % self.settings.interval == 0
+                due = done or self.step % self.settings.interval == 0 or self.step % self.round_length == 0
                 if due or stop or self.step % LOG_EVERY == 0:
-                    self.log_step(terms, norm)  # Before anything is saved: NaN weights must not replace good ones.
+                    self.log_step(terms, norm, progress)  # Before saving: NaN weights must not replace good ones.
                 if due:
                     self.check()
                 if stop:
                     self.save("last")
                     raise InterruptedRunError(f"stopped after step {self.step}; --resume goes on from there.")
 
-    def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
+    def train_step(self, progress: float) -> tuple[dict[str, Tensor], Tensor]:
         """Take one optimizer step; return the unweighted losses and the gradient's norm."""
-        progress = self.step / self.settings.iterations
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * group["scale"] * self.settings.rate(progress)
         labeled, unlabeled = self.batches()
@@ -164,17 +180,28 @@ class Trainer:
         labeled = labeled_views(batch, augmentation, generator)
         if not self.method.views:
             return labeled, UnlabeledBatch({}, {})
-        at = batch_indices(len(pools.unlabeled), self.settings.unlabeled_batch, step_seed(seed, 0, UNLABELED), step)
-        image, _ = pools.unlabeled.draw(at, np.random.default_rng(step_seed(seed, step, UNLABELED)))
-        return labeled, unlabeled_views(image.to(self.device), self.method.views, augmentation, generator)
+        pool = self.pseudo_labeled or pools.unlabeled
+        at = batch_indices(len(pool), self.settings.unlabeled_batch, step_seed(seed, 0, UNLABELED), step)
+        image, label = pool.draw(at, np.random.default_rng(step_seed(seed, step, UNLABELED)))
+        label = None if label is None else label.to(self.device)
+        return labeled, unlabeled_views(image.to(self.device), self.method.views, augmentation, generator, label)
 
-    def log_step(self, terms: dict[str, Tensor], norm: Tensor) -> None:
+    def begin_round(self) -> None:
+        """Label the unlabeled images with what was learned so far, and start anew with a fresh optimizer."""
+        number = self.step // self.round_length
+        found = begin_round(self.method, number, self.pools.unlabeled, self.config.data, self.classes, str(self.device))
+        if self.folder is not None:
+            found.save(self.folder.checkpoint(f"round_{number}"))
+        self.pseudo_labeled = found.store(self.pools.unlabeled)
+        self.unwrapped.state.clear()
+        self.method.train()
+
+    def log_step(self, terms: dict[str, Tensor], norm: Tensor, progress: float) -> None:
         """Record the losses of the last step.
 
         Raises:
             DivergedError: if one of them, or the gradient, is not finite or huge.
         """
-        progress = (self.step - 1) / self.settings.iterations
         weights = self.method.config.weights_at(progress)
         values = {name: float(term.detach()) for name, term in terms.items()}
         for name, value in {**values, "gradient": float(norm.detach())}.items():
@@ -282,6 +309,10 @@ class Trainer:
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         if self.monitor is not None and state.get("monitor") is not None:
             self.monitor.restore(state["monitor"])
+        number, into_round = divmod(self.step, self.round_length)
+        if number > 0 and into_round > 0 and self.step < self.settings.iterations:
+            labels = PseudoLabels.read(self.folder.checkpoint(f"round_{number}"))
+            self.pseudo_labeled = labels.store(self.pools.unlabeled)
         self.folder.forget_after(self.step)
 
 

@@ -7,14 +7,16 @@ from criinet.config import MethodConfig, parse
 from criinet.methods.base import Method, Prediction
 from criinet.methods.crii import CRIINet
 from criinet.methods.mean_teacher import MeanTeacher
+from criinet.methods.st_plus_plus import STPlusPlus
 from criinet.methods.supervised import Supervised
 from criinet.registry import Registry
 
-__all__ = ["CRIINet", "MeanTeacher", "Method", "Prediction", "Supervised", "methods", "parse_method"]
+__all__ = ["CRIINet", "MeanTeacher", "Method", "Prediction", "STPlusPlus", "Supervised", "methods", "parse_method"]
 
 methods: Registry[type[Method]] = Registry("method", "criinet methods")
 methods.add("crii", CRIINet)
 methods.add("mean-teacher", MeanTeacher)
+methods.add("st++", STPlusPlus)
 methods.add("supervised", Supervised)
 
 

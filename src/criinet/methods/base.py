@@ -32,6 +32,7 @@ class Method(nn.Module):
         summary, reference: one line each, for `criinet methods`.
         views: the views of an unlabeled batch it wants, of "weak", "strong_1", "strong_2"; none for supervised methods.
         unlabeled_terms: the loss terms that unlabeled images alone cause.
+        rounds: how often training starts anew; each round but the first has pseudo-labels of the one before.
         student: the module that ``predict`` uses; the network itself, unless the method builds more around it.
     """
 
@@ -40,6 +41,7 @@ class Method(nn.Module):
     reference: ClassVar[str]
     views: ClassVar[tuple[str, ...]] = ()
     unlabeled_terms: ClassVar[tuple[str, ...]] = ()
+    rounds: int = 1
     student: nn.Module
 
     def __init__(self, network: Network, config: MethodConfig) -> None:
@@ -56,7 +58,7 @@ class Method(nn.Module):
         it then fits the labeled images and predicts noise for all others (`benchmarks/shared_statistics.py`).
 
         Args:
-            progress: the fraction of training that is done, in [0, 1).
+            progress: the fraction of the round that is done, in [0, 1); most methods have one round.
         """
         raise NotImplementedError
 
@@ -70,3 +72,25 @@ class Method(nn.Module):
     def targets(self, image: Tensor) -> Tensor:
         """Return the probabilities (B, K, ...) that unlabeled images are trained towards; by default the prediction."""
         return self.predict(image).probs
+
+    def reliability(self, image: Tensor, probs: Tensor) -> Tensor:  # noqa: ARG002
+        """Say how far a prediction can be trusted as a pseudo-label: (B,) in [0, 1]; by default its mean confidence.
+
+        Called in evaluation mode at the end of a round, for every unlabeled image.
+
+        Args:
+            image: (B, C, ...) float32 in [0, 1].
+            probs: (B, K, ...) what the method says of it, averaged over mirrored images.
+        """
+        return probs.amax(1).flatten(1).mean(1)
+
+    def begin_round(self, number: int, reliability: Tensor) -> Tensor:
+        """Start the round ``number`` >= 1 and return which unlabeled images it learns from.
+
+        Args:
+            reliability: (N,) of all unlabeled images.
+
+        Returns:
+            (N,) bool with at least one True.
+        """
+        raise NotImplementedError

@@ -1,0 +1,76 @@
+"""Rounds: at the end of one, every unlabeled image gets a pseudo-label, and training starts anew."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from criinet.data.store import DataConfig, Store
+from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
+from criinet.engine.predictor import BATCH, Predictor
+from criinet.methods import Method
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """What a method said of the unlabeled images at the end of a round.
+
+    labels: (h, w) int16 each, at the size of the stored images.
+    reliability: (N,) in [0, 1].
+    kept: positions of the images that the next round learns from, ascending.
+    """
+
+    labels: tuple[Tensor, ...]
+    reliability: Tensor
+    kept: list[int]
+
+    def save(self, path: Path) -> None:
+        """Write them whole or not at all."""
+        save_checkpoint(path, {"labels": list(self.labels), "reliability": self.reliability, "kept": self.kept})
+
+    @classmethod
+    def read(cls, path: Path) -> "PseudoLabels":
+        """Read what ``save`` wrote.
+
+        Raises:
+            CheckpointError: if there is none, or it is truncated.
+        """
+        state: dict[str, Any] = load_checkpoint(path)
+        return cls(tuple(state["labels"]), state["reliability"], state["kept"])
+
+    def store(self, unlabeled: Store) -> Store:
+        """Return the kept images with their pseudo-labels."""
+        images = tuple(unlabeled.images[i] for i in self.kept)
+        return Store(images, tuple(self.labels[i] for i in self.kept), unlabeled.config)
+
+
+def begin_round(
+    method: Method, number: int, unlabeled: Store, data: DataConfig, classes: tuple[str, ...], device: str
+) -> PseudoLabels:
+    """Label every unlabeled image with the method as it stands, let it start round ``number``, and say what it keeps.
+
+    Predictions are averaged over the mirrored images that training mirrors too, as at test time with that option.
+    """
+    predictor = Predictor(method, data, classes, device=device, tta=True)
+    labels: list[Tensor] = []
+    scores: list[Tensor] = []
+    for images in chunks(unlabeled):
+        predictions = list(predictor.predict_many(image.permute(1, 2, 0).numpy() for image in images))
+        probs = torch.stack([predicted.probs for predicted in predictions])
+        labels += [mask.to(torch.int16) for mask in probs.argmax(1).cpu()]
+        batch = (torch.stack(images).float() / 255).to(device)
+        with torch.no_grad():
+            scores.append(method.reliability(batch, probs.to(device)).cpu())
+    reliability = torch.cat(scores)
+    kept = method.begin_round(number, reliability).nonzero().flatten().tolist()
+    return PseudoLabels(tuple(labels), reliability, [int(i) for i in kept])
+
+
+def chunks(store: Store) -> Iterator[list[Tensor]]:
+    """Yield the images a few at a time, or one by one where their sizes differ."""
+    size = BATCH if store.config.window == "whole" else 1
+    for start in range(0, len(store), size):
+        yield list(store.images[start : start + size])
