@@ -1,6 +1,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 STAMP := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+PIP := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
 .PHONY: venv demo test lint types fast clean
 
@@ -8,7 +10,11 @@ venv: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --editable .
+	touch $@
+
+$(DEV): $(STAMP)
+	$(PIP) --editable '.[dev]'
 	touch $@
 
 demo: venv
@@ -17,16 +23,16 @@ demo: venv
 test: lint types
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
 
-fast: venv
+fast: $(DEV)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow"
 
-lint: venv
+lint: $(DEV)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/deptry src
 
-types: venv
+types: $(DEV)
 	$(VENV)/bin/pyright
 
 clean:

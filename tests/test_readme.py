@@ -1,6 +1,7 @@
 """The Python of README.md runs as it stands."""
 
 import re
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,16 @@ import pytest
 from criinet.data.synthetic import write_dataset
 
 README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_table_of_the_readme_is_that_of_the_results():
+    """No number in README.md but those that the benchmark wrote."""
+    spec = spec_from_file_location("readme_table", README.parent / "benchmarks" / "readme_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.table() in README.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

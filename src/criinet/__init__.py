@@ -1,6 +1,7 @@
 """Masks for a whole folder of medical images from a handful of masks, with honest evidence of how good they are.
 
-The calls that most programs need: :func:`train`, :func:`load`, :func:`predict`, :func:`evaluate`, :func:`write_report`.
+The calls that most programs need: :func:`train`, :func:`load`, :func:`predict`, :func:`evaluate`, :func:`benchmark`,
+:func:`write_report`.
 Losses, networks and metrics are plain functions and modules in ``criinet.losses``, ``criinet.networks`` and
 ``criinet.metrics``. Nothing heavy is imported before it is used.
 """
@@ -9,14 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from criinet.benchmarking.bench import benchmark
     from criinet.engine.evaluator import evaluate
     from criinet.engine.prediction import predict_folder as predict
     from criinet.engine.training import load, train
     from criinet.report.page import write_report
 
-__all__ = ["evaluate", "load", "predict", "train", "write_report"]
+__all__ = ["benchmark", "evaluate", "load", "predict", "train", "write_report"]
 
 _HOMES = {
+    "benchmark": ("criinet.benchmarking.bench", "benchmark"),
     "evaluate": ("criinet.engine.evaluator", "evaluate"),
     "load": ("criinet.engine.training", "load"),
     "predict": ("criinet.engine.prediction", "predict_folder"),

@@ -108,7 +108,8 @@ def read_settings(path: Path) -> dict[str, Any]:
 def parse(model: type[ConfigT], settings: Mapping[str, Any], section: str) -> ConfigT:
     """Build ``model`` from ``settings`` laid over its defaults.
 
-    Tables inside (loss weights) are merged with their defaults and may not gain keys that the defaults lack.
+    Tables inside (loss weights) are merged with their defaults and may not gain keys that the defaults lack; a table
+    that is empty by default takes any key.
 
     Args:
         section: where the settings stand ("method"), for messages.
@@ -123,7 +124,7 @@ def parse(model: type[ConfigT], settings: Mapping[str, Any], section: str) -> Co
     }
     for name, default in defaults.items():
         given = settings.get(name)
-        if isinstance(default, dict) and isinstance(given, Mapping):
+        if isinstance(default, dict) and default and isinstance(given, Mapping):
             for key in given:
                 if key not in default:
                     raise ConfigError(unknown_key(f"{section}.{name}", str(key), list(default)))

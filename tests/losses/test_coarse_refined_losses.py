@@ -64,6 +64,19 @@ def test_consistency_moves_the_coarse_prediction_alone():
     assert refined.grad is None
 
 
+@pytest.mark.parametrize(("target", "moved"), [("refined", (1, 0)), ("coarse", (0, 1)), ("neither", (0.5, 0.5))])
+def test_the_target_of_the_consistency_gets_no_gradient(target, moved):
+    """The value is the same whichever of the two is the target; with neither, both move half as far."""
+    coarse, refined = torch.randn(2, 3, 4, 5).requires_grad_(), torch.randn(2, 3, 4, 5).requires_grad_()
+    expected = torch.autograd.grad(coarse_refined_consistency(coarse, refined), coarse)[0]
+    mirrored = torch.autograd.grad(coarse_refined_consistency(refined, coarse), refined)[0]
+    loss = coarse_refined_consistency(coarse, refined, target=target)
+    assert loss.item() == pytest.approx(coarse_refined_consistency(coarse, refined).item())
+    found = torch.autograd.grad(loss, (coarse, refined), allow_unused=True)
+    for gradient, whole, share in zip(found, (expected, mirrored), moved, strict=True):
+        torch.testing.assert_close(torch.zeros_like(whole) if gradient is None else gradient, share * whole)
+
+
 def test_consistency_pulls_the_coarse_prediction_towards_the_refined_one():
     coarse, refined = torch.zeros(1, 2, 1, 1, requires_grad=True), torch.tensor([0.0, 2.0]).view(1, 2, 1, 1)
     coarse_refined_consistency(coarse, refined).backward()

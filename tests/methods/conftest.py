@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from criinet.methods import Method, methods, parse_method
-from criinet.networks import build_network, parse_network
+from criinet.networks import Backbone, Network, build_network, parse_network
 from criinet.types import IGNORE, CutMix, LabeledBatch, UnlabeledBatch
 
 
@@ -147,6 +147,52 @@ def adam() -> Callable[..., torch.optim.Optimizer]:
         return torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], lr=rate)
 
     return make
+
+
+class Glass(Backbone):
+    """A backbone that lets the image through, so that losses can be worked out by hand."""
+
+    def __init__(self, classes: int, dims: int) -> None:
+        super().__init__()
+        self.dims, self.multiple = dims, 1
+        self.scale_channels = self.pyramid_channels = (classes,)
+        self.encoder = self.decoder = nn.Identity()
+
+    def normalise(self, image: Tensor) -> Tensor:
+        return image
+
+    def encode(self, image: Tensor) -> tuple[Tensor, ...]:
+        return (image,)
+
+
+@pytest.fixture
+def glass() -> Callable[..., Method]:
+    """Make a method on a network whose logits are the channels of the image, one for each class."""
+
+    def network(classes: int, dims: int) -> Network:
+        made = Network(Glass(classes, dims), classes)
+        with torch.no_grad():
+            made.head.weight.copy_(torch.eye(classes).view_as(made.head.weight))
+            nn.init.zeros_(made.head.bias)
+        made.rebuild = lambda _: network(classes, dims)
+        return made
+
+    def make(name: str, *, classes: int = 2, dims: int = 2, **settings: Any) -> Method:
+        return methods.get(name)(network(classes, dims), parse_method(name, settings)).train()
+
+    return make
+
+
+@pytest.fixture
+def see() -> Callable[..., Tensor]:
+    """Make images (B, 2, ...) that a glass network sees as these probabilities of the foreground, or (B, K, ...)."""
+
+    def image(*foreground: Any, classes: int = 2) -> Tensor:
+        p = torch.tensor(foreground, dtype=torch.float32)
+        probs = torch.stack([1 - p, p], dim=1) if classes == 2 else p
+        return probs.clamp(min=1e-6).log()
+
+    return image
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from criinet.types import CutMix, LabeledBatch, UnlabeledBatch
 NAMES = list(methods)
 VIEWS = {"weak", "strong_1", "strong_2"}
 every_method = pytest.mark.parametrize("name", NAMES)
+every_method_with_an_opponent = pytest.mark.parametrize("name", [n for n in NAMES if methods.get(n).opponent_terms])
 every_method_of_unlabeled_images = pytest.mark.parametrize("name", [n for n in NAMES if methods.get(n).unlabeled_terms])
 
 
@@ -27,6 +28,11 @@ def with_teacher(name: str) -> bool:
 
 
 every_method_with_a_teacher = pytest.mark.parametrize("name", [n for n in NAMES if with_teacher(n)])
+
+
+def eager(name: str) -> dict[str, float]:
+    """Settings with which a method that learns from sure pixels alone learns from an untrained network's too."""
+    return {"confidence": 0.0} if "confidence" in methods.get(name).Config.model_fields else {}
 
 
 def to_bytes(state: object) -> io.BytesIO:
@@ -45,6 +51,7 @@ def test_the_declaration_is_complete(name):
     """Weights for all terms, known views, one line of summary and reference; unlabeled terms if and only if views."""
     method = methods.get(name)
     assert set(method.unlabeled_terms) <= set(method.Config().weights)
+    assert set(method.opponent_terms) <= set(method.Config().weights)
     assert set(method.views) <= VIEWS
     assert bool(method.views) == bool(method.unlabeled_terms)
     for line in (method.summary, method.reference):
@@ -77,7 +84,7 @@ def test_the_total_reaches_every_parameter_of_the_student(name, task, train, ada
 
 @every_method_of_unlabeled_images
 def test_each_unlabeled_term_alone_moves_the_student(name, task, train, adam):
-    method = task.method(name)
+    method = task.method(name, **eager(name))
     train(method, adam(method), task, 5, start=50)
     learning = [p for p in method.student.parameters() if p.requires_grad]
     for term in method.unlabeled_terms:
@@ -92,7 +99,7 @@ def test_each_unlabeled_term_alone_moves_the_student(name, task, train, adam):
 @every_method_of_unlabeled_images
 def test_unlabeled_terms_answer_to_the_unlabeled_images(name, task, train, adam):
     """Other unlabeled images beside the same labeled ones change the value of every unlabeled term."""
-    method = task.method(name)
+    method = task.method(name, **eager(name))
     train(method, adam(method), task, 2, start=50)
     values = []
     for seed in (100, 200):
@@ -110,9 +117,27 @@ def test_no_other_term_depends_on_the_unlabeled_images(name, task):
         method = task.method(name)
         torch.manual_seed(0)
         values.append(method.losses(task.labeled_batch(), task.unlabeled_batch(method.views, seed), 0.6))
-    others = set(values[0]) - set(method.unlabeled_terms)
+    others = set(values[0]) - set(method.unlabeled_terms) - set(method.opponent_terms)
     assert others
     assert all(values[0][term].item() == values[1][term].item() for term in others)
+
+
+@every_method_with_an_opponent
+def test_an_opponent_never_moves_the_student_and_no_other_term_moves_an_opponent(name, task, train, adam):
+    """The parameters that opponent terms move are moved by no other term, and none of them is the student's."""
+    method = task.method(name)
+    train(method, adam(method), task, 2, start=50)
+    assert not set(method.opponent_terms) & set(method.unlabeled_terms)
+    moved: dict[str, set[str]] = {}
+    for term in method.config.weights:
+        method.zero_grad()
+        torch.manual_seed(0)
+        method.losses(task.labeled_batch(), task.unlabeled_batch(method.views), 0.6)[term].backward()
+        moved[term] = {path for path, p in method.named_parameters() if p.grad is not None}
+    of_opponents = set().union(*(moved.pop(term) for term in method.opponent_terms))
+    assert of_opponents
+    assert not of_opponents & set().union(*moved.values())
+    assert not any(path.startswith("student.") for path in of_opponents)
 
 
 @every_method

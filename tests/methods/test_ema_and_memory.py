@@ -157,6 +157,13 @@ def test_a_new_bank_holds_nobody():
     assert (stored.case == IGNORE).all()
 
 
+def test_a_bank_of_no_capacity_stays_empty():
+    bank = MemoryBank(2, 0, 2)
+    bank.add(described([1, 2], [0, 1]))
+    assert bank.stored().vector.shape == (0, 2)
+    assert bank.stored().label.shape == bank.stored().case.shape == (0,)
+
+
 def test_the_oldest_leaves_first():
     """Capacity 3: after 1 2, then 3 4, then 5, the bank holds 2 3 4 and then 3 4 5."""
     bank = MemoryBank(2, 3, 2)

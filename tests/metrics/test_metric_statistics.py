@@ -11,6 +11,7 @@ from scipy import stats
 
 from criinet.errors import ShapeError
 from criinet.metrics import Paired, Summary, holm, paired_difference, summarise, verdict
+from criinet.metrics.statistics import Ranking, critical_difference, indistinct_groups, rank_methods
 
 NAN, INF = math.nan, math.inf
 
@@ -160,3 +161,77 @@ def test_input_is_checked():
         summarise(np.zeros((2, 2)))
     with pytest.raises(ValueError, match="resamples is 0"):
         summarise([1, 2], resamples=0)
+
+
+DEMSAR = np.array(
+    [
+        [0.763, 0.768, 0.771, 0.798],
+        [0.599, 0.591, 0.590, 0.569],
+        [0.954, 0.971, 0.968, 0.967],
+        [0.628, 0.661, 0.654, 0.657],
+        [0.882, 0.888, 0.886, 0.898],
+        [0.936, 0.931, 0.916, 0.931],
+        [0.661, 0.668, 0.609, 0.685],
+        [0.583, 0.583, 0.563, 0.625],
+        [0.775, 0.838, 0.866, 0.875],
+        [1.000, 1.000, 1.000, 1.000],
+        [0.940, 0.962, 0.965, 0.962],
+        [0.619, 0.666, 0.614, 0.669],
+        [0.972, 0.981, 0.9752, 0.9751],
+        [0.957, 0.978, 0.946, 0.970],
+    ]
+)
+"""Demšar, JMLR 2006, table 6: AUC of four variants of C4.5; the two .975 of one row he ranks by more digits."""
+
+
+def test_ranks_and_friedman_as_published():
+    """He finds 3.143, 2.000, 2.893, 1.964 and chi2 9.28 without the correction for ties.
+
+    Three pairs and one four tie: 3 * 6 + 60 = 78 of 14 * 60 = 840.
+    """
+    ranking = rank_methods(DEMSAR)
+    assert ranking.ranks == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
+    assert ranking.statistic == pytest.approx(9.28 / (1 - 78 / 840), abs=0.01)
+    assert ranking.p < 0.05
+    assert ranking.blocks == 14
+
+
+@pytest.mark.parametrize(("methods", "quantile"), [(2, 1.960), (4, 2.569), (7, 2.949), (10, 3.164)])
+def test_critical_difference_as_published(methods, quantile):
+    """His table 5 of q at .05, and CD = q sqrt(k (k + 1) / 6N)."""
+    expected = quantile * math.sqrt(methods * (methods + 1) / (6 * 14))
+    assert critical_difference(methods, 14) == pytest.approx(expected, abs=1e-3)
+
+
+def test_few_methods_or_blocks_are_ranked_but_not_tested():
+    ranking = rank_methods(np.array([[0.1, 0.2], [0.3, 0.2], [0.1, 0.2], [0.1, 0.1]]))
+    assert ranking.ranks == (1.625, 1.375)
+    assert math.isnan(ranking.p)
+    assert ranking.critical_difference == pytest.approx(1.960 * math.sqrt(6 / 24), abs=1e-3)
+    one = rank_methods(np.array([[0.3, 0.2, 0.1]]))
+    assert one.ranks == (1, 2, 3)
+    assert math.isnan(one.p)
+    np.testing.assert_equal(vars(rank_methods(np.zeros((0, 2)))), vars(Ranking((NAN, NAN), 0, NAN, NAN, NAN)))
+    assert math.isnan(rank_methods(np.zeros((2, 1))).critical_difference)
+
+
+def test_methods_that_always_tie_rank_alike():
+    ranking = rank_methods(np.full((3, 3), 0.5))
+    assert (ranking.ranks, ranking.statistic, ranking.p) == ((2, 2, 2), 0, 1)
+
+
+def test_groups_are_the_largest_that_cannot_be_told_apart():
+    """Ranks 1, 2, 3 and 9: within less than 1.5 lie {1, 2} and {2, 3}; within less than 2.5 all three."""
+    ranks = [9.0, 2.0, 1.0, 3.0]
+    assert indistinct_groups(ranks, 1.5) == [(2, 1), (1, 3)]
+    assert indistinct_groups(ranks, 2.5) == [(2, 1, 3)]
+    assert indistinct_groups(ranks, 2.0) == [(2, 1), (1, 3)], "the critical difference itself is enough to differ"
+    assert indistinct_groups(ranks, 0.5) == []
+    assert indistinct_groups(ranks, 20) == [(2, 1, 3, 0)]
+
+
+def test_a_ranking_needs_a_table_and_two_methods():
+    with pytest.raises(ShapeError, match="blocks by methods"):
+        rank_methods(np.zeros(3))
+    with pytest.raises(ValueError, match="at least 2 on 1"):
+        critical_difference(1, 5)

@@ -18,7 +18,11 @@ from criinet.errors import ConfigError, ShapeError
 from criinet.networks import CoarseRefined, Network, build_network, networks, parse_network
 from criinet.networks.lite0 import SameConv
 
-TINY = {"unet": {"channels": [4, 8, 16]}, "lite0-unet": {"pretrained": False, "decoder": [4, 6, 8, 10]}}
+TINY = {
+    "unet": {"channels": [4, 8, 16]},
+    "lite0-unet": {"pretrained": False, "decoder": [4, 6, 8, 10]},
+    "mit-unet": {"stem": 4, "channels": [8, 12], "head": 4, "depth": 1},
+}
 """Settings that make each network small."""
 FORMS = [(name, dims) for name, entry in networks.items() for dims in entry.dims]
 SIDES = {2: (50, 70), 3: (9, 11, 14)}

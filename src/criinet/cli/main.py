@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from criinet.cli import data, demo, listing, results, training
+from criinet.cli import benchmark, data, demo, listing, results, training
 from criinet.errors import CriinetError
 
 INTERRUPTED = 130
@@ -27,6 +27,8 @@ app.command("split")(data.split)
 app.command("train")(training.train)
 app.command("predict")(results.predict)
 app.command("evaluate")(results.evaluate)
+app.command("benchmark")(benchmark.benchmark)
+app.command("search")(benchmark.search)
 app.command("report")(results.report)
 app.command("methods")(listing.methods)
 app.command("networks")(listing.networks)

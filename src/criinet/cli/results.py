@@ -54,9 +54,9 @@ def evaluate(
     import json
 
     from criinet.cli.show import bar
+    from criinet.data.files import jsonable
     from criinet.engine.evaluator import evaluate as evaluate_run
     from criinet.engine.evaluator import evaluate_folders
-    from criinet.engine.folder import jsonable
     from criinet.errors import ConfigError
     from criinet.report import write_report
 
@@ -99,13 +99,21 @@ def show_results(results: dict[str, Any]) -> None:
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="One run, or several to compare.")],
-    out: Annotated[Path | None, typer.Option(help="The page. [default: report.html in the first run]")] = None,
+    runs: Annotated[list[Path], typer.Argument(help="One run, several to compare, or the folder of a benchmark.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page about runs. [default: report.html in the first run]")
+    ] = None,
 ) -> None:
-    """Write one self-contained page of what runs recorded, with figures as PNG and PDF beside it."""
+    """Write one self-contained page, with figures as PNG and PDF beside it; of a benchmark also its tables."""
     from criinet.cli.show import err
-    from criinet.report import read_run, save_figures, write_report
+    from criinet.errors import ConfigError
+    from criinet.report import is_benchmark, read_run, save_figures, write_benchmark_report, write_report
 
-    page = write_report(runs, out or runs[0] / "report.html")
-    save_figures([read_run(run) for run in runs], page.parent / "figures")
+    if any(is_benchmark(run) for run in runs):
+        if len(runs) > 1 or out is not None:
+            raise ConfigError("the report of a benchmark stands in its own folder; give that folder alone, no --out.")
+        page = write_benchmark_report(runs[0])
+    else:
+        page = write_report(runs, out or runs[0] / "report.html")
+        save_figures([read_run(run) for run in runs], page.parent / "figures")
     err.print(f"report: {page}")

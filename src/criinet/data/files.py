@@ -1,11 +1,13 @@
 """Writing that leaves either the whole new file or the old one, never half of it."""
 
 import errno
+import json
+import math
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from criinet.errors import StorageError
 
@@ -46,6 +48,22 @@ def write_text_atomically(path: Path, text: str) -> None:
         StorageError: if the disk is full or the place cannot be written.
     """
     write_atomically(path, lambda file: _write_bytes(file, text.encode("utf-8")))
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write ``value`` as JSON, whole or not at all; NaN and infinity become null."""
+    write_text_atomically(path, json.dumps(jsonable(value), indent=1) + "\n")
+
+
+def jsonable(value: Any) -> Any:
+    """Return ``value`` with NaN and infinity as None, which JSON can say."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def make_folder(path: Path) -> Path:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from criinet.data.dataset import Case, Dataset
-from criinet.data.files import write_text_atomically
+from criinet.data.files import write_json, write_text_atomically
 from criinet.data.images import read_image
 from criinet.data.mask_folders import paired_masks
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.examples import by_percentile, write_examples
-from criinet.engine.folder import RunFolder, write_json
+from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import CasePrediction
 from criinet.engine.training import load, open_recorded, recorded_split, require_equal_sizes
 from criinet.errors import RunError
@@ -101,6 +101,8 @@ def offset(advance: Callable[[int, int], None] | None, before: int, total: int) 
 def describe_run(folder: RunFolder, recorded: Mapping[str, Any], split: Mapping[str, Any], device: str) -> Row:
     """Return what every row of a result says about where it came from."""
     method = load(folder.root, device=device).method
+    trainer, state = recorded["trainer"], load_checkpoint(folder.checkpoint("last"))
+    images = trainer["iterations"] * (trainer["labeled_batch"] + trainer["unlabeled_batch"] * bool(method.views))
     pretrained = any(m.pretrained for m in method.modules() if isinstance(m, Backbone))
     environment = recorded["environment"]
     return {
@@ -114,14 +116,16 @@ def describe_run(folder: RunFolder, recorded: Mapping[str, Any], split: Mapping[
         "network": recorded["network"]["name"],
         "regime": "pretrained" if pretrained else "scratch",
         "parameters": sum(p.numel() for p in method.student.parameters()),
-        "iterations": recorded["trainer"]["iterations"],
+        "iterations": trainer["iterations"],
         "size": "x".join(str(side) for side in recorded["data"]["size"]),
         "classes": recorded["dataset"]["classes"],
         "split_hash": split["hash"],
         "version": environment["version"],
         "device": environment["device"],
         "threads": environment["threads"],
-        "train_seconds": round(load_checkpoint(folder.checkpoint("last"))["seconds"], 1),
+        "train_seconds": round(state["seconds"], 1),
+        "images_per_second": round(images / max(state["seconds"], 1e-9), 2),
+        "peak_memory_mb": round(state["memory"]),
     }
 
 

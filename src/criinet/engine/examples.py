@@ -7,9 +7,9 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from criinet.data.files import write_atomically
+from criinet.data.files import write_atomically, write_json
 from criinet.data.store import with_channels
-from criinet.engine.folder import RunFolder, write_json
+from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import CasePrediction
 
 PERCENTILES = (5, 25, 50, 75, 95)

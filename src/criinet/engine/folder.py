@@ -1,14 +1,13 @@
 """The run folder: what stands where, and who may write it."""
 
 import json
-import math
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from criinet.data.files import make_folder, write_text_atomically
+from criinet.data.files import jsonable, make_folder, write_text_atomically
 from criinet.errors import RunError, StorageError
 
 RECORDED = ("method", "network", "data", "trainer", "seed", "dataset")
@@ -130,19 +129,3 @@ class RunFolder:
             except (ValueError, KeyError):
                 break
         write_text_atomically(self.metrics, "".join(kept))
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write ``value`` as JSON, whole or not at all; NaN and infinity become null."""
-    write_text_atomically(path, json.dumps(jsonable(value), indent=1) + "\n")
-
-
-def jsonable(value: Any) -> Any:
-    """Return ``value`` with NaN and infinity as None, which JSON can say."""
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

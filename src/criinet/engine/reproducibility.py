@@ -1,6 +1,8 @@
 """Seeds, devices, and what a result must say about where it came from."""
 
+import math
 import platform
+import sys
 from importlib.metadata import version
 from typing import Any
 
@@ -26,6 +28,18 @@ def use_threads(threads: int) -> None:
     """Let PyTorch use so many CPU threads; 0 leaves its own choice, all cores."""
     if threads > 0:
         torch.set_num_threads(threads)
+
+
+def peak_memory(device: str) -> float:
+    """Return the most memory that this process has held so far, in MiB: of the GPU, or of the machine on a CPU."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated() / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.nan
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def environment(device: str) -> dict[str, Any]:

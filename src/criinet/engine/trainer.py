@@ -20,6 +20,7 @@ from criinet.data.store import Store
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.monitor import Monitor
+from criinet.engine.reproducibility import peak_memory
 from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import RunConfig, TrainerConfig
 from criinet.errors import CheckpointError, DivergedError, InterruptedRunError
@@ -110,7 +111,7 @@ class Trainer:
         self.trained, self.optimizer = self.fabric.setup(self.method, optimizer)
         self.trained.mark_forward_method("losses")
         self.monitor = self.make_monitor()
-        self.step, self.seconds, self.best = 0, 0.0, -1.0
+        self.step, self.seconds, self.best, self.memory = 0, 0.0, -1.0, 0.0
         self.pseudo_labeled: Store | None = None
 
     @property
@@ -280,6 +281,7 @@ class Trainer:
         state = {
             "step": self.step,
             "seconds": self.seconds,
+            "memory": max(self.memory, peak_memory(self.device.type)),
             "best": self.best,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -307,6 +309,7 @@ class Trainer:
                 f"checkpoint {path} does not fit this run's method; train anew with --overwrite."
             ) from error
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.memory = state["memory"]
         if self.monitor is not None and state.get("monitor") is not None:
             self.monitor.restore(state["monitor"])
         number, into_round = divmod(self.step, self.round_length)

@@ -7,11 +7,12 @@ from typing import Any, cast
 
 from criinet.config import merge
 from criinet.data.dataset import Case, Dataset, open_dataset, size_mismatch
+from criinet.data.files import write_json
 from criinet.data.images import image_size
 from criinet.data.splits import Split, load_split, make_split, save_split
 from criinet.data.store import load_store
 from criinet.engine.checkpoint import load_checkpoint
-from criinet.engine.folder import RunFolder, write_json
+from criinet.engine.folder import RunFolder
 from criinet.engine.planner import look_at, plan
 from criinet.engine.predictor import Predictor
 from criinet.engine.reproducibility import environment, pick_device, use_threads

@@ -4,7 +4,7 @@ Marks as in the method's description: [A] stated by the paper's abstract, [I] in
 Source of all three: Du, Zhang, Liu, Wang, IEEE JBHI 27(8), 2023, doi 10.1109/JBHI.2023.3278741.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from criinet.losses.patches import Patches, draw_pixels
 from criinet.losses.ranked import ranked_list_loss
 from criinet.losses.segmentation import mean_squared
 from criinet.types import IGNORE
+
+ConsistencyTarget = Literal["refined", "coarse", "neither"]
 
 
 class RankedGeometry(NamedTuple):
@@ -37,7 +39,9 @@ class Descriptors(NamedTuple):
     case: Tensor
 
 
-def coarse_refined_consistency(coarse_logits: Tensor, refined_logits: Tensor) -> Tensor:
+def coarse_refined_consistency(
+    coarse_logits: Tensor, refined_logits: Tensor, *, target: ConsistencyTarget = "refined"
+) -> Tensor:
     """Compute how far the coarse prediction is from the refined one, which is its target.
 
         L_con = mean (p_c - stopgrad(p_r))^2                                        [A: it exists; C: form, direction]
@@ -47,6 +51,7 @@ def coarse_refined_consistency(coarse_logits: Tensor, refined_logits: Tensor) ->
 
     Args:
         coarse_logits, refined_logits: (B, K, ...) before softmax, of unlabeled images.
+        target: which of the two gets no gradient; "neither" lets both move. Other than "refined" for ablations only.
 
     Returns:
         Scalar in [0, 1]; 0 is best.
@@ -54,7 +59,10 @@ def coarse_refined_consistency(coarse_logits: Tensor, refined_logits: Tensor) ->
     Raises:
         ShapeError: if the shapes differ.
     """
-    return mean_squared(coarse_logits.float().softmax(1), refined_logits.float().softmax(1))
+    coarse, refined = coarse_logits.float().softmax(1), refined_logits.float().softmax(1)
+    if target == "neither":
+        return (mean_squared(coarse, refined) + mean_squared(refined, coarse)) / 2
+    return mean_squared(coarse, refined) if target == "refined" else mean_squared(refined, coarse)
 
 
 def gather_pixels(embedding: Tensor, pixels: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class Method(nn.Module):
         summary, reference: one line each, for `criinet methods`.
         views: the views of an unlabeled batch it wants, of "weak", "strong_1", "strong_2"; none for supervised methods.
         unlabeled_terms: the loss terms that unlabeled images alone cause.
+        opponent_terms: the loss terms that train an opponent of the student, as a discriminator, and never the student.
         rounds: how often training starts anew; each round but the first has pseudo-labels of the one before.
         student: the module that ``predict`` uses; the network itself, unless the method builds more around it.
     """
@@ -41,6 +42,7 @@ class Method(nn.Module):
     reference: ClassVar[str]
     views: ClassVar[tuple[str, ...]] = ()
     unlabeled_terms: ClassVar[tuple[str, ...]] = ()
+    opponent_terms: ClassVar[tuple[str, ...]] = ()
     rounds: int = 1
     student: nn.Module
 

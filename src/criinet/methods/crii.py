@@ -9,6 +9,7 @@ from torch import Tensor
 from criinet.config import Config as Settings
 from criinet.config import Fraction, LossWeights, MethodConfig, Ramp
 from criinet.losses import (
+    ConsistencyTarget,
     Descriptors,
     RankedGeometry,
     at_stride,
@@ -41,7 +42,7 @@ class RankedSettings(Settings):
     pure_patches: Annotated[Count, Field(description="background and interior patches of each image, each")] = 8
     queries: Annotated[Count, Field(description="query pixels of each patch")] = 64
     keys: Annotated[Count, Field(description="key pixels of each patch")] = 256
-    memory: Annotated[Count, Field(description="descriptors of each class in the memory bank")] = 512
+    memory: Annotated[int, Field(ge=0, description="descriptors of each class in the memory bank; 0: none")] = 512
     contrast: Annotated[float, Field(ge=0, description="extra weight of low-contrast images; 0: none")] = 0.0
 
     @property
@@ -72,6 +73,9 @@ class CRIINet(Method):
 
         embedding: Annotated[Count, Field(description="channels of a pixel embedding")] = 64
         width: Annotated[Count, Field(description="channels inside the refinement")] = 32
+        target: Annotated[
+            ConsistencyTarget, Field(description="which output gets no gradient from the consistency")
+        ] = "refined"
         ranked: RankedSettings = RankedSettings()
         weights: LossWeights = {
             "supervised_coarse": 1.0,
@@ -102,7 +106,9 @@ class CRIINet(Method):
             "supervised_refined": cross_entropy_dice(on_labeled.refined, labeled.target),
             "intra": intra,
             "inter": inter,
-            "consistency": coarse_refined_consistency(on_unlabeled.coarse, on_unlabeled.refined),
+            "consistency": coarse_refined_consistency(
+                on_unlabeled.coarse, on_unlabeled.refined, target=self.config.target
+            ),
         }
 
     def ranked_losses(self, embedding: Tensor, labeled: LabeledBatch) -> tuple[Tensor, Tensor]:

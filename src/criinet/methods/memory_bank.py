@@ -14,7 +14,7 @@ class MemoryBank(nn.Module):
 
     Args:
         classes: K.
-        capacity: descriptors of each class.
+        capacity: descriptors of each class; 0 remembers nothing.
         channels: E.
     """
 
@@ -35,6 +35,8 @@ class MemoryBank(nn.Module):
 
         The slot after the last one takes what is not to be kept, so that no size depends on the data.
         """
+        if self.capacity == 0:
+            return
         for c in range(len(self.vectors)):
             known = new.label == c
             rank = known.cumsum(0) - 1

@@ -49,6 +49,23 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Ranking:
+    """Average ranks of several methods over blocks (datasets, draws, seeds); rank 1 is the best.
+
+    ranks: one for each method, in the order given; NaN without blocks.
+    blocks: on which all methods were measured.
+    statistic, p: Friedman's test that all methods rank alike; NaN below three methods or two blocks.
+    critical_difference: by which two average ranks must differ for p < .05 after Nemenyi; NaN without blocks.
+    """
+
+    ranks: tuple[float, ...]
+    blocks: int
+    statistic: float
+    p: float
+    critical_difference: float
+
+
+@dataclass(frozen=True)
 class Paired:
     """A comparison of two arms on the same cases.
 
@@ -170,6 +187,82 @@ def verdict(paired: Paired) -> Verdict:
     if paired.p < 0.05 and paired.high < 0:
         return "hurt"
     return "did nothing"
+
+
+def rank_methods(scores: NDArray[Any]) -> Ranking:
+    """Rank methods within every block, and test whether their average ranks differ.
+
+        chi2 = 12 N / (k (k + 1)) * (sum over j of R_j^2 - k (k + 1)^2 / 4) / (1 - sum(t^3 - t) / (N (k^3 - k)))
+
+    for N blocks, k methods, average ranks R_j, and t methods that tie in a block.
+
+    Args:
+        scores: (N, k) finite floats, more is better.
+
+    Returns:
+        See :class:`Ranking`. Methods that tie share the mean of their ranks.
+
+    Raises:
+        ShapeError: if scores is not a table of at least one method.
+
+    Reference: Friedman, JASA 1937; Demšar, JMLR 2006, section 3.2.2.
+    Differs: chi2 is corrected for ties, as in SciPy; where every block ties wholly, it is 0 and p is 1.
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    if table.ndim != 2 or table.shape[1] == 0:
+        raise ShapeError(f"scores is {table.shape}, not a table of blocks by methods.")
+    blocks, methods = table.shape
+    if blocks == 0:
+        return Ranking((math.nan,) * methods, 0, math.nan, math.nan, math.nan)
+    table = np.round(table, _DIGITS)
+    ranks = np.asarray(stats.rankdata(-table, axis=1)).mean(axis=0)
+    statistic, p = math.nan, math.nan
+    if methods > 2 and blocks > 1:
+        alike = bool(np.all(table == table[:, :1]))
+        result: Any = (0.0, 1.0) if alike else stats.friedmanchisquare(*table.T)
+        statistic, p = float(result[0]), float(result[1])
+    difference = critical_difference(methods, blocks) if methods > 1 else math.nan
+    return Ranking(tuple(float(rank) for rank in ranks), blocks, statistic, p, difference)
+
+
+def critical_difference(methods: int, blocks: int, alpha: float = 0.05) -> float:
+    """Return by how much the average ranks of two methods must differ to be told apart, all pairs being compared.
+
+        CD = q_alpha * sqrt(k (k + 1) / (6 N)),  q_alpha = Q(1 - alpha; k, infinite degrees of freedom) / sqrt(2)
+
+    with Q the quantile of the studentized range, for k methods and N blocks.
+
+    Raises:
+        ValueError: below two methods or one block.
+
+    Reference: Nemenyi 1963; Demšar, JMLR 2006, section 3.2.2.
+    """
+    if methods < 2 or blocks < 1:
+        raise ValueError(f"{methods} methods on {blocks} blocks cannot be compared; give at least 2 on 1.")
+    quantile = float(stats.studentized_range.ppf(1 - alpha, methods, math.inf)) / math.sqrt(2)
+    return quantile * math.sqrt(methods * (methods + 1) / (6 * blocks))
+
+
+def indistinct_groups(ranks: Sequence[float], difference: float) -> list[tuple[int, ...]]:
+    """Return the largest sets of two or more methods whose average ranks lie within ``difference`` of each other.
+
+    Args:
+        ranks: (k,) average ranks.
+        difference: see :func:`critical_difference`.
+
+    Returns:
+        Indices into ranks, best first within a group; no group lies inside another.
+    """
+    order = sorted(range(len(ranks)), key=lambda i: ranks[i])
+    groups: list[tuple[int, ...]] = []
+    reached = 0
+    for start, first in enumerate(order):
+        below = round(ranks[first] + difference, _DIGITS)
+        within = [i for i in order[start:] if round(ranks[i], _DIGITS) < below]
+        if len(within) > 1 and start + len(within) > reached:
+            groups.append(tuple(within))
+            reached = start + len(within)
+    return groups
 
 
 def _vector(values: Numbers, name: str) -> FloatArray:

@@ -18,13 +18,16 @@ from criinet.networks.base import (
     load_weights,
     prefer_channels_last,
 )
+from criinet.networks.branch import Branch
 from criinet.networks.coarse_refined import CoarseRefined, CoarseRefinedOutput
 from criinet.networks.lite0 import Lite0UNet, Lite0UNetConfig
+from criinet.networks.mit import MiTUNet, MiTUNetConfig
 from criinet.networks.unet import UNet, UNetConfig
 from criinet.registry import Registry
 
 __all__ = [
     "Backbone",
+    "Branch",
     "CoarseRefined",
     "CoarseRefinedOutput",
     "Features",
@@ -46,6 +49,16 @@ networks.add(
         "Tan & Le, ICML 2019, arXiv 1905.11946",
         Lite0UNetConfig,
         Lite0UNet,
+    ),
+)
+networks.add(
+    "mit-unet",
+    NetworkEntry(
+        "U-Net on a small hierarchical transformer from scratch, images and volumes",
+        "Xie et al., NeurIPS 2021, arXiv 2105.15203",
+        MiTUNetConfig,
+        MiTUNet,
+        dims=(2, 3),
     ),
 )
 networks.add(

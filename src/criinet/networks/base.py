@@ -143,11 +143,7 @@ class Network(nn.Module):
 
     def to_image(self, logits: Tensor, image: Tensor) -> Tensor:
         """Interpolate ``logits`` linearly to the padded image's resolution and crop to the image."""
-        padded = [padded_side(side, self.backbone.multiple) for side in image.shape[2:]]
-        logits = resize(logits, padded)
-        for axis, side in enumerate(image.shape[2:], start=2):
-            logits = logits.narrow(axis, 0, side)
-        return logits
+        return fit_to_image(logits, image, self.backbone.multiple)
 
     def forward(self, image: Tensor) -> Segmentation:
         """Segment (B, C, ...) float32 images in [0, 1]."""
@@ -160,6 +156,14 @@ def resize(image: Tensor, size: list[int] | torch.Size) -> Tensor:
         return image
     mode = "bilinear" if image.ndim == 4 else "trilinear"
     return F.interpolate(image, size=list(size), mode=mode, align_corners=False)
+
+
+def fit_to_image(logits: Tensor, image: Tensor, multiple: int) -> Tensor:
+    """Interpolate (B, K, ...) ``logits`` of an image padded to ``multiple`` linearly, and crop them to the image."""
+    logits = resize(logits, [padded_side(side, multiple) for side in image.shape[2:]])
+    for axis, side in enumerate(image.shape[2:], start=2):
+        logits = logits.narrow(axis, 0, side)
+    return logits
 
 
 def padded_side(side: int, multiple: int) -> int:

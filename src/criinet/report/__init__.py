@@ -3,6 +3,7 @@
 Importing it loads Matplotlib and SciPy, about a second; a command line imports it only when a report is asked for.
 """
 
+from criinet.report.benchmark import is_benchmark, write_benchmark_report
 from criinet.report.comparison import Comparison, Effect, Headline, compare, run_labels
 from criinet.report.figures import save_figures
 from criinet.report.page import write_report
@@ -15,8 +16,10 @@ __all__ = [
     "RecordedRun",
     "Results",
     "compare",
+    "is_benchmark",
     "read_run",
     "run_labels",
     "save_figures",
+    "write_benchmark_report",
     "write_report",
 ]

@@ -15,6 +15,7 @@ NO_RESULTS = "No Dice is claimed: no masks were held out, or `criinet evaluate R
 FEWEST = 6
 """Fewest pairs from which Wilcoxon's test can reach p < .05."""
 
+HARDEST = "the lowest-contrast quarter"
 MISSING = "–"
 _NEARLY = 0.95
 _NOT_THE_METHOD = ("trainer.threads", "trainer.checks", "trainer.iterations")
@@ -104,8 +105,11 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class _Pairs:
-    """Dice of two runs on the same cases, averaged over the classes of a case and the cases of a group."""
+class Pairs:
+    """Dice of two runs on the same cases, averaged over the classes of a case and the cases of a group.
+
+    scope, images, class_name: as in :class:`Effect`. groups: True if a value is the mean of several cases.
+    """
 
     run: str
     baseline: str
@@ -125,9 +129,9 @@ def compare(runs: Sequence[RecordedRun]) -> Comparison:
     """
     labels = run_labels(runs)
     notes = [note for run in runs for note in run.notes]
-    overall: list[_Pairs] = []
-    hardest: list[_Pairs] = []
-    by_class: list[_Pairs] = []
+    overall: list[Pairs] = []
+    hardest: list[Pairs] = []
+    by_class: list[Pairs] = []
     for run, label in zip(runs, labels, strict=True):
         notes += _unfinished(run, label)
         baseline = _baseline(run, runs)
@@ -137,13 +141,13 @@ def compare(runs: Sequence[RecordedRun]) -> Comparison:
         name = labels[next(i for i, other in enumerate(runs) if other is baseline)]
         notes += _differences(run, label, baseline, name)
         overall.append(_pairs(run, baseline, label, name, "", lambda _: True))
-        hardest.append(_pairs(run, baseline, label, name, "the lowest-contrast quarter", _is_hard))
+        hardest.append(_pairs(run, baseline, label, name, HARDEST, is_hard))
         by_class += _class_pairs(run, baseline, label, name)
     return Comparison(
         rows=tuple(_headline(run, label) for run, label in zip(runs, labels, strict=True)),
-        effects=_judged(overall),
-        hardest=_judged(pairs for pairs in hardest if pairs.images),
-        by_class=_judged(by_class),
+        effects=judged(overall),
+        hardest=judged(pairs for pairs in hardest if pairs.images),
+        by_class=judged(by_class),
         notes=tuple(dict.fromkeys(notes)),
     )
 
@@ -196,6 +200,11 @@ def distance(value: float) -> str:
 def minutes(seconds: float) -> str:
     """Write seconds as minutes with one decimal."""
     return f"{seconds / 60:.1f}" if math.isfinite(seconds) else MISSING
+
+
+def percent(share: float) -> str:
+    """Write a share as ``4 %``."""
+    return f"{100 * share:.3g} %" if math.isfinite(share) else MISSING
 
 
 def dice_with_interval(row: ResultRow) -> str:
@@ -320,11 +329,12 @@ def _flat(table: Mapping[str, Any], at: str = "") -> Iterable[tuple[str, Any]]:
             yield name, value
 
 
-def _is_hard(case: CaseRecord) -> bool:
+def is_hard(case: CaseRecord) -> bool:
+    """Tell whether a case is in the quarter of lowest contrast."""
     return case.contrast_quartile == 1
 
 
-def _class_pairs(run: RecordedRun, baseline: RecordedRun, label: str, name: str) -> list[_Pairs]:
+def _class_pairs(run: RecordedRun, baseline: RecordedRun, label: str, name: str) -> list[Pairs]:
     classes = list(dict.fromkeys(case.class_name for case in run.cases))
     if len(classes) < 2:
         return []
@@ -336,30 +346,44 @@ def _class_pairs(run: RecordedRun, baseline: RecordedRun, label: str, name: str)
 
 def _pairs(
     run: RecordedRun, baseline: RecordedRun, label: str, name: str, scope: str, chosen: Callable[[CaseRecord], bool]
-) -> _Pairs:
+) -> Pairs:
     """Pair the cases that both runs measured at their last checkpoint, one value for each group."""
-    mine, theirs = (_dice_by_case(r.cases, chosen) for r in (run, baseline))
+    mine, theirs = (dice_by_case(r.cases, chosen) for r in (run, baseline))
     group = {case.case: case.group for case in run.cases}
-    both = [case for case in mine if case in theirs and math.isfinite(mine[case]) and math.isfinite(theirs[case])]
-    units: dict[str, list[str]] = {}
-    for case in both:
-        units.setdefault(group[case], []).append(case)
-    first, second = ([float(np.mean([dice[c] for c in cases])) for cases in units.values()] for dice in (mine, theirs))
-    groups = len(units) < len(both)
-    return _Pairs(label, name, scope, paired_difference(first, second), len(both), groups)
+    first, second, images = paired_values(mine, theirs, group)
+    return Pairs(label, name, scope, paired_difference(first, second), images, len(first) < images)
 
 
-def _dice_by_case(cases: Iterable[CaseRecord], chosen: Callable[[CaseRecord], bool]) -> dict[str, float]:
+def group_means(dice: Mapping[str, float], group: Mapping[str, str]) -> list[float]:
+    """Return the mean over the cases of every group, given the value and the group of every case."""
+    units: dict[str, list[float]] = {}
+    for case, value in dice.items():
+        units.setdefault(group[case], []).append(value)
+    return [float(np.mean(values)) for values in units.values()]
+
+
+def paired_values(
+    first: Mapping[str, float], second: Mapping[str, float], group: Mapping[str, str]
+) -> tuple[list[float], list[float], int]:
+    """Return the group means of both arms over the cases that have a value in both, and the number of those cases."""
+    both = [case for case in first if math.isfinite(first[case]) and math.isfinite(second.get(case, math.nan))]
+    one, two = (group_means({case: dice[case] for case in both}, group) for dice in (first, second))
+    return one, two, len(both)
+
+
+def dice_by_case(
+    cases: Iterable[CaseRecord], chosen: Callable[[CaseRecord], bool], checkpoint: str = LAST
+) -> dict[str, float]:
     """Return the mean over the classes that have a Dice, NaN for a case where none has."""
     values: dict[str, list[float]] = {}
     for case in cases:
-        if case.checkpoint == LAST and chosen(case):
+        if case.checkpoint == checkpoint and chosen(case):
             values.setdefault(case.case, []).append(case.dice)
     finite = {case: [value for value in dice if math.isfinite(value)] for case, dice in values.items()}
     return {case: float(np.mean(dice)) if dice else math.nan for case, dice in finite.items()}
 
 
-def _judged(family: Iterable[_Pairs]) -> tuple[Effect, ...]:
+def judged(family: Iterable[Pairs]) -> tuple[Effect, ...]:
     """Correct one family of comparisons for their number, and put each in a word and a sentence."""
     pairs = list(family)
     adjusted = holm([p.paired.p for p in pairs])
@@ -373,7 +397,7 @@ def _judged(family: Iterable[_Pairs]) -> tuple[Effect, ...]:
     return tuple(effects)
 
 
-def _sentence(pair: _Pairs, paired: Paired, said: Verdict, family: int) -> str:
+def _sentence(pair: Pairs, paired: Paired, said: Verdict, family: int) -> str:
     run, baseline = pair.run, pair.baseline
     where = f"On {pair.scope}, " if pair.scope.startswith("the ") else f"For {pair.scope}, " if pair.scope else ""
     on = _images(pair.images) + (f" of {paired.n} groups" if pair.groups else "")

@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 from criinet.data.files import write_atomically
 from criinet.report.comparison import SUPERVISED, number, run_labels
 from criinet.report.overlays import Strip, gallery
-from criinet.report.recorded import MonitorRecord, RecordedRun
+from criinet.report.recorded import MonitorRecord, RecordedRun, Stratum
 
 BASELINE_COLOR = "#7a7a7a"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#44aa99")
 """One for each run that is not the supervised baseline: Okabe & Ito's, then two of Paul Tol's."""
+
+LINES = {"-": "", "--": "7 3", ":": "2 2"}
+"""Matplotlib's name of a line, and its dashes in a legend."""
 
 MARKERS = {
     "o": "M19 5a4 4 0 1 1-8 0a4 4 0 1 1 8 0z",
@@ -38,8 +41,14 @@ MARKERS = {
 INK, FAINT = "#010203", "#040506"
 """Stand-ins for the page's own text and grid colours; figures saved to files get black and gray."""
 
+SIZE = (4.3, 2.75)
+"""Width and height of a chart, in inches."""
+
 _POINTS = 60
 _SPACED = 8
+_KEY_MARK, _KEY_LETTER = 0.65, 0.085
+"""Width of a mark and of a letter in a legend, in inches."""
+
 _STYLE: Mapping[str, Any] = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
@@ -65,6 +74,27 @@ class Style:
     label: str
     color: str
     marker: str
+    line: str = "-"
+
+    @property
+    def index(self) -> int:
+        """Number of its colour among the page's variables."""
+        return (BASELINE_COLOR, *COLORS).index(self.color)
+
+    @property
+    def outline(self) -> str:
+        """Path of its marker in a legend."""
+        return MARKERS[self.marker]
+
+    @property
+    def dashes(self) -> str:
+        """Dashes of its line in a legend."""
+        return LINES[self.line]
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """What Matplotlib takes."""
+        return {"color": self.color, "marker": self.marker, "linestyle": self.line}
 
 
 @dataclass(frozen=True)
@@ -72,7 +102,7 @@ class Panel:
     """One chart.
 
     name: a file name's worth. group: charts that belong together. title: says what is drawn. text: what a reader who
-    cannot see it should know.
+    cannot see it should know. size: in inches.
     """
 
     name: str
@@ -80,17 +110,24 @@ class Panel:
     title: str
     text: str
     draw: Callable[[Axes], None]
+    size: tuple[float, float] = SIZE
 
 
 def run_styles(runs: Sequence[RecordedRun]) -> list[Style]:
-    """Give every run a colour and a marker of its own; the first supervised run is gray."""
+    """Give every run a style of its own; the first supervised run is gray."""
+    baseline = next((index for index, run in enumerate(runs) if run.method == SUPERVISED), None)
+    return label_styles(run_labels(runs), baseline)
+
+
+def label_styles(labels: Sequence[str], baseline: int | None) -> list[Style]:
+    """Give every label a colour and a marker, gray at the index ``baseline``; lines change once colours run out."""
     styles: list[Style] = []
     others = 0
-    for index, (run, label) in enumerate(zip(runs, run_labels(runs), strict=True)):
-        gray = run.method == SUPERVISED and all(style.color != BASELINE_COLOR for style in styles)
-        color = BASELINE_COLOR if gray else COLORS[others % len(COLORS)]
-        others += not gray
-        styles.append(Style(label, color, list(MARKERS)[index % len(MARKERS)]))
+    for index, label in enumerate(labels):
+        color = BASELINE_COLOR if index == baseline else COLORS[others % len(COLORS)]
+        line = list(LINES)[others // len(COLORS) % len(LINES)] if index != baseline else "-"
+        others += index != baseline
+        styles.append(Style(label, color, list(MARKERS)[index % len(MARKERS)], line))
     return styles
 
 
@@ -109,8 +146,8 @@ def panels(runs: Sequence[RecordedRun]) -> list[Panel]:
 
 def inline_svg(panel: Panel) -> str:
     """Draw a panel as SVG to stand inside HTML: text stays text and takes the page's colours, nothing is loaded."""
-    with mpl.rc_context(_style(INK, FAINT)):
-        figure = Figure(figsize=(4.3, 2.75), layout="constrained")
+    with mpl.rc_context(chart_settings(INK, FAINT)):
+        figure = Figure(figsize=panel.size, layout="constrained")
         figure.patch.set_visible(False)
         axes = figure.add_subplot()
         axes.patch.set_visible(False)
@@ -126,21 +163,30 @@ def save_figures(runs: Sequence[RecordedRun], folder: Path) -> list[Path]:
     Raises:
         StorageError: if the folder cannot be written.
     """
-    groups: dict[str, list[Panel]] = {}
-    for panel in panels(runs):
-        groups.setdefault(panel.group, []).append(panel)
-    written: list[Path] = []
-    with mpl.rc_context(_style("#000000", "#cccccc")):
-        for name, members in groups.items():
-            written += _save(_group_figure(members, run_styles(runs)), folder / name)
-        for part in ("test", "unlabeled"):
-            shown = gallery(runs, part)
-            if shown.strips:
-                written += _save(_strip_figure(shown.strips), folder / f"examples_{part}")
+    written = save_panels(panels(runs), run_styles(runs), folder)
+    for part in ("test", "unlabeled"):
+        shown = gallery(runs, part)
+        if shown.strips:
+            written += save_figure(lambda s=shown.strips: _strip_figure(s), folder / f"examples_{part}")
     return written
 
 
-def _style(ink: str, faint: str) -> dict[Any, Any]:
+def save_panels(shown: Sequence[Panel], styles: Sequence[Style], folder: Path) -> list[Path]:
+    """Write one figure for each group of panels as PNG and PDF, and return the files.
+
+    Raises:
+        StorageError: if the folder cannot be written.
+    """
+    groups: dict[str, list[Panel]] = {}
+    for panel in shown:
+        groups.setdefault(panel.group, []).append(panel)
+    written: list[Path] = []
+    for name, members in groups.items():
+        written += save_figure(lambda m=members: _group_figure(m, styles), folder / name)
+    return written
+
+
+def chart_settings(ink: str, faint: str) -> dict[Any, Any]:
     """Return Matplotlib's settings with a colour for text and axes and one for the grid."""
     keys = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     return {**_STYLE, **dict.fromkeys(keys, ink), "grid.color": faint}
@@ -150,44 +196,59 @@ Styled = Sequence[tuple[RecordedRun, Style]]
 
 
 def _quartile_panel(styled: Styled, by: str) -> Panel | None:
-    """Dice by quartile with its interval, the runs side by side."""
+    """Dice by quartile of the test images of every run."""
     rows = {
         style.label: [s for q in (1, 2, 3, 4) if run.results and (s := run.results.stratum(by, q))]
         for run, style in styled
     }
+    what = {"contrast": "contrast of the object", "boundary": "sharpness of its boundary", "size": "size of the object"}
+    title = f"Dice by {what[by]}"
+    return quartile_panel(f"dice_by_{by}", "dice_by_quartile", title, [style for _, style in styled], rows)
+
+
+def quartile_panel(
+    name: str,
+    group: str,
+    title: str,
+    styles: Sequence[Style],
+    rows: Mapping[str, Sequence[Stratum]],
+    size: tuple[float, float] = SIZE,
+) -> Panel | None:
+    """Return a chart of Dice by quartile, with intervals where they are known, one line for each label of ``rows``."""
     if not any(rows.values()):
         return None
-    what = {"contrast": "contrast of the object", "boundary": "sharpness of its boundary", "size": "size of the object"}
+
+    apart = 0.16 if any(math.isfinite(s.low) for strata in rows.values() for s in strata) else 0.0
 
     def draw(axes: Axes) -> None:
-        for index, (_, style) in enumerate(styled):
-            shift = 0.16 * (index - (len(styled) - 1) / 2) * min(1.0, 4 / len(styled))
+        for index, style in enumerate(styles):
+            shift = apart * (index - (len(styles) - 1) / 2) * min(1.0, 4 / len(styles))
             for s in rows[style.label]:
                 axes.vlines(s.quartile + shift, s.low, s.high, color=style.color, linewidth=2)
             x = [s.quartile + shift for s in rows[style.label]]
             y = [s.dice for s in rows[style.label]]
-            axes.plot(x, y, color=style.color, marker=style.marker, markersize=6, linewidth=0.7)
+            axes.plot(x, y, **style.drawn, markersize=6, linewidth=0.7)
         axes.set_xticks([1, 2, 3, 4], ["hardest", "2nd", "3rd", "easiest"])
         axes.set_xlim(0.6, 4.4)
         axes.set_ylabel("Dice")
-        axes.yaxis.set_major_formatter(_Ticks())
+        axes.yaxis.set_major_formatter(Ticks())
 
     said = "; ".join(
         f"{label}: {', '.join(number(s.dice) for s in strata)}" for label, strata in rows.items() if strata
     )
     text = f"Dice from the hardest to the easiest quarter. {said}."
-    return Panel(f"dice_by_{by}", "dice_by_quartile", f"Dice by {what[by]}", text, draw)
+    return Panel(name, group, title, text, draw, size)
 
 
 def _validation_panel(styled: Styled) -> Panel | None:
     lines = {style.label: [(run.progress(v.step), v.dice) for v in run.validation] for run, style in styled}
     title = "Dice on validation images"
-    return _line_panel("validation", "curves", title, styled, lines, "Dice")
+    return line_panel("validation", "curves", title, _styles(styled), lines, "Dice")
 
 
 def _loss_panel(styled: Styled) -> Panel | None:
     lines = {style.label: [(t.progress, t.loss) for t in run.train] for run, style in styled}
-    return _line_panel("loss", "curves", "Loss: the sum of its weighted terms", styled, lines, "loss")
+    return line_panel("loss", "curves", "Loss: the sum of its weighted terms", _styles(styled), lines, "loss")
 
 
 def _term_panel(styled: Styled, term: str) -> Panel | None:
@@ -195,19 +256,20 @@ def _term_panel(styled: Styled, term: str) -> Panel | None:
         style.label: [(t.progress, t.weighted[term]) for t in run.train if term in t.terms] for run, style in styled
     }
     name = "term_" + re.sub(r"\W+", "_", term)
-    return _line_panel(name, "losses", f"{term.replace('_', ' ')}, weighted", styled, lines, "weight × term")
+    title = f"{term.replace('_', ' ')}, weighted"
+    return line_panel(name, "losses", title, _styles(styled), lines, "weight × term")
 
 
 def _change_panel(styled: Styled) -> Panel | None:
     lines = _monitored(styled, lambda record: record.target_change)
     title = "Change of the targets since the last look"
-    return _line_panel("target_change", "stability", title, styled, lines, "mean change")
+    return line_panel("target_change", "stability", title, _styles(styled), lines, "mean change")
 
 
 def _confident_panel(styled: Styled) -> Panel | None:
     lines = _monitored(styled, lambda record: record.confident)
     title = "Share of unlabeled pixels with confidence over .95"
-    return _line_panel("confident", "stability", title, styled, lines, "share")
+    return line_panel("confident", "stability", title, _styles(styled), lines, "share")
 
 
 def _area_panel(styled: Styled, name: str) -> Panel | None:
@@ -217,23 +279,27 @@ def _area_panel(styled: Styled, name: str) -> Panel | None:
     reference = known[-1] if known else None
     title = f"Area of {name} in the targets; dotted: in the labeled masks"
     safe = re.sub(r"\W+", "_", name)
-    return _line_panel(f"area_{safe}", "stability", title, styled, lines, "share of pixels", reference)
+    return line_panel(f"area_{safe}", "stability", title, _styles(styled), lines, "share of pixels", reference)
+
+
+def _styles(styled: Styled) -> list[Style]:
+    return [style for _, style in styled]
 
 
 def _monitored(styled: Styled, value: Callable[[MonitorRecord], float]) -> dict[str, list[tuple[float, float]]]:
     return {style.label: [(run.progress(r.step), value(r)) for r in run.monitor] for run, style in styled}
 
 
-def _line_panel(
+def line_panel(
     name: str,
     group: str,
     title: str,
-    styled: Styled,
+    styles: Sequence[Style],
     lines: Mapping[str, list[tuple[float, float]]],
     ylabel: str,
     reference: float | None = None,
 ) -> Panel | None:
-    """Return a chart of one line per run against the progress of training; None if no run has a point."""
+    """Return a chart of one line for each label against the progress of training; None if none has a point."""
     kept = {
         label: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)] for label, points in lines.items()
     }
@@ -241,14 +307,14 @@ def _line_panel(
         return None
 
     def draw(axes: Axes) -> None:
-        for _, style in styled:
+        for style in styles:
             x, y = _thinned(kept[style.label])
             spaced = max(1, len(x) // _SPACED)
-            axes.plot(x, y, color=style.color, marker=style.marker, markersize=4.5, markevery=spaced)
+            axes.plot(x, y, **style.drawn, markersize=4.5, markevery=spaced)
         if reference is not None:
             axes.axhline(reference, color=mpl.rcParams["text.color"], linestyle=":", linewidth=1)
         axes.set_xlim(0, 1.02)
-        axes.yaxis.set_major_formatter(_Ticks())
+        axes.yaxis.set_major_formatter(Ticks())
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
         axes.set_xlabel("training")
         axes.set_ylabel(ylabel)
@@ -257,7 +323,7 @@ def _line_panel(
     return Panel(name, group, title, f"{title} over training. {ends}.", draw)
 
 
-class _Ticks(ScalarFormatter):
+class Ticks(ScalarFormatter):
     """Ticks as ``.25``, all with the same number of decimals."""
 
     def __init__(self) -> None:
@@ -293,15 +359,21 @@ def _for_page(svg: str, name: str) -> str:
 def _group_figure(members: Sequence[Panel], styles: Sequence[Style]) -> Figure:
     columns = min(3, len(members))
     rows = math.ceil(len(members) / columns)
-    figure = Figure(figsize=(4.3 * columns, 3.0 * rows + 0.4), layout="constrained")
+    width, height = members[0].size
+    entry = _KEY_MARK + _KEY_LETTER * max((len(style.label) for style in styles), default=0)
+    key_columns = max(1, int(width * columns / entry))
+    key_height = 0.18 * math.ceil(len(styles) / key_columns) + 0.22
+    figure = Figure(figsize=(width * columns, (height + 0.25) * rows + key_height), layout="constrained")
     grid: NDArray[Any] = figure.subplots(rows, columns, squeeze=False)
     for axes, panel in zip(grid.flat, members, strict=False):
         panel.draw(axes)
-        axes.set_title(_plain(panel.title), fontsize=9, loc="left")
+        axes.set_title(plain(panel.title), fontsize=9, loc="left")
     for axes in grid.flat[len(members) :]:
         axes.set_visible(False)
-    handles = [Line2D([], [], color=s.color, marker=s.marker, label=_plain(s.label)) for s in styles]
-    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False)
+    if not styles:
+        return figure
+    handles = [Line2D([], [], **s.drawn, label=plain(s.label)) for s in styles]
+    figure.legend(handles=handles, loc="outside upper left", ncols=key_columns, frameon=False)
     return figure
 
 
@@ -315,21 +387,23 @@ def _strip_figure(strips: Sequence[Strip]) -> Figure:
     for row, strip in zip(grid, strips, strict=True):
         for axes, tile in zip(row, strip.tiles, strict=False):
             axes.imshow(tile.pixels)
-            axes.set_title(_plain(tile.title), fontsize=7)
+            axes.set_title(plain(tile.title), fontsize=7)
     return figure
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Keep Matplotlib from reading dollar signs as mathematics."""
     return text.replace("$", r"\$")
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG and PDF; its layout is settled once for both."""
-    FigureCanvasAgg(figure)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+def save_figure(make: Callable[[], Figure], stem: Path) -> list[Path]:
+    """Make a figure in black on white and write it as PNG and PDF; its layout is settled once for both."""
     paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
-    for path in paths:
-        write_atomically(path, lambda file, kind=path.suffix[1:]: figure.savefig(file, format=kind, dpi=160))
+    with mpl.rc_context(chart_settings("#000000", "#cccccc")):
+        figure = make()
+        FigureCanvasAgg(figure)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for path in paths:
+            write_atomically(path, lambda file, kind=path.suffix[1:]: figure.savefig(file, format=kind, dpi=160))
     return paths

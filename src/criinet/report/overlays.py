@@ -27,11 +27,12 @@ MAX_TILES = 160
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a strip, (h, w, 3) uint8, with its title and what it shows."""
+    """One picture of a strip, (h, w, 3) uint8, with its title, what it shows, and its run's label if it has one."""
 
     title: str
     alt: str
     pixels: Pixels
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,25 +62,50 @@ class Gallery:
     missing: tuple[str, ...]
 
 
-def gallery(runs: Sequence[RecordedRun], part: str) -> Gallery:
+def gallery(
+    runs: Sequence[RecordedRun],
+    part: str,
+    *,
+    labels: Sequence[str] = (),
+    doubt: bool = True,
+    most_tiles: int = MAX_TILES // 2,
+) -> Gallery:
     """Draw the examples of ``"test"`` or ``"unlabeled"``: image, ground truth, every run's prediction, and doubt.
 
     Ground truth is a white line, a prediction the colour of its class. Doubt is the disagreement of the coarse and the
     refined opinion, or the entropy where a method has one opinion; all strips share one colour scale.
+
+    Args:
+        labels: names of the runs; empty picks the shortest that tell them apart.
+        doubt: False leaves the doubt out.
+        most_tiles: about how many pictures there may be, at most 12 cases of them and at least one.
     """
     cases: dict[str, Example] = {}
     for run in runs:
         for example in run.examples:
             if example.part == part:
                 cases.setdefault(example.case, example)
-    shown = list(cases.values())[: max(1, min(12, MAX_TILES // 2 // (4 + len(runs))))]
+    shown = list(cases.values())[: max(1, min(12, most_tiles // (4 + len(runs))))]
     found = {example.case: _arrays(runs, example) for example in shown}
-    shares = [_doubt(arrays) for arrays in found.values()]
+    labels = labels or (run_labels(runs) if len(runs) > 1 else ["prediction"])
+    shares = [_doubt(arrays) if doubt else (-1, "") for arrays in found.values()]
     doubts = [arrays[index][name] for (index, name), arrays in zip(shares, found.values(), strict=True) if name]
     names = " or ".join(dict.fromkeys(name for _, name in shares if name))
     top = max((float(np.percentile(map_, 99.5)) for map_ in doubts), default=255.0)
     scale = max(top, 25.0) / 255
-    strips = [_strip(example, runs, found[example.case], scale) for example in shown if any(found[example.case])]
+    strips = [
+        Strip(
+            example.case,
+            example.rule,
+            example.cnr,
+            (
+                *_opinions(example, runs, labels, found[example.case]),
+                *_doubt_tiles(example, labels, found[example.case], share, scale),
+            ),
+        )
+        for example, share in zip(shown, shares, strict=True)
+        if any(found[example.case])
+    ]
     missing = tuple(case for case, arrays in found.items() if not any(arrays))
     return Gallery(tuple(strips), len(cases), names, scale, missing)
 
@@ -108,11 +134,12 @@ def _doubt(arrays: Sequence[Arrays]) -> tuple[int, str]:
     return -1, ""
 
 
-def _strip(example: Example, runs: Sequence[RecordedRun], arrays: Sequence[Arrays], scale: float) -> Strip:
-    """Draw one case."""
-    labels = run_labels(runs) if len(runs) > 1 else ["prediction"]
+def _opinions(
+    example: Example, runs: Sequence[RecordedRun], labels: Sequence[str], arrays: Sequence[Arrays]
+) -> list[Tile]:
+    """Draw the image of one case, its ground truth, and what every run made of it."""
     image = next(a["image"] for a in arrays if a)
-    target = next((a["target"] for a in arrays if "target" in a), None)
+    target = _target(arrays)
     picture = _enlarged(image)
     tiles = [Tile("image", f"image {example.case}", picture)]
     if target is not None:
@@ -122,16 +149,30 @@ def _strip(example: Example, runs: Sequence[RecordedRun], arrays: Sequence[Array
             dice = next((e.dice for e in run.examples if (e.case, e.part) == (example.case, example.part)), math.nan)
             title = f"{label} {number(dice)}" if math.isfinite(dice) else label
             alt = f"{label} on {example.case}" + (f", Dice {number(dice)}" if math.isfinite(dice) else "")
-            tiles.append(Tile(title, alt, _outlined(picture, own["refined"], target)))
-    index, doubt = _doubt(arrays)
-    if doubt:
-        owner = f"{labels[index]} " if len(runs) > 1 else ""
-        own = arrays[index]
-        if "coarse" in own:
-            coarse = _outlined(picture, own["coarse"], target)
-            tiles.append(Tile(f"{owner}coarse", f"{owner}coarse opinion on {example.case}", coarse))
-        tiles.append(Tile(f"{owner}{doubt}", f"{owner}{doubt} on {example.case}", _heated(picture, own[doubt], scale)))
-    return Strip(example.case, example.rule, example.cnr, tuple(tiles))
+            tiles.append(Tile(title, alt, _outlined(picture, own["refined"], target), label))
+    return tiles
+
+
+def _doubt_tiles(
+    example: Example, labels: Sequence[str], arrays: Sequence[Arrays], share: tuple[int, str], scale: float
+) -> list[Tile]:
+    """Draw the doubt of the run that ``share`` names, and its coarse opinion; nothing if it names none."""
+    index, doubt = share
+    if not doubt:
+        return []
+    owner = f"{labels[index]} " if len(labels) > 1 else ""
+    own = arrays[index]
+    picture = _enlarged(own["image"])
+    tiles: list[Tile] = []
+    if "coarse" in own:
+        coarse = _outlined(picture, own["coarse"], _target(arrays))
+        tiles.append(Tile(f"{owner}coarse", f"{owner}coarse opinion on {example.case}", coarse))
+    tiles.append(Tile(f"{owner}{doubt}", f"{owner}{doubt} on {example.case}", _heated(picture, own[doubt], scale)))
+    return tiles
+
+
+def _target(arrays: Sequence[Arrays]) -> Pixels | None:
+    return next((a["target"] for a in arrays if "target" in a), None)
 
 
 def _enlarged(image: Pixels) -> Pixels:

@@ -26,9 +26,10 @@ from criinet.report.comparison import (
     interval,
     minutes,
     number,
+    percent,
     signed,
 )
-from criinet.report.figures import BASELINE_COLOR, COLORS, MARKERS, Panel, Style, inline_svg, panels, run_styles
+from criinet.report.figures import Panel, Style, inline_svg, panels, run_styles
 from criinet.report.overlays import Gallery, gallery, heat_colors
 from criinet.report.recorded import BEST, LAST, MEAN, Pixels, RecordedRun, ResultRow, read_run
 
@@ -48,14 +49,11 @@ class Measured:
 class RunView:
     """A run as the page shows it.
 
-    color: index of its colour among the page's variables. marker: outline of its marker in a legend.
     measured: the means over classes, last and best. classes: the last checkpoint, class by class.
     """
 
     run: RecordedRun
     style: Style
-    color: int
-    marker: str
     measured: tuple[Measured, ...]
     classes: tuple[ResultRow, ...]
     hardest: float
@@ -99,11 +97,10 @@ def _render(runs: Sequence[RecordedRun], title: str) -> str:
     for panel in panels(runs):
         charts[panel.group].append(Chart(panel, inline_svg(panel)))
     return (
-        _environment()
+        page_environment()
         .get_template("page.html.jinja")
         .render(
             title=title,
-            css=(_HERE / "page.css").read_text(encoding="utf-8"),
             comparison=comparison,
             verdicts=_verdicts(comparison),
             views=_views(runs, comparison),
@@ -118,7 +115,8 @@ def _render(runs: Sequence[RecordedRun], title: str) -> str:
     )
 
 
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """Return the templates beside this file, with the filters and the style sheet that they use."""
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -133,12 +131,14 @@ def _environment() -> Environment:
         "distance": distance,
         "minutes": minutes,
         "interval": _dice_interval,
-        "percent": _percent,
+        "percent": percent,
         "webp": _data_uri,
         "known": math.isfinite,
         "cut": _left_out,
     }
     environment.filters.update(filters)
+    shared: dict[str, Any] = {"css": (_HERE / "page.css").read_text(encoding="utf-8")}
+    environment.globals.update(shared)
     return environment
 
 
@@ -163,7 +163,6 @@ def _kind(effect: Effect) -> str:
 
 
 def _views(runs: Sequence[RecordedRun], comparison: Comparison) -> list[RunView]:
-    colors = (BASELINE_COLOR, *COLORS)
     views: list[RunView] = []
     for run, style, headline in zip(runs, run_styles(runs), comparison.rows, strict=True):
         both = ((LAST, headline.last), (BEST, headline.best))
@@ -173,8 +172,6 @@ def _views(runs: Sequence[RecordedRun], comparison: Comparison) -> list[RunView]
             RunView(
                 run=run,
                 style=style,
-                color=colors.index(style.color),
-                marker=MARKERS[style.marker],
                 measured=tuple(Measured(name, row) for name, row in both if row is not None),
                 classes=classes if len(classes) > 1 else (),
                 hardest=headline.hardest,
@@ -203,10 +200,6 @@ def _class_colors(runs: Sequence[RecordedRun]) -> list[tuple[str, str]]:
 
 def _dice_interval(row: ResultRow) -> str:
     return interval(row.value("dice_low"), row.value("dice_high")) or "–"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %" if math.isfinite(share) else "–"
 
 
 def _data_uri(pixels: Pixels) -> str:

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -207,12 +207,12 @@ class RecordedRun:
     @property
     def seed(self) -> int:
         """Seed of the training."""
-        return _count(self.config.get("seed"))
+        return to_count(self.config.get("seed"))
 
     @property
     def iterations(self) -> int:
         """Length of the training; the last recorded step where the settings do not say."""
-        asked = _count(_table(self.config, "trainer").get("iterations"))
+        asked = to_count(_table(self.config, "trainer").get("iterations"))
         return asked or max((record.step for record in self.train), default=0)
 
     @property
@@ -228,7 +228,7 @@ class RecordedRun:
     @property
     def train_seconds(self) -> float:
         """Seconds of training; NaN if unknown."""
-        known = _number(self.facts.get("train_seconds"))
+        known = to_number(self.facts.get("train_seconds"))
         return self.train[-1].seconds if math.isnan(known) and self.train else known
 
     def progress(self, step: int) -> float:
@@ -244,7 +244,7 @@ def read_run(path: Path) -> RecordedRun:
     """
     if not path.is_dir():
         raise RunError(f"run folder {path} does not exist; give the folder that `criinet train` wrote.")
-    config = _read_json(path / "config.json")
+    config = read_json(path / "config.json")
     if config is None:
         raise RunError(f"{path} holds no run (no config.json); give the folder that `criinet train` wrote.")
     _check_format(config, path / "config.json")
@@ -254,14 +254,14 @@ def read_run(path: Path) -> RecordedRun:
     return RecordedRun(
         folder=path,
         config=config,
-        split=_parsed(path / "split.json", _split),
+        split=parsed(path / "split.json", _split),
         train=train,
         validation=validation,
         monitor=monitor,
         alarms=alarms,
-        results=_parsed(path / "results.json", _results),
+        results=parsed(path / "results.json", _results),
         cases=_read_cases(path / "cases.csv"),
-        examples=_parsed(path / "examples.json", _examples) or (),
+        examples=parsed(path / "examples.json", _examples) or (),
         notes=notes,
     )
 
@@ -286,36 +286,44 @@ def read_example(run: RecordedRun, example: Example) -> dict[str, Pixels] | None
     return {name: array for name, array in arrays.items() if array.shape[:2] == image.shape[:2]}
 
 
-def _read_json(path: Path) -> Table | None:
-    """Return the object in a JSON file, None if there is no such file."""
+def read_json(path: Path, remedy: str = "") -> Table | None:
+    """Return the object in a JSON file, None if there is no such file.
+
+    Raises:
+        RunError: if it is damaged; it ends with the remedy.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise _damaged(path) from error
+        raise damaged(path, remedy) from error
     if not isinstance(value, dict):
-        raise _damaged(path)
+        raise damaged(path, remedy)
     return value
 
 
-def _parsed(path: Path, parse: Callable[[Table], T]) -> T | None:
-    """Read a JSON file through ``parse``, None if there is no such file."""
-    value = _read_json(path)
+def parsed(path: Path, parse: Callable[[Table], T], remedy: str = "") -> T | None:
+    """Read a JSON file through ``parse``, None if there is no such file.
+
+    Raises:
+        RunError: if it is damaged, or of a newer format.
+    """
+    value = read_json(path, remedy)
     if value is None:
         return None
     _check_format(value, path)
     try:
         return parse(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(path) from error
+        raise damaged(path, remedy) from error
 
 
-def _damaged(path: Path) -> RunError:
-    remedy = (
-        "run `criinet evaluate` on the run again" if path.stem in ("results", "examples", "cases") else "restore it"
-    )
-    return RunError(f"{path} is damaged; {remedy}.")
+def damaged(path: Path, remedy: str = "") -> RunError:
+    """Return the error of a file that cannot be read, with what to do: ``remedy``, or what helps for a run's file."""
+    evaluated = path.stem in ("results", "examples", "cases")
+    usual = "run `criinet evaluate` on the run again" if evaluated else "restore it"
+    return RunError(f"{path} is damaged; {remedy or usual}.")
 
 
 def _check_format(value: Table, path: Path) -> None:
@@ -336,7 +344,7 @@ def _read_metrics(
     except FileNotFoundError:
         lines = []
     except OSError as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
     kinds: dict[str, dict[Any, Any]] = {"train": {}, "validation": {}, "monitor": {}, "alarm": {}}
     makers = {"train": _train, "validation": _validation, "monitor": _monitor, "alarm": _alarm}
     bad: list[int] = []
@@ -365,25 +373,25 @@ def _keep(kept: dict[Any, Any], record: Any) -> None:
 def _train(record: Table) -> TrainRecord:
     return TrainRecord(
         step=int(record["step"]),
-        progress=_number(record.get("progress")),
-        seconds=_number(record.get("seconds")),
-        loss=_number(record.get("loss")),
-        terms=_numbers(record.get("terms")),
-        weights=_numbers(record.get("weights")),
+        progress=to_number(record.get("progress")),
+        seconds=to_number(record.get("seconds")),
+        loss=to_number(record.get("loss")),
+        terms=_to_numbers(record.get("terms")),
+        weights=_to_numbers(record.get("weights")),
     )
 
 
 def _validation(record: Table) -> ValidationRecord:
-    return ValidationRecord(int(record["step"]), _number(record.get("dice")))
+    return ValidationRecord(int(record["step"]), to_number(record.get("dice")))
 
 
 def _monitor(record: Table) -> MonitorRecord:
     return MonitorRecord(
         step=int(record["step"]),
-        confident=_number(record.get("confident")),
-        area=_numbers(record.get("area")),
-        labeled_area=_numbers(record.get("labeled_area")),
-        target_change=_number(record.get("target_change")),
+        confident=to_number(record.get("confident")),
+        area=_to_numbers(record.get("area")),
+        labeled_area=_to_numbers(record.get("labeled_area")),
+        target_change=to_number(record.get("target_change")),
     )
 
 
@@ -398,41 +406,43 @@ def _split(value: Table) -> SplitRecord:
         val=len(value.get("val") or ()),
         test=len(value.get("test") or ()),
         hash=str(value.get("hash") or ""),
-        seed=_count(value.get("seed")),
-        fraction=_number(value.get("fraction")),
+        seed=to_count(value.get("seed")),
+        fraction=to_number(value.get("fraction")),
     )
 
 
 def _results(value: Table) -> Results:
     return Results(
         facts=dict(value["run"]),
-        rows=tuple(_row(row) for row in value["rows"]),
-        strata=tuple(_stratum(stratum) for stratum in value.get("strata") or ()),
+        rows=tuple(result_row(row) for row in value["rows"]),
+        strata=tuple(stratum_row(stratum) for stratum in value.get("strata") or ()),
     )
 
 
-def _row(row: Table) -> ResultRow:
+def result_row(row: Table) -> ResultRow:
+    """Return one row of ``results.json``."""
     return ResultRow(
         checkpoint=str(row["checkpoint"]),
-        step=_count(row.get("step")),
+        step=to_count(row.get("step")),
         class_name=str(row["class"]),
-        cases=_count(row.get("cases")),
-        misses=_count(row.get("misses")),
-        false_alarms=_count(row.get("false_alarms")),
-        values={key: _number(item) for key, item in row.items() if item is None or isinstance(item, int | float)},
+        cases=to_count(row.get("cases")),
+        misses=to_count(row.get("misses")),
+        false_alarms=to_count(row.get("false_alarms")),
+        values={key: to_number(item) for key, item in row.items() if item is None or isinstance(item, int | float)},
     )
 
 
-def _stratum(row: Table) -> Stratum:
+def stratum_row(row: Table) -> Stratum:
+    """Return one stratum of ``results.json``."""
     return Stratum(
         checkpoint=str(row["checkpoint"]),
         by=str(row["by"]),
-        quartile=_count(row["quartile"]),
-        cases=_count(row.get("cases")),
-        dice=_number(row.get("dice")),
-        low=_number(row.get("dice_low")),
-        high=_number(row.get("dice_high")),
-        band_dice=_number(row.get("band_dice_5")),
+        quartile=to_count(row["quartile"]),
+        cases=to_count(row.get("cases")),
+        dice=to_number(row.get("dice")),
+        low=to_number(row.get("dice_low")),
+        high=to_number(row.get("dice_high")),
+        band_dice=to_number(row.get("band_dice_5")),
     )
 
 
@@ -442,8 +452,8 @@ def _examples(value: Table) -> tuple[Example, ...]:
             case=str(item["case"]),
             part=str(item["set"]),
             rule=str(item.get("rule") or ""),
-            cnr=_number(item.get("cnr")),
-            dice=_number(item.get("dice")),
+            cnr=to_number(item.get("cnr")),
+            dice=to_number(item.get("dice")),
             file=str(item["file"]),
         )
         for item in value["examples"]
@@ -454,23 +464,28 @@ def _read_cases(path: Path) -> tuple[CaseRecord, ...]:
     """Read the rows of single classes; a row that averages over classes is left to the reader."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = [_case(row) for row in csv.DictReader(file)]
+            rows = [case_row(row) for row in csv.DictReader(file)]
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise _damaged(path) from error
-    single = tuple(row for row in rows if row.class_name != MEAN)
-    return single or tuple(rows)
+        raise damaged(path) from error
+    return single_classes(rows)
 
 
-def _case(row: Mapping[str, str]) -> CaseRecord:
+def single_classes(rows: Sequence[CaseRecord]) -> tuple[CaseRecord, ...]:
+    """Leave out the rows that average over classes, unless there are no others."""
+    return tuple(row for row in rows if row.class_name != MEAN) or tuple(rows)
+
+
+def case_row(row: Mapping[str, str]) -> CaseRecord:
+    """Return one row of ``cases.csv``."""
     return CaseRecord(
         checkpoint=row["checkpoint"],
         case=row["case"],
         group=row.get("group") or row["case"],
         class_name=row["class"],
-        dice=_number(row["dice"]),
-        contrast_quartile=_count(row.get("contrast_quartile")),
+        dice=to_number(row["dice"]),
+        contrast_quartile=to_count(row.get("contrast_quartile")),
     )
 
 
@@ -479,16 +494,16 @@ def _table(value: Table, key: str) -> Table:
     return inner if isinstance(inner, Mapping) else {}
 
 
-def _number(value: Any) -> float:
+def to_number(value: Any) -> float:
     """Return a number; NaN for null and an empty cell."""
     return math.nan if value is None or value == "" else float(value)
 
 
-def _numbers(value: Any) -> dict[str, float]:
-    return {str(name): _number(item) for name, item in (value or {}).items()}
+def _to_numbers(value: Any) -> dict[str, float]:
+    return {str(name): to_number(item) for name, item in (value or {}).items()}
 
 
-def _count(value: Any) -> int:
+def to_count(value: Any) -> int:
     """Return a whole number; 0 for null, an empty cell and NaN."""
-    number = _number(value)
+    number = to_number(value)
     return int(number) if math.isfinite(number) else 0

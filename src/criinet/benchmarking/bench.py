@@ -1,0 +1,129 @@
+"""From a plan to its results: what is done already is kept, what failed is named, the rest is run."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from criinet.benchmarking.cells import Cell, cells_of
+from criinet.benchmarking.collect import collect, is_done
+from criinet.benchmarking.local import run_local
+from criinet.benchmarking.plan import Plan, read_plan
+from criinet.data.files import make_folder, write_text_atomically
+from criinet.engine.reproducibility import pick_device
+from criinet.errors import ConfigError, InterruptedRunError, RunError
+
+Engine = Literal["local", "ray"]
+Told = Callable[[Cell, int, int, int], None]
+"""Called after every run with its cell, its exit code, how many are done, and of how many."""
+
+
+def benchmark(
+    plan: str | Plan,
+    out: Path | str,
+    *,
+    data: Path | str = ".",
+    jobs: int = 1,
+    engine: str = "local",
+    device: str = "auto",
+    resume: bool = False,
+    command: str = "criinet.benchmark(...)",
+    told: Told | None = None,
+) -> dict[str, Any]:
+    """Do every run of a plan, write OUT/results.json and OUT/cases.csv, and return what the former holds.
+
+    A run is known by the hash of its settings, its split and the code: one that is done is not repeated, one that was
+    cut off goes on, one that failed is tried again.
+
+    Args:
+        plan: a plan, a plan file, or the name of one that comes with criinet.
+        out: folder of the benchmark.
+        data: folder of the plan's dataset folders.
+        jobs: runs at a time. The result of a run does not depend on it.
+        engine: "local", or "ray" for the Ray cluster of the environment; its machines must share ``out`` and ``data``.
+        resume: go on in an ``out`` that holds a benchmark of this plan.
+        command: what a reader types to do it again; stands in the results.
+
+    Raises:
+        UserError: for anything that a person can mend, before the first run.
+        InterruptedRunError: on Ctrl-C, after the runs in flight have saved.
+    """
+    grid, out, data, device = begin(plan, out, data, jobs, device, resume)
+    cells = cells_of(grid, data, out, device)
+    for cell in cells:
+        write_text_atomically(out / "cells" / f"{cell.name}.json", cell.to_json())
+    todo = [cell for cell in cells if not is_done(cell, out)]
+    done = len(cells) - len(todo)
+
+    def finished(cell: Cell, code: int) -> None:
+        nonlocal done
+        done += 1
+        if told is not None:
+            told(cell, code, done, len(cells))
+
+    try:
+        engine_called(engine)(todo, out, jobs, finished)
+    except InterruptedRunError:
+        collect(grid, cells, out, command, jobs)
+        raise
+    return collect(grid, cells, out, command, jobs)
+
+
+def begin(
+    plan: str | Plan, out: Path | str, data: Path | str, jobs: int, device: str, resume: bool
+) -> tuple[Plan, Path, Path, str]:
+    """Read the plan, check that OUT is free or to be gone on with, note the plan there, and return all made definite.
+
+    Raises:
+        UserError: for anything that a person can mend.
+    """
+    grid = read_plan(plan) if isinstance(plan, str) else plan
+    if jobs < 1:
+        raise ConfigError(f"--jobs {jobs} runs nothing; give at least 1.")
+    out = Path(out).resolve()
+    require_free(out, grid, resume)
+    make_folder(out)
+    write_text_atomically(out / "plan.json", grid.model_dump_json(indent=1) + "\n")
+    return grid, out, Path(data).resolve(), pick_device(device)
+
+
+def engine_called(name: str) -> Callable[..., None]:
+    """Return the function that does cells.
+
+    Raises:
+        ConfigError: for an unknown name, or an engine whose package is not installed.
+    """
+    if name == "local":
+        return run_local
+    if name == "ray":
+        from criinet.benchmarking.cluster import run_on_ray
+
+        return run_on_ray
+    raise ConfigError(f"--engine {name} is not known; give local or ray.")
+
+
+def require_free(out: Path, grid: Plan, resume: bool) -> None:
+    """Check that a benchmark may begin, or go on, in ``out``.
+
+    Raises:
+        RunError: if another plan, a benchmark without --resume, or something else stands there.
+    """
+    record = out / "plan.json"
+    if not record.exists():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise RunError(f"{out} is not empty and holds no benchmark. Give --out a new folder.")
+        return
+    if not resume:
+        raise RunError(f"{out} holds a benchmark already. Add --resume to go on, or give --out another folder.")
+    try:
+        name = json.loads(record.read_text(encoding="utf-8"))["name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{record} cannot be read. Restore it, or give --out another folder.") from error
+    if name != grid.name:
+        raise RunError(f"{out} holds plan '{name}', now '{grid.name}' is asked. Give --out another folder.")
+
+
+def usual_jobs(device: str) -> int:
+    """Return how many runs of one thread each fill the machine's cores; one on a GPU."""
+    return (os.cpu_count() or 1) if pick_device(device) == "cpu" else 1

@@ -1,0 +1,150 @@
+"""The single runs that a plan means, each with an identity that changes with whatever could change its result."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from criinet.benchmarking.code_version import code_version
+from criinet.benchmarking.plan import SYNTHETIC, DatasetPlan, NetworkPlan, Plan, Variant
+from criinet.config import merge
+from criinet.data.dataset import Dataset, open_dataset
+from criinet.data.splits import Split, make_split, save_split
+from criinet.data.synthetic import write_dataset
+from criinet.engine.planner import look_at, plan
+from criinet.engine.settings import Choice, RunConfig, resolve
+from criinet.methods import methods
+from criinet.networks import networks
+
+ENTRIES = ("criinet.engine.training", "criinet.engine.evaluator")
+"""Whatever these import can change a run's result, beside its method and its network."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid.
+
+    name: its folder below OUT/runs; ends with the start of ``identity``.
+    row: its row in the tables. dataset, split: folder and file. settings: complete tables of what is asked for.
+    identity: hash of the resolved settings, the split and the code. test: whether the test cases are opened at the end.
+    """
+
+    name: str
+    row: str
+    dataset: str
+    split: str
+    seed: int
+    device: str
+    settings: dict[str, Any]
+    identity: str
+    test: bool = True
+
+    def to_json(self) -> str:
+        """Return the cell as text that ``from_json`` reads."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Cell":
+        """Read what ``to_json`` wrote."""
+        return cls(**json.loads(text))
+
+
+def identity(config: RunConfig, split_hash: str) -> str:
+    """Return the hash of settings, split and code that names a run."""
+    settled = {key: value for key, value in config.to_dict().items() if key != "choices"}
+    built = (methods.get(config.method_name), networks.get(config.network_name).build)
+    code = code_version(*ENTRIES, *(thing.__module__ for thing in built))
+    text = json.dumps([settled, split_hash, code], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def open_data(asked: DatasetPlan, data: Path, out: Path) -> Dataset:
+    """Open a dataset of the plan; a synthetic one is drawn first, once.
+
+    Raises:
+        DataError: if the folder is no dataset.
+    """
+    if asked.path != SYNTHETIC:
+        return open_dataset(data / asked.path)
+    root = out / "data" / f"synthetic-{asked.images}"
+    if not (root / "dataset.json").exists():
+        write_dataset(root, count=asked.images, test=asked.test, val=min(16, asked.images // 8))
+    return open_dataset(root)
+
+
+def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
+    """Return every run that a plan means, and write the splits they share to OUT/splits.
+
+    Where two draws are the same split, as with all labels, a row has one run of them.
+
+    Args:
+        data: folder of the plan's dataset folders.
+        out: folder of the benchmark.
+        device: "cpu" or "cuda".
+
+    Raises:
+        UserError: if a dataset, a name or a setting is not as it should be, before any run has begun.
+    """
+    cells: list[Cell] = []
+    rows = grid.rows()
+    for asked in grid.datasets:
+        dataset = open_data(asked, data, out)
+        for amount in amounts(grid, asked, rows):
+            for draw in grid.draws:
+                split = make_split(dataset, amount, draw)
+                file = out / "splits" / f"{safe(dataset.root.name)}-{safe(amount)}-draw{draw}.json"
+                save_split(split, file)
+                choices = plan(look_at(dataset, split), device)
+                for label, variant in rows.items():
+                    if amount not in (variant.labeled or asked.labeled or grid.labeled):
+                        continue
+                    about = (dataset, split, file, choices)
+                    cells += [
+                        cell(grid, asked, about, label, variant, network, seed, device)
+                        for network in grid.networks
+                        for seed in grid.seeds
+                    ]
+    return list({(each.row, each.identity): each for each in reversed(cells)}.values())[::-1]
+
+
+def amounts(grid: Plan, asked: DatasetPlan, rows: Mapping[str, Variant]) -> list[str]:
+    """Return every amount of labels that some row wants on a dataset."""
+    usual = asked.labeled or grid.labeled
+    wanted = [amount for variant in rows.values() for amount in variant.labeled or usual]
+    return list(dict.fromkeys(wanted))
+
+
+def cell(
+    grid: Plan,
+    asked: DatasetPlan,
+    about: tuple[Dataset, Split, Path, tuple[Choice, ...]],
+    label: str,
+    variant: Variant,
+    network: NetworkPlan,
+    seed: int,
+    device: str,
+) -> Cell:
+    """Return one run, its settings checked."""
+    dataset, split, file, choices = about
+    settings = merge(merge({"trainer": {"threads": 1}}, grid.settings), asked.settings)
+    settings = merge(merge(settings, {"method": {"name": variant.method}}), variant.settings)
+    settings = merge(settings, {"network": {"name": network.name, **network.settings}})
+    known = identity(resolve(settings, choices, seed=seed), split.hash)
+    parts = (dataset.root.name, label, f"{len(split.labeled)}", network.name, f"d{split.seed}s{seed}", known[:8])
+    return Cell(
+        name="-".join(safe(part) for part in parts),
+        row=label,
+        dataset=str(dataset.root),
+        split=str(file),
+        seed=seed,
+        device=device,
+        settings=settings,
+        identity=known,
+    )
+
+
+def safe(text: str) -> str:
+    """Return ``text`` as part of a file name."""
+    return "".join(c if c.isalnum() or c in "._+" else {"%": "pct"}.get(c, "_") for c in text)

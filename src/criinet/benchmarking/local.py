@@ -1,0 +1,58 @@
+"""The local engine: so many runs at a time, each in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from criinet.benchmarking.cells import Cell
+from criinet.errors import InterruptedRunError
+
+Finished = Callable[[Cell, int], None]
+"""Called with a cell and the exit code of its process: 0 done, 1 failed."""
+
+
+def run_process(cell: Cell, out: Path, stop: threading.Event | None = None) -> int:
+    """Do one cell in a process, which ends when this one does; return its exit code.
+
+    Its output goes to OUT/logs. With ``stop`` set, the process is asked to save and end.
+    """
+    log = out / "logs" / f"{cell.name}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    threads = str(cell.settings["trainer"]["threads"])
+    command = [sys.executable, "-m", "criinet.benchmarking.worker", str(out / "cells" / f"{cell.name}.json")]
+    environment = {**os.environ, **({"OMP_NUM_THREADS": threads} if threads != "0" else {})}
+    with (
+        log.open("ab") as file,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment) as process,
+    ):
+        asked = False
+        while process.poll() is None:
+            if stop is not None and stop.is_set() and not asked:
+                asked = True
+                process.send_signal(signal.SIGINT)  # As Ctrl-C does: it saves and ends.
+            time.sleep(0.1)
+        return process.returncode
+
+
+def run_local(cells: Sequence[Cell], out: Path, jobs: int, finished: Finished) -> None:
+    """Do ``cells``, ``jobs`` at a time; a failed one does not stop the others.
+
+    Raises:
+        InterruptedRunError: on Ctrl-C, once the runs in flight have saved.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(run_process, cell, out, stop): cell for cell in cells}
+        try:
+            for future in as_completed(futures):
+                finished(futures[future], future.result())
+        except KeyboardInterrupt:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise InterruptedRunError("stopped; the runs in flight are saved, --resume goes on from there.") from None

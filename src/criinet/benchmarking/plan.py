@@ -1,0 +1,134 @@
+"""A plan: which methods on which datasets, with how many labels, draws, seeds and networks, under which settings."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from criinet.config import Config, parse, read_settings
+from criinet.errors import ConfigError
+from criinet.methods import methods
+from criinet.registry import nearest
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Tables = dict[str, Any]
+SYNTHETIC = "synthetic"
+
+
+class DatasetPlan(Config):
+    """One dataset of a plan."""
+
+    path: Annotated[str, Field(description="dataset folder below --data, or 'synthetic': drawn into OUT")]
+    images: Annotated[Count, Field(description="of a synthetic dataset: how many images are drawn")] = 400
+    test: Annotated[Count, Field(description="of a synthetic dataset: how many of them are for the test")] = 100
+    labeled: Annotated[
+        tuple[str, ...] | None, Field(description="amounts of labels for this dataset, instead of the plan's")
+    ] = None
+    settings: Annotated[Tables, Field(description="settings for this dataset's runs: [data], [trainer]")] = {}
+
+
+class NetworkPlan(Config):
+    """One network of a plan."""
+
+    name: str
+    settings: Annotated[Tables, Field(description="settings of the network")] = {}
+
+
+class Variant(Config):
+    """A row of the tables that is a method with settings of its own, or with other amounts of labels."""
+
+    method: str
+    settings: Annotated[Tables, Field(description="settings for this row's runs: [method], [trainer]")] = {}
+    labeled: Annotated[tuple[str, ...] | None, Field(description="amounts of labels, instead of the plan's")] = None
+
+
+class Range(Config):
+    """Where a search looks for one setting: between two numbers."""
+
+    low: float
+    high: float
+    log: Annotated[bool, Field(description="draw from the logarithms")] = False
+
+
+class Search(Config):
+    """A search for settings on validation cases, with the same number of trials for every row.
+
+    ``space`` holds what is searched for every row, ``rows`` what is searched for one row beside that; both name
+    settings in full, as trainer.learning_rate or method.weights.intra.
+    """
+
+    trials: Annotated[Count, Field(description="trials of each row; the first one is the plan as it stands")] = 10
+    draws: Annotated[tuple[Seed, ...] | None, Field(description="draws to search on; the plan's first if none")] = None
+    space: dict[str, Range] = {}
+    rows: dict[str, dict[str, Range]] = {}
+
+
+class Plan(Config):
+    """A grid of runs. Every row gets the same splits, initial weights, augmentation, batches and iterations.
+
+    ``description``, ``hardware``, ``hours`` and ``expected`` tell a reader what it is, where and how long it was run,
+    and what came out.
+    """
+
+    name: str
+    description: str = ""
+    hardware: str = ""
+    hours: Annotated[float | None, Field(ge=0)] = None
+    expected: str = ""
+    methods: Annotated[
+        Literal["all"] | tuple[str, ...],
+        Field(description="names of methods and of variants; 'all': every registered method and every variant"),
+    ] = "all"
+    variants: dict[str, Variant] = {}
+    datasets: Annotated[tuple[DatasetPlan, ...], Field(min_length=1)]
+    networks: Annotated[tuple[NetworkPlan, ...], Field(min_length=1)] = (NetworkPlan(name="lite0-unet"),)
+    labeled: Annotated[tuple[str, ...], Field(min_length=1, description="amounts of labels, as 4% or 32")] = ("4%",)
+    draws: Annotated[tuple[Seed, ...], Field(min_length=1, description="draws of labeled cases")] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, description="seeds of weights and batches")] = (0,)
+    settings: Annotated[Tables, Field(description="settings for every run: [data], [trainer]")] = {}
+    search: Search = Search()
+
+    def rows(self) -> dict[str, Variant]:
+        """Return every row of the tables by its label.
+
+        Raises:
+            ConfigError: for a name that is neither a method nor a variant, or a variant with a method's name.
+        """
+        for label, variant in self.variants.items():
+            if label in methods:
+                raise ConfigError(f"plan '{self.name}': variant '{label}' has the name of a method; choose another.")
+            methods.get(variant.method)
+        known = {**{name: Variant(method=name) for name in methods}, **self.variants}
+        asked = list(known) if self.methods == "all" else self.methods
+        for label in asked:
+            if label not in known:
+                raise ConfigError(
+                    f"plan '{self.name}': '{label}' is neither a method nor a variant.{nearest(label, known)} "
+                    "`criinet methods` lists the methods."
+                )
+        return {label: known[label] for label in dict.fromkeys(asked)}
+
+
+def shipped_plans() -> dict[str, Path]:
+    """Return the plans that come with criinet, by name."""
+    folder = Path(str(resources.files("criinet.benchmarking") / "plans"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def read_plan(name: str) -> Plan:
+    """Read a plan file (TOML, YAML or JSON), or one that comes with criinet by its name.
+
+    Raises:
+        ConfigError: if there is none, or it holds an unknown key or a value that does not fit.
+    """
+    shipped = shipped_plans()
+    path = Path(name)
+    if not path.exists() and name in shipped:
+        path = shipped[name]
+    if not path.exists():
+        raise ConfigError(
+            f"there is no plan '{name}'.{nearest(name, shipped)} Give a file, or one of: {', '.join(shipped)}."
+        )
+    return parse(Plan, read_settings(path), "plan")

@@ -1,0 +1,177 @@
+"""A search for settings on validation cases: the same number of trials for every row, no test case opened."""
+
+import json
+import statistics
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from criinet.benchmarking.bench import begin
+from criinet.benchmarking.cells import Cell, cells_of
+from criinet.benchmarking.collect import why_failed
+from criinet.benchmarking.local import run_process
+from criinet.benchmarking.plan import Plan, Range, Variant
+from criinet.config import assignment, merge
+from criinet.data.files import write_json, write_text_atomically
+from criinet.engine.folder import RunFolder
+from criinet.errors import ConfigError, InterruptedRunError
+
+Trial = dict[str, Any]
+"""What one trial tried and found: "settings", "dice" (None where a run failed), "reason" of a failure."""
+
+
+def search(
+    plan: str | Plan,
+    out: Path | str,
+    *,
+    data: Path | str = ".",
+    jobs: int = 1,
+    device: str = "auto",
+    resume: bool = False,
+    told: Callable[[str, int, Trial], None] | None = None,
+) -> Plan:
+    """Search settings for every row of a plan, and return the plan with the best ones; it stands in OUT/tuned.json too.
+
+    A trial's worth is the Dice on the validation cases at the last step, averaged over the plan's datasets, networks
+    and amounts and over the search's draws. Optuna's tree-structured Parzen estimator proposes; the first trial is the
+    row as it stands. Proposals depend on the results alone, so a search that was cut off goes on with --resume. Other
+    arguments are those of ``benchmark``.
+
+    Args:
+        told: called after every trial with its row, its number and what it found.
+
+    Raises:
+        ConfigError: if Optuna is not installed, nothing is to be searched, or no trial of a row succeeded.
+    """
+    grid, out, data, device = begin(plan, out, data, jobs, device, resume)
+    studies = Studies(grid, data, out, device)
+    stop = threading.Event()
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {row: pool.submit(studies.row, row, stop, told) for row in grid.rows()}
+        try:
+            found = {row: future.result() for row, future in futures.items()}
+        except KeyboardInterrupt:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise InterruptedRunError("stopped; --resume goes on with the search.") from None
+    tuned = with_best(grid, found)
+    write_json(out / "search.json", {"plan": grid.name, "trials": found})
+    write_text_atomically(out / "tuned.json", tuned.model_dump_json(indent=1) + "\n")
+    return tuned
+
+
+class Studies:
+    """The trials of each row of a plan."""
+
+    def __init__(self, grid: Plan, data: Path, out: Path, device: str) -> None:
+        try:
+            self.optuna: Any = import_module("optuna")
+        except ImportError as error:
+            raise ConfigError("a search needs Optuna; install it with pip install 'criinet[search]'.") from error
+        self.optuna.logging.set_verbosity(self.optuna.logging.WARNING)
+        self.grid, self.data, self.out, self.device = grid, data, out, device
+        unknown = [row for row in grid.search.rows if row not in grid.rows()]
+        if unknown or not (grid.search.space or grid.search.rows):
+            what = f"search.rows names '{unknown[0]}', which is no row" if unknown else "search.space is empty"
+            raise ConfigError(
+                f"plan '{grid.name}': {what}. Name settings as in [search.space.'trainer.learning_rate']."
+            )
+
+    def row(self, row: str, stop: threading.Event, told: Callable[[str, int, Trial], None] | None) -> list[Trial]:
+        """Do the trials of one row, one after the other."""
+        ranges = {**self.grid.search.space, **self.grid.search.rows.get(row, {})}
+        study = self.optuna.create_study(direction="maximize", sampler=self.optuna.samplers.TPESampler(seed=0))
+        trials: list[Trial] = []
+        for number in range(self.grid.search.trials if ranges else 1):
+            asked = study.ask() if number > 0 else None
+            settings = {} if asked is None else {name: drawn(asked, name, r) for name, r in ranges.items()}
+            trial = self.try_settings(row, settings, stop)
+            if stop.is_set():
+                break
+            if asked is not None:
+                failed = trial["dice"] is None
+                state = self.optuna.trial.TrialState.FAIL if failed else self.optuna.trial.TrialState.COMPLETE
+                study.tell(asked, None if failed else trial["dice"], state=state)
+            trials.append(trial)
+            if told is not None:
+                told(row, number, trial)
+        return trials
+
+    def try_settings(self, row: str, settings: Mapping[str, float], stop: threading.Event) -> Trial:
+        """Train a row with ``settings`` wherever the plan does, and return the mean validation Dice."""
+        scores: list[float] = []
+        for cell in self.cells(row, settings):
+            if not finished(cell, self.out):
+                run_process(cell, self.out, stop)
+            if not finished(cell, self.out):
+                return {"settings": dict(settings), "dice": None, "reason": why_failed(cell, self.out)}
+            scores.append(last_validation(RunFolder(self.out / "runs" / cell.name)))
+        return {"settings": dict(settings), "dice": statistics.mean(scores), "reason": None}
+
+    def cells(self, row: str, settings: Mapping[str, float]) -> list[Cell]:
+        """Return the runs of one trial, which leave the test cases closed."""
+        variant = with_settings(self.grid.rows()[row], settings)
+        wanted = {"methods": ("trial",), "variants": {"trial": variant}}
+        draws = self.grid.search.draws or self.grid.draws[:1]
+        trial = self.grid.model_copy(update={**wanted, "draws": draws, "seeds": self.grid.seeds[:1]})
+        cells = [replace(cell, test=False) for cell in cells_of(trial, self.data, self.out, self.device)]
+        for cell in cells:
+            write_text_atomically(self.out / "cells" / f"{cell.name}.json", cell.to_json())
+        return cells
+
+
+def drawn(trial: Any, name: str, within: Range) -> float:
+    """Return the value that Optuna proposes for a setting."""
+    return float(trial.suggest_float(name, within.low, within.high, log=within.log))
+
+
+def with_settings(variant: Variant, settings: Mapping[str, float]) -> Variant:
+    """Return a row with settings by their full names on top of its own."""
+    tables = variant.settings
+    for name, value in settings.items():
+        tables = merge(tables, assignment(f"{name}={value!r}"))
+    return variant.model_copy(update={"settings": tables})
+
+
+def finished(cell: Cell, out: Path) -> bool:
+    """Say whether a run was trained to its end."""
+    metrics = RunFolder(out / "runs" / cell.name).metrics
+    if not metrics.exists():
+        return False
+    config = json.loads((metrics.parent / "config.json").read_text(encoding="utf-8"))
+    steps = [record["step"] for record in records(metrics) if record["kind"] == "validation"]
+    return bool(steps) and steps[-1] == config["trainer"]["iterations"]
+
+
+def last_validation(folder: RunFolder) -> float:
+    """Return the validation Dice at the last step."""
+    return [float(record["dice"]) for record in records(folder.metrics) if record["kind"] == "validation"][-1]
+
+
+def records(metrics: Path) -> list[dict[str, Any]]:
+    """Return the lines of a metrics file, but for a last one that was cut off."""
+    lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def with_best(grid: Plan, found: Mapping[str, list[Trial]]) -> Plan:
+    """Return a plan whose rows are variants with the best settings of their trials.
+
+    Raises:
+        ConfigError: if no trial of a row succeeded.
+    """
+    rows = grid.rows()
+    variants: dict[str, Variant] = {}
+    for row, trials in found.items():
+        worked = [trial for trial in trials if trial["dice"] is not None]
+        if not worked:
+            reason = trials[0]["reason"] if trials else "it was stopped"
+            raise ConfigError(f"plan '{grid.name}': no trial of '{row}' succeeded ({reason}). Narrow its ranges.")
+        best = max(worked, key=lambda trial: float(trial["dice"]))
+        variants[f"{row}-tuned"] = with_settings(rows[row], best["settings"])
+    wanted = {"name": f"{grid.name}-tuned", "methods": tuple(variants), "variants": variants}
+    return grid.model_copy(update=wanted)

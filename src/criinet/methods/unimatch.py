@@ -1,0 +1,69 @@
+"""UniMatch: one pseudo-label taught on two strong views and on features with channels missing."""
+
+from typing import Annotated, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from criinet.config import Fraction, LossWeights, MethodConfig
+from criinet.losses import cross_entropy_dice, soft_dice_loss, sure_pixels
+from criinet.methods.base import Method
+from criinet.networks import Network
+from criinet.types import LabeledBatch, UnlabeledBatch
+
+
+class UniMatch(Method):
+    """Sure pixels of the weak view teach two strong views and the weak view itself through incomplete features.
+
+        L = sup(f(x_l), y) + Dice(f(s1), y_u) / 4 + Dice(f(s2), y_u) / 4 + Dice(d(drop(e(x_u))), y_u) / 2
+        y_u = argmax_c p_c where max_c p_c >= h, left out elsewhere,   p = softmax(f(x_u)) without gradient
+
+    f = d(e(.)), encoder and decoder; s1, s2 are strong views of x_u, each with a CutMix of its own that its labels get
+    too; drop silences half of the channels of every encoder feature, whole maps at a time.
+
+    h acts as a ramp: few pixels of a new network reach it, so a short run learns from unlabeled images late. It stays
+    the paper's.
+
+    Reference: Yang et al., CVPR 2023, arXiv 2208.09910, sections 3.2 to 3.4; Dice and weights of its medical code.
+    Differs: the total is not halved; Dice is of the foreground classes, with sums and not squares below the line;
+    blur, noise and colour are this project's; the pseudo-label comes from a pass in training mode, also for the boxes
+    that CutMix pastes; unperturbed, incomplete and strong passes have batch statistics of their own.
+    """
+
+    class Config(MethodConfig):
+        """Settings of UniMatch."""
+
+        confidence: Annotated[Fraction, Field(description="least probability of a pixel that is taught")] = 0.95
+        drop: Annotated[float, Field(ge=0, lt=1, description="share of feature channels that are silenced")] = 0.5
+        weights: LossWeights = {"supervised": 1.0, "strong_1": 0.25, "strong_2": 0.25, "features": 0.5}
+
+    summary = "sure pixels taught on two strong views and through incomplete features"
+    reference = "Yang et al., CVPR 2023, arXiv 2208.09910"
+    views = ("weak", "strong_1", "strong_2")
+    unlabeled_terms = ("strong_1", "strong_2", "features")
+    config: Config
+
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
+        """Return ``supervised``, ``strong_1``, ``strong_2`` and ``features``."""
+        network, weak = cast(Network, self.student), unlabeled.weak
+        terms = {"supervised": cross_entropy_dice(network(labeled.image).logits, labeled.target)}
+        scales = network.encode(weak)
+        with torch.no_grad():
+            whole = network.segment(network.decode(scales), weak).logits
+            label = sure_pixels(whole.float().softmax(1), self.config.confidence)
+        silenced = tuple(drop_channels(feature, self.config.drop) for feature in scales)
+        incomplete = network.segment(network.decode(silenced), weak).logits
+        names = ("strong_1", "strong_2")
+        strong = network(torch.cat([unlabeled.views[name] for name in names])).logits.chunk(2)
+        for name, logits in zip(names, strong, strict=True):
+            mixed = unlabeled.mixes[name].apply(label.unsqueeze(1)).squeeze(1)
+            terms[name] = soft_dice_loss(logits.float().softmax(1), mixed)
+        terms["features"] = soft_dice_loss(incomplete.float().softmax(1), label)
+        return terms
+
+
+def drop_channels(feature: Tensor, share: float) -> Tensor:
+    """Silence each channel of (B, C, ...) features with probability ``share`` and divide the others by 1 - share."""
+    return F.dropout2d(feature, share) if feature.ndim == 4 else F.dropout3d(feature, share)

@@ -1,0 +1,289 @@
+"""What each method reached in each setting, and how it compares with its best peer and with supervised training."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from criinet.metrics.statistics import paired_difference, summarise
+from criinet.report.benchmark.grid import Grid, GridRun, Setting
+from criinet.report.comparison import (
+    HARDEST,
+    SUPERVISED,
+    Effect,
+    Pairs,
+    dice_by_case,
+    group_means,
+    is_hard,
+    judged,
+    paired_values,
+    percent,
+)
+from criinet.report.recorded import BEST, LAST, MEAN, CaseRecord, ResultRow
+
+MEASURES = (
+    "dice",
+    "iou",
+    "hd95",
+    "assd",
+    "surface_dice",
+    "boundary_iou",
+    "band_dice_2",
+    "band_dice_5",
+    "band_dice_10",
+)
+COSTS = ("train_seconds", "images_per_second", "peak_memory_mb", "parameters", "iterations")
+STRATA = ("contrast", "boundary", "size")
+Chosen = Callable[[CaseRecord], bool]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation over runs; the latter is NaN below two."""
+
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row of a setting at one checkpoint, over its draws and seeds.
+
+    runs: that were measured. values: each measure, the mean over classes. classes: Dice of each class.
+    low, high: 95 % bootstrap interval over cases (or groups) of the Dice of a case, the mean over the runs.
+    cases: that have a Dice. groups: values resampled.
+    misses, false_alarms: summed over the runs. measured: of how many objects. strata: Dice of the four quartiles.
+    """
+
+    runs: int
+    values: Mapping[str, Spread]
+    classes: Mapping[str, Spread]
+    low: float
+    high: float
+    cases: int
+    groups: int
+    misses: int
+    measured: int
+    false_alarms: int
+    strata: Mapping[str, tuple[Spread, ...]]
+
+    @property
+    def dice(self) -> Spread:
+        """Dice over the runs."""
+        return self.values["dice"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a setting: the final weights, and those that did best on the validation cases.
+
+    full: True for supervised training with every label: it is shown, and takes part in no comparison.
+    """
+
+    label: str
+    full: bool
+    last: Measured
+    best: Measured | None
+    cost: Mapping[str, Spread]
+
+
+@dataclass(frozen=True)
+class SettingReport:
+    """All methods in one setting, the highest Dice first and full supervision at the end.
+
+    masks: the number of labeled images of each draw.
+    supervised: every method against the supervised row. peers: every row against the best of the others but the
+    supervised one. Both at the last checkpoint, with Holm's correction over the rows. supervised_hard, peers_hard: the
+    same on the quarter of lowest contrast.
+    """
+
+    setting: Setting
+    title: str
+    masks: tuple[int, ...]
+    entries: tuple[Entry, ...]
+    supervised: tuple[Effect, ...]
+    peers: tuple[Effect, ...]
+    supervised_hard: tuple[Effect, ...]
+    peers_hard: tuple[Effect, ...]
+
+    @property
+    def rows(self) -> tuple[Entry, ...]:
+        """The entries but full supervision."""
+        return tuple(entry for entry in self.entries if not entry.full)
+
+    def peer(self, label: str) -> Effect | None:
+        """Return how a row compares with its best peer, None if it has none."""
+        return next((effect for effect in self.peers if effect.run == label), None)
+
+
+def analyse(grid: Grid) -> tuple[SettingReport, ...]:
+    """Return the report of every setting in the order of dataset, network and fraction.
+
+    A supervised run with every label belongs to each setting of its dataset and network.
+    """
+    partial = sorted({run.setting for run in grid.runs if not run.full})
+    covered = {(setting.dataset, setting.network) for setting in partial}
+    alone = {run.setting for run in grid.runs if run.full} - {
+        run.setting for run in grid.runs if (run.setting.dataset, run.setting.network) in covered
+    }
+    one_network = len({run.setting.network for run in grid.runs}) < 2
+    return tuple(_setting(grid, setting, one_network) for setting in sorted({*partial, *alone}))
+
+
+def row_labels(grid: Grid) -> list[str]:
+    """Return the labels of all rows in the order of the plan, without full supervision."""
+    return list(dict.fromkeys(run.label for run in grid.runs if not run.full))
+
+
+def case_means(runs: Iterable[GridRun], chosen: Chosen, checkpoint: str = LAST) -> dict[str, float]:
+    """Return the Dice of every case, the mean over the runs that have one."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for case, dice in dice_by_case(run.cases, chosen, checkpoint).items():
+            if math.isfinite(dice):
+                found.setdefault(case, []).append(dice)
+    return {case: float(np.mean(values)) for case, values in found.items()}
+
+
+def groups_of(runs: Iterable[GridRun]) -> dict[str, str]:
+    """Return the group of every case."""
+    return {case.case: case.group for run in runs for case in run.cases}
+
+
+def any_case(_: CaseRecord) -> bool:
+    """Choose every case."""
+    return True
+
+
+def _setting(grid: Grid, setting: Setting, one_network: bool) -> SettingReport:
+    rows: dict[str, list[GridRun]] = {}
+    for run in grid.runs:
+        same_data = (run.setting.dataset, run.setting.network) == (setting.dataset, setting.network)
+        if run.setting == setting or (run.full and same_data):
+            rows.setdefault(run.label, []).append(run)
+    entries = [entry for label, runs in rows.items() if (entry := _entry(label, runs)) is not None]
+    entries.sort(key=_place)
+    compared = {entry.label: rows[entry.label] for entry in entries if not entry.full and _has_cases(rows[entry.label])}
+    masks = sorted(
+        {int(run.fact("labeled")) for run in grid.runs if run.setting == setting and run.fact("labeled") > 0}
+    )
+    against = {label: SUPERVISED for label in compared if label != SUPERVISED and SUPERVISED in compared}
+    peers = {label: peer for label in compared if (peer := _best_peer(label, list(compared)))}
+    return SettingReport(
+        setting=setting,
+        title=_title(setting, masks, one_network),
+        masks=tuple(masks),
+        entries=tuple(entries),
+        supervised=_effects(compared, against, "", any_case),
+        peers=_effects(compared, peers, "", any_case),
+        supervised_hard=_effects(compared, against, HARDEST, is_hard),
+        peers_hard=_effects(compared, peers, HARDEST, is_hard),
+    )
+
+
+def _place(entry: Entry) -> tuple[bool, float]:
+    """Return what to sort by: the highest Dice first; rows that tie stay in the order of the plan."""
+    dice = entry.last.dice.mean
+    return entry.full, -round(dice, 9) if math.isfinite(dice) else math.inf
+
+
+def _has_cases(runs: Sequence[GridRun]) -> bool:
+    return any(run.cases for run in runs)
+
+
+def _title(setting: Setting, masks: Sequence[int], one_network: bool) -> str:
+    counted = f"{masks[0]}" if len(masks) == 1 else f"{masks[0]} to {masks[-1]}" if masks else ""
+    known = f" ({counted} {'mask' if counted == '1' else 'masks'})" if counted else ""
+    return f"{setting.dataset}, {percent(setting.fraction)} labeled{known}" + (
+        "" if one_network else f", {setting.network}"
+    )
+
+
+def _best_peer(label: str, ranked: Sequence[str]) -> str:
+    """Return the best of the other rows, given all in order of their Dice; the supervised row is no one's peer."""
+    return next((other for other in ranked if other not in (label, SUPERVISED)), "")
+
+
+def _entry(label: str, runs: Sequence[GridRun]) -> Entry | None:
+    last = _measured(runs, LAST)
+    if last is None:
+        return None
+    cost = {name: spread(run.fact(name) for run in runs) for name in COSTS}
+    return Entry(label, runs[0].full, last, _measured(runs, BEST), cost)
+
+
+def _measured(runs: Sequence[GridRun], checkpoint: str) -> Measured | None:
+    """Gather the runs of one row at one checkpoint; None if none was measured."""
+    found = [(run, row) for run in runs if (row := run.results.row(checkpoint)) is not None]
+    if not found:
+        return None
+    rows = [row for _, row in found]
+    dice = case_means((run for run, _ in found), any_case, checkpoint)
+    values = group_means(dice, groups_of(runs))
+    summary = summarise(values)
+    return Measured(
+        runs=len(rows),
+        values={name: spread(row.value(name) for row in rows) for name in MEASURES},
+        classes=_by_class([run for run, _ in found], checkpoint),
+        low=summary.low,
+        high=summary.high,
+        cases=len(dice) or max(row.cases for row in rows),
+        groups=len(values),
+        misses=sum(row.misses for row in rows),
+        measured=sum(run.results.measured(row) for run, row in found),
+        false_alarms=sum(row.false_alarms for row in rows),
+        strata=_strata([run for run, _ in found], checkpoint),
+    )
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Return mean and sd of the finite values."""
+    summary = summarise(list(values), resamples=1)
+    return Spread(summary.mean, summary.sd)
+
+
+def _by_class(runs: Sequence[GridRun], checkpoint: str) -> dict[str, Spread]:
+    found: dict[str, list[ResultRow]] = {}
+    for row in (row for run in runs for row in run.results.rows):
+        if row.checkpoint == checkpoint and row.class_name != MEAN:
+            found.setdefault(row.class_name, []).append(row)
+    return {name: spread(row.value("dice") for row in rows) for name, rows in found.items()}
+
+
+def _strata(runs: Sequence[GridRun], checkpoint: str) -> dict[str, tuple[Spread, ...]]:
+    """Return Dice of the four quartiles over the runs, for what the runs were split by."""
+    strata: dict[str, tuple[Spread, ...]] = {}
+    for by in STRATA:
+        quartiles = [[run.results.stratum(by, quartile, checkpoint) for run in runs] for quartile in (1, 2, 3, 4)]
+        if any(stratum for found in quartiles for stratum in found):
+            strata[by] = tuple(spread(s.dice for s in found if s) for found in quartiles)
+    return strata
+
+
+def _effects(
+    rows: Mapping[str, Sequence[GridRun]], against: Mapping[str, str], scope: str, chosen: Chosen
+) -> tuple[Effect, ...]:
+    """Compare rows with the one that each is set against; they are one family of Holm's."""
+    pairs = [_pairs(label, rows[label], other, rows[other], scope, chosen) for label, other in against.items()]
+    return judged(pair for pair in pairs if pair.images or not scope)
+
+
+def _pairs(
+    label: str, mine: Sequence[GridRun], other: str, theirs: Sequence[GridRun], scope: str, chosen: Chosen
+) -> Pairs:
+    """Pair the Dice of every case, the mean over the draws and seeds in which both rows have one."""
+    by_block = {run.block: run for run in theirs}
+    first: dict[str, list[float]] = {}
+    second: dict[str, list[float]] = {}
+    for run in mine:
+        if run.block not in by_block:
+            continue
+        a, b = (dice_by_case(r.cases, chosen) for r in (run, by_block[run.block]))
+        for case in a:
+            if case in b and math.isfinite(a[case]) and math.isfinite(b[case]):
+                first.setdefault(case, []).append(a[case])
+                second.setdefault(case, []).append(b[case])
+    a_mean, b_mean = ({case: float(np.mean(values)) for case, values in dice.items()} for dice in (first, second))
+    one, two, images = paired_values(a_mean, b_mean, groups_of(mine))
+    return Pairs(label, other, scope, paired_difference(one, two), images, len(one) < images)

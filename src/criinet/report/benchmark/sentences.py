@@ -1,0 +1,146 @@
+"""What may be said of a benchmark, in sentences: the best in every setting, how sure that is, and what is missing."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from criinet.report.benchmark.analysis import Entry, SettingReport
+from criinet.report.benchmark.grid import Grid
+from criinet.report.benchmark.standing import Standing
+from criinet.report.comparison import (
+    FEWEST,
+    NO_RESULTS,
+    SUPERVISED,
+    Effect,
+    chance_text,
+    interval,
+    number,
+    signed,
+)
+
+_WORDS = (("helped", "helped"), ("did nothing", "did nothing measurable"), ("hurt", "hurt"))
+
+
+@dataclass(frozen=True)
+class Said:
+    """One verdict; ``kind`` decides its colour (helped, hurt, nothing, plain), ``also`` are sentences below it."""
+
+    kind: str
+    sentence: str
+    also: tuple[str, ...] = ()
+
+
+def verdicts(reports: Sequence[SettingReport], found: Standing) -> list[Said]:
+    """Return what stands on top of the page: the average ranks, then setting by setting."""
+    ranks = _ranks(found)
+    said = [Said("plain", ranks)] if ranks else []
+    said += [_setting(report) for report in reports if report.entries]
+    return said or [Said("plain", NO_RESULTS)]
+
+
+def notes(grid: Grid, reports: Sequence[SettingReport], found: Standing) -> list[str]:
+    """Return what is missing and what limits the comparison."""
+    said = list(grid.notes)
+    if grid.failed or grid.pending:
+        counted = f"{len(grid.runs)} runs measured, {len(grid.failed)} failed, {len(grid.pending)} pending"
+        said.append(f"The grid is not whole: {counted}.")
+    for report in reports:
+        most = max((entry.last.runs for entry in report.rows), default=0)
+        short = [f"{entry.label} ({entry.last.runs})" for entry in report.rows if entry.last.runs < most]
+        if short:
+            said.append(f"{report.title}: fewer than {most} runs of {listed(short)}: less sure than the others.")
+        if report.rows and SUPERVISED not in {entry.label for entry in report.rows}:
+            said.append(f"{report.title}: there is no supervised row, so nothing is said of help or harm.")
+    if found.blocks and found.ranking.blocks < found.blocks and len(found.labels) > 1:
+        left = found.blocks - found.ranking.blocks
+        names = ", ".join(f"{label} ({count})" for label, count in found.absent.items())
+        said.append(
+            f"Average ranks leave out {left} of {found.blocks} blocks (setting, draw, seed), where these rows have no "
+            f"result: {names}."
+        )
+    return said
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write ``a, b and c``."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def chance(effect: Effect) -> str:
+    """Write ``p = .012``."""
+    text = chance_text(effect.paired.p)
+    return f"Holm's p {text if text.startswith('<') else f'= {text}'}"
+
+
+def with_sd(mean: float, sd: float) -> str:
+    """Write ``.812 ± .010``, the mean alone where there is one run."""
+    return f"{number(mean)} ± {number(sd)}" if math.isfinite(sd) else number(mean)
+
+
+def _ranks(found: Standing) -> str:
+    ranked, ranking = found.ranked, found.ranking
+    if len(ranked) < 2 or ranking.blocks < 2:
+        return ""
+    (best, rank), blocks = ranked[0], ranking.blocks
+    first = [label for label, other in ranked if other == rank]
+    told = f"{listed(first)} {'rank' if len(first) > 1 else 'ranks'} best over {blocks} blocks (setting, draw, seed)"
+    place = f"average rank {number(rank, 1)} of {len(ranked)}"
+    test = chance_text(ranking.p) if math.isfinite(ranking.p) else ""
+    place += f", Friedman's p {test if test.startswith('<') else f'= {test}'}" if test else ""
+    near = [label for group in found.groups if best in group for label in group if label not in first]
+    limit = f"the critical difference is {number(ranking.critical_difference, 1)}"
+    told_apart = f"Not told apart from that: {listed(near)}" if near else "All others are told apart from that"
+    return f"{told}: {place}. {told_apart} ({limit})."
+
+
+def _setting(report: SettingReport) -> Said:
+    if not report.rows:
+        entry = report.entries[0]
+        return Said("plain", f"{report.title}: {_reached(entry)}.")
+    leader = report.rows[0]
+    kind, sentence = _leader(report, leader)
+    return Said(kind, f"{report.title}: {sentence}", _against_supervised(report.supervised))
+
+
+def _leader(report: SettingReport, leader: Entry) -> tuple[str, str]:
+    if len(report.rows) == 1:
+        return "plain", f"{_reached(leader)}."
+    effect = report.peer(leader.label)
+    if leader.label == SUPERVISED:
+        return "hurt", f"no method has a higher Dice than supervised, {_dice(leader)}."
+    if effect is None:
+        return "plain", f"{leader.label} has the highest Dice, {_dice(leader)}."
+    change = f"{signed(effect.paired.mean)} {interval(effect.paired.low, effect.paired.high, signed)}".strip()
+    if effect.paired.n < FEWEST:
+        on = f"{effect.images} test image{'' if effect.images == 1 else 's'}, too few to tell"
+        return "nothing", f"{leader.label} has the highest Dice, {_dice(leader)}, on {on}."
+    if effect.verdict == "helped":
+        return "helped", (
+            f"{leader.label} is best with Dice {_dice(leader)}, {change} over its best peer {effect.baseline} "
+            f"({chance(effect)})."
+        )
+    return "nothing", (
+        f"{leader.label} has the highest Dice, {_dice(leader)}, but is not told apart from {effect.baseline}: "
+        f"{change} ({chance(effect)})."
+    )
+
+
+def _reached(entry: Entry) -> str:
+    return f"{entry.label} reaches Dice {_dice(entry)} {interval(entry.last.low, entry.last.high)}".strip()
+
+
+def _dice(entry: Entry) -> str:
+    runs = f" over {entry.last.runs} runs" if entry.last.runs > 1 else ""
+    return f"{with_sd(entry.last.dice.mean, entry.last.dice.sd)}{runs}"
+
+
+def _against_supervised(effects: Sequence[Effect]) -> tuple[str, ...]:
+    """Say which methods helped and which did not, in one sentence."""
+    if not effects:
+        return ()
+    parts = [
+        f"{listed(names)} {word}"
+        for verdict, word in _WORDS
+        if (names := [effect.run for effect in effects if effect.verdict == verdict])
+    ]
+    return (f"Against supervised: {'; '.join(parts)}.",)

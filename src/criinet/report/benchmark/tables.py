@@ -1,0 +1,274 @@
+"""Tables of a benchmark: as text for the page and for LaTeX, and as plain numbers for CSV."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from criinet.report.benchmark.analysis import COSTS, MEASURES, Entry, Measured, SettingReport
+from criinet.report.benchmark.sentences import with_sd
+from criinet.report.benchmark.standing import Standing
+from criinet.report.comparison import FEWEST, MISSING, Effect, chance_text, distance, interval, minutes, number, signed
+from criinet.report.recorded import BEST, LAST
+
+Record = dict[str, Any]
+_TWO_COLUMNS = ("Row", "Against")
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of text. ``names``: how many columns hold words. ``strong``: (row, column) of the cells that stand out.
+
+    font: of LaTeX. gap: between its columns, in points.
+    """
+
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    names: int = 1
+    strong: frozenset[tuple[int, int]] = frozenset()
+    font: str = "scriptsize"
+    gap: float = 4
+
+    def bold(self, row: int) -> frozenset[int]:
+        """Return the columns of a row that stand out."""
+        return frozenset(column for at, column in self.strong if at == row)
+
+
+def dice_table(report: SettingReport, unit: str) -> TextTable:
+    """Return the measures of every row, the highest Dice first."""
+    headers = ("Row", "Runs", "Dice", "95 % interval", "Dice, best weights", "IoU", f"HD95 ({unit})")
+    headers += ("Surface Dice", "Boundary IoU", f"Band Dice 5 {unit}", "Misses", "False alarms")
+    rows = tuple(_measures(entry) for entry in report.entries)
+    return TextTable(
+        f"{report.title}: mean ± sd over draws and seeds, final weights", headers, rows, strong=_best(report)
+    )
+
+
+def strata_table(report: SettingReport) -> TextTable:
+    """Return Dice of the hardest and the easiest quarter of the test images."""
+    shown = [by for by in ("contrast", "boundary", "size") if any(by in entry.last.strata for entry in report.entries)]
+    headers = ("Row", "Dice", *(f"{by}: {end}" for by in shown for end in ("hardest", "easiest")))
+    rows = tuple(
+        (entry.label, number(entry.last.dice.mean), *_ends(entry.last, shown)) for entry in report.entries if shown
+    )
+    return TextTable(f"{report.title}: Dice of the hardest and easiest quarter, final weights", headers, rows)
+
+
+def comparison_tables(report: SettingReport) -> list[TextTable]:
+    """Return how every row compares with supervised training, and with its best peer; only what there is."""
+    families = (
+        ("against supervised training", report.supervised, report.supervised_hard, False),
+        ("against the best peer of each row", report.peers, report.peers_hard, True),
+    )
+    headers = (*_TWO_COLUMNS, "Dice", "95 % interval", "Holm's p", "Images", "Verdict")
+    headers += ("Hardest quarter", "95 % interval", "Holm's p", "Verdict")
+    return [
+        TextTable(
+            f"{report.title}: difference in Dice {against}, final weights, paired by image",
+            headers,
+            tuple(_compared(effect, hard, peer=peer) for effect in effects),
+            names=len(_TWO_COLUMNS),
+            gap=3,
+        )
+        for against, effects, hard, peer in families
+        if effects
+    ]
+
+
+def cost_table(report: SettingReport) -> TextTable:
+    """Return what every row costs to train."""
+    headers = ("Row", "Training (min)", "Images per second", "Peak memory (MB)", "Parameters (M)", "Iterations")
+    return TextTable(f"{report.title}: mean over runs", headers, tuple(_costs(entry) for entry in report.entries))
+
+
+def wins_table(found: Standing) -> TextTable:
+    """Return wins, ties and losses of every row against every other, the best average rank first."""
+    ranks = dict(found.ranked)
+    order = sorted(found.labels, key=lambda label: (ranks.get(label, math.inf), -found.total(label).wins))
+    headers = ("Row", "No.", "Average rank", "All", *(str(i) for i in range(1, len(order) + 1)))
+    rows = tuple(
+        (
+            label,
+            str(i),
+            number(ranks.get(label, math.nan), 2),
+            str(found.total(label)),
+            *(str(found.tallies[label, other]) if other != label else MISSING for other in order),
+        )
+        for i, label in enumerate(order, 1)
+    )
+    caption = f"Blocks won/tied/lost by a row against the others, of {found.blocks} (setting, draw, seed)"
+    return TextTable(caption, headers, rows, font="tiny", gap=2)
+
+
+def dice_records(reports: Iterable[SettingReport]) -> list[Record]:
+    """Return every measure of every row at both checkpoints."""
+    return [
+        {
+            **_where(report, entry),
+            "checkpoint": checkpoint,
+            "runs": measured.runs,
+            "cases": measured.cases,
+            "groups": measured.groups,
+            "dice_low": measured.low,
+            "dice_high": measured.high,
+            "misses": measured.misses,
+            "false_alarms": measured.false_alarms,
+            "measured": measured.measured,
+            **_spreads({name: measured.values[name] for name in MEASURES}),
+        }
+        for report, entry, checkpoint, measured in _all_measured(reports)
+    ]
+
+
+def strata_records(reports: Iterable[SettingReport]) -> list[Record]:
+    """Return Dice by quartile of contrast, boundary and size at both checkpoints."""
+    return [
+        {
+            **_where(report, entry),
+            "checkpoint": checkpoint,
+            "by": by,
+            "quartile": quartile,
+            **_spreads({"dice": spread}),
+        }
+        for report, entry, checkpoint, measured in _all_measured(reports)
+        for by, spreads in measured.strata.items()
+        for quartile, spread in enumerate(spreads, 1)
+    ]
+
+
+def cost_records(reports: Iterable[SettingReport]) -> list[Record]:
+    """Return what every row costs."""
+    return [
+        {**_where(report, entry), **_spreads({name: entry.cost[name] for name in COSTS})}
+        for report in reports
+        for entry in report.entries
+    ]
+
+
+def comparison_records(reports: Iterable[SettingReport]) -> list[Record]:
+    """Return every comparison with supervised training and with the best peer."""
+    return [
+        {**_setting(report), "row": effect.run, "against": effect.baseline, "family": family, **_effect(effect)}
+        for report in reports
+        for family, effects in (
+            ("supervised", (*report.supervised, *report.supervised_hard)),
+            ("peer", (*report.peers, *report.peers_hard)),
+        )
+        for effect in effects
+    ]
+
+
+def win_records(found: Standing) -> list[Record]:
+    """Return the tally of every ordered pair of rows."""
+    return [{"row": row, "other": other, **vars(tally)} for (row, other), tally in found.tallies.items()]
+
+
+def as_csv(records: Sequence[Record]) -> str:
+    """Return records as CSV; numbers with six digits, an empty cell for what is not known."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _plain(value) for key, value in record.items()} for record in records)
+    return text.getvalue()
+
+
+def verdict_word(effect: Effect, *, peer: bool) -> str:
+    """Say in a word how a row compares with supervised training, or with its peer."""
+    if effect.paired.n < FEWEST:
+        return "too few images"
+    words = {"helped": "better", "did nothing": "not told apart", "hurt": "worse"}
+    return words[effect.verdict] if peer else effect.verdict
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else ""
+    return value
+
+
+def _all_measured(reports: Iterable[SettingReport]) -> Iterator[tuple[SettingReport, Entry, str, Measured]]:
+    for report in reports:
+        for entry in report.entries:
+            for checkpoint, measured in ((LAST, entry.last), (BEST, entry.best)):
+                if measured is not None:
+                    yield report, entry, checkpoint, measured
+
+
+def _setting(report: SettingReport) -> Record:
+    setting = report.setting
+    return {"dataset": setting.dataset, "network": setting.network, "fraction": setting.fraction}
+
+
+def _where(report: SettingReport, entry: Entry) -> Record:
+    return {**_setting(report), "row": entry.label}
+
+
+def _spreads(values: Mapping[str, Any]) -> Record:
+    return {key: item for name, s in values.items() for key, item in ((name, s.mean), (f"{name}_sd", s.sd))}
+
+
+def _effect(effect: Effect) -> Record:
+    paired = effect.paired
+    about: Record = {"scope": effect.scope or "all test images", "difference": paired.mean}
+    about |= {"low": paired.low, "high": paired.high, "p_holm": paired.p, "pairs": paired.n, "images": effect.images}
+    return {**about, "verdict": effect.verdict}
+
+
+def _best(report: SettingReport) -> frozenset[tuple[int, int]]:
+    return frozenset({(0, 2)}) if len(report.rows) > 1 else frozenset()
+
+
+def _measures(entry: Entry) -> tuple[str, ...]:
+    last, values = entry.last, entry.last.values
+    return (
+        entry.label,
+        str(last.runs),
+        with_sd(last.dice.mean, last.dice.sd),
+        interval(last.low, last.high) or MISSING,
+        with_sd(entry.best.dice.mean, entry.best.dice.sd) if entry.best else MISSING,
+        number(values["iou"].mean),
+        distance(values["hd95"].mean),
+        *(number(values[name].mean) for name in ("surface_dice", "boundary_iou", "band_dice_5")),
+        f"{last.misses} of {last.measured}",
+        str(last.false_alarms),
+    )
+
+
+def _ends(measured: Measured, shown: Sequence[str]) -> list[str]:
+    ends = [measured.strata[by][at] if by in measured.strata else None for by in shown for at in (0, 3)]
+    return [with_sd(end.mean, end.sd) if end else MISSING for end in ends]
+
+
+def _compared(effect: Effect, hard: Sequence[Effect], *, peer: bool) -> tuple[str, ...]:
+    own = next((other for other in hard if other.run == effect.run), None)
+    return (
+        effect.run,
+        effect.baseline,
+        *_difference(effect),
+        str(effect.images),
+        verdict_word(effect, peer=peer),
+        *((*_difference(own), verdict_word(own, peer=peer)) if own else (MISSING,) * 4),
+    )
+
+
+def _difference(effect: Effect) -> tuple[str, str, str]:
+    return signed(effect.paired.mean), effect.interval or MISSING, chance_text(effect.paired.p)
+
+
+def _costs(entry: Entry) -> tuple[str, ...]:
+    cost = {name: entry.cost[name].mean for name in COSTS}
+    return (
+        entry.label,
+        minutes(cost["train_seconds"]),
+        distance(cost["images_per_second"]),
+        _whole(cost["peak_memory_mb"]),
+        number(cost["parameters"] / 1e6, 2),
+        _whole(cost["iterations"]),
+    )
+
+
+def _whole(value: float) -> str:
+    return f"{value:.0f}" if math.isfinite(value) else MISSING

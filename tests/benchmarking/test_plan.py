@@ -1,0 +1,135 @@
+"""Plans: what a file says, what it means, and what is wrong with it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from criinet.benchmarking import read_plan, shipped_plans
+from criinet.benchmarking.cells import cells_of
+from criinet.benchmarking.plan import Variant
+from criinet.errors import ConfigError, DataError
+from criinet.methods import methods
+
+
+@pytest.mark.parametrize("name", shipped_plans())
+def test_every_shipped_plan_reads_and_says_what_it_is(name):
+    plan = read_plan(name)
+    assert plan.name == name
+    assert all([plan.description, plan.hardware, plan.hours, plan.expected])
+    assert plan.rows()
+
+
+def test_the_plan_of_the_documentation_reads(tmp_path):
+    """Both blocks of docs/benchmark.md together are a plan with a search."""
+    text = (Path(__file__).parents[2] / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "mine.toml").write_text("\n".join(blocks))
+    plan = read_plan(str(tmp_path / "mine.toml"))
+    assert list(plan.rows()) == ["supervised", "crii", "crii-gentle"]
+    assert set(plan.search.space) == {"trainer.learning_rate"}
+    assert set(plan.search.rows["crii"]) == {"method.weights.intra"}
+
+
+def test_the_smoke_plan_has_every_method():
+    """A method that is registered appears in the table without another change."""
+    assert set(methods) <= set(read_plan("smoke").rows())
+
+
+def test_all_is_every_method_and_every_variant(tiny):
+    plan = tiny(methods="all", variants={"crii-x": {"method": "crii"}})
+    assert list(plan.rows()) == [*methods, "crii-x"]
+    assert plan.rows()["crii-x"] == Variant(method="crii")
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        ({"methods": ["criii"]}, "'criii' is neither a method nor a variant. Did you mean 'crii'?"),
+        ({"variants": {"crii": {"method": "crii"}}}, "variant 'crii' has the name of a method"),
+        ({"variants": {"x": {"method": "mean-techer"}}}, "Did you mean 'mean-teacher'?"),
+    ],
+)
+def test_a_wrong_row_is_named(tiny, over, said):
+    with pytest.raises(ConfigError) as error:
+        tiny(**over).rows()
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        ({"sedes": [1]}, "unknown setting 'plan.sedes'. Did you mean 'seeds'?"),
+        ({"datasets": []}, "plan.datasets"),
+        ({"draws": [-1]}, "plan.draws"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(tiny, over, said):
+    with pytest.raises(ConfigError) as error:
+        tiny(**over)
+    assert said in str(error.value)
+
+
+def test_an_unknown_plan_lists_those_that_ship():
+    with pytest.raises(ConfigError, match=r"there is no plan 'smok'. Did you mean 'smoke'"):
+        read_plan("smok")
+
+
+def test_a_grid_is_the_product_of_its_parts(tiny, tmp_path):
+    """Two rows x two amounts x two draws x two seeds; all labels are one draw, so that row has a run for each seed."""
+    plan = tiny(
+        labeled=["2", "4"],
+        draws=[0, 1],
+        seeds=[0, 1],
+        methods=["supervised", "crii", "full"],
+        variants={"full": {"method": "supervised", "labeled": ["100%"]}},
+    )
+    cells = cells_of(plan, tmp_path, tmp_path / "out", "cpu")
+    assert len(cells) == 2 * 2 * 2 * 2 + 2
+    assert len({cell.name for cell in cells}) == len({cell.identity for cell in cells}) == len(cells)
+    assert [cell.seed for cell in cells if cell.row == "full"] == [0, 1]
+
+
+def test_every_row_has_the_same_split_and_settings_but_for_its_method(tiny, tmp_path):
+    one, two = cells_of(tiny(), tmp_path, tmp_path / "out", "cpu")
+    assert (one.split, one.seed, one.dataset) == (two.split, two.seed, two.dataset)
+    rest = [{key: value for key, value in cell.settings.items() if key != "method"} for cell in (one, two)]
+    assert rest[0] == rest[1]
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"seeds": [1]},
+        {"draws": [1]},
+        {"labeled": ["5"]},
+        {"settings": {"trainer": {"iterations": 5}}},
+        {"networks": [{"name": "unet", "settings": {"channels": [4, 8]}}]},
+    ],
+)
+def test_whatever_changes_a_result_changes_the_identity(tiny, tmp_path, over):
+    before = cells_of(tiny(), tmp_path, tmp_path / "out", "cpu")
+    after = cells_of(tiny(**over), tmp_path, tmp_path / "out", "cpu")
+    assert not {cell.identity for cell in before} & {cell.identity for cell in after}
+
+
+def test_the_identity_stays_while_nothing_changes(tiny, tmp_path):
+    """Names, descriptions, other rows and the folder of the benchmark are not part of a run."""
+    before = cells_of(tiny(), tmp_path, tmp_path / "out", "cpu")
+    after = cells_of(tiny(name="other", methods=["crii"]), tmp_path, tmp_path / "elsewhere", "cpu")
+    assert after[0].identity in {cell.identity for cell in before}
+
+
+@pytest.mark.parametrize(
+    ("over", "error"),
+    [
+        ({"datasets": [{"path": "nowhere"}]}, DataError),
+        ({"settings": {"trainer": {"iteratons": 3}}}, ConfigError),
+        ({"variants": {"x": {"method": "crii", "settings": {"embeding": 3}}}, "methods": ["x"]}, ConfigError),
+        ({"labeled": ["many"]}, DataError),
+    ],
+)
+def test_mistakes_are_found_before_the_first_run(tiny, tmp_path, over, error):
+    with pytest.raises(error):
+        cells_of(tiny(**over), tmp_path, tmp_path / "out", "cpu")
+    assert not (tmp_path / "out" / "runs").exists()

@@ -1,0 +1,70 @@
+"""A search tries as often for every row, on validation cases alone, and hands back a plan that runs."""
+
+import json
+
+import pytest
+
+from criinet.benchmarking import search
+from criinet.benchmarking.plan import Range, Variant
+from criinet.benchmarking.search import with_best, with_settings
+from criinet.errors import ConfigError
+
+SPACE = {"trials": 3, "space": {"trainer.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}}
+
+
+def trial(dice: float | None, **settings: float) -> dict:
+    return {"settings": settings, "dice": dice, "reason": None if dice else "it broke"}
+
+
+def test_settings_go_where_their_names_say():
+    variant = Variant(method="crii", settings={"method": {"embedding": 8}})
+    found = with_settings(variant, {"method.weights.intra": 0.05, "trainer.learning_rate": 1e-3})
+    weights = {"intra": 0.05}
+    assert found.settings == {"method": {"embedding": 8, "weights": weights}, "trainer": {"learning_rate": 1e-3}}
+    assert variant.settings == {"method": {"embedding": 8}}
+
+
+def test_the_best_trial_of_each_row_becomes_a_variant(tiny):
+    """Failed trials are passed over; a first trial that nothing beat stands for the row as it is."""
+    found = {
+        "supervised": [trial(0.6), trial(0.5, **{"trainer.learning_rate": 1.0})],
+        "crii": [trial(0.6), trial(0.7, **{"trainer.learning_rate": 0.01}), trial(None)],
+    }
+    tuned = with_best(tiny(), found)
+    assert tuned.name == "tiny-tuned"
+    assert list(tuned.rows()) == ["supervised-tuned", "crii-tuned"]
+    assert tuned.rows()["supervised-tuned"].settings == {}
+    assert tuned.rows()["crii-tuned"].settings == {"trainer": {"learning_rate": 0.01}}
+
+
+def test_a_row_of_which_nothing_worked_is_named(tiny):
+    with pytest.raises(ConfigError, match=r"no trial of 'crii' succeeded \(it broke\)"):
+        with_best(tiny(), {"crii": [trial(None)]})
+
+
+def test_a_search_for_nothing_is_refused(tiny, tmp_path):
+    with pytest.raises(ConfigError, match=r"search\.space is empty"):
+        search(tiny(), tmp_path / "one", device="cpu")
+    rows = {"rows": {"criii": {"method.weights.intra": Range(low=0, high=1).model_dump()}}}
+    with pytest.raises(ConfigError, match=r"search\.rows names 'criii', which is no row"):
+        search(tiny(search=rows), tmp_path / "two", device="cpu")
+
+
+@pytest.mark.slow
+def test_every_row_has_the_same_number_of_trials_and_no_test_case_is_opened(tiny, tmp_path):
+    """Three trials each, the first as it stands; done again with --resume nothing is trained and the same is found."""
+    plan = tiny(search=SPACE)
+    out = tmp_path / "search"
+    tuned = search(plan, out, device="cpu", jobs=2)
+    trials = json.loads((out / "search.json").read_text())["trials"]
+    assert {row: len(found) for row, found in trials.items()} == {"supervised": 3, "crii": 3}
+    for found in trials.values():
+        assert found[0]["settings"] == {}
+        assert all(1e-4 <= each["settings"]["trainer.learning_rate"] <= 1e-2 for each in found[1:])
+        assert all(0 <= each["dice"] <= 1 for each in found)
+    runs = sorted((out / "runs").iterdir())
+    assert len(runs) == 6
+    assert not any((run / "results.json").exists() for run in runs)
+    before = {run: (run / "metrics.jsonl").stat().st_mtime_ns for run in runs}
+    assert search(plan, out, device="cpu", resume=True) == tuned
+    assert {run: (run / "metrics.jsonl").stat().st_mtime_ns for run in sorted((out / "runs").iterdir())} == before

@@ -1,0 +1,83 @@
+"""UniMatch: three Dice terms by hand, a mixture of its own for each strong view, channels that fall silent."""
+
+import pytest
+import torch
+
+from criinet.methods import parse_method
+from criinet.methods.unimatch import drop_channels
+from criinet.types import CutMix, LabeledBatch, UnlabeledBatch
+
+
+@pytest.fixture
+def labeled(see) -> LabeledBatch:
+    return LabeledBatch(see([[0.8]]), torch.ones(1, 1, 1, dtype=torch.long), torch.zeros(1).long())
+
+
+def views(see, weak, first, second, boxes) -> UnlabeledBatch:
+    """Two images of two pixels; ``boxes`` says for each strong view which pixels of image 0 come from image 1."""
+    source = torch.tensor([1, 0])
+    mixes = {
+        f"strong_{i}": CutMix(source, torch.tensor([[[box]], [[[False, False]]]]).view(2, 1, 1, 2))
+        for i, box in enumerate(boxes, start=1)
+    }
+    return UnlabeledBatch({"weak": see(*weak), "strong_1": see(*first), "strong_2": see(*second)}, mixes)
+
+
+def test_the_terms_by_hand(glass, see, labeled):
+    """Weak .99 .6 | .01 .98: classes 1 none | 0 1. The first view takes pixel 2 from image 1, the second pixel 1.
+
+    strong_1: classes 1 1 | 0 1, p = .7 .8 | .2 .9: 1 - (2 x 2.4 + 1) / (2.6 + 3 + 1)
+    strong_2: classes 0 none | 0 1, p = .4 .5 | .3 .6: 1 - (2 x .6 + 1) / (1.3 + 1 + 1)
+    features, nothing dropped: classes 1 none | 0 1, p = .99 . | .01 .98: 1 - (2 x 1.97 + 1) / (1.98 + 2 + 1)
+    """
+    batch = views(
+        see,
+        ([[0.99, 0.6]], [[0.01, 0.98]]),
+        ([[0.7, 0.8]], [[0.2, 0.9]]),
+        ([[0.4, 0.5]], [[0.3, 0.6]]),
+        ([False, True], [True, False]),
+    )
+    terms = glass("unimatch", drop=0.0).losses(labeled, batch, 0.0)
+    assert terms["strong_1"].item() == pytest.approx(1 - 5.8 / 6.6, abs=1e-5)
+    assert terms["strong_2"].item() == pytest.approx(1 - 2.2 / 3.3, abs=1e-5)
+    assert terms["features"].item() == pytest.approx(1 - 4.94 / 4.98, abs=1e-5)
+
+
+def test_unsure_pixels_cost_nothing_and_move_nothing(glass, see, labeled):
+    unsure = ([[0.6, 0.9]], [[0.2, 0.94]])
+    method = glass("unimatch")
+    terms = method.losses(labeled, views(see, unsure, unsure, unsure, ([True, True], [False, False])), 0.0)
+    (terms["strong_1"] + terms["strong_2"] + terms["features"]).backward()
+    assert all(terms[name].item() == 0 for name in method.unlabeled_terms)
+    assert not method.student.head.weight.grad.any()
+
+
+def test_the_weights_are_those_of_the_medical_recipe_doubled():
+    """[Sup + s1 / 4 + s2 / 4 + fp / 2] / 2, without the last halving."""
+    weights = parse_method("unimatch", {}).weights_at(0.0)
+    assert weights == {"supervised": 1.0, "strong_1": 0.25, "strong_2": 0.25, "features": 0.5}
+
+
+@pytest.mark.parametrize("sides", [(5, 7), (3, 5, 7)])
+def test_whole_channels_fall_silent_and_the_others_are_doubled(sides):
+    """Of ones, each channel of each image is all 0 or all 2, about half of them each; the mean stays."""
+    torch.manual_seed(0)
+    dropped = drop_channels(torch.ones(40, 50, *sides), 0.5)
+    first = dropped.flatten(2)[..., 0]
+    assert set(first.unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(dropped, first.view(40, 50, *[1] * len(sides)).expand_as(dropped))
+    assert (first == 0).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert (first[0] != first[1]).any()
+
+
+def test_the_feature_branch_learns_from_incomplete_features_only(tasks):
+    """Two draws of the dropped channels give two values of that term, and the same values of all others."""
+    task = tasks()
+    method = task.method("unimatch", confidence=0.0)
+    labeled, unlabeled = task.labeled_batch(), task.unlabeled_batch(method.views)
+    values = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        values.append({name: term.item() for name, term in method.losses(labeled, unlabeled, 0.5).items()})
+    assert values[0].pop("features") != values[1].pop("features")
+    assert values[0] == values[1]

@@ -1,0 +1,231 @@
+"""Means, comparisons, wins and ranks of small grids whose answers are worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from benchmark_grids import GridMaker
+
+from criinet.errors import RunError
+from criinet.report.benchmark import is_benchmark, read_grid
+from criinet.report.benchmark.analysis import analyse
+from criinet.report.benchmark.sentences import notes, verdicts
+from criinet.report.benchmark.standing import Tally, standing
+
+GAIN = np.arange(1, 9) / 100
+EVEN = np.tile([0.01, -0.01], 4)
+
+
+@pytest.fixture
+def grid(tmp_path):
+    """Two draws of three methods on eight cases, and supervised training with every label.
+
+    crii gains .01 to .08 over supervised, .045 on average; cps gains and loses .01 in turn.
+    """
+    maker = GridMaker(tmp_path / "out")
+    for draw, level in enumerate((0.70, 0.72)):
+        maker.run("supervised", np.full(8, level), draw=draw, misses=draw + 1)
+        maker.run("cps", level + EVEN, draw=draw)
+        maker.run("crii", level + GAIN, draw=draw)
+    maker.run("supervised", np.full(8, 0.9), fraction=1.0)
+    return read_grid(maker.write())
+
+
+def test_means_and_sds_over_draws(grid):
+    """.70 and .72 have mean .71 and sd .02 / sqrt(2); every case has the mean .71, so the interval is a point."""
+    (report,) = analyse(grid)
+    assert [entry.label for entry in report.entries] == ["crii", "supervised", "cps", "supervised, all labels"]
+    supervised = report.entries[1].last
+    assert supervised.runs == 2
+    assert supervised.dice.mean == pytest.approx(0.71)
+    assert supervised.dice.sd == pytest.approx(0.02 / math.sqrt(2))
+    assert (supervised.low, supervised.high) == pytest.approx((0.71, 0.71))
+    assert report.entries[1].best.dice.mean == pytest.approx(0.72)
+    assert report.entries[0].last.values["iou"].mean == pytest.approx(0.655)
+    assert report.entries[0].last.strata["contrast"][0].mean == pytest.approx(0.71 + 0.015), "cases 0 and 1"
+    assert report.masks == (8,)
+    assert math.isnan(report.entries[3].last.dice.sd)
+
+
+def test_misses_are_summed(grid):
+    """One miss and two misses of eight objects each."""
+    supervised = analyse(grid)[0].entries[1].last
+    assert (supervised.misses, supervised.measured) == (3, 16)
+
+
+def test_against_supervised_by_hand(grid):
+    """Eight gains have p = 2/256, twice that after Holm over two rows; four gains and four equal losses have p = 1."""
+    (report,) = analyse(grid)
+    crii, cps = report.supervised
+    assert (crii.run, crii.baseline, crii.verdict) == ("crii", "supervised", "helped")
+    assert crii.paired.mean == pytest.approx(0.045)
+    assert crii.paired.p == pytest.approx(2 * 2 / 256)
+    assert (cps.verdict, cps.paired.p) == ("did nothing", 1)
+
+
+def test_the_best_peer_is_never_the_supervised_row(grid):
+    """crii - cps is 0, .03, .02, .05, ...: seven differ, p = 2/128. Three rows: Holm takes 3, 2 and 1 times p."""
+    peers = {effect.run: effect for effect in analyse(grid)[0].peers}
+    assert {run: effect.baseline for run, effect in peers.items()} == {
+        "crii": "cps",
+        "cps": "crii",
+        "supervised": "crii",
+    }
+    assert peers["supervised"].paired.p == pytest.approx(3 * 2 / 256)
+    assert peers["crii"].paired.p == pytest.approx(2 * 2 / 128)
+    assert peers["cps"].paired.p == pytest.approx(2 * 2 / 128)
+    assert [peers[run].verdict for run in ("crii", "cps", "supervised")] == ["helped", "hurt", "hurt"]
+
+
+def test_wins_ties_and_losses(grid):
+    found = standing(grid)
+    assert found.tallies["crii", "supervised"] == Tally(2, 0, 0)
+    assert found.tallies["supervised", "crii"] == Tally(0, 0, 2)
+    assert found.tallies["cps", "supervised"] == Tally(0, 2, 0)
+    assert found.total("crii") == Tally(4, 0, 0)
+
+
+def test_average_ranks(grid):
+    """crii is first in both blocks, the others share ranks 2 and 3; CD = 2.343 sqrt(3 * 4 / 12), as Demšar's table."""
+    found = standing(grid)
+    assert dict(found.ranked) == {"crii": 1, "supervised": 2.5, "cps": 2.5}
+    assert found.ranking.critical_difference == pytest.approx(2.343, abs=2e-3)
+    assert [set(group) for group in found.groups] == [{"crii", "cps", "supervised"}]
+
+
+def test_verdicts_say_what_the_numbers_say(grid):
+    """Friedman: 12 * 2 / 12 * (1 + 6.25 + 6.25 - 12) = 3, over 1 - 12 / 48 for the ties is 4; p = exp(-4 / 2)."""
+    said = verdicts(analyse(grid), standing(grid))
+    assert said[0].sentence == (
+        "crii ranks best over 2 blocks (setting, draw, seed): average rank 1.0 of 3, Friedman's p = .14. "
+        "Not told apart from that: supervised and cps (the critical difference is 2.3)."
+    )
+    assert said[1].kind == "helped"
+    assert said[1].sentence.startswith(
+        "moles, 4 % labeled (8 masks): crii is best with Dice .755 ± .014 over 2 runs, +.0"
+    )
+    assert said[1].sentence.endswith("over its best peer cps (Holm's p = .031).")
+    assert said[1].also == ("Against supervised: crii helped; cps did nothing measurable.",)
+
+
+def test_only_draws_and_seeds_of_both_are_compared(tmp_path):
+    """Draw 1 of supervised is far lower, but crii has none: the difference is that of draw 0."""
+    maker = GridMaker(tmp_path / "out")
+    maker.run("supervised", np.full(8, 0.7))
+    maker.run("supervised", np.full(8, 0.2), draw=1)
+    maker.run("crii", 0.7 + GAIN)
+    grid = read_grid(maker.write())
+    (report,) = analyse(grid)
+    assert report.supervised[0].paired.mean == pytest.approx(0.045)
+    said = notes(grid, [report], standing(grid))
+    assert "moles, 4 % labeled (8 masks): fewer than 2 runs of crii (1): less sure than the others." in said
+    assert said[-1] == (
+        "Average ranks leave out 1 of 2 blocks (setting, draw, seed), where these rows have no result: crii (1)."
+    )
+
+
+def test_patients_with_several_images_count_once(tmp_path):
+    """Eight cases of four patients: four gains, p = 2/16."""
+    maker = GridMaker(tmp_path / "out")
+    maker.run("supervised", np.full(8, 0.7), per_group=2)
+    maker.run("crii", 0.7 + GAIN, per_group=2)
+    (report,) = analyse(read_grid(maker.write()))
+    effect = report.supervised[0]
+    assert (effect.images, effect.paired.n) == (8, 4)
+    assert effect.paired.p == pytest.approx(2 / 16)
+    assert report.entries[0].last.groups == 4
+
+
+def test_harm_and_a_supervised_leader_are_said(tmp_path):
+    maker = GridMaker(tmp_path / "out")
+    maker.run("supervised", np.full(8, 0.7))
+    maker.run("crii", 0.7 - GAIN)
+    grid = read_grid(maker.write())
+    (said,) = verdicts(analyse(grid), standing(grid))
+    assert said.kind == "hurt"
+    assert said.sentence == "moles, 4 % labeled (8 masks): no method has a higher Dice than supervised, .700."
+    assert said.also == ("Against supervised: crii hurt.",)
+
+
+def test_noise_and_few_images_are_no_verdict(tmp_path):
+    """unimatch - cps is 0 and .02 in turn: four of eight cases differ, p = 2/16, twice that after Holm."""
+    maker = GridMaker(tmp_path / "out")
+    maker.run("cps", 0.7 + EVEN)
+    maker.run("unimatch", np.full(8, 0.71))
+    for row, level in (("cps", 0.7), ("unimatch", 0.8)):
+        maker.run(row, np.full(4, level), dataset="polyps")
+    grid = read_grid(maker.write())
+    noise, few = verdicts(analyse(grid), standing(grid))[1:]
+    assert (noise.kind, few.kind) == ("nothing", "nothing")
+    assert "unimatch has the highest Dice, .710, but is not told apart from cps: +.010 [" in noise.sentence
+    assert noise.sentence.endswith("(Holm's p = .25).")
+    assert few.sentence.endswith("unimatch has the highest Dice, .800, on 4 test images, too few to tell.")
+
+
+def test_a_fraction_that_was_not_recorded_is_counted(tmp_path):
+    maker = GridMaker(tmp_path / "out")
+    maker.run("crii", GAIN)
+    for record in maker.rows:
+        record["fraction"] = None
+    assert read_grid(maker.write()).runs[0].setting.fraction == 8 / 200
+
+
+def test_fractions_that_differ_by_the_luck_of_a_draw_are_one_setting(tmp_path):
+    maker = GridMaker(tmp_path / "out")
+    for fraction in (0.0398, 0.0402, 0.1, 0.95):
+        maker.run("crii", GAIN, fraction=fraction, draw=round(1000 * fraction))
+    maker.run("supervised", GAIN, fraction=1.0)
+    reports = analyse(read_grid(maker.write()))
+    assert [report.setting.fraction for report in reports] == [0.0398, 0.1, 0.95]
+
+
+def test_networks_and_datasets_are_settings_of_their_own(tmp_path):
+    maker = GridMaker(tmp_path / "out")
+    for dataset, network in (("moles", "unet"), ("moles", "lite0-unet"), ("polyps", "unet")):
+        maker.run("crii", GAIN, dataset=dataset, network=network)
+    titles = [report.title for report in analyse(read_grid(maker.write()))]
+    assert titles == [f"{data}, 4 % labeled (8 masks), {net}" for data, net in (
+        ("moles", "lite0-unet"), ("moles", "unet"), ("polyps", "unet"))]  # fmt: skip
+
+
+def test_a_run_given_twice_counts_once(tmp_path):
+    maker = GridMaker(tmp_path / "out")
+    maker.run("crii", GAIN, method="a")
+    maker.run("crii", GAIN + 0.5, method="b")
+    for record in (*maker.rows, *maker.strata, *maker.cases):
+        record["run"] = f"{record['run']}-{record['method']}"
+    grid = read_grid(maker.write())
+    assert len(grid.runs) == 1
+    assert grid.notes == (
+        "moles-crii-4-0-0-lite0-unet-b was left out: "
+        "moles-crii-4-0-0-lite0-unet-a has the same row, setting, draw and seed.",
+    )
+
+
+def test_a_benchmark_is_known_by_its_plan(tmp_path):
+    assert not is_benchmark(tmp_path)
+    (tmp_path / "results.json").write_text('{"format": 1, "rows": []}')
+    assert not is_benchmark(tmp_path)
+    assert is_benchmark(GridMaker(tmp_path / "out").write())
+    (tmp_path / "results.json").write_text("{")
+    assert not is_benchmark(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert is_benchmark(tmp_path), "what is damaged is best reported as such"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"plan": {}, "rows": [3]}', '{"plan": {}, "rows": [{"run": "a"}]}'])
+def test_a_damaged_benchmark_is_named(tmp_path, content):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(RunError, match=r"results\.json is damaged; run `criinet benchmark` again with --resume\."):
+        read_grid(tmp_path)
+
+
+def test_what_is_no_benchmark_newer_or_has_damaged_cases_is_refused(tmp_path):
+    with pytest.raises(RunError, match="holds no benchmark"):
+        read_grid(tmp_path)
+    (tmp_path / "results.json").write_text('{"format": 2, "plan": {}, "rows": []}')
+    with pytest.raises(RunError, match="install a newer criinet"):
+        read_grid(tmp_path)
+    (tmp_path / "cases.csv").write_text("run,case\na,b\n")
+    with pytest.raises(RunError, match=r"cases\.csv is damaged"):
+        read_grid(tmp_path)
