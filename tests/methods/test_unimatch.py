@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from criinet.methods import parse_method
-from criinet.methods.unimatch import drop_channels
+from criinet.methods.cct import drop_channels
 from criinet.types import CutMix, LabeledBatch, UnlabeledBatch
 
 

@@ -12,7 +12,7 @@ from criinet.benchmarking.local import run_local
 from criinet.benchmarking.plan import Plan, read_plan
 from criinet.data.files import make_folder, write_text_atomically
 from criinet.engine.reproducibility import pick_device
-from criinet.errors import ConfigError, InterruptedRunError, RunError
+from criinet.errors import ConfigError, RunError
 
 Engine = Literal["local", "ray"]
 Told = Callable[[Cell, int, int, int], None]
@@ -33,8 +33,9 @@ def benchmark(
 ) -> dict[str, Any]:
     """Do every run of a plan, write OUT/results.json and OUT/cases.csv, and return what the former holds.
 
-    A run is known by the hash of its settings, its split and the code: one that is done is not repeated, one that was
-    cut off goes on, one that failed is tried again.
+    Both files are written anew after every run, so that a report can be made on the way. A run is known by the hash of
+    its settings, its split and the code: one that is done is not repeated, one that was cut off goes on, and one that
+    failed is tried again.
 
     Args:
         plan: a plan, a plan file, or the name of one that comes with criinet.
@@ -59,14 +60,11 @@ def benchmark(
     def finished(cell: Cell, code: int) -> None:
         nonlocal done
         done += 1
+        collect(grid, cells, out, command, jobs)
         if told is not None:
             told(cell, code, done, len(cells))
 
-    try:
-        engine_called(engine)(todo, out, jobs, finished)
-    except InterruptedRunError:
-        collect(grid, cells, out, command, jobs)
-        raise
+    engine_called(engine)(todo, out, jobs, finished)
     return collect(grid, cells, out, command, jobs)
 
 

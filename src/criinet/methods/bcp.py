@@ -6,16 +6,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from criinet.config import Fraction, LossWeights, MethodConfig
+from criinet.config import Fraction, LossWeights
 from criinet.losses import cross_entropy_dice, largest_components
-from criinet.methods.base import Method, probabilities
 from criinet.methods.boxes import random_boxes
-from criinet.methods.ema import EMA
-from criinet.networks import Network
+from criinet.methods.taught import Taught, TaughtConfig
 from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
 
 
-class BidirectionalCopyPaste(Method):
+class BidirectionalCopyPaste(Taught):
     """A student learns from images that are partly labeled and partly not, after a stage on labeled images alone.
 
         first:  L = sup(f(M x_l + (1 - M) x_l'), M y + (1 - M) y')
@@ -32,10 +30,9 @@ class BidirectionalCopyPaste(Method):
     image has a box of its own; Dice is of the foreground classes.
     """
 
-    class Config(MethodConfig):
+    class Config(TaughtConfig):
         """Settings of bidirectional copy-paste."""
 
-        ema_decay: Annotated[float, Field(ge=0, lt=1, description="teacher decay per step")] = 0.99
         pretraining: Annotated[Fraction, Field(description="share of training on labeled images alone")] = 0.25
         side: Annotated[Fraction, Field(gt=0, description="side of the box, as a share of the image's side")] = 2 / 3
         weights: LossWeights = {"pretraining": 1.0, "true_region": 1.0, "pseudo_region": 0.5}
@@ -45,10 +42,6 @@ class BidirectionalCopyPaste(Method):
     views = ("weak",)
     unlabeled_terms = ("true_region", "pseudo_region")
     config: Config
-
-    def __init__(self, network: Network, config: Config) -> None:
-        super().__init__(network, config)
-        self.teacher = EMA(network, config.ema_decay)
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:
         """Return ``pretraining``, ``true_region`` and ``pseudo_region``; those of the other stage are zero."""
@@ -84,11 +77,3 @@ class BidirectionalCopyPaste(Method):
         """Draw a box for each image: (B, 1, ...) bool."""
         fractions = torch.full((len(image), image.ndim - 2), self.config.side, device=image.device)
         return random_boxes(fractions, image.shape[2:])
-
-    def after_step(self) -> None:
-        """Move the teacher."""
-        self.teacher.update(self.student)
-
-    def targets(self, image: Tensor) -> Tensor:
-        """Return the teacher's probabilities."""
-        return probabilities(self.teacher, image)

@@ -6,15 +6,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from criinet.config import LossWeights, MethodConfig, Ramp
+from criinet.config import LossWeights, Ramp
 from criinet.losses import cross_entropy_dice, mean_squared
-from criinet.methods.base import Method, probabilities
-from criinet.methods.ema import EMA
-from criinet.networks import Network
+from criinet.methods.base import probabilities
+from criinet.methods.taught import Taught, TaughtConfig
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 
-class InterpolationConsistency(Method):
+class InterpolationConsistency(Taught):
     """The student's prediction on mixed unlabeled images follows the mixture of the teacher's predictions.
 
         L = sup(student(x_l), y) + w(t) mean((p(mix_m(u1, u2)) - mix_m(q(u1), q(u2)))^2)
@@ -26,10 +25,9 @@ class InterpolationConsistency(Method):
     training to 1.
     """
 
-    class Config(MethodConfig):
+    class Config(TaughtConfig):
         """Settings of interpolation consistency."""
 
-        ema_decay: Annotated[float, Field(ge=0, lt=1, description="teacher decay per step")] = 0.99
         alpha: Annotated[float, Field(gt=0, description="Beta(a, a) of the mixing coefficient")] = 0.2
         weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=1.0, over=0.4)}
 
@@ -39,10 +37,6 @@ class InterpolationConsistency(Method):
     unlabeled_terms = ("consistency",)
     config: Config
 
-    def __init__(self, network: Network, config: Config) -> None:
-        super().__init__(network, config)
-        self.teacher = EMA(network, config.ema_decay)
-
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return ``supervised`` and ``consistency``."""
         supervised = cross_entropy_dice(self.student(labeled.image).logits, labeled.target)
@@ -50,14 +44,6 @@ class InterpolationConsistency(Method):
         mixed = probabilities(self.student, mix(unlabeled.weak, share))
         target = mix(self.targets(unlabeled.weak), share)
         return {"supervised": supervised, "consistency": mean_squared(mixed, target)}
-
-    def after_step(self) -> None:
-        """Move the teacher."""
-        self.teacher.update(self.student)
-
-    def targets(self, image: Tensor) -> Tensor:
-        """Return the teacher's probabilities."""
-        return probabilities(self.teacher, image)
 
 
 def draw_share(image: Tensor, alpha: float) -> Tensor:

@@ -6,15 +6,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from criinet.config import LossWeights, MethodConfig, Ramp
+from criinet.config import LossWeights, Ramp
 from criinet.losses import cross_entropy_dice, mean_squared
-from criinet.methods.base import Method, probabilities
-from criinet.methods.ema import EMA
-from criinet.networks import Network
+from criinet.methods.taught import Taught, TaughtConfig
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 
-class MeanTeacher(Method):
+class MeanTeacher(Taught):
     """Consistency of a student with its exponential moving average on noisy unlabeled images.
 
         L = sup(student(x_l), y) + w(t) mean((softmax(student(x_u)) - softmax(teacher(x_u + n)))^2)
@@ -24,10 +22,9 @@ class MeanTeacher(Method):
     running statistics are copied, not averaged, and the teacher uses them; the ramp ends after 40 % of training.
     """
 
-    class Config(MethodConfig):
+    class Config(TaughtConfig):
         """Settings of Mean Teacher."""
 
-        ema_decay: Annotated[float, Field(ge=0, lt=1, description="teacher decay per step")] = 0.99
         noise: Annotated[float, Field(ge=0, description="noise sd, in units of the image's sd")] = 0.1
         weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=1.0, over=0.4)}
 
@@ -37,10 +34,6 @@ class MeanTeacher(Method):
     unlabeled_terms = ("consistency",)
     config: Config
 
-    def __init__(self, network: Network, config: Config) -> None:
-        super().__init__(network, config)
-        self.teacher = EMA(network, config.ema_decay)
-
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return ``supervised`` and ``consistency``."""
         on_labeled, on_unlabeled = self.student(labeled.image), self.student(unlabeled.weak)
@@ -49,14 +42,6 @@ class MeanTeacher(Method):
             "supervised": cross_entropy_dice(on_labeled.logits, labeled.target),
             "consistency": mean_squared(on_unlabeled.logits.float().softmax(1), target),
         }
-
-    def after_step(self) -> None:
-        """Move the teacher."""
-        self.teacher.update(self.student)
-
-    def targets(self, image: Tensor) -> Tensor:
-        """Return the teacher's probabilities."""
-        return probabilities(self.teacher, image)
 
 
 def clipped_noise(image: Tensor, sd: float) -> Tensor:

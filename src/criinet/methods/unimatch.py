@@ -5,11 +5,11 @@ from typing import Annotated, cast
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from criinet.config import Fraction, LossWeights, MethodConfig
 from criinet.losses import cross_entropy_dice, soft_dice_loss, sure_pixels
 from criinet.methods.base import Method
+from criinet.methods.cct import drop_channels
 from criinet.networks import Network
 from criinet.types import LabeledBatch, UnlabeledBatch
 
@@ -62,8 +62,3 @@ class UniMatch(Method):
             terms[name] = soft_dice_loss(logits.float().softmax(1), mixed)
         terms["features"] = soft_dice_loss(incomplete.float().softmax(1), label)
         return terms
-
-
-def drop_channels(feature: Tensor, share: float) -> Tensor:
-    """Silence each channel of (B, C, ...) features with probability ``share`` and divide the others by 1 - share."""
-    return F.dropout2d(feature, share) if feature.ndim == 4 else F.dropout3d(feature, share)
