@@ -91,7 +91,7 @@ def test_smoke_runs_every_method(tmp_path):
     assert (results["failed"], results["pending"]) == ([], [])
     assert {row["row"] for row in results["rows"]} == set(read_plan("smoke").rows())
     page = write_benchmark_report(out).read_text(encoding="utf-8")
-    assert all(f">{method}<" in page for method in methods)
+    assert all(f"{method}</th>" in page for method in methods)
 
 
 def start(out: Path, plan: Path, *more: str) -> subprocess.Popen:

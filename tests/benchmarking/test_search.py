@@ -50,6 +50,13 @@ def test_a_search_for_nothing_is_refused(tiny, tmp_path):
         search(tiny(search=rows), tmp_path / "two", device="cpu")
 
 
+def test_a_setting_that_does_not_exist_is_named_before_the_first_trial(tiny, tmp_path):
+    space = {"space": {"trainer.learnin_rate": {"low": 0.1, "high": 1}}}
+    with pytest.raises(ConfigError, match="Did you mean 'learning_rate'"):
+        search(tiny(search=space), tmp_path / "search", device="cpu")
+    assert not (tmp_path / "search").exists()
+
+
 @pytest.mark.slow
 def test_every_row_has_the_same_number_of_trials_and_no_test_case_is_opened(tiny, tmp_path):
     """Three trials each, the first as it stands; done again with --resume nothing is trained and the same is found."""

@@ -242,6 +242,24 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         ["found/b.png is 8x8 but its target is 9x9", "own size"],
     ),
     "report of no run": (nothing, ["report", "data"], ["data"]),
+    "an unknown plan": (nothing, ["benchmark", "smok", "--out", "new"], ["Did you mean 'smoke'?", "Give a file"]),
+    "a plan with an unknown key": (
+        lambda: Path("my.toml").write_text('name = "my"\nsedes = [1]\ndatasets = [{path = "data"}]\n'),
+        ["benchmark", "my.toml", "--out", "new"],
+        ["unknown setting 'plan.sedes'", "Did you mean 'seeds'?"],
+    ),
+    "a plan that is no TOML": (
+        lambda: Path("my.toml").write_text("name = \n"),
+        ["benchmark", "my.toml", "--out", "new"],
+        ["my.toml is not valid TOML"],
+    ),
+    "a benchmark over a run": (nothing, ["benchmark", "smoke", "--out", "run"], ["run is not empty", "no benchmark"]),
+    "an unknown engine": (
+        nothing,
+        ["benchmark", "smoke", "--out", "new", "--engine", "slurm"],
+        ["--engine slurm is not known", "local or ray"],
+    ),
+    "a search for nothing": (nothing, ["search", "smoke", "--out", "new"], ["search.space is empty"]),
     "split without masks": (remove_masks, ["split", "data", "--out", "new.json"], ["has no mask"]),
 }
 

@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +14,7 @@ from criinet.benchmarking.local import run_local
 from criinet.benchmarking.plan import Plan, read_plan
 from criinet.data.files import make_folder, write_text_atomically
 from criinet.engine.reproducibility import pick_device
-from criinet.errors import ConfigError, RunError
+from criinet.errors import ConfigError, RunError, UserError
 
 Engine = Literal["local", "ray"]
 Told = Callable[[Cell, int, int, int], None]
@@ -50,8 +52,10 @@ def benchmark(
         UserError: for anything that a person can mend, before the first run.
         InterruptedRunError: on Ctrl-C, after the runs in flight have saved.
     """
-    grid, out, data, device = begin(plan, out, data, jobs, device, resume)
-    cells = cells_of(grid, data, out, device)
+    with gone_on_error(Path(out)):
+        grid, out, data, device = begin(plan, out, data, jobs, device, resume)
+        run_cells = engine_called(engine)
+        cells = cells_of(grid, data, out, device)
     for cell in cells:
         write_text_atomically(out / "cells" / f"{cell.name}.json", cell.to_json())
     todo = [cell for cell in cells if not is_done(cell, out)]
@@ -64,8 +68,20 @@ def benchmark(
         if told is not None:
             told(cell, code, done, len(cells))
 
-    engine_called(engine)(todo, out, jobs, finished)
+    run_cells(todo, out, jobs, finished)
     return collect(grid, cells, out, command, jobs)
+
+
+@contextmanager
+def gone_on_error(out: Path) -> Generator[None, None, None]:
+    """Remove a folder that was not there, or empty, when what a person must mend is found while it is prepared."""
+    fresh = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    try:
+        yield
+    except UserError:
+        if fresh:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 def begin(

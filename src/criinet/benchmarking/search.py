@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from criinet.benchmarking.bench import begin
+from criinet.benchmarking.bench import begin, gone_on_error
 from criinet.benchmarking.cells import Cell, cells_of
 from criinet.benchmarking.collect import why_failed
 from criinet.benchmarking.local import run_process
@@ -47,8 +47,11 @@ def search(
     Raises:
         ConfigError: if Optuna is not installed, nothing is to be searched, or no trial of a row succeeded.
     """
-    grid, out, data, device = begin(plan, out, data, jobs, device, resume)
-    studies = Studies(grid, data, out, device)
+    with gone_on_error(Path(out)):
+        grid, out, data, device = begin(plan, out, data, jobs, device, resume)
+        studies = Studies(grid, data, out, device)
+        for row in grid.rows():
+            studies.cells(row, {name: within.low for name, within in studies.ranges(row).items()})
     stop = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
         futures = {row: pool.submit(studies.row, row, stop, told) for row in grid.rows()}
@@ -81,9 +84,13 @@ class Studies:
                 f"plan '{grid.name}': {what}. Name settings as in [search.space.'trainer.learning_rate']."
             )
 
+    def ranges(self, row: str) -> dict[str, Range]:
+        """Return what is searched for a row."""
+        return {**self.grid.search.space, **self.grid.search.rows.get(row, {})}
+
     def row(self, row: str, stop: threading.Event, told: Callable[[str, int, Trial], None] | None) -> list[Trial]:
         """Do the trials of one row, one after the other."""
-        ranges = {**self.grid.search.space, **self.grid.search.rows.get(row, {})}
+        ranges = self.ranges(row)
         study = self.optuna.create_study(direction="maximize", sampler=self.optuna.samplers.TPESampler(seed=0))
         trials: list[Trial] = []
         for number in range(self.grid.search.trials if ranges else 1):
@@ -106,6 +113,7 @@ class Studies:
         scores: list[float] = []
         for cell in self.cells(row, settings):
             if not finished(cell, self.out):
+                write_text_atomically(self.out / "cells" / f"{cell.name}.json", cell.to_json())
                 run_process(cell, self.out, stop)
             if not finished(cell, self.out):
                 return {"settings": dict(settings), "dice": None, "reason": why_failed(cell, self.out)}
@@ -118,10 +126,7 @@ class Studies:
         wanted = {"methods": ("trial",), "variants": {"trial": variant}}
         draws = self.grid.search.draws or self.grid.draws[:1]
         trial = self.grid.model_copy(update={**wanted, "draws": draws, "seeds": self.grid.seeds[:1]})
-        cells = [replace(cell, test=False) for cell in cells_of(trial, self.data, self.out, self.device)]
-        for cell in cells:
-            write_text_atomically(self.out / "cells" / f"{cell.name}.json", cell.to_json())
-        return cells
+        return [replace(cell, test=False) for cell in cells_of(trial, self.data, self.out, self.device)]
 
 
 def drawn(trial: Any, name: str, within: Range) -> float:
