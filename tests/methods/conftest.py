@@ -154,7 +154,7 @@ class Glass(Backbone):
 
     def __init__(self, classes: int, dims: int) -> None:
         super().__init__()
-        self.dims, self.multiple = dims, 1
+        self.dims, self.in_channels, self.multiple = dims, classes, 1
         self.scale_channels = self.pyramid_channels = (classes,)
         self.encoder = self.decoder = nn.Identity()
 

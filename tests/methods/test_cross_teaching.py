@@ -5,7 +5,6 @@ import torch
 
 from criinet.errors import ConfigError
 from criinet.methods import methods, parse_method
-from criinet.methods.cross_teaching import channels_of
 from criinet.networks import build_network, networks, parse_network
 from criinet.types import LabeledBatch, UnlabeledBatch
 
@@ -53,7 +52,7 @@ def test_no_gradient_passes_through_a_class(opposed, see, labeled):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_transformer_takes_the_images_of_any_network(name, dims, channels):
     network = build_network(name, parse_network(name, {}), in_channels=channels, classes=3, dims=dims, seed=0)
-    assert channels_of(network) == channels
+    assert network.backbone.in_channels == channels
     method = methods.get("cross-teaching")(network, parse_method("cross-teaching", SMALL)).eval()
     with torch.no_grad():
         logits = method.transformer(torch.rand(1, channels, *[9, 11, 14][:dims])).logits

@@ -1,7 +1,7 @@
 """Cross teaching: a convolutional network and a transformer teach each other."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from criinet.config import LossWeights, MethodConfig, Ramp
 from criinet.losses import cross_entropy_dice, soft_dice_loss, sure_pixels
@@ -41,7 +41,7 @@ class CrossTeaching(Method):
         self.transformer = build_network(
             "mit-unet",
             config.transformer,
-            in_channels=channels_of(network),
+            in_channels=network.backbone.in_channels,
             classes=network.classes,
             dims=network.backbone.dims,
             seed=int(torch.randint(2**31, ())),
@@ -55,9 +55,3 @@ class CrossTeaching(Method):
         labels = [sure_pixels(each, 0) for each in probs]
         cross = soft_dice_loss(probs[0], labels[1]) + soft_dice_loss(probs[1], labels[0])
         return {"supervised": on_labeled[0], "supervised_transformer": on_labeled[1], "cross": cross}
-
-
-def channels_of(network: Network) -> int:
-    """Return how many channels the images of a network have: those of its first convolution."""
-    first = next(layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Conv3d)))
-    return first.in_channels

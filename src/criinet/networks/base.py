@@ -51,6 +51,7 @@ class Backbone(nn.Module):
         decoder: maps encoder features, finest first, to the pyramid.
         pretrained: True if the encoder starts from such weights, so that it may train at a rate of its own.
         dims: 2 for images, 3 for volumes.
+        in_channels: channels of an image.
         multiple: every side of the input is a multiple of this.
         stride: image pixels per pixel of the decoder feature.
         scale_channels: channels of each encoder feature, finest first.
@@ -61,6 +62,7 @@ class Backbone(nn.Module):
     decoder: nn.Module
     pretrained: bool = False
     dims: int
+    in_channels: int
     multiple: int
     stride: int = 1
     scale_channels: tuple[int, ...]

@@ -145,7 +145,7 @@ class Lite0UNet(UNetBackbone):
 
     def __init__(self, in_channels: int, dims: int, config: Lite0UNetConfig) -> None:
         super().__init__()
-        self.dims = dims
+        self.dims, self.in_channels = dims, in_channels
         self.multiple = 32
         self.stride = 2
         self.scale_channels = tuple(SCALE_ENDS.values())

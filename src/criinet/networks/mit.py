@@ -159,7 +159,7 @@ class MiTUNet(UNetBackbone):
 
     def __init__(self, in_channels: int, dims: int, config: MiTUNetConfig) -> None:
         super().__init__()
-        self.dims = dims
+        self.dims, self.in_channels = dims, in_channels
         self.multiple = 2 ** (len(config.channels) + 1)
         self.stride = 2
         self.scale_channels = (config.stem, *config.channels)

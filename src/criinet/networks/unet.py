@@ -112,7 +112,7 @@ class UNet(UNetBackbone):
 
     def __init__(self, in_channels: int, dims: int, config: UNetConfig) -> None:
         super().__init__()
-        self.dims = dims
+        self.dims, self.in_channels = dims, in_channels
         self.multiple = 2 ** (len(config.channels) - 1)
         self.scale_channels = config.channels
         self.pyramid_channels = config.channels[:-1]
