@@ -12,7 +12,7 @@ from benchmark_grids import GridMaker
 from report_html import Page
 
 from criinet.report import write_benchmark_report
-from criinet.report.benchmark.figures import row_styles
+from criinet.report.benchmark.figures import row_styles, short
 from criinet.report.benchmark.latex import as_latex, escape
 from criinet.report.benchmark.tables import TextTable
 
@@ -208,3 +208,9 @@ def test_two_classes_are_averaged_in_a_case(tmp_path):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     last = summary["settings"][0]["entries"][0]["last"]
     assert last["low"] < (7 * 0.6 + 0.4) / 8 < last["high"] == pytest.approx(0.6)
+
+
+def test_long_names_keep_their_beginning_and_their_end():
+    assert short("ISIC_0013346") == "ISIC_0013346"
+    assert short("patient052_frame02_slice_6") == "patient0…me02_slice_6"
+    assert len(short("x" * 80)) == 21

@@ -246,5 +246,10 @@ def _example_figure(strips: Sequence[Strip], labels: Sequence[str]) -> Figure:
                 axes.set_title(
                     plain(tile.title.removeprefix(tile.owner)).strip() if tile.owner else "", fontsize=7, pad=2
                 )
-        column[0].set_title(plain(strip.case), fontsize=7, pad=3)
+        column[0].set_title(plain(short(strip.case)), fontsize=7, pad=3)
     return figure
+
+
+def short(name: str) -> str:
+    """Shorten a name in its middle to the width of a column, 21 letters."""
+    return name if len(name) <= 21 else f"{name[:8]}…{name[-12:]}"
