@@ -108,6 +108,19 @@ def test_verdicts_say_what_the_numbers_say(grid):
     assert said[1].also == ("Against supervised: crii helped; cps did nothing measurable.",)
 
 
+def test_rows_that_all_share_one_rank_are_not_told_from_others(tmp_path):
+    """Each is first once: both have rank 1.5, and there is nobody else."""
+    maker = GridMaker(tmp_path / "out")
+    for draw in (0, 1):
+        maker.run("supervised", 0.7 + draw * GAIN, draw=draw)
+        maker.run("crii", 0.7 + (1 - draw) * GAIN, draw=draw)
+    grid = read_grid(maker.write())
+    said = verdicts(analyse(grid), standing(grid))[0].sentence
+    assert said.startswith("supervised and crii share one average rank over 2 blocks (setting, draw, seed): ")
+    assert "average rank 1.5 of 2" in said
+    assert "told apart" not in said
+
+
 def test_only_draws_and_seeds_of_both_are_compared(tmp_path):
     """Draw 1 of supervised is far lower, but crii has none: the difference is that of draw 0."""
     maker = GridMaker(tmp_path / "out")

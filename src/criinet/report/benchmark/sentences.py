@@ -89,6 +89,8 @@ def _ranks(found: Standing) -> str:
     place += f", Friedman's p {test if test.startswith('<') else f'= {test}'}" if test else ""
     near = [label for group in found.groups if best in group for label in group if label not in first]
     limit = f"the critical difference is {number(ranking.critical_difference, 1)}"
+    if len(first) == len(ranked):
+        return f"{listed(first)} share one average rank over {blocks} blocks (setting, draw, seed): {place}."
     told_apart = f"Not told apart from that: {listed(near)}" if near else "All others are told apart from that"
     return f"{told}: {place}. {told_apart} ({limit})."
 
