@@ -6,8 +6,8 @@ import torch
 
 from criinet.config import Ramp
 from criinet.losses import dice_distance
-from criinet.methods.apart import apply_untracked
 from criinet.methods.ss_net import SmoothnessSeparation
+from criinet.methods.stateless import apply_untracked
 from criinet.types import IGNORE, LabeledBatch
 
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from criinet.benchmarking.cells import Cell, cells_of
 from criinet.benchmarking.collect import collect, is_done
@@ -16,7 +16,6 @@ from criinet.data.files import make_folder, write_text_atomically
 from criinet.engine.reproducibility import pick_device
 from criinet.errors import ConfigError, RunError, UserError
 
-Engine = Literal["local", "ray"]
 Told = Callable[[Cell, int, int, int], None]
 """Called after every run with its cell, its exit code, how many are done, and of how many."""
 

@@ -112,12 +112,14 @@ class Studies:
         """Train a row with ``settings`` wherever the plan does, and return the mean validation Dice."""
         scores: list[float] = []
         for cell in self.cells(row, settings):
-            if not finished(cell, self.out):
+            run = RunFolder(self.out / "runs" / cell.name)
+            if final_dice(run) is None:
                 write_text_atomically(self.out / "cells" / f"{cell.name}.json", cell.to_json())
                 run_process(cell, self.out, stop)
-            if not finished(cell, self.out):
+            dice = final_dice(run)
+            if dice is None:
                 return {"settings": dict(settings), "dice": None, "reason": why_failed(cell, self.out)}
-            scores.append(last_validation(RunFolder(self.out / "runs" / cell.name)))
+            scores.append(dice)
         return {"settings": dict(settings), "dice": statistics.mean(scores), "reason": None}
 
     def cells(self, row: str, settings: Mapping[str, float]) -> list[Cell]:
@@ -142,25 +144,15 @@ def with_settings(variant: Variant, settings: Mapping[str, float]) -> Variant:
     return variant.model_copy(update={"settings": tables})
 
 
-def finished(cell: Cell, out: Path) -> bool:
-    """Say whether a run was trained to its end."""
-    metrics = RunFolder(out / "runs" / cell.name).metrics
-    if not metrics.exists():
-        return False
-    config = json.loads((metrics.parent / "config.json").read_text(encoding="utf-8"))
-    steps = [record["step"] for record in records(metrics) if record["kind"] == "validation"]
-    return bool(steps) and steps[-1] == config["trainer"]["iterations"]
-
-
-def last_validation(folder: RunFolder) -> float:
-    """Return the validation Dice at the last step."""
-    return [float(record["dice"]) for record in records(folder.metrics) if record["kind"] == "validation"][-1]
-
-
-def records(metrics: Path) -> list[dict[str, Any]]:
-    """Return the lines of a metrics file, but for a last one that was cut off."""
-    lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+def final_dice(run: RunFolder) -> float | None:
+    """Return the validation Dice at a run's last step; None for a run that was not trained to its end."""
+    if not run.metrics.exists():
+        return None
+    lines = run.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+    records = [json.loads(line) for line in lines if line.endswith("\n")]  # A last line may be cut off.
+    looks = [record for record in records if record["kind"] == "validation"]
+    whole = looks and looks[-1]["step"] == run.read_config()["trainer"]["iterations"]
+    return float(looks[-1]["dice"]) if whole else None
 
 
 def with_best(grid: Plan, found: Mapping[str, list[Trial]]) -> Plan:

@@ -75,16 +75,16 @@ class Method(nn.Module):
         """Return the probabilities (B, K, ...) that unlabeled images are trained towards; by default the prediction."""
         return self.predict(image).probs
 
-    def reliability(self, image: Tensor, probs: Tensor) -> Tensor:  # noqa: ARG002
-        """Say how far a prediction can be trusted as a pseudo-label: (B,) in [0, 1]; by default its mean confidence.
+    def reliability(self, image: Tensor, probs: Tensor) -> Tensor:
+        """Say how far a prediction can be trusted as a pseudo-label: (B,) in [0, 1].
 
-        Called in evaluation mode at the end of a round, for every unlabeled image.
+        A method that trains in rounds has it: called in evaluation mode at the end of a round, for unlabeled images.
 
         Args:
             image: (B, C, ...) float32 in [0, 1].
             probs: (B, K, ...) what the method says of it, averaged over mirrored images.
         """
-        return probs.amax(1).flatten(1).mean(1)
+        raise NotImplementedError
 
     def begin_round(self, number: int, reliability: Tensor) -> Tensor:
         """Start the round ``number`` >= 1 and return which unlabeled images it learns from.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from criinet.methods.apart import apply_constant
+from criinet.methods.stateless import apply_constant
 from criinet.networks.base import CONV
 
 

@@ -17,9 +17,9 @@ from criinet.losses import (
     draw_pixels,
     virtual_adversarial_change,
 )
-from criinet.methods.apart import apply_constant, apply_untracked
 from criinet.methods.base import Method
 from criinet.methods.memory_bank import MemoryBank
+from criinet.methods.stateless import apply_constant, apply_untracked
 from criinet.networks import Network, Segmentation
 from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
 

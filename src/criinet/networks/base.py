@@ -85,10 +85,13 @@ class Backbone(nn.Module):
         """Map (B, C, ...) float32 images in [0, 1], sides multiples of ``multiple``, to encoder features."""
         return tuple(self.encoder(self.normalise(image)))
 
+    def decode(self, scales: tuple[Tensor, ...]) -> Features:
+        """Return the features that the decoder makes of encoder features."""
+        return Features(scales, tuple(self.decoder(scales)))
+
     def forward(self, image: Tensor) -> Features:
         """Map (B, C, ...) float32 images in [0, 1], sides multiples of ``multiple``, to features."""
-        scales = self.encode(image)
-        return Features(scales, tuple(self.decoder(scales)))
+        return self.decode(self.encode(image))
 
 
 class Segmentation(NamedTuple):
@@ -133,7 +136,7 @@ class Network(nn.Module):
 
     def decode(self, scales: tuple[Tensor, ...]) -> Features:
         """Return the features that the decoder makes of encoder features."""
-        return Features(scales, tuple(self.backbone.decoder(scales)))
+        return self.backbone.decode(scales)
 
     def features(self, image: Tensor) -> Features:
         """Return the features of (B, C, ...) images padded to the backbone's multiple."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from criinet.methods.apart import apply_constant, apply_untracked
+from criinet.methods.stateless import apply_constant, apply_untracked
 
 
 @pytest.fixture
