@@ -1,5 +1,6 @@
 """Plans: what a file says, what it means, and what is wrong with it."""
 
+import json
 import re
 from pathlib import Path
 
@@ -133,3 +134,18 @@ def test_mistakes_are_found_before_the_first_run(tiny, tmp_path, over, error):
     with pytest.raises(error):
         cells_of(tiny(**over), tmp_path, tmp_path / "out", "cpu")
     assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_while_developing_no_run_knows_a_test_case(tiny, tmp_path):
+    """The same labeled cases, measured on cases held out for validation."""
+    splits = []
+    for measure in ("test", "val"):
+        out = tmp_path / measure
+        (cell, *_) = cells_of(tiny(measure=measure), tmp_path, out, "cpu")
+        splits.append(json.loads(Path(cell.split).read_text()))
+    usual, developing = splits
+    assert developing["labeled"] == usual["labeled"]
+    assert developing["val"] == []
+    assert set(developing["test"]) >= set(usual["val"])
+    known = {name for part in ("labeled", "unlabeled", "test") for name in developing[part]}
+    assert known.isdisjoint(usual["test"])

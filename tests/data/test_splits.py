@@ -170,6 +170,20 @@ def test_default_json_may_name_the_labeled(root):
     assert len(make_split(open_dataset(root), "3").labeled) == 3
 
 
+def test_while_developing_all_validation_cases_take_the_place_of_the_test(root):
+    """The labeled cases are the same ones, and no test case is in the split."""
+    write_default(root, train=names(*range(6)), val=names(6, 7, 8), test=names(9, 10))
+    dataset = open_dataset(root)
+    usual, split = make_split(dataset, "2", 1), make_split(dataset, "2", 1, measure="val")
+    assert (split.labeled, split.unlabeled) == (usual.labeled, usual.unlabeled)
+    assert (split.val, split.test) == ([], names(6, 7, 8))
+    assert (len(usual.val), usual.test) == (2, names(9, 10))
+    drawn = make_split(build(60, 60), "4", 1, measure="val")
+    assert (drawn.val, drawn.test) == ([], make_split(build(60, 60), "4", 1).val)
+    with pytest.raises(DataError, match="holds no case out for validation; name some in"):
+        make_split(build(9, 9), measure="val")
+
+
 @pytest.mark.parametrize(
     ("lists", "match"),
     [

@@ -165,6 +165,15 @@ def test_one_run_alone_has_a_page(tmp_path):
     assert "Who beats whom" not in found.text
 
 
+def test_numbers_of_validation_cases_are_called_that(tmp_path):
+    maker = GridMaker(tmp_path / "out")
+    maker.run("crii", np.linspace(0.5, 0.8, 8))
+    found, _ = written(maker.write(measure="val"))
+    assert "Measured on cases held out for validation, in the place of test cases" in found.text
+    found, _ = written(maker.write(measure="test"))
+    assert "held out for validation" not in found.text
+
+
 def test_full_supervision_alone_has_a_page(tmp_path):
     maker = GridMaker(tmp_path / "out")
     maker.run("supervised", np.linspace(0.5, 0.8, 8), fraction=1.0)

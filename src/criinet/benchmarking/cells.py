@@ -93,7 +93,7 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
         dataset = open_data(asked, data, out)
         for amount in amounts(grid, asked, rows):
             for draw in grid.draws:
-                split = make_split(dataset, amount, draw)
+                split = make_split(dataset, amount, draw, measure=grid.measure)
                 file = out / "splits" / f"{safe(dataset.root.name)}-{safe(amount)}-draw{draw}.json"
                 save_split(split, file)
                 choices = plan(look_at(dataset, split), device)

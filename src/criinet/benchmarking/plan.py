@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from criinet.config import Config, parse, read_settings
+from criinet.data.splits import Measured
 from criinet.errors import ConfigError
 from criinet.methods import methods
 from criinet.registry import nearest
@@ -87,6 +88,10 @@ class Plan(Config):
     labeled: Annotated[tuple[str, ...], Field(min_length=1, description="amounts of labels, as 4% or 32")] = ("4%",)
     draws: Annotated[tuple[Seed, ...], Field(min_length=1, description="draws of labeled cases")] = (0,)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, description="seeds of weights and batches")] = (0,)
+    measure: Annotated[
+        Measured,
+        Field(description="test: the test cases; val: all cases held out for validation, while developing a method"),
+    ] = "test"
     settings: Annotated[Tables, Field(description="settings for every run: [data], [trainer]")] = {}
     search: Search = Search()
 

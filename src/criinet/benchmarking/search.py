@@ -127,7 +127,8 @@ class Studies:
         variant = with_settings(self.grid.rows()[row], settings)
         wanted = {"methods": ("trial",), "variants": {"trial": variant}}
         draws = self.grid.search.draws or self.grid.draws[:1]
-        trial = self.grid.model_copy(update={**wanted, "draws": draws, "seeds": self.grid.seeds[:1]})
+        once = {"draws": draws, "seeds": self.grid.seeds[:1], "measure": "test"}  # So that validation cases are left.
+        trial = self.grid.model_copy(update={**wanted, **once})
         return [replace(cell, test=False) for cell in cells_of(trial, self.data, self.out, self.device)]
 
 

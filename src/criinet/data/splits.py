@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -21,6 +21,9 @@ from criinet.registry import nearest
 DEFAULT = Path("splits") / "default.json"
 FEWEST_TO_HOLD_OUT = 10
 """With fewer masked cases than this every mask is used for training."""
+
+Measured = Literal["test", "val"]
+"""Which cases a run is measured on: the test cases, or those for validation while a method is being developed."""
 
 _TEST, _VALIDATION, _LABELED = 0, 1, 2
 """Streams of random numbers, so that one draw does not move another."""
@@ -199,6 +202,7 @@ def make_split(
     *,
     stratify: bool = False,
     validation: int | None = None,
+    measure: Measured = "test",
 ) -> Split:
     """Draw labeled, unlabeled, validation and test cases.
 
@@ -219,9 +223,12 @@ def make_split(
         stratify: draw one case (group) from each of as many quantile bins of foreground share. This reads the masks of
             the whole training pool, so it suits simulations, not a study where labels are scarce in earnest.
         validation: most validation cases; 0 for none.
+        measure: "val" keeps the test cases closed: every case that is held out for validation takes their place, and
+            none is left for validation. For developing a method; the labeled cases are those of "test".
 
     Raises:
-        DataError: if ``labeled`` is no amount or more than there are masks, or default.json does not fit the dataset.
+        DataError: if ``labeled`` is no amount or more than there are masks, if default.json does not fit the dataset, or
+            if nothing is held out for "val".
     """
     amount = None if labeled is None else Amount.parse(labeled)
     if seed < 0:
@@ -229,10 +236,15 @@ def make_split(
     path = dataset.root / DEFAULT
     if path.exists():
         try:
-            return _from_default(dataset, _without_dropped(_read(path), dataset), amount, seed, stratify, validation)
+            given = _without_dropped(_read(path), dataset)
+            split = _from_default(dataset, given, amount, seed, stratify, validation)
+            return split if measure == "test" else _for_development(dataset, split, given.val)
         except SplitError as error:
             raise BadFileError(path, error.what, error.remedy) from error
-    return _from_scratch(dataset, amount, seed, stratify, validation)
+    split = _from_scratch(dataset, amount, seed, stratify, validation)
+    if measure == "test":
+        return split
+    return _for_development(dataset, split, _names(_hold_out(dataset, seed, validation)[1]))
 
 
 def save_split(split: Split, path: Path) -> None:
@@ -327,6 +339,15 @@ def _from_scratch(dataset: Dataset, amount: Amount | None, seed: int, stratify: 
     rest = _without(_names(train), drawn)
     stratified = stratify and amount is not None
     return Split.of(dataset, drawn, rest, _names(val), _names(test), seed=seed, stratified=stratified)
+
+
+def _for_development(dataset: Dataset, split: Split, held_out: Sequence[str]) -> Split:
+    """Put the cases that are held out for validation in the place of the test cases."""
+    measured = _without(held_out, split.train)
+    if not measured:
+        raise DataError(f"dataset {dataset.name} holds no case out for validation; name some in {DEFAULT}.")
+    stratified = split.stratified
+    return Split.of(dataset, split.labeled, split.unlabeled, [], measured, seed=split.seed, stratified=stratified)
 
 
 def _hold_out(dataset: Dataset, seed: int, validation: int | None) -> tuple[list[Case], list[Case]]:

@@ -9,6 +9,7 @@ from criinet.methods.bcp import BidirectionalCopyPaste
 from criinet.methods.cct import CrossConsistency
 from criinet.methods.cps import CrossPseudoSupervision
 from criinet.methods.crii import CRIINet
+from criinet.methods.crii_plus import CRIIPlus
 from criinet.methods.cross_teaching import CrossTeaching
 from criinet.methods.dan import AdversarialNetwork
 from criinet.methods.dtc import DualTaskConsistency
@@ -30,6 +31,7 @@ __all__ = [
     "AdversarialNetwork",
     "BidirectionalCopyPaste",
     "CRIINet",
+    "CRIIPlus",
     "CrossConsistency",
     "CrossPseudoSupervision",
     "CrossTeaching",
@@ -57,6 +59,7 @@ methods.add("bcp", BidirectionalCopyPaste)
 methods.add("cct", CrossConsistency)
 methods.add("cps", CrossPseudoSupervision)
 methods.add("crii", CRIINet)
+methods.add("crii-plus", CRIIPlus)
 methods.add("cross-teaching", CrossTeaching)
 methods.add("dan", AdversarialNetwork)
 methods.add("dtc", DualTaskConsistency)

@@ -24,7 +24,7 @@ from criinet.losses import (
 )
 from criinet.methods.base import Method, Prediction
 from criinet.methods.memory_bank import MemoryBank
-from criinet.networks import CoarseRefined, Network
+from criinet.networks import CoarseRefined, CoarseRefinedOutput, Network
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 Count = Annotated[int, Field(ge=1)]
@@ -99,16 +99,19 @@ class CRIINet(Method):
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the two supervised terms, ``intra``, ``inter`` and ``consistency``."""
-        on_labeled, on_unlabeled = self.student(labeled.image), self.student(unlabeled.weak)
-        intra, inter = self.ranked_losses(on_labeled.embedding, labeled)
+        on_unlabeled: CoarseRefinedOutput = self.student(unlabeled.weak)
+        consistency = coarse_refined_consistency(on_unlabeled.coarse, on_unlabeled.refined, target=self.config.target)
+        return {**self.labeled_losses(labeled), "consistency": consistency}
+
+    def labeled_losses(self, labeled: LabeledBatch) -> dict[str, Tensor]:
+        """Return the terms that labeled images alone cause: two supervised ones, ``intra`` and ``inter``."""
+        output: CoarseRefinedOutput = self.student(labeled.image)
+        intra, inter = self.ranked_losses(output.embedding, labeled)
         return {
-            "supervised_coarse": cross_entropy_dice(on_labeled.coarse, labeled.target),
-            "supervised_refined": cross_entropy_dice(on_labeled.refined, labeled.target),
+            "supervised_coarse": cross_entropy_dice(output.coarse, labeled.target),
+            "supervised_refined": cross_entropy_dice(output.refined, labeled.target),
             "intra": intra,
             "inter": inter,
-            "consistency": coarse_refined_consistency(
-                on_unlabeled.coarse, on_unlabeled.refined, target=self.config.target
-            ),
         }
 
     def ranked_losses(self, embedding: Tensor, labeled: LabeledBatch) -> tuple[Tensor, Tensor]:

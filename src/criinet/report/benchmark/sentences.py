@@ -41,6 +41,11 @@ def verdicts(reports: Sequence[SettingReport], found: Standing) -> list[Said]:
 def notes(grid: Grid, reports: Sequence[SettingReport], found: Standing) -> list[str]:
     """Return what is missing and what limits the comparison."""
     said = list(grid.notes)
+    if grid.plan.get("measure") == "val":
+        said.append(
+            "Measured on cases held out for validation, in the place of test cases: for developing a method. "
+            "A choice that was made on these numbers must be confirmed on test cases."
+        )
     if grid.failed or grid.pending:
         counted = f"{len(grid.runs)} runs measured, {len(grid.failed)} failed, {len(grid.pending)} pending"
         said.append(f"The grid is not whole: {counted}.")
