@@ -227,8 +227,8 @@ def make_split(
             none is left for validation. For developing a method; the labeled cases are those of "test".
 
     Raises:
-        DataError: if ``labeled`` is no amount or more than there are masks, if default.json does not fit the dataset, or
-            if nothing is held out for "val".
+        DataError: if ``labeled`` is no amount or more than there are masks, if default.json does not fit the dataset,
+            or if nothing is held out for "val".
     """
     amount = None if labeled is None else Amount.parse(labeled)
     if seed < 0:
