@@ -1,4 +1,4 @@
-"""The Python of README.md runs as it stands."""
+"""The Python of README.md runs as it stands, and no table of the documentation is typed."""
 
 import re
 from importlib.util import module_from_spec, spec_from_file_location
@@ -12,14 +12,24 @@ from criinet.data.synthetic import write_dataset
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_the_table_of_the_readme_is_that_of_the_results():
-    """No number in README.md but those that the benchmark wrote."""
-    spec = spec_from_file_location("readme_table", README.parent / "benchmarks" / "readme_table.py")
+PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_the_tables_are_those_of_the_results(page):
+    """Filling them anew changes nothing."""
+    spec = spec_from_file_location("doc_tables", README.parent / "benchmarks" / "doc_tables.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.table() in README.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<!-- methods ") == len(module.PLACE.findall(text))
+    assert module.filled(text) == text
+
+
+def test_the_readme_has_a_table():
+    assert "<!-- methods across: defaults -->" in README.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

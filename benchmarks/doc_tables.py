@@ -1,0 +1,105 @@
+"""Fill the tables of README.md and docs/ from benchmarks/results, so that no number is typed.
+
+    python benchmarks/doc_tables.py
+
+A table stands between `<!-- methods across: NAME -->` or `<!-- methods down: NAME -->` and `<!-- end -->`; NAME is a
+folder of benchmarks/results. "Across" has a row for each data set, "down" one for each method, with its draws and what
+was found against supervised training.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PLACE = re.compile(r"<!-- methods (across|down): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+Row = dict[str, Any]
+
+
+def filled(text: str) -> str:
+    """Return Markdown with every table made anew."""
+    layouts = {"across": across, "down": down}
+
+    def table(found: re.Match[str]) -> str:
+        lines = layouts[found[1]](RESULTS / found[2])
+        return f"<!-- methods {found[1]}: {found[2]} -->\n\n" + "\n".join(lines) + "\n\n<!-- end -->"
+
+    return PLACE.sub(table, text)
+
+
+def measured(folder: Path) -> list[Row]:
+    """Return what each run's last checkpoint reached, averaged over classes."""
+    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return [row for row in found["rows"] if row["checkpoint"] == "last" and row["class"] == "mean"]
+
+
+def across(folder: Path) -> list[str]:
+    """Return a row for each data set and a column for each method: Dice of one run with its interval over images."""
+    rows = measured(folder)
+    methods = list(dict.fromkeys(row["row"] for row in rows))
+    lines = ["| data set | masks of images | " + " | ".join(methods) + " |", "|---|---|" + "---|" * len(methods)]
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        by_method = {row["row"]: row for row in rows if row["dataset"] == dataset}
+        first = next(iter(by_method.values()))
+        cells = [interval(by_method[method]) if method in by_method else "" for method in methods]
+        counts = f"{first['labeled']} of {first['labeled'] + first['unlabeled']}"
+        lines.append(f"| {dataset} | {counts} | {' | '.join(cells)} |")
+    return lines
+
+
+def interval(row: Row) -> str:
+    """Return Dice with its interval."""
+    return f"{row['dice']:.3f} [{row['dice_low']:.3f}, {row['dice_high']:.3f}]"
+
+
+def down(folder: Path) -> list[str]:
+    """Return a row for each method, best first: for each data set its mean Dice, each draw's, and its verdict."""
+    rows = measured(folder)
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    effects = {
+        (setting["setting"]["dataset"], effect["run"]): effect
+        for setting in summary["settings"]
+        for effect in setting["supervised"]
+        if not effect["scope"] and not effect["class_name"]
+    }
+
+    def draws(method: str, dataset: str) -> list[float]:
+        found = [row for row in rows if (row["row"], row["dataset"]) == (method, dataset)]
+        return [row["dice"] for row in sorted(found, key=lambda row: (row["draw"], row["seed"]))]
+
+    def standing(method: str) -> float:
+        means = [sum(found) / len(found) for found in (draws(method, dataset) for dataset in datasets) if found]
+        return sum(means) / len(means)
+
+    heads = [part for dataset in datasets for part in (f"{dataset}", "each draw", "against supervised")]
+    lines = ["| method | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
+    for method in sorted(dict.fromkeys(row["row"] for row in rows), key=standing, reverse=True):
+        cells: list[str] = []
+        for dataset in datasets:
+            found = draws(method, dataset)
+            mean = f"{sum(found) / len(found):.3f}" if found else ""
+            cells += [mean, " ".join(f"{dice:.3f}" for dice in found), against(effects.get((dataset, method)))]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
+
+
+def against(effect: Row | None) -> str:
+    """Return a verdict with the paired difference that it follows from."""
+    if effect is None:
+        return ""
+    paired = effect["paired"]
+    return f"{effect['verdict']} {paired['mean']:+.3f} [{paired['low']:+.3f}, {paired['high']:+.3f}]"
+
+
+def main() -> None:
+    """Fill the tables of every Markdown file."""
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(filled(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
