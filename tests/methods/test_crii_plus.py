@@ -5,6 +5,7 @@ import torch
 
 from criinet.losses import coarse_refined_consistency, cross_entropy_dice
 from criinet.methods import CRIIPlus
+from criinet.methods.crii_plus import REMEMBERED, head_agreement
 from criinet.networks import CoarseRefinedOutput
 from criinet.types import IGNORE
 
@@ -33,7 +34,7 @@ class Says:
 
     def __call__(self, image):
         coarse, refined = (each.transpose(0, 1).reshape(1, 2, 1, -1).log() for each in self.opinions)
-        return CoarseRefinedOutput(coarse, refined, image)
+        return CoarseRefinedOutput(coarse, refined, image, image)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_the_labeled_terms_are_those_of_crii(scene, tasks):
     make, labeled, unlabeled = scene
     method = make()
     crii = tasks(classes=3, sides=(32, 48)).method("crii", embedding=6, width=4)
-    crii.load_state_dict({k: v for k, v in method.state_dict().items() if not k.startswith("teacher")})
+    crii.load_state_dict({k: v for k, v in method.state_dict().items() if k in crii.state_dict()})
     values = []
     for each in (method, crii):
         torch.manual_seed(0)
@@ -99,3 +100,49 @@ def test_it_predicts_with_the_averaged_weights(scene):
     assert predicted.coarse is not None
     torch.testing.assert_close(predicted.coarse, output.coarse.softmax(1))
     torch.testing.assert_close(method.targets(labeled.image), (predicted.probs + predicted.coarse) / 2)
+
+
+def test_agreement_is_one_where_both_heads_are_sure_of_the_same():
+    """By hand: 2 (.9 * .8 + .1 * .2) / (1.0 + 1.0); nothing in common 0; the same sure object 1."""
+    said = [[0.9, 0.1], [0.8, 0.2], [1.0, 0.0], [0.0, 1.0]]
+    one, other, left, right = (torch.tensor([[[1 - p for p in each], each]]) for each in said)
+    assert head_agreement(one, other).item() == pytest.approx(0.74)
+    assert head_agreement(left, right).item() == 0
+    assert head_agreement(left, left).item() == 1
+    assert head_agreement(one * 0 + torch.tensor([[[1.0], [0.0]]]), other).item() == 0
+
+
+def test_the_worse_share_of_the_images_seen_lately_teaches_nothing(scene):
+    """Of agreements .1 to .4 the upper half teaches; once as many as are remembered agree by .9, .5 is little."""
+    method = scene[0](reliable=0.5)
+    method.train()
+    found = method.among_the_reliable(torch.tensor([0.1, 0.4, 0.2, 0.3]))
+    assert found.tolist() == [False, True, False, True]
+    assert method.among_the_reliable(torch.full((REMEMBERED,), 0.9)).all()
+    assert method.seen.item() == REMEMBERED + 4
+    assert method.among_the_reliable(torch.tensor([0.5, 0.95])).tolist() == [False, True]
+    method.eval()
+    before = method.agreements.clone()
+    method.among_the_reliable(torch.tensor([0.5]))
+    assert torch.equal(method.agreements, before)
+
+
+def test_an_unreliable_image_has_no_label(scene):
+    make, _, unlabeled = scene
+    method = make(reliable=0.5, confidence=0.0, agreement=False)
+    label = method.pseudo_label(unlabeled.weak)
+    silent = (label == IGNORE).flatten(1)
+    assert [bool(each.all()) for each in silent].count(True) == len(silent) // 2
+    assert [bool(each.any()) for each in silent].count(True) == len(silent) // 2
+
+
+def test_silenced_channels_reach_the_consistency_alone(scene):
+    make, labeled, unlabeled = scene
+    values = []
+    for drop in (0.0, 0.5):
+        method = make(drop=drop).eval()
+        torch.manual_seed(0)
+        values.append({k: v.item() for k, v in method.losses(labeled, unlabeled, 0.5).items()})
+    plain, incomplete = values
+    assert incomplete.pop("consistency") > plain.pop("consistency")
+    assert incomplete == plain

@@ -9,10 +9,14 @@ from torch import Tensor
 from criinet.config import Fraction, LossWeights, Ramp
 from criinet.losses import coarse_refined_consistency, cross_entropy_dice, sure_pixels
 from criinet.methods.base import Prediction
+from criinet.methods.cct import drop_channels
 from criinet.methods.crii import CRIINet
 from criinet.methods.ema import EMA
-from criinet.networks import CoarseRefinedOutput, Network
+from criinet.networks import CoarseRefined, CoarseRefinedOutput, Network
 from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
+
+REMEMBERED = 256
+"""How many of the last images' agreements say what is usual."""
 
 
 class CRIIPlus(CRIINet):
@@ -28,8 +32,16 @@ class CRIIPlus(CRIINet):
     heads, here on the strong view, so that it costs no pass of its own. sup = (cross-entropy + soft Dice) / 2. The
     prediction is p_r' of the averaged weights.
 
-    What is CRII-Net's own in it: where the two heads disagree, nothing is taught, so a second opinion guards the
-    pseudo-labels beside their confidence.
+    What is CRII-Net's own in it, beside its losses:
+
+    - Where the two heads disagree, nothing is taught: a second opinion guards the pseudo-labels beside confidence.
+    - An image teaches only if its heads agree better than in the share 1 - ``reliable`` of the images seen lately:
+
+        r = 2 sum f_c f_r / sum (f_c + f_r),   f = 1 - p'_background,   sums over the pixels of the image
+
+      which is 1 where both heads see the same object and are sure of it, and small where they differ or doubt.
+    - In L_con the coarse head sees F with a share ``drop`` of its channels silenced, so that the consistency has
+      something to say while its target stays as stable as it was.
 
     Reference: Du et al., IEEE JBHI 2023, doi 10.1109/JBHI.2023.3278741, for the parts of CRII-Net; this project for
     their combination with weak-to-strong consistency (Sohn et al., NeurIPS 2020, arXiv 2001.07685), CutMix (Yun et al.,
@@ -43,6 +55,10 @@ class CRIIPlus(CRIINet):
         ema_decay: Annotated[float, Field(ge=0, lt=1, description="teacher decay per step")] = 0.99
         confidence: Annotated[Fraction, Field(description="least probability of a pixel that is taught")] = 0.8
         agreement: Annotated[bool, Field(description="teach only pixels of which both heads say the same class")] = True
+        reliable: Annotated[Fraction, Field(gt=0, description="share of the images that teach; 1: all")] = 1.0
+        drop: Annotated[
+            float, Field(ge=0, lt=1, description="share of the coarse head's channels silenced in the consistency")
+        ] = 0.0
         weights: LossWeights = {
             "supervised_coarse": 1.0,
             "supervised_refined": 1.0,
@@ -56,20 +72,30 @@ class CRIIPlus(CRIINet):
     reference = "this project; CRII-Net by Du et al., IEEE JBHI 2023, doi 10.1109/JBHI.2023.3278741"
     views = ("weak", "strong_1")
     unlabeled_terms = ("consistency", "strong")
+    agreements: Tensor
+    seen: Tensor
     config: Config  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, network: Network, config: Config) -> None:
         super().__init__(network, config)
         self.teacher = EMA(self.student, config.ema_decay)
+        self.register_buffer("agreements", torch.zeros(REMEMBERED))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the four terms of the labeled images, ``consistency`` and ``strong``."""
+        terms = self.labeled_losses(labeled)
         label = unlabeled.mixes["strong_1"].apply(self.pseudo_label(unlabeled.weak).unsqueeze(1)).squeeze(1)
-        strong: CoarseRefinedOutput = self.student(unlabeled.views["strong_1"])
+        image = unlabeled.views["strong_1"]
+        student = cast(CoarseRefined, self.student)
+        strong: CoarseRefinedOutput = student(image)
+        coarse = strong.coarse
+        if self.config.drop > 0:
+            coarse = student.coarse(drop_channels(strong.feature, self.config.drop), image)
         taught = [cross_entropy_dice(logits, label) for logits in (strong.coarse, strong.refined)]
         return {
-            **self.labeled_losses(labeled),
-            "consistency": coarse_refined_consistency(strong.coarse, strong.refined, target=self.config.target),
+            **terms,
+            "consistency": coarse_refined_consistency(coarse, strong.refined, target=self.config.target),
             "strong": torch.stack(taught).mean(),
         }
 
@@ -77,9 +103,23 @@ class CRIIPlus(CRIINet):
         """Return what the teacher is sure of and of one mind about: (B, ...) int64, IGNORE elsewhere."""
         coarse, refined = self.opinions(image)
         label = sure_pixels((coarse + refined) / 2, self.config.confidence)
-        if not self.config.agreement:
-            return label
-        return torch.where(coarse.argmax(1) == refined.argmax(1), label, IGNORE)
+        if self.config.agreement:
+            label = torch.where(coarse.argmax(1) == refined.argmax(1), label, IGNORE)
+        if self.config.reliable < 1:
+            taught = self.among_the_reliable(head_agreement(coarse, refined))
+            label = torch.where(taught.view(-1, *[1] * (label.ndim - 1)), label, IGNORE)
+        return label
+
+    @torch.no_grad()
+    def among_the_reliable(self, agreement: Tensor) -> Tensor:
+        """Say which images (B,) agree at least as well as the reliable share of those seen lately, these included."""
+        at = (self.seen + torch.arange(len(agreement), device=agreement.device)) % REMEMBERED
+        known = self.agreements.index_copy(0, at, agreement)
+        count = min(int(self.seen) + len(agreement), REMEMBERED)
+        if self.training:
+            self.agreements.copy_(known)
+            self.seen += len(agreement)
+        return agreement >= known[:count].quantile(1 - self.config.reliable)
 
     def opinions(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the teacher's coarse and refined probabilities (B, K, ...) float32."""
@@ -99,3 +139,15 @@ class CRIIPlus(CRIINet):
         """Return the mean of the teacher's two opinions."""
         coarse, refined = self.opinions(image)
         return (coarse + refined) / 2
+
+
+def head_agreement(coarse: Tensor, refined: Tensor) -> Tensor:
+    """Compute how well both heads agree on what is foreground, and how sure they are: (B,) in [0, 1].
+
+        r = 2 sum f_c f_r / sum (f_c + f_r),   f = 1 - p_background
+
+    Args:
+        coarse, refined: (B, K, ...) probabilities.
+    """
+    one, other = (1 - probs[:, 0].flatten(1) for probs in (coarse, refined))
+    return 2 * (one * other).sum(1) / (one + other).sum(1).clamp(min=1e-8)

@@ -14,11 +14,13 @@ class CoarseRefinedOutput(NamedTuple):
 
     coarse, refined: (B, K, ...) logits at the image's resolution.
     embedding: (B, E, ...) unit vectors at the decoder feature's resolution.
+    feature: (B, decoder_channels, ...) the decoder feature F.
     """
 
     coarse: Tensor
     refined: Tensor
     embedding: Tensor
+    feature: Tensor
 
 
 class CoarseRefined(nn.Module):
@@ -66,5 +68,9 @@ class CoarseRefined(nn.Module):
         embedding = F.normalize(self.embed(decoder), dim=1, eps=1e-6)
         refined = coarse + self.refine(torch.cat([decoder, embedding, features.scales[0], coarse.softmax(1)], dim=1))
         return CoarseRefinedOutput(
-            self.network.to_image(coarse, image), self.network.to_image(refined, image), embedding
+            self.network.to_image(coarse, image), self.network.to_image(refined, image), embedding, decoder
         )
+
+    def coarse(self, feature: Tensor, image: Tensor) -> Tensor:
+        """Return the coarse logits (B, K, ...) that another decoder feature of ``image`` gives, as a perturbed one."""
+        return self.network.to_image(self.network.head(feature), image)
