@@ -45,3 +45,7 @@ class InterruptedRunError(CriinetError):
     """A run that was stopped by Ctrl-C after a whole step, and saved."""
 
     exit_code = 130
+
+
+class ParityError(CriinetError):
+    """An exported network that does not give what the run gives; its file is not kept."""

@@ -223,6 +223,42 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         ["predict", "run", "data", "--out", "data/dataset.json"],
         ["data/dataset.json cannot be written"],
     ),
+    "predict with a file that is not there": (
+        nothing,
+        ["predict", "my.onnx", "data", "--out", "new"],
+        ["my.onnx does not exist", "`criinet export RUN --out my.onnx`"],
+    ),
+    "predict with a file of something else": (
+        lambda: Path("my.onnx").write_text("not a network"),
+        ["predict", "my.onnx", "data", "--out", "new"],
+        ["my.onnx is truncated or no ONNX file", "export the run again"],
+    ),
+    "another checkpoint of a file": (
+        nothing,
+        ["predict", "my.onnx", "data", "--out", "new", "--checkpoint", "best"],
+        ["my.onnx holds one checkpoint", "`criinet export`"],
+    ),
+    "a GPU for a file": (
+        nothing,
+        ["predict", "my.onnx", "data", "--out", "new", "--device", "cuda"],
+        ["my.onnx runs on the CPU", "drop --device"],
+    ),
+    "export no run": (nothing, ["export", "data", "--out", "new/my.onnx"], ["data holds no run"]),
+    "export to another suffix": (
+        nothing,
+        ["export", "run", "--out", "new/my.pb"],
+        ["my.pb does not end in .onnx"],
+    ),
+    "export to an unknown format": (
+        nothing,
+        ["export", "run", "--format", "onx", "--out", "new/my.onnx"],
+        ["unknown format 'onx'", "Did you mean 'onnx'?", "torchscript"],
+    ),
+    "export over a folder": (
+        lambda: Path("my.onnx").mkdir(),
+        ["export", "run", "--out", "my.onnx"],
+        ["my.onnx is a folder", "name of a file"],
+    ),
     "evaluate without test cases": (few_masks, ["evaluate", "run"], ["run has no test cases", "at least 10 masks"]),
     "evaluate nothing": (nothing, ["evaluate"], ["either RUN, or --predictions DIR and --targets DIR"]),
     "evaluate two things": (

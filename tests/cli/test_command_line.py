@@ -42,7 +42,7 @@ def test_every_public_name_of_a_room_is_there(room):
     assert all(hasattr(module, name) for name in module.__all__)
 
 
-COMMANDS = ["data check", "demo", "split", "train", "predict", "evaluate", "report", "methods", "networks"]
+COMMANDS = ["data check", "demo", "split", "train", "predict", "evaluate", "report", "export", "methods", "networks"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,7 +10,8 @@ from PIL import Image
 
 from criinet.config import parse
 from criinet.data.dataset import Dataset, open_dataset
-from criinet.data.store import DataConfig, Store, fit, load_store, with_channels
+from criinet.data.fitting import fit, with_channels
+from criinet.data.store import DataConfig, Store, load_store
 from criinet.errors import ConfigError, DataError
 
 SIZES = {"a": (40, 60), "b": (30, 30), "c": (64, 48)}

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from criinet.data.images import PALETTE, read_image
+from criinet.data.predictions import Outputs, images_in
 from criinet.engine.folder import RunFolder
-from criinet.engine.prediction import Outputs, images_in, predict_folder, predict_unlabeled
+from criinet.engine.prediction import predict_folder, predict_unlabeled
 from criinet.engine.training import load, recorded_split
 from criinet.errors import DataError
 

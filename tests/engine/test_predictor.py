@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from criinet.config import MethodConfig
 from criinet.data.augmentation import AugmentationConfig
+from criinet.data.fitting import starts
 from criinet.data.store import DataConfig
-from criinet.engine.predictor import Predictor, enlarge, starts
+from criinet.engine.predictor import Predictor, enlarge
 from criinet.engine.training import load
 from criinet.methods import Method, Prediction
 

@@ -10,7 +10,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run, or an ONNX file of `criinet export`.")],
     images: Annotated[Path, typer.Argument(help="Folder of images, a dataset, or one image.")],
     out: Annotated[Path, typer.Option(help="Folder for the masks.")],
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probabilities/NAME.npz.")] = False,
@@ -22,23 +22,47 @@ def predict(
 ) -> None:
     """Write a mask for every image, at the image's own size."""
     from criinet.cli.show import bar, err
-    from criinet.engine.prediction import Outputs, predict_folder
+    from criinet.data.predictions import Outputs
 
-    with bar("segmenting") as advance:
-        skipped = predict_folder(
-            run,
-            images,
-            out,
-            outputs=Outputs(probabilities, uncertainty),
-            checkpoint=checkpoint,
-            tta=tta,
-            device=device,
-            skip_bad=skip_bad,
-            advance=advance,
-        )
+    outputs = Outputs(probabilities, uncertainty)
+    if run.suffix.lower() == ".onnx":
+        from criinet.deploy.runtime import predict_folder as predict_exported
+
+        require_exported_options(run, checkpoint, device)
+        with bar("segmenting") as advance:
+            skipped = predict_exported(run, images, out, outputs=outputs, tta=tta, skip_bad=skip_bad, advance=advance)
+    else:
+        from criinet.engine.prediction import predict_folder
+
+        with bar("segmenting") as advance:
+            skipped = predict_folder(
+                run,
+                images,
+                out,
+                outputs=outputs,
+                checkpoint=checkpoint,
+                tta=tta,
+                device=device,
+                skip_bad=skip_bad,
+                advance=advance,
+            )
     for sentence in skipped:
         err.print(f"skipped: {sentence}")
     err.print(f"masks: {out}")
+
+
+def require_exported_options(file: Path, checkpoint: str, device: str) -> None:
+    """Refuse what an exported file cannot follow.
+
+    Raises:
+        ConfigError: for another checkpoint than the one in the file, or a GPU.
+    """
+    from criinet.errors import ConfigError
+
+    if checkpoint != "last":
+        raise ConfigError(f"{file} holds one checkpoint; drop --checkpoint, or give it to `criinet export`.")
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"{file} runs on the CPU; drop --device, or give the run's folder instead of the file.")
 
 
 def evaluate(

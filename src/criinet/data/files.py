@@ -47,7 +47,7 @@ def write_text_atomically(path: Path, text: str) -> None:
     Raises:
         StorageError: if the disk is full or the place cannot be written.
     """
-    write_atomically(path, lambda file: _write_bytes(file, text.encode("utf-8")))
+    write_atomically(path, lambda file: write_bytes(file, text.encode("utf-8")))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -81,7 +81,8 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def _write_bytes(file: IO[bytes], content: bytes) -> None:
+def write_bytes(file: IO[bytes], content: bytes) -> None:
+    """Write all of ``content``, for ``write_atomically``."""
     file.write(content)
 
 

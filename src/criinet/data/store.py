@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
 from criinet.config import Config
 from criinet.data.augmentation import AugmentationConfig
 from criinet.data.dataset import Case, Dataset
+from criinet.data.fitting import fit, with_channels
 from criinet.data.images import read_image
 
 Side = Annotated[int, Field(ge=16, le=4096)]
@@ -34,33 +34,6 @@ class DataConfig(Config):
     ] = "whole"
     channels: Annotated[Literal[1, 3], Field(description="1: gray, 3: colour")] = 3
     augmentation: AugmentationConfig = AugmentationConfig()
-
-
-def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    """Return (H, W, channels) of a gray (H, W) or colour (H, W, 3) uint8 image: copied, or turned into luma."""
-    if image.ndim == 2:
-        return np.repeat(image[..., None], channels, axis=2)
-    if channels == 3:
-        return image
-    return np.asarray(Image.fromarray(image).convert("L"))[..., None]
-
-
-def fit(array: np.ndarray, config: DataConfig, *, labels: bool) -> np.ndarray:
-    """Bring (H, W[, C]) uint8 to the training size (window "whole"), or pad it to at least that ("patch").
-
-    Images shrink with anti-aliasing; masks take the nearest pixel.
-    """
-    height, width = config.size
-    if config.window == "patch":
-        missing = [max(0, height - array.shape[0]), max(0, width - array.shape[1])]
-        padding = [(0, missing[0]), (0, missing[1]), *[(0, 0)] * (array.ndim - 2)]
-        return np.pad(array, padding, mode="symmetric") if any(missing) else array
-    if array.shape[:2] == (height, width):
-        return array
-    method = Image.Resampling.NEAREST if labels else Image.Resampling.BILINEAR
-    squeezed = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    resized = np.asarray(Image.fromarray(squeezed).resize((width, height), method))
-    return resized.reshape(height, width, *array.shape[2:])
 
 
 @dataclass(frozen=True)

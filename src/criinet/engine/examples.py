@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from criinet.data.files import write_atomically, write_json
-from criinet.data.store import with_channels
+from criinet.data.fitting import with_channels
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import CasePrediction
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from criinet.data.store import DataConfig, fit, with_channels
+from criinet.data.fitting import fit, starts, with_channels
+from criinet.data.store import DataConfig
 from criinet.losses import entropy
 from criinet.methods import Method, Prediction
 
@@ -136,12 +137,6 @@ def enlarge(probs: Tensor, size: tuple[int, int]) -> Tensor:
         return probs
     shrinks = size[0] < probs.shape[1] or size[1] < probs.shape[2]
     return F.interpolate(probs.unsqueeze(0), size=size, mode="bilinear", align_corners=False, antialias=shrinks)[0]
-
-
-def starts(length: int, window: int) -> list[int]:
-    """Return where windows start: half overlapped, the last one flush with the end."""
-    count = max(1, -(-(length - window) * 2 // window) + 1)
-    return sorted({round(i * (length - window) / max(1, count - 1)) for i in range(count)})
 
 
 def gaussian_window(height: int, width: int) -> Tensor:

@@ -37,7 +37,7 @@ def to_tokens(image: Tensor) -> Tensor:
 
 def to_image(tokens: Tensor, like: Tensor) -> Tensor:
     """Map (B, N, C) back to (B, C, ...) with the sides of ``like``."""
-    return tokens.transpose(1, 2).reshape(len(tokens), -1, *like.shape[2:])
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *like.shape[2:])
 
 
 class ReducedAttention(nn.Module):

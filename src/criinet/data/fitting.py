@@ -1,0 +1,49 @@
+"""How an image is brought to what a network sees, without torch: channels, size, overlapping windows."""
+
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+
+class Seen(Protocol):
+    """What a network sees of an image: its training ``size`` (height, width), and ``window``, "whole" or "patch"."""
+
+    @property
+    def size(self) -> tuple[int, ...]: ...
+
+    @property
+    def window(self) -> str: ...
+
+
+def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Return (H, W, channels) of a gray (H, W) or colour (H, W, 3) uint8 image: copied, or turned into luma."""
+    if image.ndim == 2:
+        return np.repeat(image[..., None], channels, axis=2)
+    if channels == 3:
+        return image
+    return np.asarray(Image.fromarray(image).convert("L"))[..., None]
+
+
+def fit(array: np.ndarray, seen: Seen, *, labels: bool) -> np.ndarray:
+    """Bring (H, W[, C]) uint8 to the training size (window "whole"), or pad it to at least that ("patch").
+
+    Images shrink with anti-aliasing; masks take the nearest pixel.
+    """
+    height, width = seen.size[-2:]
+    if seen.window == "patch":
+        missing = [max(0, height - array.shape[0]), max(0, width - array.shape[1])]
+        padding = [(0, missing[0]), (0, missing[1]), *[(0, 0)] * (array.ndim - 2)]
+        return np.pad(array, padding, mode="symmetric") if any(missing) else array
+    if array.shape[:2] == (height, width):
+        return array
+    method = Image.Resampling.NEAREST if labels else Image.Resampling.BILINEAR
+    squeezed = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    resized = np.asarray(Image.fromarray(squeezed).resize((width, height), method))
+    return resized.reshape(height, width, *array.shape[2:])
+
+
+def starts(length: int, window: int) -> list[int]:
+    """Return where windows start: half overlapped, the last one flush with the end."""
+    count = max(1, -(-(length - window) * 2 // window) + 1)
+    return sorted({round(i * (length - window) / max(1, count - 1)) for i in range(count)})

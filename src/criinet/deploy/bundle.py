@@ -1,0 +1,175 @@
+"""A MONAI bundle: the network as TorchScript beside the configuration that feeds it, for programs that speak MONAI."""
+
+import json
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+from criinet.data.files import make_folder, write_atomically, write_bytes, write_json, write_text_atomically
+from criinet.deploy.card import ModelCard
+
+MONAI_VERSION = "1.4.0"
+"""The oldest MONAI that the configuration is meant for."""
+
+WHOLE = {
+    "resized": (
+        "$lambda inputs: torch.stack([torch.stack([torch.from_numpy(np.array(Image.fromarray((channel * 255).round()"
+        ".byte().cpu().numpy()).resize(@size[::-1], Image.Resampling.BILINEAR))) for channel in image]) "
+        "for image in inputs]).to(inputs.device) / 255"
+    ),
+    "inferer": (
+        "$lambda inputs, network: F.interpolate(network(@resized(inputs))[0], size=inputs.shape[2:], mode='bilinear', "
+        "align_corners=False, antialias=True)"
+    ),
+}
+"""As criinet does: Pillow resizes each channel of 8 bits, and the probabilities go back to the image's size."""
+
+PATCH = {
+    "windows": {
+        "_target_": "SlidingWindowInferer",
+        "roi_size": "@size",
+        "sw_batch_size": 8,
+        "overlap": 0.5,
+        "mode": "gaussian",
+        "sigma_scale": 0.125,
+        "padding_mode": "replicate",
+    },
+    "inferer": "$lambda inputs, network: @windows(inputs, lambda crops: network(crops)[0])",
+}
+"""MONAI's own sliding window: the same Gaussian as criinet's, but at other places."""
+
+README = """# {method} on {dataset}
+
+Segments {classes}. Exported by criinet {version}; the network gives {outputs}.
+
+    python -m monai.bundle run --config_file configs/inference.json --dataset_dir IMAGES --output_dir MASKS
+
+in this folder reads every image of 8 bits in IMAGES and writes a mask of class indices for each.
+"""
+
+
+def write_bundle(out: Path, network: bytes, card: ModelCard) -> None:
+    """Write the bundle's folder whole or not at all.
+
+    Args:
+        network: as TorchScript.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    make_folder(out.parent)
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        write_atomically(temporary / "models" / "model.ts", lambda file: write_bytes(file, network))
+        write_json(temporary / "configs" / "metadata.json", metadata(card))
+        write_json(temporary / "configs" / "inference.json", inference(card))
+        about = {**card.model_dump(), "classes": ", ".join(card.classes), "outputs": " and ".join(card.outputs)}
+        write_text_atomically(temporary / "docs" / "README.md", README.format(**about))
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def metadata(card: ModelCard) -> dict[str, Any]:
+    """Return metadata.json, as MONAI's schema of bundles wants it; ``criinet`` holds the card."""
+    space = {"spatial_shape": [f"{card.multiple}*n"] * 2, "dtype": "float32", "value_range": [0, 1]}
+    image = {"type": "image", "format": "magnitude", "num_channels": card.channels, **space}
+    image |= {"is_patch_data": card.window == "patch"}
+    probabilities = {"type": "probabilities", "format": "segmentation", "num_channels": len(card.classes), **space}
+    probabilities |= {"is_patch_data": card.window == "patch", "channel_def": dict(enumerate(card.classes))}
+    return {
+        "version": "1.0.0",
+        "changelog": {"1.0.0": f"exported by criinet {card.version}"},
+        "monai_version": MONAI_VERSION,
+        "pytorch_version": "2.8.0",
+        "numpy_version": "2.0.0",
+        "required_packages_version": {"pillow": "11.0.0"},
+        "task": "segmentation of images",
+        "description": f"{card.method} with {card.network}, trained on {card.dataset}",
+        "network_data_format": {
+            "inputs": {"image": {**image, "channel_def": {"0": "gray"} if card.channels == 1 else {"0": "RGB"}}},
+            "outputs": {"pred": probabilities},
+        },
+        "criinet": json.loads(card.to_json()),
+    }
+
+
+def inference(card: ModelCard) -> dict[str, Any]:
+    """Return inference.json: from the images of a folder to one mask each. MONAI turns images on their side: twice."""
+    turned = {"_target_": "Transposed", "indices": [0, 2, 1]}
+    return {
+        "imports": [
+            "$import os",
+            "$import numpy as np",
+            "$import torch",
+            "$from torch.nn import functional as F",
+            "$import PIL.Image as Image",
+            "$import PIL.ImageOps as ImageOps",
+            "$from monai.data import MetaTensor",
+        ],
+        "bundle_root": ".",
+        "dataset_dir": "images",
+        "output_dir": "masks",
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "size": list(card.size),
+        "network": {
+            "_target_": "torch.jit.load",
+            "f": "$@bundle_root + '/models/model.ts'",
+            "map_location": "@device",
+        },
+        **(WHOLE if card.window == "whole" else PATCH),
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {
+                    "_target_": "LoadImaged",
+                    "keys": "image",
+                    "reader": "PILReader",
+                    "converter": "$lambda image: ImageOps.exif_transpose(image).convert("
+                    f"'{'RGB' if card.channels == 3 else 'L'}')",
+                },
+                {"_target_": "EnsureChannelFirstd", "keys": "image"},
+                {**turned, "keys": "image"},
+                {
+                    "_target_": "ScaleIntensityRanged",
+                    "keys": "image",
+                    "a_min": 0,
+                    "a_max": 255,
+                    "b_min": 0,
+                    "b_max": 1,
+                },
+            ],
+        },
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+                {**turned, "keys": "pred"},
+                {
+                    "_target_": "SaveImaged",
+                    "keys": "pred",
+                    "output_dir": "@output_dir",
+                    "output_ext": ".png",
+                    "output_postfix": "",
+                    "output_dtype": "$np.uint8",
+                    "separate_folder": False,
+                    "resample": False,
+                    "print_log": False,
+                },
+            ],
+        },
+        "dataset": {
+            "_target_": "Dataset",
+            "data": "$[{'image': os.path.join(@dataset_dir, name)} for name in sorted(os.listdir(@dataset_dir))]",
+            "transform": "@preprocessing",
+        },
+        "segment": (
+            "$lambda image: MetaTensor(@inferer(image.as_tensor()[None].to(@device), @network)[0].cpu(), "
+            "meta=image.meta)"
+        ),
+        "run": [
+            "$torch.set_grad_enabled(False)",
+            "$[@postprocessing({'pred': @segment(case['image'])}) for case in @dataset]",
+        ],
+    }

@@ -1,0 +1,85 @@
+"""What an exported file says about itself: all that a prediction needs beside the weights; needs no torch."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from criinet.config import Config
+from criinet.errors import CheckpointError
+
+FORMAT = 1
+KEY = "criinet"
+"""Name of the metadata entry that holds the card as JSON."""
+
+
+class Quantisation(Config):
+    """What 8-bit integers cost, measured when the file was made.
+
+    calibration: how many unlabeled images set the ranges of the activations.
+    cases: how many validation cases were measured; 0 where the run has none.
+    dice_float, dice_int8: mean Dice over cases and foreground classes before and after; None without cases.
+    """
+
+    calibration: Annotated[int, Field(ge=1)]
+    cases: Annotated[int, Field(ge=0)]
+    dice_float: float | None
+    dice_int8: float | None
+
+
+class ModelCard(Config):
+    """How to feed an exported network and what comes out.
+
+    The network takes ``image``: (B, channels, h, w) float32 in [0, 1], h and w multiples of ``multiple``. It gives
+    ``probabilities`` (B, K, h, w) float32, and ``coarse``, the same of the first of two opinions, where it has one.
+
+    format: of this card.
+    classes: K names, background first.
+    size: height and width of training; in window "whole" an image is resized to it, in "patch" crops have it.
+    multiple: every side of the input is a multiple of this; pad at the far sides by repeating the border.
+    mirrors: axes of (B, C, h, w) along which training mirrored, what `--tta` averages over.
+    outputs: names of the outputs.
+    method, network, dataset, checkpoint, step, version: where the weights come from.
+    quantisation: None for a file in float32.
+    """
+
+    format: int
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    window: Literal["whole", "patch"]
+    channels: Literal[1, 3]
+    multiple: Annotated[int, Field(ge=1)]
+    mirrors: tuple[tuple[int, ...], ...]
+    outputs: tuple[Literal["probabilities"]] | tuple[Literal["probabilities"], Literal["coarse"]]
+    method: str
+    network: str
+    dataset: str
+    checkpoint: str
+    step: int
+    version: str
+    quantisation: Quantisation | None = None
+
+    def to_json(self) -> str:
+        """Return the card as it stands in the file."""
+        return self.model_dump_json()
+
+
+def read_card(text: str | None, name: str) -> ModelCard:
+    """Return the card that stands in the file called ``name``.
+
+    Raises:
+        CheckpointError: if there is none, it cannot be read, or a newer criinet wrote it.
+    """
+    if text is None:
+        raise CheckpointError(f"{name} was not exported by criinet. Make one with `criinet export RUN --out FILE`.")
+    try:
+        found: Any = json.loads(text)
+        newer = int(found["format"]) > FORMAT
+        card = None if newer else ModelCard.model_validate(found)
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise CheckpointError(f"the metadata of {name} cannot be read. Export the run again.") from error
+    if card is None:
+        raise CheckpointError(
+            f"{name} has format {found['format']}, this criinet reads up to {FORMAT}. Install a newer criinet."
+        )
+    return card

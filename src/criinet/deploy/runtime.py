@@ -1,0 +1,212 @@
+"""Masks from an exported ONNX file through onnxruntime; neither this module nor what it imports needs torch."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from criinet.data.fitting import fit, starts, with_channels
+from criinet.data.predictions import Advance, Outputs, predict_paths
+from criinet.deploy.card import KEY, ModelCard, read_card
+from criinet.errors import CheckpointError, ConfigError
+
+BATCH = 8
+Array = NDArray[Any]
+Opinions = tuple[Array, Array | None]
+"""Probabilities (B, K, h, w), and those of the first of two opinions, or None."""
+
+
+@dataclass(frozen=True)
+class ExportedPrediction:
+    """What an exported file says of one image, at the image's own size (H, W).
+
+    probs: (K, H, W) float32, sums to 1 over classes.
+    coarse: (K, H, W) the first of two opinions, or None where the method has one.
+    """
+
+    probs: Array
+    coarse: Array | None
+
+    @property
+    def mask(self) -> Array:
+        """(H, W) uint8: the most probable class."""
+        return self.probs.argmax(0).astype(np.uint8)
+
+    @property
+    def coarse_mask(self) -> Array | None:
+        """(H, W) uint8: the most probable class of the first opinion, or None."""
+        return None if self.coarse is None else self.coarse.argmax(0).astype(np.uint8)
+
+    @property
+    def entropy(self) -> Array:
+        """(H, W) float32 in [0, 1]: entropy over ln K, 1 is least sure."""
+        logs = np.log(np.maximum(self.probs, np.finfo(np.float32).tiny))
+        return -(self.probs * logs).sum(0) / np.float32(np.log(len(self.probs)))
+
+    @property
+    def disagreement(self) -> Array | None:
+        """(H, W) float32 in [0, 1]: total variation of both opinions, sum |p_c - p_r| / 2; None with one."""
+        return None if self.coarse is None else np.abs(self.probs - self.coarse).sum(0) / 2
+
+
+class ExportedPredictor:
+    """Segments images as the run does that the file was exported from.
+
+    In window "whole" an image is resized to the training size and its probabilities are resized back. In window "patch"
+    overlapping crops cover the image at its own resolution and are blended by a Gaussian.
+
+    Args:
+        session: an ``onnxruntime.InferenceSession``.
+        card: what the file says about itself.
+        tta: average over the mirrored images that training mirrored too.
+    """
+
+    def __init__(self, session: Any, card: ModelCard, *, tta: bool = False) -> None:
+        self.session, self.card = session, card
+        self.mirrors: list[tuple[int, ...]] = [(), *(card.mirrors if tta else ())]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, background first."""
+        return self.card.classes
+
+    def predict(self, image: Array) -> ExportedPrediction:
+        """Segment one (H, W) or (H, W, 3) uint8 image."""
+        return next(self.predict_many([image]))
+
+    def predict_many(self, images: Iterable[Array]) -> Iterator[ExportedPrediction]:
+        """Segment images of any sizes, a few at a time, in order."""
+        stream = iter(images)
+        while batch := list(islice(stream, BATCH)):
+            if self.card.window == "whole":
+                yield from self.whole(batch)
+            else:
+                yield from (self.windows(image) for image in batch)
+
+    def whole(self, images: list[Array]) -> Iterator[ExportedPrediction]:
+        """Segment resized images and bring the probabilities back to their sizes."""
+        probs, coarse = self.apply(np.stack([prepare(image, self.card) for image in images]))
+        for i, image in enumerate(images):
+            size = (image.shape[0], image.shape[1])
+            yield ExportedPrediction(enlarge(probs[i], size), None if coarse is None else enlarge(coarse[i], size))
+
+    def windows(self, image: Array) -> ExportedPrediction:
+        """Segment overlapping crops at the image's own resolution and blend them."""
+        padded = prepare(image, self.card)
+        height, width = self.card.size
+        corners = [(t, left) for t in starts(padded.shape[1], height) for left in starts(padded.shape[2], width)]
+        weight = gaussian_window(height, width)
+        blended = np.zeros((len(self.card.outputs), len(self.classes), *padded.shape[1:]), np.float32)
+        total = np.zeros(padded.shape[1:], np.float32)
+        for first in range(0, len(corners), BATCH):
+            some = corners[first : first + BATCH]
+            found = self.apply(np.stack([padded[:, t : t + height, left : left + width] for t, left in some]))
+            for i, (t, left) in enumerate(some):
+                total[t : t + height, left : left + width] += weight
+                for sum_of, opinion in zip(blended, found, strict=False):
+                    if opinion is not None:
+                        sum_of[:, t : t + height, left : left + width] += opinion[i] * weight
+        cropped = (blended / total)[..., : image.shape[0], : image.shape[1]]
+        return ExportedPrediction(cropped[0], cropped[1] if len(cropped) > 1 else None)
+
+    def apply(self, batch: Array) -> Opinions:
+        """Segment (B, C, h, w) float32 images in [0, 1], averaged over mirrors."""
+        summed: list[Array] = []
+        for axes in self.mirrors:
+            found = [np.flip(probs, axes) for probs in self.run(np.flip(batch, axes))]
+            summed = [a + b for a, b in zip(summed, found, strict=True)] if summed else found
+        means = [probs / len(self.mirrors) for probs in summed] if len(self.mirrors) > 1 else summed
+        return means[0], means[1] if len(means) > 1 else None
+
+    def run(self, batch: Array) -> list[Array]:
+        """Run the network on (B, C, h, w) images, padded at the far sides to its multiple, and crop every output."""
+        height, width = batch.shape[2:]
+        missing = [(0, -side % self.card.multiple) for side in (height, width)]
+        padded = np.pad(batch, [(0, 0), (0, 0), *missing], mode="edge") if any(far for _, far in missing) else batch
+        found = self.session.run(list(self.card.outputs), {"image": np.ascontiguousarray(padded)})
+        return [probs[..., :height, :width] for probs in found]
+
+
+def load_exported(source: Path | str | bytes, *, tta: bool = False, threads: int = 0) -> ExportedPredictor:
+    """Load an ONNX file of `criinet export` for prediction on the CPU.
+
+    Args:
+        source: the file, or its content.
+        tta: average over mirrored images.
+        threads: of the network; 0 leaves onnxruntime its own choice, all cores.
+
+    Raises:
+        ConfigError: if onnxruntime is not installed.
+        CheckpointError: if the file is missing, damaged, foreign or newer.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(
+            "an exported ONNX file needs onnxruntime; install it with pip install 'criinet[runtime]'."
+        ) from error
+    name = "the exported network" if isinstance(source, bytes) else str(source)
+    if not isinstance(source, bytes) and not Path(source).is_file():
+        raise CheckpointError(f"{name} does not exist. Make it with `criinet export RUN --out {name}`.")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            source if isinstance(source, bytes) else str(source), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime has an exception of its own for each way in which a file is damaged.
+        raise CheckpointError(
+            f"{name} is truncated or no ONNX file ({type(error).__name__}). Copy it again, or export the run again."
+        ) from error
+    card = read_card(session.get_modelmeta().custom_metadata_map.get(KEY), name)
+    return ExportedPredictor(session, card, tta=tta)
+
+
+def predict_folder(
+    file: Path | str,
+    images: Path | str,
+    out: Path | str,
+    *,
+    outputs: Outputs | None = None,
+    tta: bool = False,
+    skip_bad: bool = False,
+    advance: Advance | None = None,
+) -> list[str]:
+    """Write a mask for every image under ``images`` to ``out``; return one sentence for each file that was skipped.
+
+    Raises:
+        ConfigError: if onnxruntime is not installed.
+        CheckpointError: if the file is missing, damaged, foreign or newer.
+        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, or ``out`` holds originals.
+    """
+    predictor = load_exported(file, tta=tta)
+    return predict_paths(predictor, Path(images), Path(out), outputs, skip_bad=skip_bad, advance=advance)
+
+
+def prepare(image: Array, card: ModelCard) -> Array:
+    """Return (H, W) or (H, W, 3) uint8 as the network sees it: (C, h, w) float32 in [0, 1]."""
+    fitted = fit(with_channels(image, card.channels), card, labels=False)
+    return fitted.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+
+
+def enlarge(probs: Array, size: tuple[int, int]) -> Array:
+    """Resize (K, h, w) float32 probabilities linearly to (K, H, W), with anti-aliasing where they shrink."""
+    if probs.shape[1:] == size:
+        return probs
+    target = (size[1], size[0])
+    return np.stack([np.asarray(Image.fromarray(p).resize(target, Image.Resampling.BILINEAR)) for p in probs])
+
+
+def gaussian_window(height: int, width: int) -> Array:
+    """Return the weight of each pixel of a window: a Gaussian of an eighth of the side, never below 1e-3.
+
+    Reference: Isensee et al., Nature Methods 2021, sliding-window inference of nnU-Net.
+    """
+    rows, columns = (np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 8)) ** 2) for n in (height, width))
+    return np.maximum(np.outer(rows, columns), 1e-3).astype(np.float32)

@@ -1,0 +1,30 @@
+"""A tiny run of CRII-Net, which holds two opinions, and what is exported from it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from criinet.data.synthetic import write_dataset
+from criinet.deploy.export import Export, export
+from criinet.engine.training import train
+
+TINY: dict[str, Any] = {
+    "network": {"name": "unet", "channels": [8, 16, 16], "dropout": []},
+    "data": {"size": [32, 48]},
+    "trainer": {"iterations": 20, "checks": 2, "labeled_batch": 2, "unlabeled_batch": 2, "threads": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """A finished run on 24 images of 48x48: 18 train (6 with masks), 2 val, 4 test. Read only."""
+    root = tmp_path_factory.mktemp("deploy")
+    write_dataset(root / "data", count=24, size=(48, 48), masks=6, val=2, test=4)
+    return train(root / "data", root / "run", method="crii", settings=TINY, device="cpu").root
+
+
+@pytest.fixture(scope="session")
+def exported(trained) -> Export:
+    """The run as an ONNX file. Read only."""
+    return export(trained, trained.parent / "model.onnx")

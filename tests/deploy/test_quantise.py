@@ -1,0 +1,66 @@
+"""Eight bits are calibrated on the run's images, and the file says what they cost."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from criinet.data.fitting import fit
+from criinet.deploy.export import export
+from criinet.deploy.quantise import crop, quantise
+from criinet.deploy.runtime import load_exported
+from criinet.engine.folder import RunFolder
+from criinet.errors import ConfigError, RunError
+
+
+@pytest.mark.slow
+def test_eight_bits_are_smaller_and_priced(trained, exported):
+    """The tiny network has two validation cases and eighteen images to calibrate on, twelve of them unlabeled."""
+    content, card = quantise(exported.path.read_bytes(), exported.card, RunFolder(trained))
+    predictor = load_exported(content)
+    assert predictor.card == card
+    price = card.quantisation
+    assert price is not None
+    assert (price.calibration, price.cases) == (12, 2)
+    assert 0 <= price.dice_int8 <= 1
+    assert 0 <= price.dice_float <= 1
+    assert card.model_copy(update={"quantisation": None}) == exported.card
+    batch = exported.probes.batches(card)[0]
+    whole = load_exported(exported.path)
+    assert {node.op_type for node in nodes(content)} >= {"QuantizeLinear", "DequantizeLinear"}
+    assert not {node.op_type for node in nodes(exported.path.read_bytes())} & {"QuantizeLinear"}
+    for mine, theirs in zip(predictor.run(batch), whole.run(batch), strict=True):
+        assert mine.shape == theirs.shape
+        assert np.abs(mine - theirs).mean() < 0.05
+    assert np.abs(predictor.run(batch)[0] - whole.run(batch)[0]).max() > 0
+
+
+def nodes(content: bytes):
+    import onnx
+
+    return onnx.load_from_string(content).graph.node
+
+
+@pytest.mark.parametrize("window", ["whole", "patch"])
+def test_calibration_sees_what_the_network_sees(exported, window):
+    """Whole images resized; of crops the middle one; padded to the network's multiple."""
+    card = exported.card.model_copy(update={"window": window, "size": (30, 45)})
+    image = np.random.default_rng(0).integers(0, 256, (61, 75, 3), dtype=np.uint8)
+    expected = fit(image, card, labels=False) if window == "whole" else image[15:45, 15:60]
+    found = crop(image, card)
+    assert (found.dtype, found.shape) == (np.float32, (1, 3, 32, 48))
+    np.testing.assert_allclose(found[0, :, :30, :45].transpose(1, 2, 0) * 255, expected, atol=1e-4)
+    np.testing.assert_array_equal(found[0, :, 30:, :45], found[0, :, [29, 29], :45].transpose(1, 0, 2))
+
+
+def test_eight_bits_need_the_images_and_onnx(trained, exported, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    config = tmp_path / "run" / "config.json"
+    recorded = json.loads(config.read_text())
+    recorded["dataset"]["path"] = str(tmp_path / "gone")
+    config.write_text(json.dumps(recorded))
+    with pytest.raises(RunError, match="gone is gone"):
+        quantise(exported.path.read_bytes(), exported.card, RunFolder(tmp_path / "run"))
+    with pytest.raises(ConfigError, match="--int8 makes ONNX files, not torchscript"):
+        export(trained, tmp_path / "model.ts", format="torchscript", int8=True)

@@ -1,0 +1,120 @@
+"""An exported file predicts as its run does, on any image, with no torch on the machine."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from criinet.data.predictions import Outputs
+from criinet.deploy.card import KEY
+from criinet.deploy.parity import TOLERANCE
+from criinet.deploy.runtime import ExportedPredictor, load_exported
+from criinet.engine.prediction import predict_folder
+from criinet.engine.predictor import Predictor
+from criinet.engine.training import load
+from criinet.errors import CheckpointError
+
+SIZES = [(48, 48, 3), (32, 48, 3), (31, 45), (5, 91, 3), (120, 64), (33, 33, 3), (1, 1), (200, 31, 3), (64, 64, 3)]
+WITHOUT_TORCH = """
+import sys
+
+ABSENT = {"torch", "lightning_fabric", "onnx", "onnxscript", "scipy", "matplotlib", "safetensors"}
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ABSENT:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Refuse())
+from criinet.cli.main import run
+run()
+"""
+
+
+def pictures() -> list[np.ndarray]:
+    """Nine images, smooth enough for masks with contours, colour and gray: more than one batch."""
+    rng = np.random.default_rng(0)
+    found: list[np.ndarray] = []
+    for shape in SIZES:
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, *shape[2:]), dtype=np.uint8))
+        found.append(np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC)))
+    return found
+
+
+@pytest.mark.parametrize("tta", [False, True])
+@pytest.mark.parametrize(("window", "size"), [("whole", (32, 48)), ("patch", (32, 48)), ("whole", (30, 45))])
+def test_the_file_predicts_as_the_run_does(trained, exported, window, size, tta):
+    """At the training size or another, with sides that are no multiples: the same probabilities, maps and masks."""
+    seen = {"window": window, "size": size}
+    run = load(trained, device="cpu")
+    run = Predictor(run.method, run.data.model_copy(update=seen), run.classes, tta=tta)
+    file = load_exported(exported.path, threads=1)
+    file = ExportedPredictor(file.session, file.card.model_copy(update=seen), tta=tta)
+    mixed = 0
+    for image, theirs, mine in zip(
+        pictures(), run.predict_many(pictures()), file.predict_many(pictures()), strict=True
+    ):
+        assert (mine.mask.dtype, mine.mask.shape) == (np.uint8, image.shape[:2])
+        for one, other in ((mine.probs, theirs.probs), (mine.coarse, theirs.coarse)):
+            assert one.dtype == np.float32
+            np.testing.assert_allclose(one, other.numpy(), atol=TOLERANCE, rtol=0)
+        np.testing.assert_allclose(mine.entropy, theirs.entropy, atol=1e-3, rtol=0)
+        np.testing.assert_allclose(mine.disagreement, theirs.disagreement, atol=2 * TOLERANCE, rtol=0)
+        clear = np.abs(np.diff(theirs.probs.numpy(), axis=0))[0] > 2 * TOLERANCE
+        np.testing.assert_array_equal(mine.mask[clear], theirs.mask[clear])
+        np.testing.assert_array_equal(file.predict(image).mask, mine.mask)
+        mixed += 0 < mine.mask.mean() < 1
+    assert mixed
+
+
+@pytest.mark.slow
+def test_folders_are_segmented_without_torch(trained, exported, tmp_path):
+    """The command line with torch, scipy and onnx out of reach writes the files that it writes with a run."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for i, picture in enumerate(pictures()):
+        Image.fromarray(picture).save(images / f"{i}.png")
+    words = ["predict", str(exported.path), str(images), "--out", "out", "--probabilities", "--uncertainty", "--tta"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "masks: out\n")
+    outputs = Outputs(probabilities=True, uncertainty=True)
+    predict_folder(trained, images, tmp_path / "run", outputs=outputs, tta=True, device="cpu")
+    names = sorted(path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*.*"))
+    assert names == sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.*"))
+    assert len(names) == 4 * len(SIZES)
+    for name in names:
+        one, other = read(tmp_path / "run" / name), read(tmp_path / "out" / name)
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        assert np.abs(one.astype(float) - other.astype(float)).max() <= (1e-3 if name.suffix == ".npz" else 1)
+
+
+def read(path: Path) -> np.ndarray:
+    return np.load(path)["probabilities"] if path.suffix == ".npz" else np.asarray(Image.open(path))
+
+
+def test_a_file_of_something_else_is_refused(exported, tmp_path):
+    """Missing, cut short, foreign, newer, or with metadata that nobody can read: one sentence each."""
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_exported(tmp_path / "none.onnx")
+    content = exported.path.read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=r"cut\.onnx is truncated"):
+        load_exported(tmp_path / "cut.onnx")
+    for text, sentence in (
+        (None, "was not exported by criinet"),
+        ('{"format": 2}', "has format 2, this criinet reads up to 1"),
+        ('{"format": 1}', "metadata of .* cannot be read"),
+        ("[]", "metadata of .* cannot be read"),
+    ):
+        model = onnx.load_from_string(content)
+        del model.metadata_props[:]
+        if text is not None:
+            onnx.helper.set_model_props(model, {KEY: text})
+        with pytest.raises(CheckpointError, match=sentence):
+            load_exported(model.SerializeToString())
