@@ -29,6 +29,7 @@ def train(
 ) -> None:
     """Train on a folder of images of which a few have masks; then segment the others and write a report."""
     from criinet.cli.show import err
+    from criinet.engine.processes import is_first
     from criinet.errors import ConfigError
 
     if resume and overwrite:
@@ -49,6 +50,8 @@ def train(
         overwrite=overwrite,
         skip_bad=skip_bad,
     )
+    if not is_first():
+        return
     if predict:
         finish(out, device)
         err.print(f"report: {out / 'report.html'}")

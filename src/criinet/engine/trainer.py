@@ -20,6 +20,7 @@ from criinet.data.store import Store
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.monitor import Monitor
+from criinet.engine.processes import anyone, launch, mean_over_all, share
 from criinet.engine.reproducibility import peak_memory
 from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import RunConfig, TrainerConfig
@@ -28,7 +29,8 @@ from criinet.methods import Method
 from criinet.networks import Backbone
 from criinet.types import LabeledBatch, UnlabeledBatch
 
-LABELED, UNLABELED, AUGMENT, METHOD = range(4)
+STREAMS = 4
+LABELED, UNLABELED, AUGMENT, METHOD = range(STREAMS)
 """Streams of random numbers; each step draws from every stream afresh, so a resumed run draws the same."""
 EXPLODED = 1e4
 LOG_EVERY = 10
@@ -80,9 +82,15 @@ def stop_on_interrupt() -> Generator[Callable[[], bool], None, None]:
 class Trainer:
     """Trains one method: ask for its losses, weigh them, step, log, check, save.
 
+    Several processes share each batch evenly and end up with the same weights; the first of them writes and watches.
+
     Args:
+        fabric: device, precision and the other processes; None is this CPU alone.
         folder: where checkpoints and metrics go; None trains without a trace, for one's own loop.
         watch: called with what was logged.
+
+    Raises:
+        ConfigError: if a batch cannot be shared evenly by the processes.
     """
 
     def __init__(
@@ -92,14 +100,16 @@ class Trainer:
         config: RunConfig,
         classes: tuple[str, ...],
         *,
-        device: str = "cpu",
+        fabric: Fabric | None = None,
         folder: RunFolder | None = None,
         watch: Watcher | None = None,
     ) -> None:
         self.config, self.settings, self.pools, self.classes = config, config.trainer, pools, classes
-        self.folder, self.watch = folder, watch
-        precision = "bf16-mixed" if self.settings.precision == "bf16" else "32-true"
-        self.fabric = Fabric(accelerator=device, devices=1, precision=precision)
+        self.fabric = fabric or launch("cpu", self.settings.precision)
+        first = self.fabric.is_global_zero
+        self.folder, self.watch = (folder, watch) if first else (None, None)
+        batches = ("labeled_batch", "unlabeled_batch")
+        self.shares = {name: share(getattr(self.settings, name), self.fabric, name) for name in batches}
         self.device = self.fabric.device
         self.method = method.to(self.device)
         optimizer = torch.optim.AdamW(
@@ -142,7 +152,7 @@ class Trainer:
                 terms, norm = self.train_step(progress)
                 self.step += 1
                 self.seconds = time.monotonic() - started
-                stop, done = interrupted(), self.step == self.settings.iterations
+                stop, done = anyone(interrupted(), self.fabric), self.step == self.settings.iterations
                 due = done or self.step % self.settings.interval == 0 or self.step % self.round_length == 0
                 if due or stop or self.step % LOG_EVERY == 0:
                     self.log_step(terms, norm, progress)  # Before saving: NaN weights must not replace good ones.
@@ -157,7 +167,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * group["scale"] * self.settings.rate(progress)
         labeled, unlabeled = self.batches()
-        torch.manual_seed(step_seed(self.config.seed, self.step, METHOD))
+        torch.manual_seed(self.random_seed(METHOD))
         terms: dict[str, Tensor] = self.trained.losses(labeled, unlabeled, progress)
         weights = self.method.config.weights_at(progress)
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
@@ -168,22 +178,30 @@ class Trainer:
         self.method.after_step()
         return terms, norm
 
+    def random_seed(self, stream: int) -> int:
+        """Return the seed of a stream of random numbers in this step; each process has streams of its own."""
+        return step_seed(self.config.seed, self.step, stream + STREAMS * self.fabric.global_rank)
+
+    def cases(self, store: Store, name: str, stream: int) -> list[int]:
+        """Return which cases of a pool this process sees in this step: its share of the whole batch."""
+        batch = getattr(self.settings, name)
+        return batch_indices(len(store), batch, step_seed(self.config.seed, 0, stream), self.step)[self.shares[name]]
+
     def batches(self) -> tuple[LabeledBatch, UnlabeledBatch]:
-        """Return the augmented batches of this step, which depend on the seed and the step alone."""
-        seed, step, pools = self.config.seed, self.step, self.pools
-        generator = torch.Generator(self.device).manual_seed(step_seed(seed, step, AUGMENT))
+        """Return the augmented batches of this step, which depend on the seed, the step and the process alone."""
+        pools = self.pools
+        generator = torch.Generator(self.device).manual_seed(self.random_seed(AUGMENT))
         augmentation = self.config.data.augmentation
-        at = batch_indices(len(pools.labeled), self.settings.labeled_batch, step_seed(seed, 0, LABELED), step)
-        rng = np.random.default_rng(step_seed(seed, step, LABELED))
-        image, target = pools.labeled.draw(at, rng)
+        at = self.cases(pools.labeled, "labeled_batch", LABELED)
+        image, target = pools.labeled.draw(at, np.random.default_rng(self.random_seed(LABELED)))
         assert target is not None
         batch = LabeledBatch(image.to(self.device), target.to(self.device), torch.tensor(at, device=self.device))
         labeled = labeled_views(batch, augmentation, generator)
         if not self.method.views:
             return labeled, UnlabeledBatch({}, {})
         pool = self.pseudo_labeled or pools.unlabeled
-        at = batch_indices(len(pool), self.settings.unlabeled_batch, step_seed(seed, 0, UNLABELED), step)
-        image, label = pool.draw(at, np.random.default_rng(step_seed(seed, step, UNLABELED)))
+        at = self.cases(pool, "unlabeled_batch", UNLABELED)
+        image, label = pool.draw(at, np.random.default_rng(self.random_seed(UNLABELED)))
         label = None if label is None else label.to(self.device)
         return labeled, unlabeled_views(image.to(self.device), self.method.views, augmentation, generator, label)
 
@@ -204,7 +222,8 @@ class Trainer:
             DivergedError: if one of them, or the gradient, is not finite or huge.
         """
         weights = self.method.config.weights_at(progress)
-        values = {name: float(term.detach()) for name, term in terms.items()}
+        means = mean_over_all(torch.stack([term.detach() for term in terms.values()]), self.fabric)
+        values = dict(zip(terms, means.tolist(), strict=True))
         for name, value in {**values, "gradient": float(norm.detach())}.items():
             if not math.isfinite(value) or (name != "gradient" and value > EXPLODED):
                 raise DivergedError(
@@ -235,6 +254,8 @@ class Trainer:
 
     def check(self) -> None:
         """Validate, look at the targets, and save; nothing here changes what the next step does."""
+        if not self.fabric.is_global_zero:
+            return
         self.method.eval()
         records = self.validate()
         if self.monitor is not None:
@@ -289,16 +310,18 @@ class Trainer:
         }
         save_checkpoint(self.folder.checkpoint(name), state)
 
-    def resume(self) -> None:
-        """Go back to the last checkpoint; a run that has none yet starts at its beginning.
+    def resume(self, folder: RunFolder) -> None:
+        """Go back to the last checkpoint in ``folder``; a run that has none yet starts at its beginning.
+
+        A checkpoint does not depend on the number of processes.
 
         Raises:
             CheckpointError: if the checkpoint is truncated, newer, or does not fit the method.
         """
-        assert self.folder is not None
-        path = self.folder.checkpoint("last")
+        path = folder.checkpoint("last")
         if not path.exists():
-            self.folder.forget_after(0)
+            if self.folder is not None:
+                self.folder.forget_after(0)
             return
         state = load_checkpoint(path, str(self.device))
         try:
@@ -314,9 +337,10 @@ class Trainer:
             self.monitor.restore(state["monitor"])
         number, into_round = divmod(self.step, self.round_length)
         if number > 0 and into_round > 0 and self.step < self.settings.iterations:
-            labels = PseudoLabels.read(self.folder.checkpoint(f"round_{number}"))
+            labels = PseudoLabels.read(folder.checkpoint(f"round_{number}"))
             self.pseudo_labeled = labels.store(self.pools.unlabeled)
-        self.folder.forget_after(self.step)
+        if self.folder is not None:
+            self.folder.forget_after(self.step)
 
 
 def dice_by_class(predicted: Tensor, target: Tensor, classes: int) -> Tensor:

@@ -15,6 +15,7 @@ from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.planner import look_at, plan
 from criinet.engine.predictor import Predictor
+from criinet.engine.processes import is_first, launch
 from criinet.engine.reproducibility import environment, pick_device, use_threads
 from criinet.engine.settings import SECTIONS, RunConfig, first_difference, from_recorded, resolve
 from criinet.engine.tracking import tensorboard
@@ -69,7 +70,7 @@ def train(
         remembered = folder.read_config()["dataset"]
         skip_bad = skip_bad or remembered.get("skip_bad", False)
         groups = groups or as_path(remembered.get("groups"))
-    else:
+    elif is_first():
         folder.require_free(overwrite=overwrite)
     opened = open_dataset(Path(dataset), skip_bad=skip_bad, groups=groups)
     if resume:
@@ -78,20 +79,21 @@ def train(
         parts = load_split(split, opened) if split else make_split(opened, labeled, seed or 0)
         config = resolve(asked, plan(look_at(opened, parts), device), seed=seed or 0)
     use_threads(config.trainer.threads)
+    fabric = launch(device, config.trainer.precision)
     trained = build_method(config, opened.classes)
-    if config.trainer.tensorboard:
+    if config.trainer.tensorboard and is_first():
         watch = tensorboard(folder.root / "tensorboard", watch)
-    if announce is not None:
+    if announce is not None and is_first():
         announce(config, parts, opened)
     pools = load_pools(opened, parts, config)
-    if not resume:
+    trainer = Trainer(trained, pools, config, opened.classes, fabric=fabric, folder=folder, watch=watch)
+    if not resume and is_first():
         folder.create(overwrite=overwrite)
         save_split(parts, folder.split)
         described = describe(opened, groups=groups, skip_bad=skip_bad)
         write_json(folder.config, {**config.to_dict(), **described, "environment": environment(device)})
-    trainer = Trainer(trained, pools, config, opened.classes, device=device, folder=folder, watch=watch)
     if resume:
-        trainer.resume()
+        trainer.resume(folder)
     trainer.fit()
     return folder
 
