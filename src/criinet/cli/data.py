@@ -53,15 +53,26 @@ def check(
 def facts(report: "CheckReport") -> list[tuple[str, str]]:
     """Return what a dataset holds, line by line."""
     rows = [
-        ("images", f"{report.images}: {report.rgb} colour, {report.gray} gray, {report.deep} of more than 8 bits"),
+        (
+            "images" if report.dims == 2 else "volumes",
+            f"{report.images}: {report.rgb} colour, {report.gray} gray, {report.deep} of more than 8 bits",
+        ),
         ("masks", f"{report.masks}: {report.empty_masks} empty"),
         ("unlabeled", str(report.unlabeled)),
         ("groups", str(report.groups)),
     ]
     if report.sizes is not None:
-        sides = ((side[0], side[1], side[2]) for side in (report.sizes.height, report.sizes.width))
+        found = (report.sizes.depth, report.sizes.height, report.sizes.width)
+        sides = [(side[0], side[1], side[2]) for side in found if side is not None]
         spans = [str(low) if low == high else f"{low} to {high} (median {mid})" for low, mid, high in sides]
-        rows.append(("height, width", f"{', '.join(spans)}; {report.sizes.distinct} sizes"))
+        axes = "height, width" if report.sizes.depth is None else "slices, height, width"
+        rows.append((axes, f"{', '.join(spans)}; {report.sizes.distinct} sizes"))
+    if report.sizes is not None and report.sizes.depth is not None:
+        steps = [" x ".join(f"{step:g}" for step in spacing) for spacing in report.sizes.spacing]
+        more = f" and {len(steps) - 3} more" if len(steps) > 3 else ""
+        rows.append(
+            ("voxels in mm", f"{', '.join(steps[:3])}{more}" if steps else "not known; add spacing to dataset.json")
+        )
     shares = [(f"class {c.name}", f"{c.pixels:.1%} of the pixels, in {c.cases} masks") for c in report.classes]
     return rows + shares
 

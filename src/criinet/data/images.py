@@ -20,11 +20,16 @@ Pixels = NDArray[np.uint8]
 MaskEncoding = Literal["index", "binary255"]
 """How masks write classes: ``index`` is the class itself, ``binary255`` is 0 for background and 255 for foreground."""
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 MAX_PIXELS = 178_956_970
 """The most pixels of one image: the largest that Pillow opens unless its global limit is lifted."""
 
 OKABE_ITO = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+IGNORE = -1
+"""Class index of a pixel without ground truth, as ``criinet.types`` has it, for readers without torch."""
+
+IGNORED_VALUE = 255
+"""Stored in a mask of class indices where there is no ground truth, if dataset.json says ``"ignore": true``."""
+
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _LOSSY = ("JPEG", "MPO")
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -270,13 +275,15 @@ def contradiction(
         return what, "Save it as PNG with 0 for background and 255 for foreground"
     if lossy:
         return "is a JPEG, which blurs class indices", "Save it as PNG"
-    if values[-1] < len(classes):
+    if not values.size or values[-1] < len(classes):
         return None
     what = f"has class {values[-1]}, but the dataset has {len(classes)} classes: {', '.join(classes)}"
     return what, "Correct the mask, or add the class to dataset.json"
 
 
-def read_mask(path: Path, encoding: MaskEncoding, classes: int, *, names: Sequence[str] = ()) -> Pixels:
+def read_mask(
+    path: Path, encoding: MaskEncoding, classes: int, *, names: Sequence[str] = (), ignore: bool = False
+) -> NDArray[Any]:
     """Read a mask upright as class indices.
 
     Args:
@@ -284,16 +291,17 @@ def read_mask(path: Path, encoding: MaskEncoding, classes: int, *, names: Sequen
             latter; any other file must then hold nothing but 0 and 255 (or 0 and 1, if it is a palette or 1-bit file).
         classes: K, the number of classes with background.
         names: the K class names, for messages.
+        ignore: the value 255 means "no ground truth"; only with ``index``.
 
     Returns:
-        (H, W) uint8 in [0, K).
+        (H, W) uint8 in [0, K), or int16 with IGNORE where there is no ground truth.
 
     Raises:
         BadFileError: if the file cannot be read, or its values contradict the encoding.
     """
     raw = read_raw_mask(path)
     problem = contradiction(
-        np.bincount(raw.values.ravel(), minlength=256),
+        value_counts(raw.values, ignore=ignore),
         lossy=raw.lossy,
         zero_one=raw.zero_one,
         encoding=encoding,
@@ -302,8 +310,21 @@ def read_mask(path: Path, encoding: MaskEncoding, classes: int, *, names: Sequen
     if problem is not None:
         raise BadFileError(path, *problem)
     if encoding == "index" or raw.zero_one:
-        return raw.values
+        return with_ignored(raw.values, raw.values == IGNORED_VALUE) if ignore else raw.values
     return (raw.values > 127).astype(np.uint8)
+
+
+def value_counts(stored: Pixels, *, ignore: bool) -> NDArray[np.intp]:
+    """Count the pixels of each stored value, (256,); those without ground truth are left out."""
+    counts = np.bincount(stored.ravel(), minlength=256)
+    if ignore:
+        counts[IGNORED_VALUE] = 0
+    return counts
+
+
+def with_ignored(labels: Pixels, unknown: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return class indices with IGNORE where nothing is known: int16 if there is such a pixel, as they are if not."""
+    return np.where(unknown, np.int16(IGNORE), labels.astype(np.int16)) if unknown.any() else labels
 
 
 def write_mask(path: Path, mask: NDArray[Any], classes: int) -> None:

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from criinet.data.dataset import Dataset
-from criinet.data.images import Pixels, image_size, is_gray
+from criinet.data.images import image_size, is_gray
 from criinet.data.splits import Split
 from criinet.engine.settings import Choice
 
@@ -42,9 +44,9 @@ class Facts:
     object_diameter: float
 
 
-def spread(count: int) -> list[int]:
-    """Return at most SAMPLED of ``count`` indices, evenly spread."""
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, SAMPLED))})
+def spread(count: int, most: int = SAMPLED) -> list[int]:
+    """Return at most ``most`` of ``count`` indices, evenly spread."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most))})
 
 
 def look_at(dataset: Dataset, split: Split) -> Facts:
@@ -66,7 +68,7 @@ def look_at(dataset: Dataset, split: Split) -> Facts:
     )
 
 
-def object_diameters(mask: Pixels) -> list[float]:
+def object_diameters(mask: NDArray[Any]) -> list[float]:
     """Return the equivalent diameter of every connected object of every class, as a share of the longer side."""
     areas: list[int] = []
     for c in range(1, int(mask.max()) + 1):

@@ -20,6 +20,7 @@ from criinet.data.store import Store
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.monitor import Monitor
+from criinet.engine.predictor import Predictor
 from criinet.engine.processes import anyone, launch, mean_over_all, share
 from criinet.engine.reproducibility import peak_memory
 from criinet.engine.rounds import PseudoLabels, begin_round
@@ -27,7 +28,7 @@ from criinet.engine.settings import RunConfig, TrainerConfig
 from criinet.errors import CheckpointError, DivergedError, InterruptedRunError
 from criinet.methods import Method
 from criinet.networks import Backbone
-from criinet.types import LabeledBatch, UnlabeledBatch
+from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
 
 STREAMS = 4
 LABELED, UNLABELED, AUGMENT, METHOD = range(STREAMS)
@@ -272,6 +273,13 @@ class Trainer:
         """Return the mean Dice by class over the validation cases at training size, each case counted once."""
         if len(self.pools.val) == 0:
             return []
+        scores = self.validate_images() if self.config.data.kind == "images" else self.validate_volumes()
+        by_class = torch.cat(scores).nanmean(0)
+        named = {name: float(value) for name, value in zip(self.classes[1:], by_class, strict=True)}
+        return [{"kind": "validation", "step": self.step, "dice": float(by_class.nanmean()), "dice_by_class": named}]
+
+    def validate_images(self) -> list[Tensor]:
+        """Return the Dice (B, K - 1) of the validation images, a few at a time."""
         scores: list[Tensor] = []
         for start in range(0, len(self.pools.val), 8):
             at = range(start, min(start + 8, len(self.pools.val)))
@@ -279,9 +287,16 @@ class Trainer:
             assert target is not None
             predicted = self.method.predict(image.to(self.device)).probs.argmax(1)
             scores.append(dice_by_class(predicted, target.to(self.device), len(self.classes)))
-        by_class = torch.cat(scores).nanmean(0)
-        named = {name: float(value) for name, value in zip(self.classes[1:], by_class, strict=True)}
-        return [{"kind": "validation", "step": self.step, "dice": float(by_class.nanmean()), "dice_by_class": named}]
+        return scores
+
+    def validate_volumes(self) -> list[Tensor]:
+        """Return the Dice (1, K - 1) of every validation volume, whole, on the training grid."""
+        predictor = Predictor(self.method, self.config.data, self.classes, device=str(self.device))
+        val = self.pools.val
+        return [
+            dice_by_class(predictor.on_grid(image).argmax(0)[None], mask.long()[None], len(self.classes))
+            for image, mask in zip(val.images, val.masks, strict=True)
+        ]
 
     def make_monitor(self) -> Monitor | None:
         """Fix the unlabeled images that every look is taken at; None for methods that use none."""
@@ -290,7 +305,7 @@ class Trainer:
         pool, labeled = self.pools.unlabeled, self.pools.labeled
         at = np.unique(np.linspace(0, len(pool) - 1, min(16, len(pool))).round().astype(int))
         image, _ = pool.draw([int(i) for i in at], np.random.default_rng(0))
-        counts = sum(torch.bincount(mask.flatten().long(), minlength=len(self.classes)) for mask in labeled.masks)
+        counts = sum(torch.bincount(mask[mask >= 0].long(), minlength=len(self.classes)) for mask in labeled.masks)
         assert isinstance(counts, Tensor)
         area = [float(a) for a in counts / counts.sum()]
         return Monitor(image.to(self.device), area, self.classes)
@@ -344,10 +359,14 @@ class Trainer:
 
 
 def dice_by_class(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
-    """Return the Dice of every foreground class of every case: (B, K - 1), NaN where both are empty."""
+    """Return the Dice of every foreground class of every case: (B, K - 1), NaN where both are empty.
+
+    Pixels without ground truth count in neither.
+    """
     scores: list[Tensor] = []
+    known = (target != IGNORE).flatten(1)
     for c in range(1, classes):
-        p, t = (predicted == c).flatten(1), ((target == c).flatten(1))
+        p, t = (predicted == c).flatten(1) & known, ((target == c).flatten(1))
         total = p.sum(1) + t.sum(1)
         dice = 2 * (p & t).sum(1) / total.clamp(min=1)
         scores.append(torch.where(total > 0, dice, torch.nan))
