@@ -19,7 +19,7 @@ from criinet.engine.reproducibility import environment, pick_device, use_threads
 from criinet.engine.settings import SECTIONS, RunConfig, first_difference, from_recorded, resolve
 from criinet.engine.tracking import tensorboard
 from criinet.engine.trainer import Pools, Trainer, Watcher
-from criinet.errors import RunError
+from criinet.errors import CheckpointError, RunError
 from criinet.methods import Method, methods
 from criinet.networks import Network, build_network
 
@@ -38,6 +38,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     skip_bad: bool = False,
+    initial: Path | None = None,
     announce: Callable[[RunConfig, Split, Dataset], None] | None = None,
     watch: Watcher | None = None,
 ) -> RunFolder:
@@ -56,6 +57,7 @@ def train(
         resume: go on with the run in ``out``; what is asked for must be what it was started with.
         overwrite: replace the run in ``out``.
         skip_bad: leave unreadable files out instead of stopping at the first.
+        initial: folder of a run of the same method and network whose last weights training begins with.
         announce: called once with the settings, the split and the dataset, before anything slow.
         watch: called with every record that is logged.
 
@@ -66,9 +68,10 @@ def train(
     device = pick_device(device)
     folder = RunFolder(Path(out))
     if resume:
-        remembered = folder.read_config()["dataset"]
-        skip_bad = skip_bad or remembered.get("skip_bad", False)
-        groups = groups or as_path(remembered.get("groups"))
+        recorded = folder.read_config()
+        skip_bad = skip_bad or recorded["dataset"].get("skip_bad", False)
+        groups = groups or as_path(recorded["dataset"].get("groups"))
+        initial = as_path(recorded.get("initial"))
     else:
         folder.require_free(overwrite=overwrite)
     opened = open_dataset(Path(dataset), skip_bad=skip_bad, groups=groups)
@@ -79,6 +82,8 @@ def train(
         config = resolve(asked, plan(look_at(opened, parts), device), seed=seed or 0)
     use_threads(config.trainer.threads)
     trained = build_method(config, opened.classes)
+    if initial is not None:
+        begin_with(trained, RunFolder(initial))
     if config.trainer.tensorboard:
         watch = tensorboard(folder.root / "tensorboard", watch)
     if announce is not None:
@@ -88,6 +93,7 @@ def train(
         folder.create(overwrite=overwrite)
         save_split(parts, folder.split)
         described = describe(opened, groups=groups, skip_bad=skip_bad)
+        described |= {} if initial is None else {"initial": str(initial.resolve())}
         write_json(folder.config, {**config.to_dict(), **described, "environment": environment(device)})
     trainer = Trainer(trained, pools, config, opened.classes, device=device, folder=folder, watch=watch)
     if resume:
@@ -193,6 +199,22 @@ def seeded(config: RunConfig, network: Network) -> Method:
         torch.manual_seed(config.seed + 1)
         method = methods.get(config.method_name)(network, config.method)
     return cast(Method, cast(Any, method).to(memory_format=torch.channels_last))
+
+
+def begin_with(method: Method, run: RunFolder) -> None:
+    """Fill a method with the last weights of a run.
+
+    Raises:
+        CheckpointError: if there are none, or they belong to another method, network or classes.
+    """
+    path = run.checkpoint("last")
+    try:
+        method.load_state_dict(load_checkpoint(path)["method"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} does not fit this run's method, network and classes. "
+            "Begin with a run of the same settings, or without one."
+        ) from error
 
 
 def load_pools(dataset: Dataset, split: Split, config: RunConfig) -> Pools:
