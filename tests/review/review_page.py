@@ -36,7 +36,7 @@ class Save:
         return self.client.put(f"/api/cases/{name}/mask", params=params, content=content, headers=headers)
 
 
-def eventually(condition: Callable[[], object], seconds: float = 60) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 240) -> None:
     """Wait until something that happens in the background is so."""
     until = time.monotonic() + seconds
     while not condition() and time.monotonic() < until:

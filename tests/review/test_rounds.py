@@ -25,7 +25,7 @@ def draw(session: ReviewSession, *names: str) -> None:
         session.store.save_mask(name, square(), "corrected", session.store.entry(name).version, Effort(seconds=30))
 
 
-def ended(session: ReviewSession, seconds: float = 60) -> Round:
+def ended(session: ReviewSession, seconds: float = 240) -> Round:
     """Wait until no round trains."""
     eventually(lambda: not session.rounds.training, seconds)
     return session.rounds.book.rounds[-1]
@@ -107,7 +107,7 @@ def test_a_round_is_a_run_measured_on_the_frozen_cases_and_can_be_rolled_back(pl
 
 @pytest.mark.slow
 def test_a_cancelled_round_is_saved_resumed_after_a_restart_and_ends_as_one_that_was_not(place):
-    session = ReviewSession(place / "run", place / "data", device="cpu", iterations=120)
+    session = ReviewSession(place / "run", place / "data", device="cpu", iterations=60)
     draw(session, OPEN)
     session.retrain()
     eventually(lambda: (session.rounds.progress() or {})["step"])
@@ -116,19 +116,19 @@ def test_a_cancelled_round_is_saved_resumed_after_a_restart_and_ends_as_one_that
     assert stopped.status == "stopped"
     assert session.rounds.current.number == 0
     step = load_checkpoint(session.rounds.folder(1).checkpoint("last"))["step"]
-    assert 0 < step < 120
+    assert 0 < step < 60
 
-    again = ReviewSession(place / "run", place / "data", device="cpu", iterations=120)
+    again = ReviewSession(place / "run", place / "data", device="cpu", iterations=60)
     assert again.rounds.unfinished is not None
     with pytest.raises(RunError, match="resume or discard"):
         again.retrain()
     again.rounds.resume()
-    done = ended(again, 120)
+    done = ended(again)
     assert done.status == "done"
     lines = RunFolder(again.rounds.folder(1).root).metrics.read_text().splitlines()
     steps = [r["step"] for r in map(json.loads, lines) if r["kind"] == "train"]
     assert steps == sorted(set(steps))
-    assert steps[-1] == 120
+    assert steps[-1] == 60
     again.close()
 
 

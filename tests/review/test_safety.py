@@ -131,9 +131,9 @@ def test_no_header_of_an_image_reaches_the_page(place, client):
 
 def test_a_taken_port_is_said_in_a_sentence():
     with listen("127.0.0.1", 0) as taken:
-        taken.listen()
+        port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=r"cannot be listened on .* another --port"):
-            listen("127.0.0.1", taken.getsockname()[1])
+            listen("127.0.0.1", port)
 
 
 def test_only_loopback_addresses_know_their_names():

@@ -125,7 +125,7 @@ class Studies:
     def cells(self, row: str, settings: Mapping[str, float]) -> list[Cell]:
         """Return the runs of one trial, which leave the test cases closed."""
         variant = with_settings(self.grid.rows()[row], settings)
-        wanted = {"methods": ("trial",), "variants": {"trial": variant}}
+        wanted = {"methods": ("trial",), "variants": {"trial": variant}, "active": None}
         draws = self.grid.search.draws or self.grid.draws[:1]
         trial = self.grid.model_copy(update={**wanted, "draws": draws, "seeds": self.grid.seeds[:1]})
         return [replace(cell, test=False) for cell in cells_of(trial, self.data, self.out, self.device)]

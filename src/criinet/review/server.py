@@ -72,6 +72,7 @@ def listen(host: str, port: int) -> socket.socket:
             listening = stack.enter_context(socket.socket(family, kind, protocol))
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
+            listening.listen()
             stack.pop_all()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()

@@ -24,3 +24,4 @@ async function within(mode, work) {
 export const put = (key, draft) => within("readwrite", (store) => store.put(draft, key));
 export const get = (key) => within("readonly", (store) => store.get(key));
 export const remove = (key) => within("readwrite", (store) => store.delete(key));
+export const keys = () => within("readonly", (store) => store.getAllKeys());

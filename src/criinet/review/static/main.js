@@ -63,7 +63,9 @@ function empty(title, text) {
 
 const draftKey = (name) => `${state.about.dataset}/${name}`;
 
-async function open(name) {
+// With `quietly` the case is only shown anew if nobody draws on it by then.
+async function open(name, quietly = false) {
+  endStroke();
   if (!name) return finished();
   await putAside();
   tell("");
@@ -78,8 +80,10 @@ async function open(name) {
       ...detail.planes.filter((p) => !p.startsWith("probability-")).map(async (p) => (planes[p] = await api.plane(name, p))),
     ]);
     if (state.wanted !== wanted) return;
-    show(detail, image, planes);
-    await takeUpDraft();
+    if (!quietly || !drawing()) {
+      show(detail, image, planes);
+      await takeUpDraft();
+    }
   } catch (problem) {
     if (state.wanted !== wanted) return;
     state.current = null;
@@ -91,7 +95,10 @@ async function open(name) {
   describe();
 }
 
+const drawing = () => state.stroke || state.points.length > 0 || state.current?.dirty;
+
 function show(detail, image, planes) {
+  endStroke();
   const mask = (planes.mask ?? planes.refined).slice();
   state.current = {
     ...detail, planes, mask, saved: mask.slice(), history: new History(mask, detail.width), seconds: 0, touched: Date.now(),
@@ -130,10 +137,10 @@ async function takeUpDraft() {
   current.mask.set(draft.mask);
   current.history.commit({ x0: 0, y0: 0, x1: current.width, y1: current.height });
   current.seconds = draft.seconds;
+  current.dirty = true;
   view.paintMask({ x0: 0, y0: 0, x1: current.width, y1: current.height });
   const changed = draft.version !== current.version;
   if (changed) tell("Your unsaved strokes are back, but somebody saved this case since. Undo shows theirs.");
-  $("case-state").textContent = "unsaved strokes are back";
 }
 
 async function keepDraft() {
@@ -286,6 +293,12 @@ function changed(rect) {
   describe();
 }
 
+function endStroke() {
+  const { stroke } = state;
+  state.stroke = null;
+  if (stroke) changed(stroke.rect);
+}
+
 function closePolygon() {
   const { current, points } = state;
   state.points = [];
@@ -365,12 +378,9 @@ view.canvas.addEventListener("pointermove", (event) => {
 function lift(event) {
   state.pointers.delete(event.pointerId);
   if (state.pointers.size < 2) state.pinch = null;
-  if (state.stroke && state.pointers.size === 0) {
-    const { rect } = state.stroke;
-    state.stroke = null;
-    changed(rect);
-  }
-  if (state.pointers.size === 0) state.drag = null;
+  if (state.pointers.size > 0) return;
+  endStroke();
+  state.drag = null;
 }
 for (const kind of ["pointerup", "pointercancel"]) view.canvas.addEventListener(kind, lift);
 view.canvas.addEventListener("pointerleave", () => ($("cursor").hidden = true));
@@ -452,12 +462,13 @@ function button(id, text, key, act, title) {
   const made = document.createElement("button");
   made.type = "button";
   made.id = id;
-  made.append(text, text ? " " : "");
+  made.append(text);
   if (title) made.title = title;
-  if (!text) made.setAttribute("aria-label", title);
-  const hint = document.createElement("kbd");
-  hint.textContent = key;
-  made.append(hint);
+  if (key) {
+    const hint = document.createElement("kbd");
+    hint.textContent = key;
+    made.append(" ", hint);
+  } else made.setAttribute("aria-label", title);
   made.addEventListener("click", act);
   return made;
 }
@@ -472,8 +483,8 @@ function buildToolbar() {
   size.className = "size";
   size.innerHTML = 'Size <input id="size" type="range" min="1" max="200"> <output id="size-value" for="size"></output>';
   $("toolbar").append(...tools, size, button("undo", "Undo", "Z", undo), button("redo", "Redo", "Y", redo),
-    button("zoom-in", "", "+", () => state.current && view.zoom(1.5), "Zoom in"),
-    button("zoom-out", "", "−", () => state.current && view.zoom(1 / 1.5), "Zoom out"),
+    button("zoom-in", "+", "", () => state.current && view.zoom(1.5), "Zoom in"),
+    button("zoom-out", "−", "", () => state.current && view.zoom(1 / 1.5), "Zoom out"),
     button("zoom-fit", "Fit", "0", () => state.current && view.fit(), "Show the whole image"));
   $("size").addEventListener("input", () => setSize(Number($("size").value)));
 }
@@ -647,8 +658,8 @@ function showStatus() {
 async function refresh() {
   queue.set((await api.cases()).cases);
   const { current } = state;
-  const stale = current && !current.dirty && state.status && current.round !== state.status.rounds.find((r) => r.current).number;
-  if (stale) open(current.name);
+  const stale = current && current.round !== state.status.rounds.find((r) => r.current).number;
+  if (stale && !drawing()) open(current.name, true);
 }
 
 async function start() {
@@ -678,7 +689,14 @@ async function start() {
   document.title = `${state.about.dataset} – criinet review`;
   buildClasses();
   await poll();
-  if (!state.lost) open(queue.cases.find((c) => c.status === "open")?.name ?? queue.cases.find((c) => c.status === "skipped")?.name);
+  if (!state.lost) open(await firstCase());
+}
+
+// What was left unsaved comes first, then the queue in its order.
+async function firstCase() {
+  const left = new Set(await drafts.keys().catch(() => []));
+  const found = queue.cases.find((c) => left.has(draftKey(c.name))) ?? queue.cases.find((c) => c.status === "open");
+  return (found ?? queue.cases.find((c) => c.status === "skipped"))?.name;
 }
 
 function connect() {

@@ -33,7 +33,13 @@ export class Queue {
     if (at < 0) return;
     this.cases[at] = { ...this.cases[at], ...summary };
     const row = this.rows.get(summary.name);
-    if (row) this.describe(row, this.cases[at]);
+    if (!row) return;
+    this.describe(row, this.cases[at]);
+    if (!this.shows(this.cases[at])) {
+      row.remove();
+      this.rows.delete(summary.name);
+      this.whenEmpty();
+    }
   }
 
   find(name) {
@@ -82,13 +88,18 @@ export class Queue {
       rows.append(row);
     }
     this.list.replaceChildren(rows);
-    this.list.hidden = shown.length === 0;
-    this.empty.hidden = shown.length > 0;
-    if (!shown.length)
+    this.whenEmpty();
+    this.mark(this.current);
+  }
+
+  whenEmpty() {
+    const none = this.rows.size === 0;
+    this.list.hidden = none;
+    this.empty.hidden = !none;
+    if (none)
       this.empty.textContent = this.search
         ? `No case has “${this.search}” in its name here.`
         : this.filter === "todo" ? "Nothing is left to review." : "No case here.";
-    this.mark(this.current);
   }
 
   describe(row, one) {

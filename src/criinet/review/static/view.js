@@ -73,16 +73,16 @@ export class View {
     return layer;
   }
 
-  // From clear through magenta to yellow: light and dark differ too, so it reads without colour.
+  // From clear through violet to a light pink, which no class has: light and dark differ too, so it reads without colour.
   heatLayer(plane) {
     const layer = surface(this.width, this.height);
     const context = layer.getContext("2d");
     const data = context.createImageData(this.width, this.height);
     for (let i = 0; i < plane.length; i++) {
       const t = plane[i] / 255;
-      data.data[4 * i] = 140 + 115 * t;
-      data.data[4 * i + 1] = 255 * t * t;
-      data.data[4 * i + 2] = 160 * (1 - t);
+      data.data[4 * i] = 120 + 135 * t;
+      data.data[4 * i + 1] = 190 * t * t;
+      data.data[4 * i + 2] = 200 + 55 * t;
       data.data[4 * i + 3] = Math.min(255, 340 * t);
     }
     context.putImageData(data, 0, 0);
