@@ -13,6 +13,7 @@ from criinet.config import merge
 from criinet.data.dataset import Dataset, open_dataset
 from criinet.data.splits import Split, make_split, save_split
 from criinet.data.synthetic import write_dataset
+from criinet.engine.acquisition import Strategy
 from criinet.engine.planner import look_at, plan
 from criinet.engine.settings import Choice, RunConfig, resolve
 from criinet.methods import methods
@@ -20,6 +21,9 @@ from criinet.networks import networks
 
 ENTRIES = ("criinet.engine.training", "criinet.engine.evaluator")
 """Whatever these import can change a run's result, beside its method and its network."""
+
+ACTIVE = "criinet.benchmarking.active"
+"""What can change the result of a simulated annotator beside that."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Cell:
     name: its folder below OUT/runs; ends with the start of ``identity``.
     row: its row in the tables. dataset, split: folder and file. settings: complete tables of what is asked for.
     identity: hash of the resolved settings, the split and the code. test: whether the test cases are opened at the end.
+    active: of a simulated annotator: "strategy", "rounds", "masks" and "iterations" of a round; None: one plain run.
     """
 
     name: str
@@ -40,6 +45,14 @@ class Cell:
     settings: dict[str, Any]
     identity: str
     test: bool = True
+    active: dict[str, Any] | None = None
+
+    @property
+    def runs(self) -> list[str]:
+        """Names of the run folders that the cell fills, in order."""
+        if self.active is None:
+            return [self.name]
+        return [f"{self.name}-r{number}" for number in range(int(self.active["rounds"]) + 1)]
 
     def to_json(self) -> str:
         """Return the cell as text that ``from_json`` reads."""
@@ -51,12 +64,14 @@ class Cell:
         return cls(**json.loads(text))
 
 
-def identity(config: RunConfig, split_hash: str) -> str:
-    """Return the hash of settings, split and code that names a run."""
+def identity(config: RunConfig, split_hash: str, active: Mapping[str, Any] | None = None) -> str:
+    """Return the hash of settings, split and code that names a run, or a chain of rounds."""
     settled = {key: value for key, value in config.to_dict().items() if key != "choices"}
     built = (methods.get(config.method_name), networks.get(config.network_name).build)
-    code = code_version(*ENTRIES, *(thing.__module__ for thing in built))
-    text = json.dumps([settled, split_hash, code], sort_keys=True)
+    entries = ENTRIES if active is None else (*ENTRIES, ACTIVE)
+    code = code_version(*entries, *(thing.__module__ for thing in built))
+    known = [settled, split_hash, code] if active is None else [settled, split_hash, code, active]
+    text = json.dumps(known, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -102,9 +117,10 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
                         continue
                     about = (dataset, split, file, choices)
                     cells += [
-                        cell(grid, asked, about, label, variant, network, seed, device)
+                        cell(grid, asked, about, label, variant, network, seed, device, strategy)
                         for network in grid.networks
                         for seed in grid.seeds
+                        for strategy in (grid.active.strategies if grid.active else (None,))
                     ]
     return list({(each.row, each.identity): each for each in reversed(cells)}.values())[::-1]
 
@@ -125,13 +141,20 @@ def cell(
     network: NetworkPlan,
     seed: int,
     device: str,
+    strategy: Strategy | None = None,
 ) -> Cell:
-    """Return one run, its settings checked."""
+    """Return one run, its settings checked; with a strategy, a chain of rounds."""
     dataset, split, file, choices = about
     settings = merge(merge({"trainer": {"threads": 1}}, grid.settings), asked.settings)
     settings = merge(merge(settings, {"method": {"name": variant.method}}), variant.settings)
     settings = merge(settings, {"network": {"name": network.name, **network.settings}})
-    known = identity(resolve(settings, choices, seed=seed), split.hash)
+    config = resolve(settings, choices, seed=seed)
+    active = None
+    if grid.active is not None and strategy is not None:
+        active = {"strategy": strategy, "rounds": grid.active.rounds, "masks": grid.active.masks}
+        active["iterations"] = grid.active.iterations or max(1, config.trainer.iterations // 2)
+        label = strategy if len(grid.rows()) == 1 else f"{label} {strategy}"
+    known = identity(config, split.hash, active)
     parts = (dataset.root.name, label, f"{len(split.labeled)}", network.name, f"d{split.seed}s{seed}", known[:8])
     return Cell(
         name="-".join(safe(part) for part in parts),
@@ -142,6 +165,7 @@ def cell(
         device=device,
         settings=settings,
         identity=known,
+        active=active,
     )
 
 

@@ -125,7 +125,7 @@ class Studies:
     def cells(self, row: str, settings: Mapping[str, float]) -> list[Cell]:
         """Return the runs of one trial, which leave the test cases closed."""
         variant = with_settings(self.grid.rows()[row], settings)
-        wanted = {"methods": ("trial",), "variants": {"trial": variant}}
+        wanted = {"methods": ("trial",), "variants": {"trial": variant}, "active": None}
         draws = self.grid.search.draws or self.grid.draws[:1]
         once = {"draws": draws, "seeds": self.grid.seeds[:1], "measure": "test"}  # So that validation cases are left.
         trial = self.grid.model_copy(update={**wanted, **once})

@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+from criinet.benchmarking.active import simulate
 from criinet.benchmarking.cells import Cell
 from criinet.data.files import write_text_atomically
 from criinet.engine.evaluator import evaluate
@@ -17,7 +18,13 @@ from criinet.errors import CriinetError, InterruptedRunError
 
 
 def do(cell: Cell, out: Path) -> None:
-    """Train one run below ``out``, or go on with it, and evaluate it if its test cases are to be opened."""
+    """Train one run below ``out``, or go on with it, and evaluate it if its test cases are to be opened.
+
+    A cell of a simulated annotator is a chain of such runs.
+    """
+    if cell.active is not None:
+        simulate(cell, out)
+        return
     run = out / "runs" / cell.name
     begun = (run / "config.json").exists()
     train(

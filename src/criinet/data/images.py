@@ -1,6 +1,7 @@
 """Reading and writing 2D images and masks. Arrays are (H, W) or (H, W, 3), uint8, as a viewer would show them."""
 
 import colorsys
+import io
 import threading
 import warnings
 from collections.abc import Generator, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from criinet.data.files import write_atomically
+from criinet.data.files import write_atomically, write_bytes_atomically
 from criinet.errors import DataError, ShapeError
 
 Pixels = NDArray[np.uint8]
@@ -339,12 +340,31 @@ def write_mask(path: Path, mask: NDArray[Any], classes: int) -> None:
         ValueError: if a value is outside [0, classes).
         StorageError: if the file cannot be written.
     """
+    write_bytes_atomically(path, encode_mask(mask, "index", classes))
+
+
+def encode_mask(mask: NDArray[Any], encoding: MaskEncoding, classes: int) -> bytes:
+    """Return a mask as a PNG: with a palette in encoding ``index``, gray in ``binary255``.
+
+    Args:
+        mask: (H, W) integers in [0, classes).
+        classes: K, at most 256.
+
+    Raises:
+        ShapeError: if ``mask`` is not (H, W).
+        ValueError: if a value is outside [0, classes).
+    """
     _require_plane(mask)
     if mask.size and (mask.min() < 0 or mask.max() >= min(classes, 256)):
         raise ValueError(f"mask has values from {mask.min()} to {mask.max()}, outside [0, {min(classes, 256)})")
-    image = Image.fromarray(mask.astype(np.uint8))
-    image.putpalette([channel for color in PALETTE[:classes] for channel in color])
-    write_atomically(path, lambda file: image.save(file, format="PNG"))
+    if encoding == "binary255":
+        image = Image.fromarray((mask > 0).astype(np.uint8) * np.uint8(255))
+    else:
+        image = Image.fromarray(mask.astype(np.uint8))
+        image.putpalette([channel for color in PALETTE[:classes] for channel in color])
+    content = io.BytesIO()
+    image.save(content, format="PNG")
+    return content.getvalue()
 
 
 def write_gray(path: Path, array: Pixels) -> None:

@@ -55,6 +55,16 @@ class RunFolder:
         """Masks of the unlabeled cases."""
         return self.root / "predictions"
 
+    @property
+    def review(self) -> Path:
+        """Rounds of correcting and retraining, and what the review page remembers of the run."""
+        return self.root / "review"
+
+    @property
+    def validation(self) -> Path:
+        """Dice of each validation case at its own size, as rounds of review compare it."""
+        return self.root / "validation.json"
+
     def checkpoint(self, name: str) -> Path:
         """The checkpoint called "last" or "best", or the pseudo-labels that "round_1" began with."""
         return self.root / "checkpoints" / f"{name}.pt"

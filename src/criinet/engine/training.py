@@ -21,7 +21,7 @@ from criinet.engine.settings import SECTIONS, Choice, RunConfig, first_differenc
 from criinet.engine.tracking import tensorboard
 from criinet.engine.trainer import Pools, Trainer, Watcher
 from criinet.engine.volume_planner import look_at_volumes, plan_volumes
-from criinet.errors import ConfigError, DataError, RunError
+from criinet.errors import CheckpointError, ConfigError, DataError, RunError
 from criinet.methods import Method, methods
 from criinet.networks import Network, build_network
 from criinet.types import IGNORE
@@ -41,6 +41,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     skip_bad: bool = False,
+    initial: Path | None = None,
     announce: Callable[[RunConfig, Split, Dataset], None] | None = None,
     warn: Callable[[str], None] | None = None,
     watch: Watcher | None = None,
@@ -60,6 +61,7 @@ def train(
         resume: go on with the run in ``out``; what is asked for must be what it was started with.
         overwrite: replace the run in ``out``.
         skip_bad: leave unreadable files out instead of stopping at the first.
+        initial: folder of a run of the same method and network whose last weights training begins with.
         announce: called once with the settings, the split and the dataset, before anything slow.
         warn: called before training with each sentence about the labels that a person should know.
         watch: called with every record that is logged.
@@ -71,9 +73,10 @@ def train(
     device = pick_device(device)
     folder = RunFolder(Path(out))
     if resume:
-        remembered = folder.read_config()["dataset"]
-        skip_bad = skip_bad or remembered.get("skip_bad", False)
-        groups = groups or as_path(remembered.get("groups"))
+        recorded = folder.read_config()
+        skip_bad = skip_bad or recorded["dataset"].get("skip_bad", False)
+        groups = groups or as_path(recorded["dataset"].get("groups"))
+        initial = as_path(recorded.get("initial"))
     elif is_first():
         folder.require_free(overwrite=overwrite)
     opened = open_dataset(Path(dataset), skip_bad=skip_bad, groups=groups)
@@ -86,6 +89,8 @@ def train(
     use_threads(config.trainer.threads)
     fabric = launch(device, config.trainer.precision)
     trained = build_method(config, opened.classes)
+    if initial is not None:
+        begin_with(trained, RunFolder(initial))
     if config.trainer.tensorboard and is_first():
         watch = tensorboard(folder.root / "tensorboard", watch)
     if announce is not None and is_first():
@@ -99,6 +104,7 @@ def train(
         folder.create(overwrite=overwrite)
         save_split(parts, folder.split)
         described = describe(opened, groups=groups, skip_bad=skip_bad)
+        described |= {} if initial is None else {"initial": str(initial.resolve())}
         write_json(folder.config, {**config.to_dict(), **described, "environment": environment(device)})
     if resume:
         trainer.resume(folder)
@@ -205,6 +211,22 @@ def seeded(config: RunConfig, network: Network) -> Method:
         torch.manual_seed(config.seed + 1)
         method = methods.get(config.method_name)(network, config.method)
     return method if network.backbone.dims == 3 else cast(Any, method).to(memory_format=torch.channels_last)
+
+
+def begin_with(method: Method, run: RunFolder) -> None:
+    """Fill a method with the last weights of a run.
+
+    Raises:
+        CheckpointError: if there are none, or they belong to another method, network or classes.
+    """
+    path = run.checkpoint("last")
+    try:
+        method.load_state_dict(load_checkpoint(path)["method"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} does not fit this run's method, network and classes. "
+            "Begin with a run of the same settings, or without one."
+        ) from error
 
 
 def load_pools(dataset: Dataset, split: Split, config: RunConfig) -> Pools:
