@@ -8,12 +8,12 @@ import typer
 if TYPE_CHECKING:
     from criinet.data.check import CheckReport
 
-app = typer.Typer(help="Check datasets.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Check and import datasets.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def _group() -> None:  # pyright: ignore[reportUnusedFunction]
-    """Check datasets."""
+    """Check and import datasets."""
 
 
 @app.command("check")
@@ -48,6 +48,29 @@ def check(
     sheet = sheet or Path(f"{report.name}_check.png")
     contact_sheet(open_dataset(dataset, groups=group_by), sheet)
     err.print(f"contact sheet: {sheet}")
+
+
+@app.command("import")
+def import_(
+    kind: Annotated[str, typer.Argument(help="acdc, busi, dicom, isic, kvasir, msd, nnunet, pairs or ssl4mis-h5.")],
+    source: Annotated[Path, typer.Argument(help="Folder of the unpacked data set.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
+    channel: Annotated[int | None, typer.Option(min=0, help="Which channel of scans that have several.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+) -> None:
+    """Bring a data set of another layout into a dataset folder; a second time only what is missing is written."""
+    from criinet.cli.show import bar, err, out
+    from criinet.data.importing import carry_out, plan_import
+
+    plan = plan_import(kind, source, channel)
+    for line in plan.summary():
+        out.print(line)
+    if dry_run:
+        err.print(f"nothing was written to {dataset} (--dry-run)")
+        return
+    with bar("importing") as advance:
+        written = carry_out(plan, dataset, advance)
+    err.print(f"{dataset}: {written} files written, the others were there; next: `criinet data check {dataset}`")
 
 
 def facts(report: "CheckReport") -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import IO, Any
 import numpy as np
 
 from criinet.data.dataset import Case, Dataset
+from criinet.data.dicom_seg import require_dicom, write_segmentation
 from criinet.data.files import make_folder, write_atomically
 from criinet.data.geometry import Spacing
 from criinet.data.images import write_gray, write_mask
@@ -27,10 +28,11 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is written beside each mask."""
+    """What is written beside each mask; a DICOM-SEG only of DICOM volumes."""
 
     probabilities: bool = False
     uncertainty: bool = False
+    dicom_seg: bool = False
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -79,12 +81,17 @@ def predict_folder(
     """
     paths, out = images_in(Path(images)), Path(out)
     spare_originals(paths, out)
-    predictor, outputs = load(run, checkpoint=checkpoint, device=device, tta=tta), outputs or Outputs()
+    outputs = outputs or Outputs()
+    for path in paths if outputs.dicom_seg else ():
+        require_dicom(path)
+    predictor = load(run, checkpoint=checkpoint, device=device, tta=tta)
     predictor.doubt, predictor.keep_probs = outputs.uncertainty, outputs.probabilities
     make_folder(out)
     skipped: list[str] = []
     for path, _, predicted in predict_files(predictor, paths, skipped if skip_bad else None, advance):
         write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
+        if outputs.dicom_seg:
+            write_segmentation(out / f"{stem_of(path)}.dcm", predicted.mask, path, predictor.classes)
     return skipped
 
 

@@ -244,6 +244,7 @@ def choices_for(dataset: Dataset, split: Split, device: str, asked: Mapping[str,
     """Pick every setting that depends on the data or the device."""
     if dataset.dims == 2:
         return plan(look_at(dataset, split), device)
+    require_equal_sizes(dataset.select(split.labeled), dataset.dims)
     return plan_volumes(look_at_volumes(dataset, split), device, asked)
 
 

@@ -113,13 +113,16 @@ def is_image(dataset: Any) -> bool:
     return "Rows" in dataset and str(dataset.get("SOPClassUID", "")) != SEGMENTATION
 
 
-def frames_of(path: Path) -> list[Frame]:
+def frames_in(path: Path, files: Sequence[Path]) -> list[Frame]:
     """Return the slices of a series in the order of their positions, or of their numbers where they have none.
+
+    Args:
+        path: what messages call the series.
 
     Raises:
         BadFileError: if they are of several series, or do not make one volume; the slices at fault are named.
     """
-    found = [(file, read_tags(file)) for file in slice_files(path)]
+    found = [(file, read_tags(file)) for file in files]
     images = [(file, dataset) for file, dataset in found if is_image(dataset)]
     if not images:
         raise BadFileError(path, "holds no DICOM image", "Give the series of the scan itself")
@@ -216,7 +219,7 @@ def _in_order(path: Path, frames: Sequence[Frame]) -> list[Frame]:
         if gap < 1e-3:
             names = f"{_name(ordered[i])} and {_name(ordered[i + 1])}"
             raise BadFileError(path, f"has two slices at one place ({along[i]:.4g} mm): {names}", _REMEDY)
-    usual = float(np.median(gaps))
+    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
     for i, gap in enumerate(gaps):
         if abs(gap - usual) <= max(_UNEVEN * usual, 0.01):
             continue
@@ -272,7 +275,7 @@ def _header(frames: Sequence[Frame]) -> VolumeHeader:
 def header(path: Path) -> VolumeHeader:
     """Read shape, geometry and modality from the headers of all slices."""
     with reading(path, _KIND):
-        return _header(frames_of(path))
+        return _header(frames_in(path, slice_files(path)))
 
 
 def read(path: Path, *, labels: bool = False) -> Volume:
@@ -283,7 +286,12 @@ def read(path: Path, *, labels: bool = False) -> Volume:
     with reading(path, _KIND):
         if labels and not path.is_dir() and str(read_tags(path).get("SOPClassUID", "")) == SEGMENTATION:
             return read_segmentation(path)
-        frames = frames_of(path)
+        return read_frames(path, frames_in(path, slice_files(path)))
+
+
+def read_frames(path: Path, frames: Sequence[Frame]) -> Volume:
+    """Read slices that are in order, in physical units."""
+    with reading(path, _KIND):
         found = _header(frames)
         whole = all(f.slope == round(f.slope) and f.intercept == round(f.intercept) for f in frames)
         values = np.empty(found.shape, np.int32 if whole else np.float32)
@@ -322,7 +330,7 @@ def _in_units(stored: NDArray[Any], frame: Frame) -> NDArray[Any]:
 
 
 def read_segmentation(path: Path) -> Volume:
-    """Read a DICOM-SEG as class indices, a segment's number being the class.
+    """Read a DICOM-SEG as class indices, a segment's number being the class, its slices in the order of a series'.
 
     Raises:
         BadFileError: if segments overlap, or it lies on no regular grid.
@@ -331,6 +339,10 @@ def read_segmentation(path: Path) -> Volume:
     with quietly():
         volume = highdicom.seg.segread(path).get_volume(combine_segments=True, dtype=np.uint8)
     affine = np.asarray(volume.affine, np.float64)
+    through = np.cross(affine[:3, 2], affine[:3, 1])
+    if affine[:3, 0] @ through < 0:
+        volume = volume.flip_spatial(0)
+        affine = np.asarray(volume.affine, np.float64)
     lps = np.diag([-1.0, -1.0, 1.0, 1.0])
     return Volume(np.asarray(volume.array), Geometry(lps @ affine), "SEG")
 

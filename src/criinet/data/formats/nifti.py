@@ -44,4 +44,21 @@ def read(path: Path, *, labels: bool = False) -> Volume:  # noqa: ARG001
     return Volume(values, found.geometry)
 
 
+def read_channel(path: Path, channel: int) -> Volume:
+    """Read one channel of a NIfTI file whose fourth axis is channels.
+
+    Raises:
+        BadFileError: if it has no such channel.
+    """
+    import nibabel as nib
+
+    with reading(path, "NIfTI file"):
+        image: Any = nib.load(path)
+        if len(image.shape) != 4 or channel >= image.shape[3]:
+            count = image.shape[3] if len(image.shape) == 4 else 1
+            raise BadFileError(path, f"has {count} channels", f"Choose --channel 0 to {count - 1}")
+        values = plain_values(path, np.asanyarray(image.dataobj[..., channel]).transpose(2, 1, 0))
+    return Volume(values, Geometry.from_nifti(image.affine))
+
+
 FORMAT = Format(header, read)
