@@ -1,5 +1,6 @@
 """`criinet review`: its mistakes are one sentence, and it prints an address with a token."""
 
+import json
 import os
 import re
 import signal
@@ -8,6 +9,8 @@ import sys
 import time
 
 import pytest
+
+from volume_sets import write_volumes
 
 
 def test_a_folder_without_a_run_is_said(criinet, place):
@@ -20,6 +23,21 @@ def test_a_missing_dataset_is_said(criinet, place):
     outcome = criinet("review", place / "run", place / "nowhere")
     assert outcome.code == 2
     assert "nowhere does not exist" in outcome.sentence
+
+
+def test_volumes_and_pixels_without_ground_truth_are_refused(criinet, place, tmp_path):
+    """The page could neither show nor keep them."""
+    write_volumes(tmp_path / "balls")
+    outcome = criinet("review", place / "run", tmp_path / "balls")
+    assert outcome.code == 2
+    assert "balls holds volumes, and the review page shows images" in outcome.sentence
+    card = place / "data" / "dataset.json"
+    told = json.loads(card.read_text())
+    card.write_text(json.dumps({**told, "ignore": True}))
+    outcome = criinet("review", place / "run", place / "data")
+    card.write_text(json.dumps(told))
+    assert outcome.code == 2
+    assert '"ignore": true' in outcome.sentence
 
 
 def test_without_the_extra_it_says_what_to_install(criinet, place, monkeypatch):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ from criinet.data.dataset import Dataset, open_dataset
 from criinet.data.splits import Split, make_split, save_split
 from criinet.data.synthetic import write_dataset
 from criinet.engine.acquisition import Strategy
-from criinet.engine.planner import look_at, plan
 from criinet.engine.settings import Choice, RunConfig, resolve
+from criinet.engine.training import choices_for
+from criinet.errors import ConfigError
 from criinet.methods import methods
 from criinet.networks import networks
 
+Chooser = Callable[[Mapping[str, Any]], tuple[Choice, ...]]
+"""Returns the settings that were picked from the data, for what is asked for."""
 ENTRIES = ("criinet.engine.training", "criinet.engine.evaluator")
 """Whatever these import can change a run's result, beside its method and its network."""
 
@@ -106,16 +109,18 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
     rows = grid.rows()
     for asked in grid.datasets:
         dataset = open_data(asked, data, out)
+        if grid.active is not None and dataset.dims == 3:
+            raise ConfigError(f"plan '{grid.name}': [active] chooses among images, but {dataset.root} holds volumes.")
         for amount in amounts(grid, asked, rows):
             for draw in grid.draws:
                 split = make_split(dataset, amount, draw, measure=grid.measure)
                 file = out / "splits" / f"{safe(dataset.root.name)}-{safe(amount)}-draw{draw}.json"
                 save_split(split, file)
-                choices = plan(look_at(dataset, split), device)
+                choose = chooser(dataset, split, device)
                 for label, variant in rows.items():
                     if amount not in (variant.labeled or asked.labeled or grid.labeled):
                         continue
-                    about = (dataset, split, file, choices)
+                    about = (dataset, split, file, choose)
                     cells += [
                         cell(grid, asked, about, label, variant, network, seed, device, strategy)
                         for network in grid.networks
@@ -123,6 +128,22 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
                         for strategy in (grid.active.strategies if grid.active else (None,))
                     ]
     return list({(each.row, each.identity): each for each in reversed(cells)}.values())[::-1]
+
+
+def chooser(dataset: Dataset, split: Split, device: str) -> Chooser:
+    """Return what picks the settings that depend on the data, which is looked at as seldom as possible.
+
+    Those of images follow from the split and the device alone; those of volumes from what is asked for too.
+    """
+    known: dict[str, tuple[Choice, ...]] = {}
+
+    def choose(settings: Mapping[str, Any]) -> tuple[Choice, ...]:
+        key = json.dumps(settings, sort_keys=True) if dataset.dims == 3 else ""
+        if key not in known:
+            known[key] = choices_for(dataset, split, device, settings)
+        return known[key]
+
+    return choose
 
 
 def amounts(grid: Plan, asked: DatasetPlan, rows: Mapping[str, Variant]) -> list[str]:
@@ -135,7 +156,7 @@ def amounts(grid: Plan, asked: DatasetPlan, rows: Mapping[str, Variant]) -> list
 def cell(
     grid: Plan,
     asked: DatasetPlan,
-    about: tuple[Dataset, Split, Path, tuple[Choice, ...]],
+    about: tuple[Dataset, Split, Path, Chooser],
     label: str,
     variant: Variant,
     network: NetworkPlan,
@@ -144,11 +165,11 @@ def cell(
     strategy: Strategy | None = None,
 ) -> Cell:
     """Return one run, its settings checked; with a strategy, a chain of rounds."""
-    dataset, split, file, choices = about
+    dataset, split, file, choose = about
     settings = merge(merge({"trainer": {"threads": 1}}, grid.settings), asked.settings)
     settings = merge(merge(settings, {"method": {"name": variant.method}}), variant.settings)
     settings = merge(settings, {"network": {"name": network.name, **network.settings}})
-    config = resolve(settings, choices, seed=seed)
+    config = resolve(settings, choose(settings), seed=seed)
     active = None
     if grid.active is not None and strategy is not None:
         active = {"strategy": strategy, "rounds": grid.active.rounds, "masks": grid.active.masks}

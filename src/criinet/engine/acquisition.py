@@ -91,6 +91,7 @@ def look_at_images(predictor: Predictor, images: Iterable[Array]) -> Iterator[tu
     while batch := list(islice(stream, BATCH)):
         embeddings = embed(predictor, batch)
         for predicted, embedding in zip(predictor.predict_many(batch), embeddings, strict=True):
+            assert isinstance(predicted, CasePrediction)
             yield Doubt.of(predicted), embedding
 
 

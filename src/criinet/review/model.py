@@ -15,8 +15,7 @@ from criinet.data.dataset import Case
 from criinet.data.files import write_atomically
 from criinet.data.images import BadFileError, Pixels, read_image
 from criinet.engine.acquisition import Doubt, benefits, look_at_images, spread_order
-from criinet.engine.prediction import as_gray
-from criinet.engine.predictor import CasePrediction, Predictor
+from criinet.engine.predictor import CasePrediction, Predictor, as_gray
 
 MOST_BYTES = 256 * 2**20
 """Planes are kept in memory up to this size, the latest used ones."""
@@ -145,7 +144,9 @@ class ReviewModel:
             if case.name in self._kept:
                 self._kept.move_to_end(case.name)
                 return self._kept[case.name]
-            planes = Planes.of(self.predictor.predict(read_image(case.image)))
+            predicted = self.predictor.predict(read_image(case.image))
+            assert isinstance(predicted, CasePrediction)
+            planes = Planes.of(predicted)
             self._kept[case.name] = planes
             while len(self._kept) > 1 and sum(p.bytes for p in self._kept.values()) > MOST_BYTES:
                 self._kept.popitem(last=False)

@@ -53,6 +53,7 @@ class ReviewSession:
         self.device = pick_device(device)
         self.recorded = folder.read_config()
         self.dataset = self._open(dataset)
+        require_plain_images(self.dataset)
         require_same_classes(self.recorded["dataset"]["classes"], self.dataset, run)
         self.split = load_split(folder.split, self.dataset)
         self.store = ReviewStore(self.dataset, self.split)
@@ -200,6 +201,24 @@ class ReviewSession:
         if not own or not self._queue.complete:
             return None
         return {"before": sum(own) / len(own), "now": sum(now) / len(now)}
+
+
+def require_plain_images(dataset: Dataset) -> None:
+    """Check that the page can show and keep all that the masks of a dataset say.
+
+    Raises:
+        DataError: if it holds volumes, or pixels that are marked as without ground truth.
+    """
+    if dataset.dims == 3:
+        raise DataError(
+            f"{dataset.root} holds volumes, and the review page shows images. Correct masks in a viewer of volumes, "
+            "put them into masks/, and train again."
+        )
+    if dataset.ignore:
+        raise DataError(
+            f'{dataset.root / "dataset.json"} says "ignore": true, but masks drawn on the review page have no pixel '
+            "without ground truth. Correct them in an editor that keeps 255, or remove that line."
+        )
 
 
 def require_same_classes(recorded: Sequence[str], dataset: Dataset, run: Path) -> None:
