@@ -138,7 +138,7 @@ def annotated_slices(labels: Array, partial: Partial) -> tuple[int, NDArray[np.b
         return None
     best: tuple[float, int, Array] | None = None
     for axis in range(3):
-        seen: Array = (labels > 0).any(axis=tuple(other for other in range(3) if other != axis))
+        seen: Array = np.asarray((labels > 0).any(axis=tuple(other for other in range(3) if other != axis)))
         gaps = np.diff(np.flatnonzero(seen))
         sparse = len(gaps) >= 2 and gaps.min() >= 2 and (gaps == np.median(gaps)).mean() > 0.5
         if (sparse or partial == "yes") and (best is None or seen.mean() < best[0]):
