@@ -172,6 +172,7 @@ def test_a_dry_run_of_an_import_writes_nothing(folder, criinet):
     assert (wrong.code, "Did you mean 'pairs'?" in wrong.sentence) == (2, True)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_person_leaves_the_headers(folder, criinet):
     """A run on DICOM: no file, no name of one and no line on the terminal holds what the headers say of a person."""
     rng = np.random.default_rng(0)

@@ -50,6 +50,7 @@ def balls(tmp_path_factory) -> Path:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_volumes_go_from_training_to_a_report(kind, balls, tmp_path):
     run = train(balls, tmp_path / "run", labeled="2", method="crii", settings=tiny(kind), device="cpu")

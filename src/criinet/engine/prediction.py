@@ -88,7 +88,8 @@ def predict_folder(
     predictor.doubt, predictor.keep_probs = outputs.uncertainty, outputs.probabilities
     make_folder(out)
     skipped: list[str] = []
-    for path, _, predicted in predict_files(predictor, paths, skipped if skip_bad else None, advance):
+    for path, scan, predicted in predict_files(predictor, paths, skipped if skip_bad else None, advance):
+        del scan  # A large volume is not needed while the next one is read.
         write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
         if outputs.dicom_seg:
             write_segmentation(out / f"{stem_of(path)}.dcm", predicted.mask, path, predictor.classes)
@@ -126,14 +127,13 @@ def predict_files(
     def decoded() -> Iterator[Scan]:
         for path in paths:
             try:
-                scan = read_scan(path, dims, spacing)
+                readable.append((path, read_scan(path, dims, spacing)))
             except DataError as error:
                 if skipped is None:
                     raise
                 skipped.append(str(error))
                 continue
-            readable.append((path, scan))
-            yield scan
+            yield readable[-1][1]
 
     for done, predicted in enumerate(predictor.predict_many(decoded())):
         yield *readable.pop(0), predicted

@@ -138,8 +138,7 @@ class Predictor:
         """Segment images, a few at a time, or volumes, one by one, of any sizes and in order."""
         stream = iter(scans)
         if self.data.kind != "images":
-            for scan in stream:
-                yield self.volume(scan if isinstance(scan, Volume) else Volume(scan, Geometry.unknown()))
+            yield from map(self.volume, stream)  # A name for the volume would keep it while the next one is read.
             return
         while batch := list(islice(stream, BATCH)):
             images = [scan.values if isinstance(scan, Volume) else scan for scan in batch]
@@ -165,8 +164,9 @@ class Predictor:
         cropped = opinions[:, :, 0, : image.shape[0], : image.shape[1]]
         return CasePrediction(cropped[0], cropped[1] if len(cropped) > 1 else None)
 
-    def volume(self, volume: Volume) -> VolumePrediction:
+    def volume(self, scan: Scan) -> VolumePrediction:
         """Segment a volume at its own voxels."""
+        volume = scan if isinstance(scan, Volume) else Volume(scan, Geometry.unknown())
         gray, grid = fit_volume(volume, self.data)
         pixels = torch.from_numpy(gray).unsqueeze(0).expand(self.data.channels, *gray.shape)
         return self.collect(self.slabs(pixels), volume, grid)

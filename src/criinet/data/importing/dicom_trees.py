@@ -1,4 +1,4 @@
-"""A tree of DICOM files: every series of images becomes one volume without a header, named by nothing personal."""
+"""A tree of DICOM files: every series becomes one volume without a header, under a name that tells nothing."""
 
 import hashlib
 from pathlib import Path
