@@ -9,7 +9,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from volume_sets import write_volumes
 
 from criinet.config import MethodConfig
 from criinet.data.dataset import open_dataset
@@ -27,6 +26,7 @@ from criinet.errors import ConfigError, DataError
 from criinet.methods import Method, Prediction
 from criinet.report import write_report
 from criinet.types import IGNORE
+from volume_sets import write_volumes
 
 KINDS: dict[str, dict[str, Any]] = {
     "slices": {"kind": "slices", "size": [32, 32]},
