@@ -1,6 +1,7 @@
-"""The processes that train one run together, as `torchrun` starts them."""
+"""The processes that train one run together, as `torchrun` starts them, and those that end with their parent."""
 
 import os
+import threading
 
 import torch
 from lightning_fabric import Fabric
@@ -69,3 +70,14 @@ def anyone(asked: bool, fabric: Fabric) -> bool:
     if fabric.world_size == 1:
         return asked
     return bool(mean_over_all(torch.tensor(float(asked), device=fabric.device), fabric) > 0)
+
+
+def follow_parent() -> None:
+    """End this process when its standard input does, which whoever started it holds open."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            continue
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -5,12 +5,11 @@ its output. The process ends when the one that started it does, which holds its 
 """
 
 import json
-import os
 import sys
-import threading
 from pathlib import Path
 
 from criinet.engine.folder import RunFolder
+from criinet.engine.processes import follow_parent
 from criinet.engine.training import load, open_recorded, recorded_split, train
 from criinet.errors import CriinetError, InterruptedRunError
 from criinet.review.rounds import Job
@@ -37,17 +36,6 @@ def do(job: Job) -> None:
     )
     recorded, split = folder.read_config(), recorded_split(folder)
     write_dice(folder, measure(load(folder.root, device=job.device), open_recorded(recorded), split["val"]))
-
-
-def follow_parent() -> None:
-    """End when standard input does."""
-
-    def watch() -> None:
-        while os.read(0, 1):
-            continue
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def main(file: Path) -> int:
