@@ -123,7 +123,7 @@ def test_a_broken_benchmark_resumes_to_the_same_table(how, benched, plan_file, t
     """Stopped while the second run is on its way; then the finished one is kept and the other goes on."""
     out = tmp_path / "bench"
     process = start(out, plan_file)
-    wait_for(out, "runs/*crii*/config.json", process)
+    wait_for(out, "runs/*crii*/metrics.jsonl", process)
     process.send_signal(how)
     _, said = process.communicate(timeout=60)
     assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130), said

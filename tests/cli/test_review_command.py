@@ -1,15 +1,14 @@
 """`criinet review`: its mistakes are one sentence, and it prints an address with a token."""
 
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 
+from review_process import start_review
 from volume_sets import write_volumes
 
 
@@ -52,14 +51,8 @@ def test_without_the_extra_it_says_what_to_install(criinet, place, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_it_prints_an_address_and_ends_on_ctrl_c(place, host):
-    command = [sys.executable, "-m", "criinet.cli.main", "review", "run", "data", "--port", "0", "--host", host]
-    with subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
-        assert process.stderr is not None
-        said = ""
-        while "open http" not in said:
-            line = process.stderr.readline()
-            assert line, said
-            said += line
+    process, said = start_review(place, "--port", "0", "--host", host)
+    with process:
         assert re.search(rf"open http://{re.escape(host)}:\d+/\?token=[\w-]{{32}} ", said)
         assert ("warning: 0.0.0.0 can be reached from other machines" in said) == (host == "0.0.0.0")
         time.sleep(1)

@@ -1,7 +1,5 @@
 """A tiny dataset, a run on it, and a session behind a client that holds the token."""
 
-import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,15 +31,9 @@ def template(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def place(template, tmp_path) -> Path:
+def place(copy_of, template) -> Path:
     """A copy of the template, to be changed at will: data/ and run/."""
-    shutil.copytree(template / "data", tmp_path / "data")
-    shutil.copytree(template / "run", tmp_path / "run")
-    config = tmp_path / "run" / "config.json"
-    recorded = json.loads(config.read_text())
-    recorded["dataset"]["path"] = str(tmp_path / "data")
-    config.write_text(json.dumps(recorded))
-    return tmp_path
+    return copy_of(template)
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """The page in a real Chromium: open, paint, undo, save, reload, correct, retrain, go on after the server was killed."""
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from review_process import start_review
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -39,25 +39,8 @@ def browser() -> Iterator[Browser]:
 @contextmanager
 def serving(place: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Start `criinet review` and yield the address that it prints, and its process."""
-    command = [
-        sys.executable,
-        "-m",
-        "criinet.cli.main",
-        "review",
-        "run",
-        "data",
-        "--port",
-        str(port),
-        "--iterations",
-        "4",
-    ]
-    with subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
-        assert process.stderr is not None
-        said = ""
-        while "open http" not in said:
-            line = process.stderr.readline()
-            assert line, said
-            said += line
+    process, said = start_review(place, "--port", str(port), "--iterations", "4")
+    with process:
         try:
             yield re.findall(r"http://\S+", said)[0], process
         finally:
