@@ -1,6 +1,5 @@
 """A search for settings on validation cases: the same number of trials for every row, no test case opened."""
 
-import json
 import statistics
 import threading
 from collections.abc import Callable, Mapping
@@ -147,11 +146,7 @@ def with_settings(variant: Variant, settings: Mapping[str, float]) -> Variant:
 
 def final_dice(run: RunFolder) -> float | None:
     """Return the validation Dice at a run's last step; None for a run that was not trained to its end."""
-    if not run.metrics.exists():
-        return None
-    lines = run.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-    records = [json.loads(line) for line in lines if line.endswith("\n")]  # A last line may be cut off.
-    looks = [record for record in records if record["kind"] == "validation"]
+    looks = [record for record in run.records() if record["kind"] == "validation"]
     whole = looks and looks[-1]["step"] == run.read_config()["trainer"]["iterations"]
     return float(looks[-1]["dice"]) if whole else None
 

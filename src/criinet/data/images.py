@@ -117,28 +117,44 @@ _quiet = _PillowWarnings()
 
 
 @contextmanager
-def _opened(path: Path) -> Generator[Image.Image, None, None]:
-    """Open an image for decoding; whatever Pillow raises in the body becomes one sentence about the file.
+def in_a_sentence(path: Path, damaged: str, remedy: str) -> Generator[None, None, None]:
+    """Turn whatever the body raises while it reads a file into one sentence about the file.
 
-    Pillow gets a file, not a path: from a path it maps an uncompressed TIFF into memory and scrambles a rotated one.
+    Args:
+        damaged: what is said of anything but a missing or forbidden file.
+        remedy: what to do about it.
+
+    Raises:
+        BadFileError: in place of every error but our own and a lack of memory.
     """
-    huge = BadFileError(path, f"has over {MAX_PIXELS:,} pixels", f"Crop it or scale it down; {_SKIP}")
     try:
-        with _quiet, path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise huge
-            yield image
+        yield
     except (DataError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise BadFileError(path, "does not exist", "Check the path") from error
     except PermissionError as error:
         raise BadFileError(path, "may not be read", "Change its permissions") from error
-    except Image.DecompressionBombError as error:
-        raise huge from error
-    except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file.
-        what = "is damaged, cut short, or not a PNG, JPEG, TIFF, BMP or WebP image"
-        raise BadFileError(path, what, f"Copy it again or remove it; {_SKIP}") from error
+    except Exception as error:  # Decoders raise nearly anything on a damaged file.
+        raise BadFileError(path, damaged, remedy) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[Image.Image, None, None]:
+    """Open an image for decoding; whatever Pillow raises in the body becomes one sentence about the file.
+
+    Pillow gets a file, not a path: from a path it maps an uncompressed TIFF into memory and scrambles a rotated one.
+    """
+    huge = BadFileError(path, f"has over {MAX_PIXELS:,} pixels", f"Crop it or scale it down; {_SKIP}")
+    damaged = "is damaged, cut short, or not a PNG, JPEG, TIFF, BMP or WebP image"
+    with in_a_sentence(path, damaged, f"Copy it again or remove it; {_SKIP}"):
+        try:
+            with _quiet, path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise huge
+                yield image
+        except Image.DecompressionBombError as error:
+            raise huge from error
 
 
 def _orientation(image: Image.Image) -> int:

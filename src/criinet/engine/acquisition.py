@@ -13,8 +13,7 @@ from torch import Tensor
 from criinet.data.store import fit, with_channels
 from criinet.engine.predictor import BATCH, Array, CasePrediction, Predictor, as_tensor
 from criinet.losses import entropy
-from criinet.networks import Backbone
-from criinet.networks.base import pad_to_multiple
+from criinet.networks import Network
 
 Strategy = Literal["benefit", "random", "entropy", "bald", "core-set"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
@@ -87,8 +86,7 @@ def outline_length(mask: Array) -> int:
 
 def look_at_images(predictor: Predictor, images: Iterable[Array]) -> Iterator[tuple[Doubt, Vector]]:
     """Yield the doubt about every image of any size, and its embedding (E,) float32, in order."""
-    stream = iter(images)
-    while batch := list(islice(stream, BATCH)):
+    for batch in in_batches(images):
         embeddings = embed(predictor, batch)
         for predicted, embedding in zip(predictor.predict_many(batch), embeddings, strict=True):
             assert isinstance(predicted, CasePrediction)
@@ -98,9 +96,8 @@ def look_at_images(predictor: Predictor, images: Iterable[Array]) -> Iterator[tu
 @torch.no_grad()
 def embed(predictor: Predictor, images: Sequence[Array]) -> NDArray[np.float32]:
     """Return the mean of the coarsest encoder feature over each image, resized to the training size: (B, E)."""
-    backbone = next(module for module in predictor.method.student.modules() if isinstance(module, Backbone))
-    features = backbone.encode(pad_to_multiple(whole_batch(predictor, images), backbone.multiple))
-    return features[-1].float().flatten(2).mean(2).cpu().numpy()
+    network = next(module for module in predictor.method.student.modules() if isinstance(module, Network))
+    return network.encode(whole_batch(predictor, images))[-1].float().flatten(2).mean(2).cpu().numpy()
 
 
 @torch.no_grad()
@@ -229,7 +226,7 @@ def choose(
     if strategy == "random":
         return [int(i) for i in np.random.default_rng(seed).permutation(len(images))[:count]]
     if strategy == "bald":
-        scores = [s for batch in in_batches(images) for s in mutual_information(predictor, batch)]
+        scores = [s for batch in in_batches(read() for read in images) for s in mutual_information(predictor, batch)]
         return best(scores, count)
     if strategy == "core-set":
         return core_set_order(embed_all(predictor, images), embed_all(predictor, labeled), count)
@@ -246,13 +243,13 @@ def best(scores: Sequence[float], count: int) -> list[int]:
     return [int(i) for i in np.argsort(-np.asarray(scores), kind="stable")[:count]]
 
 
-def in_batches(images: Iterable[Callable[[], Array]]) -> Iterator[list[Array]]:
-    """Read images, a few at a time."""
+def in_batches(images: Iterable[Array]) -> Iterator[list[Array]]:
+    """Yield images a few at a time."""
     stream = iter(images)
-    while readers := list(islice(stream, BATCH)):
-        yield [read() for read in readers]
+    while batch := list(islice(stream, BATCH)):
+        yield batch
 
 
 def embed_all(predictor: Predictor, images: Iterable[Callable[[], Array]]) -> NDArray[np.float32]:
     """Return the embeddings (N, E) of images."""
-    return np.concatenate([embed(predictor, batch) for batch in in_batches(images)])
+    return np.concatenate([embed(predictor, batch) for batch in in_batches(read() for read in images)])

@@ -127,6 +127,13 @@ class RunFolder:
         except OSError as error:
             raise StorageError(f"{self.metrics} cannot be written ({error.strerror}); free some space.") from error
 
+    def records(self) -> list[dict[str, Any]]:
+        """Return the records of ``metrics.jsonl``, none if there is none; a last line that is being written is left."""
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
     def forget_after(self, step: int) -> None:
         """Drop the records after ``step``, and a last line that was cut off: a resumed run writes them again."""
         if not self.metrics.exists():

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -58,18 +59,11 @@ def share(batch: int, fabric: Fabric, name: str) -> slice:
     return slice(fabric.global_rank * size, (fabric.global_rank + 1) * size)
 
 
-def mean_over_all(values: Tensor, fabric: Fabric) -> Tensor:
-    """Return the mean of ``values`` over all processes."""
-    reduced = fabric.all_reduce(values, reduce_op="mean") if fabric.world_size > 1 else values
-    assert isinstance(reduced, Tensor)
-    return reduced
-
-
 def anyone(asked: bool, fabric: Fabric) -> bool:
     """Say whether any process was asked to stop, so that all stop after the same step."""
     if fabric.world_size == 1:
         return asked
-    return bool(mean_over_all(torch.tensor(float(asked), device=fabric.device), fabric) > 0)
+    return bool(cast(Tensor, fabric.all_reduce(torch.tensor(float(asked), device=fabric.device))) > 0)
 
 
 def follow_parent() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.monitor import Monitor
 from criinet.engine.predictor import Predictor
-from criinet.engine.processes import anyone, launch, mean_over_all, share
+from criinet.engine.processes import anyone, launch, share
 from criinet.engine.reproducibility import peak_memory
 from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import RunConfig, TrainerConfig
@@ -223,7 +223,7 @@ class Trainer:
             DivergedError: if one of them, or the gradient, is not finite or huge.
         """
         weights = self.method.config.weights_at(progress)
-        means = mean_over_all(torch.stack([term.detach() for term in terms.values()]), self.fabric)
+        means = cast(Tensor, self.fabric.all_reduce(torch.stack([term.detach() for term in terms.values()])))
         values = dict(zip(terms, means.tolist(), strict=True))
         for name, value in {**values, "gradient": float(norm.detach())}.items():
             if not math.isfinite(value) or (name != "gradient" and value > EXPLODED):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from criinet.data.dataset import Dataset
 from criinet.data.formats import Volume, VolumeHeader
@@ -15,7 +14,16 @@ from criinet.data.geometry import Spacing
 from criinet.data.intensity import sampled
 from criinet.data.splits import Split
 from criinet.data.volumes import read_volume_header
-from criinet.engine.planner import BATCH, MOST_PASSES, SAMPLED, USUAL_SIDE, device_name, spread
+from criinet.engine.planner import (
+    BATCH,
+    MOST_PASSES,
+    SAMPLED,
+    USUAL_SIDE,
+    device_name,
+    object_sizes,
+    spread,
+    weighted_median,
+)
 from criinet.engine.settings import Choice
 
 READ = 8
@@ -81,7 +89,7 @@ def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
         labeled=len(split.labeled),
         unlabeled=len(split.unlabeled),
         object_range=(float(low), float(high)),
-        object_diameter=weighted_diameter(diameters),
+        object_diameter=weighted_median(diameters, 3, none=0.0),
     )
 
 
@@ -98,21 +106,7 @@ def modality_of(dataset: Dataset, headers: Sequence[VolumeHeader], values: Seque
 def object_diameters(mask: NDArray[Any], spacing: Spacing) -> list[float]:
     """Return the diameter of the ball as large as each connected object of each class, in the unit of ``spacing``."""
     voxel = math.prod(spacing)
-    found: list[float] = []
-    for c in range(1, int(mask.max()) + 1):
-        objects, _ = ndimage.label(mask == c)  # pyright: ignore[reportGeneralTypeIssues]
-        sizes = np.bincount(objects.ravel())[1:]
-        found += [float((6 / math.pi * size * voxel) ** (1 / 3)) for size in sizes]
-    return found
-
-
-def weighted_diameter(diameters: Sequence[float]) -> float:
-    """Return the diameter below which half of the labeled tissue lies; 0 if there is none."""
-    if not diameters:
-        return 0.0
-    ordered = np.sort(diameters)
-    total = np.cumsum(ordered**3)
-    return float(ordered[np.searchsorted(total, total[-1] / 2)])
+    return [float((6 / math.pi * size * voxel) ** (1 / 3)) for size in object_sizes(mask)]
 
 
 def plan_volumes(facts: VolumeFacts, device: str, asked: Mapping[str, Any]) -> tuple[Choice, ...]:

@@ -270,7 +270,7 @@ class Rounds:
         if left is None:
             return None
         found: dict[str, Any] = {"step": 0, "loss": None, "dice": None, "seconds": 0.0}
-        for record in read_records(self.folder(left.number).metrics):
+        for record in self.folder(left.number).records():
             found["step"] = max(found["step"], int(record["step"]))
             if record["kind"] == "train":
                 found |= {"loss": record["loss"], "seconds": record["seconds"]}
@@ -361,12 +361,3 @@ def now() -> str:
 def finite(value: float) -> float | None:
     """Return a number, None where it is not finite."""
     return float(value) if np.isfinite(value) else None
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of a metrics.jsonl that is being written; none if there is none yet."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except OSError:
-        return []
-    return [json.loads(line) for line in lines if line.endswith("\n")]

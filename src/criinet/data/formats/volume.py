@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
-from criinet.errors import DataError
+from criinet.data.images import BadFileError, in_a_sentence
 
 Array = NDArray[Any]
 _COPY = "Copy it again or remove it; `criinet data check DATASET` lists all such files and --skip-bad goes on without"
@@ -71,16 +70,8 @@ def reading(path: Path, kind: str) -> Generator[None, None, None]:
 
     A library's message may quote a header, and a header may name a person.
     """
-    try:
+    with in_a_sentence(path, f"is damaged, cut short, or no {kind}", _COPY):
         yield
-    except (DataError, MemoryError):
-        raise
-    except FileNotFoundError as error:
-        raise BadFileError(path, "does not exist", "Check the path") from error
-    except PermissionError as error:
-        raise BadFileError(path, "may not be read", "Change its permissions") from error
-    except Exception as error:  # Decoders raise nearly anything on a damaged file.
-        raise BadFileError(path, f"is damaged, cut short, or no {kind}", _COPY) from error
 
 
 def library(path: Path, module: str, extra: str) -> Any:
