@@ -1,9 +1,11 @@
-"""What trained runs reach on all cases that their data set holds out for validation, and what averaging weights gains.
+"""What trained runs reach on all validation cases, what averaging weights gains, and where their targets went.
 
     python benchmarks/on_validation.py RUN [RUN ...] --results FILE
 
 Measures, at the training size, what each run predicts, and for methods that keep a moving average of their student both
-of them by themselves. Nothing is trained, and no test case is opened: for looking into finished runs of a benchmark.
+of them by themselves. Beside it stands, from the run's own log, which share of the pixels of some unlabeled images its
+targets called an object at every tenth of the run, and that share in the labeled masks. Nothing is trained, and no test
+case is opened: for looking into finished runs of a benchmark.
 """
 
 import argparse
@@ -59,9 +61,22 @@ def measure(run: Path) -> dict[str, Any]:
         dice["student"] = mean_dice(store, lambda image: logits(method.student, image), method)
         dice["averaged"] = mean_dice(store, lambda image: logits(averaged, image), method)
     about = {"run": run.name, "method": config.method_name, "draw": split["seed"], "cases": len(held_out)}
-    row = {**about, "dice": dice}
+    row = {**about, "dice": dice, **object_shares(RunFolder(run))}
     print(row, flush=True)
     return row
+
+
+def object_shares(folder: RunFolder) -> dict[str, Any]:
+    """Return the logged share of unlabeled pixels that targets call an object, by step, and of the labeled masks."""
+    looks = [record for record in folder.records() if record["kind"] == "monitor"]
+    if not looks:
+        return {}
+    background = next(iter(looks[0]["area"]))
+    every = max(1, len(looks) // 10)
+    return {
+        "object_share": {look["step"]: round(1 - look["area"][background], 3) for look in looks[every - 1 :: every]},
+        "labeled_object_share": round(1 - looks[0]["labeled_area"][background], 3),
+    }
 
 
 @torch.no_grad()

@@ -100,14 +100,13 @@ def train(
         if warn is not None and is_first():
             warn(sentence)
     trainer = Trainer(trained, pools, config, opened.classes, fabric=fabric, folder=folder, watch=watch)
-    if not resume and is_first():
-        folder.create(overwrite=overwrite)
-        save_split(parts, folder.split)
-        described = describe(opened, groups=groups, skip_bad=skip_bad)
-        described |= {} if initial is None else {"initial": str(initial.resolve())}
-        write_json(folder.config, {**config.to_dict(), **described, "environment": environment(device)})
     if resume:
         trainer.resume(folder)
+    elif is_first():
+        folder.create(overwrite=overwrite)
+        save_split(parts, folder.split)
+        described = describe(opened, groups=groups, skip_bad=skip_bad, initial=initial)
+        write_json(folder.config, {**config.to_dict(), **described, "environment": environment(device)})
     trainer.fit()
     return folder
 
@@ -162,9 +161,10 @@ def changed(config: RunConfig, asked: Mapping[str, Any], seed: int | None) -> tu
     return first_difference(before, {key: now[key] for key in (*SECTIONS, "seed")})
 
 
-def describe(dataset: Dataset, *, groups: Path | None, skip_bad: bool) -> dict[str, Any]:
-    """Return what a run must remember of its dataset."""
-    return {
+def describe(dataset: Dataset, *, groups: Path | None, skip_bad: bool, initial: Path | None) -> dict[str, Any]:
+    """Return what a run must remember of its dataset, and of the run whose weights it began with."""
+    begun = {} if initial is None else {"initial": str(initial.resolve())}
+    return begun | {
         "dataset": {
             "path": str(dataset.root.resolve()),
             "name": dataset.name,
