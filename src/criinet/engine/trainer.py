@@ -117,6 +117,7 @@ class Trainer:
             parameter_groups(method, self.settings),
             lr=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay,
+            fused=True,
         )
         self.unwrapped = optimizer
         self.trained, self.optimizer = self.fabric.setup(self.method, optimizer)
