@@ -29,9 +29,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from criinet.data.dataset import open_dataset
+from criinet.data.dataset import Dataset, open_dataset
 from criinet.data.files import write_json
-from criinet.data.splits import make_split
+from criinet.data.splits import Split, make_split
 from criinet.engine.planner import look_at, plan
 from criinet.engine.reproducibility import use_threads
 from criinet.engine.settings import resolve
@@ -80,45 +80,45 @@ def main() -> None:
         "rows": [],
     }
     for row, settings in ROWS.items():
-        tables = {
-            "method": {"name": "crii", **settings},
-            "network": json.loads(asked.network),
-            "data": {"size": [asked.size, asked.size]},
-            "trainer": {
-                "iterations": asked.iterations,
-                "checks": asked.looks,
-                "labeled_batch": 4,
-                "unlabeled_batch": 4,
-                "threads": 1,
-            },
-        }
-        config = resolve(tables, plan(look_at(dataset, split), "cpu"), seed=0)
-        method = build_method(config, dataset.classes)
-        assert isinstance(method, CRIINet)
-        pools = load_pools(dataset, split, config)
-        every = asked.iterations // asked.looks
-        due = {10, *range(every, asked.iterations + 1, every)}
-        seen: set[int] = set()
-
-        def watch(
-            step: int,
-            _: list[dict[str, Any]],
-            method: CRIINet = method,
-            pools: Pools = pools,
-            row: str = row,
-            due: set[int] = due,
-            seen: set[int] = seen,
-        ) -> None:
-            if step in due - seen:
-                seen.add(step)
-                method.eval()
-                record["rows"].append({"row": row, "step": step, **look(method, pools, step / asked.iterations)})
-                print(record["rows"][-1], flush=True)
-                method.train()
-
-        Trainer(method, pools, config, dataset.classes, watch=watch).fit()
-        draw_gradients(method.eval(), pools, asked.out / f"{asked.dataset}-{row.replace(' ', '_')}.png")
+        record["rows"] += train_and_look(row, settings, asked, dataset, split)
     write_json(asked.results, record)
+
+
+def train_and_look(
+    row: str, settings: dict[str, Any], asked: argparse.Namespace, dataset: Dataset, split: Split
+) -> list[dict[str, Any]]:
+    """Train CRII-Net with ``settings``, look at it early and then evenly, and return what was seen."""
+    tables = {
+        "method": {"name": "crii", **settings},
+        "network": json.loads(asked.network),
+        "data": {"size": [asked.size, asked.size]},
+        "trainer": {
+            "iterations": asked.iterations,
+            "checks": asked.looks,
+            "labeled_batch": 4,
+            "unlabeled_batch": 4,
+            "threads": 1,
+        },
+    }
+    config = resolve(tables, plan(look_at(dataset, split), "cpu"), seed=0)
+    method = build_method(config, dataset.classes)
+    assert isinstance(method, CRIINet)
+    pools = load_pools(dataset, split, config)
+    every = asked.iterations // asked.looks
+    due = {10, *range(every, asked.iterations + 1, every)}
+    seen: list[dict[str, Any]] = []
+
+    def watch(step: int, _: list[dict[str, Any]]) -> None:
+        if step in due:
+            due.remove(step)
+            method.eval()
+            seen.append({"row": row, "step": step, **look(method, pools, step / asked.iterations)})
+            print(seen[-1], flush=True)
+            method.train()
+
+    Trainer(method, pools, config, dataset.classes, watch=watch).fit()
+    draw_gradients(method.eval(), pools, asked.out / f"{asked.dataset}-{row.replace(' ', '_')}.png")
+    return seen
 
 
 def look(method: CRIINet, pools: Pools, progress: float) -> dict[str, Any]:

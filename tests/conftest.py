@@ -1,9 +1,15 @@
 """Fixtures that every room's tests share."""
 
+import json
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# A shell's background jobs ignore Ctrl-C, and so would every process that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -18,3 +24,19 @@ def real_data() -> Callable[[str], Path]:
         return REAL_DATA / name
 
     return find
+
+
+@pytest.fixture
+def copy_of(tmp_path) -> Callable[[Path], Path]:
+    """Return a copier of a template, data/ and run/, into this test's folder; the run knows where its data are now."""
+
+    def copy(template: Path) -> Path:
+        shutil.copytree(template / "data", tmp_path / "data")
+        shutil.copytree(template / "run", tmp_path / "run")
+        config = tmp_path / "run" / "config.json"
+        recorded = json.loads(config.read_text())
+        recorded["dataset"]["path"] = str(tmp_path / "data")
+        config.write_text(json.dumps(recorded))
+        return tmp_path
+
+    return copy

@@ -11,6 +11,7 @@ from criinet.benchmarking.cells import cells_of
 from criinet.benchmarking.plan import Variant
 from criinet.errors import ConfigError, DataError
 from criinet.methods import methods
+from volume_sets import write_volumes
 
 
 @pytest.mark.parametrize("name", shipped_plans())
@@ -149,3 +150,12 @@ def test_while_developing_no_run_knows_a_test_case(tiny, tmp_path):
     assert set(developing["test"]) >= set(usual["val"])
     known = {name for part in ("labeled", "unlabeled", "test") for name in developing[part]}
     assert known.isdisjoint(usual["test"])
+
+
+def test_a_plan_on_volumes_picks_the_settings_of_volumes(tiny, tmp_path):
+    write_volumes(tmp_path / "balls")
+    plan = {"datasets": [{"path": "balls"}], "labeled": ["2"], "settings": {"trainer": {"iterations": 2}}}
+    (cell, *_) = cells_of(tiny(**plan), tmp_path, tmp_path / "out", "cpu")
+    assert cell.dataset == str(tmp_path / "balls")
+    with pytest.raises(ConfigError, match=r"\[active\] chooses among images, but .*balls holds volumes"):
+        cells_of(tiny(**plan, active={}), tmp_path, tmp_path / "out", "cpu")

@@ -1,7 +1,5 @@
 """The command line in this process, a tiny dataset, and a run on it."""
 
-import json
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,13 +82,8 @@ def template(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def place(template, tmp_path, monkeypatch) -> Path:
+def place(copy_of, template, monkeypatch) -> Path:
     """A copy of the template, which is the working directory: data/ and run/."""
-    shutil.copytree(template / "data", tmp_path / "data")
-    shutil.copytree(template / "run", tmp_path / "run")
-    config = tmp_path / "run" / "config.json"
-    recorded = json.loads(config.read_text())
-    recorded["dataset"]["path"] = str(tmp_path / "data")
-    config.write_text(json.dumps(recorded))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    copied = copy_of(template)
+    monkeypatch.chdir(copied)
+    return copied

@@ -128,6 +128,18 @@ def test_predictions_can_be_evaluated_as_they_are_written(criinet, place):
     assert 0 <= json.loads(outcome.out)["rows"][0]["dice"] <= 1
 
 
+def test_an_exported_file_says_how_it_was_checked_and_what_opens_it(criinet, place):
+    """TorchScript is for torch.jit.load: `criinet predict` says that it is no ONNX file."""
+    outcome = criinet("export", "run", "--format", "torchscript", "--out", "my.ts")
+    assert outcome.code == 0, outcome.err
+    checked, written, use = outcome.err.splitlines()
+    assert checked.startswith("checked on 4 images of the run's dataset: largest difference ")
+    assert (written, use) == ("written: my.ts", "next: `torch.jit.load` opens it, in Python or C++")
+    refused = criinet("predict", "my.ts", "data", "--out", "masks")
+    assert (refused.code, (place / "masks").exists()) == (2, False)
+    assert "my.ts is truncated or no ONNX file" in refused.sentence
+
+
 def test_a_name_in_square_brackets_is_printed_as_it_is(criinet, place):
     """Folders may be called what they like: nothing in a path is taken for markup."""
     (place / "data").rename(place / "scans [bold] [")

@@ -90,11 +90,11 @@ def test_masks_without_a_meaning_are_a_problem(root):
 
 def test_identical_images_and_foreign_files_are_notes(root):
     (root / "images" / "copy.png").write_bytes((root / "images" / "i1.png").read_bytes())
-    (root / "images" / "scan.dcm").write_bytes(b"")
+    (root / "images" / "scan.doc").write_bytes(b"")
     report = check_dataset(root)
     assert report.ok
     assert any("identical images of different groups: copy, i1" in note for note in report.notes)
-    assert any("1 .dcm" in note for note in report.notes)
+    assert any("1 .doc" in note for note in report.notes)
 
 
 def test_progress_is_told_and_a_missing_folder_raises(root):

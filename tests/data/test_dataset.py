@@ -140,7 +140,7 @@ def test_folders_that_are_no_dataset_are_refused(root, tmp_path):
     with pytest.raises(DataError, match="is not a dataset; put the images in"):
         open_dataset(root / "images")
     (tmp_path / "empty" / "images").mkdir(parents=True)
-    (tmp_path / "empty" / "images" / "scan.nii.gz").write_bytes(b"")
+    (tmp_path / "empty" / "images" / "scan.doc").write_bytes(b"")
     with pytest.raises(DataError, match="has no images; put files of these kinds"):
         open_dataset(tmp_path / "empty")
 

@@ -29,7 +29,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 def test_masks_of_one_stem_are_paired(folders):
     pairs = list(paired_masks(*folders))
     assert [name for name, *_ in pairs] == ["a", "b"]
-    for _, found, target, classes in pairs:
+    for _, found, target, classes, _ in pairs:
         np.testing.assert_array_equal(found, target)
         assert classes == ("background", "class 1", "class 2")
 
@@ -40,7 +40,7 @@ def test_0_and_255_meet_class_indices(predicted, true, tmp_path):
     half = np.arange(12).reshape(3, 4) % 2
     save(tmp_path / "found" / "a.png", half * predicted)
     save(tmp_path / "truth" / "a.png", half * true)
-    ((_, found, target, classes),) = paired_masks(tmp_path / "found", tmp_path / "truth")
+    ((_, found, target, classes, _),) = paired_masks(tmp_path / "found", tmp_path / "truth")
     np.testing.assert_array_equal(found, half)
     np.testing.assert_array_equal(target, half)
     assert len(classes) == 2
@@ -50,7 +50,7 @@ def test_formats_and_capitals_of_suffixes_may_differ(tmp_path):
     save(tmp_path / "found" / "a.tif", np.eye(5))
     save(tmp_path / "truth" / "a.PNG", np.eye(5) * 255)
     (tmp_path / "truth" / "readme.txt").write_text("no mask")
-    ((name, found, target, _),) = paired_masks(tmp_path / "found", tmp_path / "truth")
+    ((name, found, target, *_),) = paired_masks(tmp_path / "found", tmp_path / "truth")
     assert name == "a"
     np.testing.assert_array_equal(found, target)
 
@@ -65,7 +65,7 @@ def test_a_prediction_may_miss_a_class_or_everything(folders):
     found, truth = folders
     for name in ("a", "b"):
         save(found / f"{name}.png", np.zeros((6, 9)))
-    for _, predicted, target, classes in paired_masks(found, truth):
+    for _, predicted, target, classes, _ in paired_masks(found, truth):
         assert predicted.max() == 0 < target.max()
         assert len(classes) == 3
 

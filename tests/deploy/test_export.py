@@ -13,7 +13,7 @@ import torch
 from criinet.deploy import export as exporting
 from criinet.deploy.card import KEY, ModelCard
 from criinet.deploy.export import export
-from criinet.deploy.network import as_network, run_torchscript, to_torchscript
+from criinet.deploy.network import as_network, run_onnx, run_torchscript, to_onnx, to_torchscript
 from criinet.deploy.parity import TOLERANCE
 from criinet.deploy.runtime import load_exported
 from criinet.errors import ConfigError, ParityError, StorageError
@@ -31,7 +31,7 @@ def card_of(outputs: int = 2) -> ModelCard:
         window="whole",
         channels=3,
         multiple=4,
-        mirrors=((3,),),
+        mirrors=((-1,),),
         outputs=("probabilities", "coarse")[:outputs],
         method="crii",
         network="unet",
@@ -72,10 +72,16 @@ def test_every_method_is_exported_as_it_predicts(name):
 
 
 def test_a_teacher_that_predicts_is_what_is_exported():
-    """CRII-Net plus predicts with its averaged weights: the student is left out."""
-    network = as_network(trained_method("crii-plus"), card_of())
+    """CRII-Net plus predicts with its averaged weights, in ONNX too: the student is left out."""
+    method, image = trained_method("crii-plus"), torch.rand(3, 3, 20, 8)
+    with torch.no_grad():
+        expected = method.predict(image)
+    network = as_network(method, card_of())
     assert hasattr(network.method, "teacher")
     assert not hasattr(network.method, "student")
+    found = run_onnx(to_onnx(network, card_of()))(image.numpy())
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs.numpy(), atol=TOLERANCE, rtol=0)
 
 
 def test_attention_keeps_the_batch_free():
@@ -92,7 +98,7 @@ def test_the_file_says_all_that_a_prediction_needs(exported):
     card = predictor.card
     assert card == exported.card
     assert (card.classes, card.size, card.window, card.channels) == (("background", "lesion"), (32, 48), "whole", 3)
-    assert (card.multiple, card.mirrors, card.outputs) == (4, ((3,), (2,)), ("probabilities", "coarse"))
+    assert (card.multiple, card.mirrors, card.outputs) == (4, ((-1,), (-2,)), ("probabilities", "coarse"))
     assert (card.method, card.network, card.checkpoint, card.step) == ("crii", "unet", "last", 20)
     (image,) = predictor.session.get_inputs()
     assert image.shape == ["batch", 3, "4*rows", "4*columns"]

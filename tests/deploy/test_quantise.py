@@ -2,14 +2,18 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from criinet.data.dataset import open_dataset
 from criinet.data.fitting import fit
+from criinet.data.images import IGNORED_VALUE
 from criinet.deploy.export import export
-from criinet.deploy.quantise import crop, quantise
-from criinet.deploy.runtime import load_exported
+from criinet.deploy.quantise import crop, mean_dice, quantise
+from criinet.deploy.runtime import ExportedPrediction, load_exported
 from criinet.engine.folder import RunFolder
 from criinet.errors import ConfigError, RunError
 
@@ -52,6 +56,20 @@ def test_calibration_sees_what_the_network_sees(exported, window):
     assert (found.dtype, found.shape) == (np.float32, (1, 3, 32, 48))
     np.testing.assert_allclose(found[0, :, :30, :45].transpose(1, 2, 0) * 255, expected, atol=1e-4)
     np.testing.assert_array_equal(found[0, :, 30:, :45], found[0, :, [29, 29], :45].transpose(1, 0, 2))
+
+
+def test_pixels_without_ground_truth_cost_nothing(tmp_path):
+    """One class everywhere, right on the half that is known: Dice 1, not 2/3."""
+    mask = np.ones((16, 16), np.uint8)
+    mask[:, 8:] = IGNORED_VALUE
+    for folder, pixels in (("images", np.zeros((16, 16), np.uint8)), ("masks", mask)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(pixels).save(tmp_path / folder / "a.png")
+    (tmp_path / "dataset.json").write_text(json.dumps({"classes": ["background", "lesion"], "ignore": True}))
+    dataset = open_dataset(tmp_path)
+    everywhere = ExportedPrediction(np.stack([np.zeros((16, 16)), np.ones((16, 16))]).astype(np.float32), None)
+    predictor = SimpleNamespace(predict_many=lambda images: (everywhere for _ in images))
+    assert mean_dice(predictor, dataset, dataset.cases) == 1
 
 
 def test_eight_bits_need_the_images_and_onnx(trained, exported, tmp_path):

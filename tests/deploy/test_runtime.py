@@ -13,16 +13,18 @@ from criinet.data.predictions import Outputs
 from criinet.deploy.card import KEY
 from criinet.deploy.parity import TOLERANCE
 from criinet.deploy.runtime import ExportedPredictor, load_exported
+from criinet.deploy.runtime import predict_folder as predict_exported
 from criinet.engine.prediction import predict_folder
 from criinet.engine.predictor import Predictor
 from criinet.engine.training import load
-from criinet.errors import CheckpointError
+from criinet.errors import CheckpointError, DataError
+from volume_sets import write_volumes
 
 SIZES = [(48, 48, 3), (32, 48, 3), (31, 45), (5, 91, 3), (120, 64), (33, 33, 3), (1, 1), (200, 31, 3), (64, 64, 3)]
 WITHOUT_TORCH = """
 import sys
 
-ABSENT = {"torch", "lightning_fabric", "onnx", "onnxscript", "scipy", "matplotlib", "safetensors"}
+ABSENT = {"torch", "lightning_fabric", "onnx", "onnxscript", "scipy", "matplotlib", "safetensors", "nibabel", "pydicom"}
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
@@ -96,6 +98,16 @@ def test_folders_are_segmented_without_torch(trained, exported, tmp_path):
 
 def read(path: Path) -> np.ndarray:
     return np.load(path)["probabilities"] if path.suffix == ".npz" else np.asarray(Image.open(path))
+
+
+def test_volumes_are_refused(exported, tmp_path):
+    """Before anything is written; --skip-bad leaves them out, as it does with a run on images."""
+    volumes = write_volumes(tmp_path / "volumes", 2, masks=0)
+    with pytest.raises(DataError, match=r"v0\.nii\.gz is a volume, but images are expected here\. Keep") as refused:
+        predict_exported(exported.path, volumes, tmp_path / "out")
+    assert refused.value.exit_code == 2
+    assert len(predict_exported(exported.path, volumes, tmp_path / "out", skip_bad=True)) == 2
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_file_of_something_else_is_refused(exported, tmp_path):

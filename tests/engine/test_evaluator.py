@@ -31,7 +31,7 @@ def answer(monkeypatch, drawn):
 
     def patch(says) -> None:
         opened = open_dataset(drawn)
-        truth = {evaluator.read_image(case.image).tobytes(): opened.read_mask(case) for case in opened.labeled}
+        truth = {opened.read_scan(case).tobytes(): opened.read_mask(case) for case in opened.labeled}
 
         def predict_many(_, images):
             for image in images:

@@ -234,3 +234,16 @@ def test_the_prediction_is_the_refined_one_and_the_coarse_one_is_beside_it(scene
 def test_settings_that_make_no_sense_are_refused(setting):
     with pytest.raises(ConfigError, match=r"^setting 'method\.ranked"):
         parse_method("crii", {"ranked": setting})
+
+
+def test_ranked_losses_of_a_volume_know_every_class(tasks):
+    """Four classes in three dimensions, some voxels without ground truth: every class leaves descriptors."""
+    task = tasks(dims=3, classes=4, sides=(8, 12, 36))
+    method = task.method("crii")
+    batch = task.labeled_batch()
+    batch.target[:, :2] = IGNORE
+    terms = method.losses(batch, task.unlabeled_batch(method.views), 0.5)
+    assert all(torch.isfinite(term) for term in terms.values())
+    assert terms["intra"] > 0
+    known = method.memory.stored().label
+    assert set(known[known >= 0].tolist()) == {0, 1, 2, 3}

@@ -146,3 +146,40 @@ def test_figures_are_saved_for_a_paper(make, tmp_path):
     assert {path.name for path in written} == {f"{stem}{kind}" for stem in stems for kind in (".png", ".pdf")}
     for path in written:
         assert path.read_bytes()[:4] in (b"\x89PNG", b"%PDF")
+
+
+def test_rounds_of_review_are_drawn_against_masks_and_minutes(make, tmp_path):
+    run = make.settings("reviewed", "crii")
+    first = {
+        "number": 0,
+        "status": "done",
+        "masks": 8,
+        "minutes": 0.0,
+        "dice": 0.61,
+        "difference": None,
+        "verdict": None,
+    }
+    second = {
+        **first,
+        "number": 1,
+        "masks": 18,
+        "minutes": 12.5,
+        "dice": 0.702,
+        "difference": 0.092,
+        "verdict": "better",
+    }
+    third = {**second, "number": 2, "status": "stopped", "dice": None}
+    (run / "review").mkdir()
+    (run / "review" / "rounds.json").write_text(json.dumps({"format": 1, "rounds": [first, second, third]}))
+    assert [one.masks for one in read_run(run).rounds] == [8, 18]
+    found, _ = page([run], tmp_path)
+    for said in ("Rounds of review", "Dice on validation images against masks", "against minutes", ".702", "better"):
+        assert said in found.text
+    (run / "review" / "rounds.json").write_text("{")
+    with pytest.raises(RunError, match=r"rounds.json is damaged; restore it"):
+        read_run(run)
+
+
+def test_a_run_that_was_not_reviewed_shows_no_rounds(pair_page):
+    found, _ = pair_page
+    assert "Rounds of review" not in found.text

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,20 @@ from criinet.config import merge
 from criinet.data.dataset import Dataset, open_dataset
 from criinet.data.splits import Split, make_split, save_split
 from criinet.data.synthetic import write_dataset
-from criinet.engine.planner import look_at, plan
+from criinet.engine.acquisition import Strategy
 from criinet.engine.settings import Choice, RunConfig, resolve
+from criinet.engine.training import choices_for
+from criinet.errors import ConfigError
 from criinet.methods import methods
 from criinet.networks import networks
 
+Chooser = Callable[[Mapping[str, Any]], tuple[Choice, ...]]
+"""Returns the settings that were picked from the data, for what is asked for."""
 ENTRIES = ("criinet.engine.training", "criinet.engine.evaluator")
 """Whatever these import can change a run's result, beside its method and its network."""
+
+ACTIVE = "criinet.benchmarking.active"
+"""What can change the result of a simulated annotator beside that."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Cell:
     name: its folder below OUT/runs; ends with the start of ``identity``.
     row: its row in the tables. dataset, split: folder and file. settings: complete tables of what is asked for.
     identity: hash of the resolved settings, the split and the code. test: whether the test cases are opened at the end.
+    active: of a simulated annotator: "strategy", "rounds", "masks" and "iterations" of a round; None: one plain run.
     """
 
     name: str
@@ -40,6 +48,14 @@ class Cell:
     settings: dict[str, Any]
     identity: str
     test: bool = True
+    active: dict[str, Any] | None = None
+
+    @property
+    def runs(self) -> list[str]:
+        """Names of the run folders that the cell fills, in order."""
+        if self.active is None:
+            return [self.name]
+        return [f"{self.name}-r{number}" for number in range(int(self.active["rounds"]) + 1)]
 
     def to_json(self) -> str:
         """Return the cell as text that ``from_json`` reads."""
@@ -51,12 +67,14 @@ class Cell:
         return cls(**json.loads(text))
 
 
-def identity(config: RunConfig, split_hash: str) -> str:
-    """Return the hash of settings, split and code that names a run."""
+def identity(config: RunConfig, split_hash: str, active: Mapping[str, Any] | None = None) -> str:
+    """Return the hash of settings, split and code that names a run, or a chain of rounds."""
     settled = {key: value for key, value in config.to_dict().items() if key != "choices"}
     built = (methods.get(config.method_name), networks.get(config.network_name).build)
-    code = code_version(*ENTRIES, *(thing.__module__ for thing in built))
-    text = json.dumps([settled, split_hash, code], sort_keys=True)
+    entries = ENTRIES if active is None else (*ENTRIES, ACTIVE)
+    code = code_version(*entries, *(thing.__module__ for thing in built))
+    known = [settled, split_hash, code] if active is None else [settled, split_hash, code, active]
+    text = json.dumps(known, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -91,22 +109,41 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
     rows = grid.rows()
     for asked in grid.datasets:
         dataset = open_data(asked, data, out)
+        if grid.active is not None and dataset.dims == 3:
+            raise ConfigError(f"plan '{grid.name}': [active] chooses among images, but {dataset.root} holds volumes.")
         for amount in amounts(grid, asked, rows):
             for draw in grid.draws:
                 split = make_split(dataset, amount, draw, measure=grid.measure)
                 file = out / "splits" / f"{safe(dataset.root.name)}-{safe(amount)}-draw{draw}.json"
                 save_split(split, file)
-                choices = plan(look_at(dataset, split), device)
+                choose = chooser(dataset, split, device)
                 for label, variant in rows.items():
                     if amount not in (variant.labeled or asked.labeled or grid.labeled):
                         continue
-                    about = (dataset, split, file, choices)
+                    about = (dataset, split, file, choose)
                     cells += [
-                        cell(grid, asked, about, label, variant, network, seed, device)
+                        cell(grid, asked, about, label, variant, network, seed, device, strategy)
                         for network in grid.networks
                         for seed in grid.seeds
+                        for strategy in (grid.active.strategies if grid.active else (None,))
                     ]
     return list({(each.row, each.identity): each for each in reversed(cells)}.values())[::-1]
+
+
+def chooser(dataset: Dataset, split: Split, device: str) -> Chooser:
+    """Return what picks the settings that depend on the data, which is looked at as seldom as possible.
+
+    Those of images follow from the split and the device alone; those of volumes from what is asked for too.
+    """
+    known: dict[str, tuple[Choice, ...]] = {}
+
+    def choose(settings: Mapping[str, Any]) -> tuple[Choice, ...]:
+        key = json.dumps(settings, sort_keys=True) if dataset.dims == 3 else ""
+        if key not in known:
+            known[key] = choices_for(dataset, split, device, settings)
+        return known[key]
+
+    return choose
 
 
 def amounts(grid: Plan, asked: DatasetPlan, rows: Mapping[str, Variant]) -> list[str]:
@@ -119,19 +156,26 @@ def amounts(grid: Plan, asked: DatasetPlan, rows: Mapping[str, Variant]) -> list
 def cell(
     grid: Plan,
     asked: DatasetPlan,
-    about: tuple[Dataset, Split, Path, tuple[Choice, ...]],
+    about: tuple[Dataset, Split, Path, Chooser],
     label: str,
     variant: Variant,
     network: NetworkPlan,
     seed: int,
     device: str,
+    strategy: Strategy | None = None,
 ) -> Cell:
-    """Return one run, its settings checked."""
-    dataset, split, file, choices = about
+    """Return one run, its settings checked; with a strategy, a chain of rounds."""
+    dataset, split, file, choose = about
     settings = merge(merge({"trainer": {"threads": 1}}, grid.settings), asked.settings)
     settings = merge(merge(settings, {"method": {"name": variant.method}}), variant.settings)
     settings = merge(settings, {"network": {"name": network.name, **network.settings}})
-    known = identity(resolve(settings, choices, seed=seed), split.hash)
+    config = resolve(settings, choose(settings), seed=seed)
+    active = None
+    if grid.active is not None and strategy is not None:
+        active = {"strategy": strategy, "rounds": grid.active.rounds, "masks": grid.active.masks}
+        active["iterations"] = grid.active.iterations or max(1, config.trainer.iterations // 2)
+        label = strategy if len(grid.rows()) == 1 else f"{label} {strategy}"
+    known = identity(config, split.hash, active)
     parts = (dataset.root.name, label, f"{len(split.labeled)}", network.name, f"d{split.seed}s{seed}", known[:8])
     return Cell(
         name="-".join(safe(part) for part in parts),
@@ -142,6 +186,7 @@ def cell(
         device=device,
         settings=settings,
         identity=known,
+        active=active,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from criinet.benchmarking.active import is_round_done
 from criinet.benchmarking.cells import Cell
 from criinet.benchmarking.plan import Plan
 from criinet.data.files import write_json, write_text_atomically
@@ -20,8 +21,9 @@ ABOUT = ("method", "dataset", "fraction", "draw", "seed", "network")
 
 
 def is_done(cell: Cell, out: Path) -> bool:
-    """Say whether a run was trained and evaluated to its end."""
-    return RunFolder(out / "runs" / cell.name).results.exists()
+    """Say whether a run, or the last round of several, was trained and evaluated to its end."""
+    last = RunFolder(out / "runs" / cell.runs[-1])
+    return last.results.exists() if cell.active is None else is_round_done(last)
 
 
 def why_failed(cell: Cell, out: Path) -> str | None:
@@ -35,18 +37,19 @@ def collect(grid: Plan, cells: Sequence[Cell], out: Path, command: str, jobs: in
 
     Runs that failed stand there with their reason, runs that are not done by name: nothing is averaged over silently.
     """
-    found = [(cell, read_results(cell, out)) for cell in cells if is_done(cell, out)]
-    done = {cell.name for cell, _ in found}
+    ended = [cell for cell in cells if is_done(cell, out)]
+    found = [(cell, run, read_results(run, out)) for cell in ended for run in cell.runs]
+    done = {cell.name for cell in ended}
     left = [cell for cell in cells if cell.name not in done]
     failed = {cell.name: why for cell in left if (why := why_failed(cell, out)) is not None}
     results: dict[str, Any] = {
         "format": FORMAT,
         "plan": {**grid.model_dump(mode="json", exclude={"datasets", "settings", "variants"}), "command": command},
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {jobs} runs at a time",
-        "rows": [named(cell, row) for cell, result in found for row in result["rows"]],
+        "rows": [named(cell, run, row) for cell, run, result in found for row in result["rows"]],
         "strata": [
-            named(cell, {**{key: result["run"][key] for key in ABOUT}, **row})
-            for cell, result in found
+            named(cell, run, {**{key: result["run"][key] for key in ABOUT}, **row})
+            for cell, run, result in found
             for row in result["strata"]
         ],
         "failed": [{"run": name, "reason": reason} for name, reason in failed.items()],
@@ -57,23 +60,23 @@ def collect(grid: Plan, cells: Sequence[Cell], out: Path, command: str, jobs: in
     return results
 
 
-def named(cell: Cell, row: dict[str, Any]) -> dict[str, Any]:
+def named(cell: Cell, run: str, row: dict[str, Any]) -> dict[str, Any]:
     """Return a row with the run and the table row that it belongs to."""
-    return {"run": cell.name, "row": cell.row, "identity": cell.identity, **row}
+    return {"run": run, "row": cell.row, "identity": cell.identity, **row}
 
 
-def read_results(cell: Cell, out: Path) -> dict[str, Any]:
+def read_results(run: str, out: Path) -> dict[str, Any]:
     """Return what evaluate found of a run."""
-    return json.loads(RunFolder(out / "runs" / cell.name).results.read_text(encoding="utf-8"))
+    return json.loads(RunFolder(out / "runs" / run).results.read_text(encoding="utf-8"))
 
 
-def all_cases(found: Sequence[tuple[Cell, dict[str, Any]]], out: Path) -> str:
+def all_cases(found: Sequence[tuple[Cell, str, dict[str, Any]]], out: Path) -> str:
     """Return the cases of all runs as CSV text."""
     text = io.StringIO()
     writer: csv.DictWriter[str] | None = None
-    for cell, result in found:
-        about = {"run": cell.name, "row": cell.row, **{key: result["run"][key] for key in ABOUT}}
-        with RunFolder(out / "runs" / cell.name).cases.open(encoding="utf-8", newline="") as file:
+    for cell, run, result in found:
+        about = {"run": run, "row": cell.row, **{key: result["run"][key] for key in ABOUT}}
+        with RunFolder(out / "runs" / run).cases.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 if writer is None:
                     writer = csv.DictWriter(text, fieldnames=[*about, *row], lineterminator="\n")

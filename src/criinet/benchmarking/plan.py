@@ -8,6 +8,7 @@ from pydantic import Field
 
 from criinet.config import Config, parse, read_settings
 from criinet.data.splits import Measured
+from criinet.engine.acquisition import STRATEGIES, Strategy
 from criinet.errors import ConfigError
 from criinet.methods import methods
 from criinet.registry import nearest
@@ -66,6 +67,20 @@ class Search(Config):
     rows: dict[str, dict[str, Range]] = {}
 
 
+class ActiveLearning(Config):
+    """A simulated annotator: after each round an oracle draws the masks that a strategy asks for.
+
+    Every strategy is a row of the tables, with a result after each round; all start from the same run.
+    """
+
+    strategies: Annotated[
+        tuple[Strategy, ...], Field(min_length=1, description="who says which images are drawn next")
+    ] = STRATEGIES
+    rounds: Annotated[Count, Field(description="rounds after the first training")] = 5
+    masks: Annotated[Count, Field(description="masks drawn in each round")] = 10
+    iterations: Annotated[Count | None, Field(description="steps of each round; half of the run's if none")] = None
+
+
 class Plan(Config):
     """A grid of runs. Every row gets the same splits, initial weights, augmentation, batches and iterations.
 
@@ -94,6 +109,7 @@ class Plan(Config):
     ] = "test"
     settings: Annotated[Tables, Field(description="settings for every run: [data], [trainer]")] = {}
     search: Search = Search()
+    active: ActiveLearning | None = None
 
     def rows(self) -> dict[str, Variant]:
         """Return every row of the tables by its label.

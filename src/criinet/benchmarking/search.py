@@ -1,6 +1,5 @@
 """A search for settings on validation cases: the same number of trials for every row, no test case opened."""
 
-import json
 import statistics
 import threading
 from collections.abc import Callable, Mapping
@@ -125,7 +124,7 @@ class Studies:
     def cells(self, row: str, settings: Mapping[str, float]) -> list[Cell]:
         """Return the runs of one trial, which leave the test cases closed."""
         variant = with_settings(self.grid.rows()[row], settings)
-        wanted = {"methods": ("trial",), "variants": {"trial": variant}}
+        wanted = {"methods": ("trial",), "variants": {"trial": variant}, "active": None}
         draws = self.grid.search.draws or self.grid.draws[:1]
         once = {"draws": draws, "seeds": self.grid.seeds[:1], "measure": "test"}  # So that validation cases are left.
         trial = self.grid.model_copy(update={**wanted, **once})
@@ -147,11 +146,7 @@ def with_settings(variant: Variant, settings: Mapping[str, float]) -> Variant:
 
 def final_dice(run: RunFolder) -> float | None:
     """Return the validation Dice at a run's last step; None for a run that was not trained to its end."""
-    if not run.metrics.exists():
-        return None
-    lines = run.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-    records = [json.loads(line) for line in lines if line.endswith("\n")]  # A last line may be cut off.
-    looks = [record for record in records if record["kind"] == "validation"]
+    looks = [record for record in run.records() if record["kind"] == "validation"]
     whole = looks and looks[-1]["step"] == run.read_config()["trainer"]["iterations"]
     return float(looks[-1]["dice"]) if whole else None
 

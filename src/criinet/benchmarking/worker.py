@@ -4,20 +4,26 @@ A run that is there goes on where it was. What a person could mend, or what brok
 OUT/failed/NAME.txt. The process ends when the one that started it does, which holds its standard input open.
 """
 
-import os
 import sys
-import threading
 from pathlib import Path
 
+from criinet.benchmarking.active import simulate
 from criinet.benchmarking.cells import Cell
 from criinet.data.files import write_text_atomically
 from criinet.engine.evaluator import evaluate
+from criinet.engine.processes import follow_parent
 from criinet.engine.training import train
 from criinet.errors import CriinetError, InterruptedRunError
 
 
 def do(cell: Cell, out: Path) -> None:
-    """Train one run below ``out``, or go on with it, and evaluate it if its test cases are to be opened."""
+    """Train one run below ``out``, or go on with it, and evaluate it if its test cases are to be opened.
+
+    A cell of a simulated annotator is a chain of such runs.
+    """
+    if cell.active is not None:
+        simulate(cell, out)
+        return
     run = out / "runs" / cell.name
     begun = (run / "config.json").exists()
     train(
@@ -31,17 +37,6 @@ def do(cell: Cell, out: Path) -> None:
     )
     if cell.test:
         evaluate(run, device=cell.device)
-
-
-def follow_parent() -> None:
-    """End when standard input does."""
-
-    def watch() -> None:
-        while os.read(0, 1):
-            continue
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def main(file: Path) -> int:

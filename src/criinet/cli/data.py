@@ -8,12 +8,12 @@ import typer
 if TYPE_CHECKING:
     from criinet.data.check import CheckReport
 
-app = typer.Typer(help="Check datasets.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Check and import datasets.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def _group() -> None:  # pyright: ignore[reportUnusedFunction]
-    """Check datasets."""
+    """Check and import datasets."""
 
 
 @app.command("check")
@@ -50,18 +50,52 @@ def check(
     err.print(f"contact sheet: {sheet}")
 
 
+@app.command("import")
+def import_(
+    kind: Annotated[str, typer.Argument(help="acdc, busi, dicom, isic, kvasir, msd, nnunet, pairs or ssl4mis-h5.")],
+    source: Annotated[Path, typer.Argument(help="Folder of the unpacked data set.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
+    channel: Annotated[int | None, typer.Option(min=0, help="Which channel of scans that have several.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+) -> None:
+    """Bring a data set of another layout into a dataset folder; a second time only what is missing is written."""
+    from criinet.cli.show import bar, err, out
+    from criinet.data.importing import carry_out, plan_import
+
+    plan = plan_import(kind, source, channel)
+    for line in plan.summary():
+        out.print(line)
+    if dry_run:
+        err.print(f"nothing was written to {dataset} (--dry-run)")
+        return
+    with bar("importing") as advance:
+        written = carry_out(plan, dataset, advance)
+    err.print(f"{dataset}: {written} files written, the others were there; next: `criinet data check {dataset}`")
+
+
 def facts(report: "CheckReport") -> list[tuple[str, str]]:
     """Return what a dataset holds, line by line."""
     rows = [
-        ("images", f"{report.images}: {report.rgb} colour, {report.gray} gray, {report.deep} of more than 8 bits"),
+        (
+            "images" if report.dims == 2 else "volumes",
+            f"{report.images}: {report.rgb} colour, {report.gray} gray, {report.deep} of more than 8 bits",
+        ),
         ("masks", f"{report.masks}: {report.empty_masks} empty"),
         ("unlabeled", str(report.unlabeled)),
         ("groups", str(report.groups)),
     ]
     if report.sizes is not None:
-        sides = ((side[0], side[1], side[2]) for side in (report.sizes.height, report.sizes.width))
+        found = (report.sizes.depth, report.sizes.height, report.sizes.width)
+        sides = [(side[0], side[1], side[2]) for side in found if side is not None]
         spans = [str(low) if low == high else f"{low} to {high} (median {mid})" for low, mid, high in sides]
-        rows.append(("height, width", f"{', '.join(spans)}; {report.sizes.distinct} sizes"))
+        axes = "height, width" if report.sizes.depth is None else "slices, height, width"
+        rows.append((axes, f"{', '.join(spans)}; {report.sizes.distinct} sizes"))
+    if report.sizes is not None and report.sizes.depth is not None:
+        steps = [" x ".join(f"{step:g}" for step in spacing) for spacing in report.sizes.spacing]
+        more = f" and {len(steps) - 3} more" if len(steps) > 3 else ""
+        rows.append(
+            ("voxels in mm", f"{', '.join(steps[:3])}{more}" if steps else "not known; add spacing to dataset.json")
+        )
     shares = [(f"class {c.name}", f"{c.pixels:.1%} of the pixels, in {c.cases} masks") for c in report.classes]
     return rows + shares
 

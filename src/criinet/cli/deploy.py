@@ -47,6 +47,5 @@ def summary(written: "Export") -> list[str]:
     elif price is not None:
         lines.append("8-bit integers: the run has no validation cases, so what they cost in Dice is not known")
     lines.append(f"written: {written.path}")
-    if written.path.suffix == ".onnx":
-        lines.append(f"next: `criinet predict {written.path} IMAGES --out MASKS`, which needs no torch")
+    lines.append(f"next: {written.use}")
     return lines

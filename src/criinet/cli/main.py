@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from criinet.cli import benchmark, data, demo, deploy, listing, results, training
+from criinet.cli import benchmark, data, demo, deploy, listing, results, review, training
 from criinet.errors import CriinetError
 
 INTERRUPTED = 130
@@ -30,6 +30,7 @@ app.command("evaluate")(results.evaluate)
 app.command("benchmark")(benchmark.benchmark)
 app.command("search")(benchmark.search)
 app.command("report")(results.report)
+app.command("review")(review.review)
 app.command("export")(deploy.export)
 app.command("methods")(listing.methods)
 app.command("networks")(listing.networks)

@@ -11,10 +11,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a trained run, or an ONNX file of `criinet export`.")],
-    images: Annotated[Path, typer.Argument(help="Folder of images, a dataset, or one image.")],
+    images: Annotated[Path, typer.Argument(help="Folder of images or volumes, a dataset, or one of them.")],
     out: Annotated[Path, typer.Option(help="Folder for the masks.")],
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probabilities/NAME.npz.")] = False,
-    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Also write maps of doubt as gray PNG.")] = False,
+    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Also write maps of doubt.")] = False,
+    dicom_seg: Annotated[
+        bool, typer.Option("--dicom-seg", help="Also write NAME.dcm, a DICOM-SEG of the scan's own patient.")
+    ] = False,
     tta: Annotated[bool, typer.Option("--tta", help="Average over mirrored images: slower, often better.")] = False,
     checkpoint: Annotated[str, typer.Option(help="last, or best on the validation cases.")] = "last",
     device: Device = "auto",
@@ -24,8 +27,8 @@ def predict(
     from criinet.cli.show import bar, err
     from criinet.data.predictions import Outputs
 
-    outputs = Outputs(probabilities, uncertainty)
-    if run.suffix.lower() == ".onnx":
+    outputs = Outputs(probabilities, uncertainty, dicom_seg)
+    if run.suffix.lower() == ".onnx" or run.is_file():
         from criinet.deploy.runtime import predict_folder as predict_exported
 
         require_exported_options(run, checkpoint, device)

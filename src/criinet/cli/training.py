@@ -29,6 +29,7 @@ def train(
 ) -> None:
     """Train on a folder of images of which a few have masks; then segment the others and write a report."""
     from criinet.cli.show import err
+    from criinet.engine.processes import is_first
     from criinet.errors import ConfigError
 
     if resume and overwrite:
@@ -49,6 +50,8 @@ def train(
         overwrite=overwrite,
         skip_bad=skip_bad,
     )
+    if not is_first():
+        return
     if predict:
         finish(out, device)
         err.print(f"report: {out / 'report.html'}")
@@ -83,8 +86,11 @@ def run_training(dataset: Path, out: Path, *, quiet: bool = False, **options: An
     def watch(step: int, records: list[dict[str, Any]]) -> None:
         bars[0](step, records)
 
+    def warn(sentence: str) -> None:
+        err.print(f"note: {sentence}")
+
     try:
-        train_run(dataset, out, announce=announce, watch=watch, **options)
+        train_run(dataset, out, announce=announce, warn=warn, watch=watch, **options)
     finally:
         for bar in bars:
             bar.__exit__()
@@ -92,8 +98,9 @@ def run_training(dataset: Path, out: Path, *, quiet: bool = False, **options: An
 
 def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> list[str]:
     """Return what will be done: the cases, and every choice with its reason, one line each."""
+    kind = "images" if dataset.dims == 2 else "volumes"
     lines = [
-        f"{dataset.name}: {len(dataset)} images, classes {', '.join(dataset.classes)}",
+        f"{dataset.name}: {len(dataset)} {kind}, classes {', '.join(dataset.classes)}",
         f"split {split.hash}: {len(split.labeled)} labeled, {len(split.unlabeled)} unlabeled, "
         f"{len(split.val)} validation, {len(split.test)} test",
     ]
@@ -114,5 +121,5 @@ def finish(run: Path, device: str) -> None:
     with bar("segmenting") as advance:
         count = predict_unlabeled(run, device=device, advance=advance)
     if count:
-        err.print(f"masks of {count} unlabeled images: {run / 'predictions'}")
+        err.print(f"masks of {count} cases without one: {run / 'predictions'}")
     write_report([run], run / "report.html")

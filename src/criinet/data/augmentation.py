@@ -1,7 +1,7 @@
 """Weak and strong views of whole batches on the batch's device: no Python per image.
 
-All randomness comes from the generator that is passed, which lives on the batch's device. Images are (B, C, H, W)
-float32 in [0, 1], masks (B, H, W) int64.
+All randomness comes from the generator that is passed, which lives on the batch's device. Images are (B, C, H, W) or
+(B, C, D, H, W) float32 in [0, 1], masks (B, ...) int64.
 """
 
 import math
@@ -24,6 +24,7 @@ class AugmentationConfig(Config):
     flip_horizontal: Annotated[bool, Field(description="mirror left and right, half of the time")] = True
     flip_vertical: Annotated[bool, Field(description="mirror up and down, half of the time")] = True
     rotate: Annotated[float, Field(ge=0, le=180, description="largest rotation, in degrees")] = 30.0
+    tilt: Annotated[float, Field(ge=0, le=180, description="largest rotation out of the slices; boxes only")] = 10.0
     zoom: Annotated[float, Field(ge=0, lt=1, description="largest change of size; .25: from 1/1.25 to 1.25")] = 0.25
     shift: Annotated[Strength, Field(description="largest shift, as a share of the side")] = 0.1
     brightness: Annotated[Strength, Field(description="largest relative change")] = 0.4
@@ -48,11 +49,21 @@ def chance(count: int, probability: float, generator: Generator) -> Tensor:
     return uniform((count,), 0, 1, generator) < probability
 
 
-def draw_affine(count: int, size: tuple[int, int], config: AugmentationConfig, generator: Generator) -> Tensor:
-    """Draw (count, 2, 3) matrices that map output to input coordinates in [-1, 1]: flip, rotate, zoom, shift.
+def per_image(values: Tensor, image: Tensor) -> Tensor:
+    """Reshape (B,) so that it spreads over (B, C, ...)."""
+    return values.view(-1, *[1] * (image.ndim - 1))
 
-    Rotation keeps the shape of objects in images that are not square.
+
+def draw_affine(count: int, size: tuple[int, ...], config: AugmentationConfig, generator: Generator) -> Tensor:
+    """Draw (count, n, n + 1) matrices that map output to input coordinates in [-1, 1]: flip, rotate, zoom, shift.
+
+    Rotation keeps the shape of objects in images that are not square. Boxes are also tilted out of their slices.
+
+    Args:
+        size: (H, W) or (D, H, W).
     """
+    if len(size) == 3:
+        return draw_affine_of_boxes(count, (size[0], size[1], size[2]), config, generator)
     angle = uniform((count,), -config.rotate, config.rotate, generator) * (math.pi / 180)
     zoom = torch.exp(uniform((count,), -1, 1, generator) * math.log1p(config.zoom))
     flips = [
@@ -67,14 +78,46 @@ def draw_affine(count: int, size: tuple[int, int], config: AugmentationConfig, g
     return torch.stack([across, down], dim=1)
 
 
+def draw_affine_of_boxes(
+    count: int, size: tuple[int, int, int], config: AugmentationConfig, generator: Generator
+) -> Tensor:
+    """Draw (count, 3, 4) matrices for boxes: A = S^-1 R S F / zoom, R a rotation, F flips, S half the sides.
+
+    R turns within the slices by up to ``rotate``, and out of them about either axis by up to ``tilt``. Coordinates are
+    in the order (w, h, d) of ``affine_grid``.
+    """
+    turn = uniform((count,), -config.rotate, config.rotate, generator) * (math.pi / 180)
+    tilts = uniform((2, count), -config.tilt, config.tilt, generator) * (math.pi / 180)
+    zoom = torch.exp(uniform((count,), -1, 1, generator) * math.log1p(config.zoom))
+    flips = [
+        1.0 - 2.0 * (chance(count, 0.5, generator) & on).float()
+        for on in (config.flip_horizontal, config.flip_vertical)
+    ]
+    shift = uniform((count, 3, 1), -2 * config.shift, 2 * config.shift, generator)
+    rotation = rotations(turn, (0, 1)) @ rotations(tilts[0], (0, 2)) @ rotations(tilts[1], (1, 2))
+    half = torch.tensor([size[2], size[1], size[0]], device=generator.device) / 2
+    matrix = rotation * (half / half.unsqueeze(1)) / zoom.view(-1, 1, 1)
+    matrix = matrix * torch.stack([*flips, torch.ones_like(zoom)], dim=1).unsqueeze(1)
+    return torch.cat([matrix, shift], dim=2)
+
+
+def rotations(angle: Tensor, plane: tuple[int, int]) -> Tensor:
+    """Return (B, 3, 3) rotations by ``angle`` (B,) in radians in the plane of two axes."""
+    first, second = plane
+    matrix = torch.eye(3, device=angle.device).repeat(len(angle), 1, 1)
+    matrix[:, first, first] = matrix[:, second, second] = torch.cos(angle)
+    matrix[:, first, second], matrix[:, second, first] = -torch.sin(angle), torch.sin(angle)
+    return matrix
+
+
 def transform(image: Tensor, affine: Tensor) -> Tensor:
-    """Resample (B, C, H, W) float images linearly; what lies outside is mirrored in."""
+    """Resample (B, C, ...) float images linearly; what lies outside is mirrored in."""
     grid = F.affine_grid(affine, list(image.shape), align_corners=False)
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def transform_mask(mask: Tensor, affine: Tensor) -> Tensor:
-    """Resample (B, H, W) integer masks by nearest neighbour, with the geometry of ``transform``."""
+    """Resample (B, ...) integer masks by nearest neighbour, with the geometry of ``transform``."""
     image = mask.unsqueeze(1).float()
     grid = F.affine_grid(affine, list(image.shape), align_corners=False)
     moved = F.grid_sample(image, grid, mode="nearest", padding_mode="reflection", align_corners=False)
@@ -92,10 +135,10 @@ def jitter_colour(image: Tensor, config: AugmentationConfig, generator: Generato
     of the YIQ space, which is one 3x3 matrix for each image.
     """
     n = len(image)
-    bright = 1 + uniform((n, 1, 1, 1), -config.brightness, config.brightness, generator)
-    contrast = 1 + uniform((n, 1, 1, 1), -config.contrast, config.contrast, generator)
+    bright = 1 + per_image(uniform((n,), -config.brightness, config.brightness, generator), image)
+    contrast = 1 + per_image(uniform((n,), -config.contrast, config.contrast, generator), image)
     image = image * bright
-    mean = image.mean((1, 2, 3), keepdim=True)
+    mean = image.mean(tuple(range(1, image.ndim)), keepdim=True)
     image = (image - mean) * contrast + mean
     if image.shape[1] == 3:
         saturation = 1 + uniform((n,), -config.saturation, config.saturation, generator)
@@ -105,64 +148,70 @@ def jitter_colour(image: Tensor, config: AugmentationConfig, generator: Generato
         rows = [one, zero, zero, zero, cos, -sin, zero, sin, cos]
         to_yiq = torch.tensor(TO_YIQ, device=image.device)
         matrix = torch.linalg.inv(to_yiq) @ torch.stack(rows, dim=1).view(n, 3, 3) @ to_yiq
-        image = torch.einsum("bij,bjhw->bihw", matrix, image)
+        image = torch.einsum("bij,bj...->bi...", matrix, image)
     return image.clamp(0, 1)
 
 
 def blur(image: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
     """Blur each image by a Gaussian of its own width, separably; widths scale with the image's side over 256."""
-    n, channels, height, width = image.shape
-    largest = config.blur * min(height, width) / 256
+    (n, channels), sides = image.shape[:2], image.shape[2:]
+    largest = config.blur * min(sides[-2:]) / 256
     if largest <= 0.1:
         return image
     sd = uniform((n, 1), 0.1, largest, generator)
     reach = math.ceil(2 * largest)
     taps = torch.arange(-reach, reach + 1, device=image.device)
     kernel = torch.exp(-0.5 * (taps / sd) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0).unsqueeze(1)
-    flat = F.pad(image.reshape(1, n * channels, height, width), [reach] * 4, mode="replicate")
-    flat = F.conv2d(flat, kernel.unsqueeze(2), groups=n * channels)
-    flat = F.conv2d(flat, kernel.unsqueeze(3), groups=n * channels)
-    return flat.view(n, channels, height, width)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
+    flat = F.pad(image.reshape(1, n * channels, *sides), [reach] * (2 * len(sides)), mode="replicate")
+    convolve = F.conv2d if len(sides) == 2 else F.conv3d
+    for axis in reversed(range(len(sides))):
+        along = [len(taps) if other == axis else 1 for other in range(len(sides))]
+        flat = convolve(flat, kernel.view(n * channels, 1, *along), groups=n * channels)
+    return flat.view(n, channels, *sides)
 
 
 def vary_appearance(image: Tensor, probability: float, config: AugmentationConfig, generator: Generator) -> Tensor:
     """Change colour with ``probability``, then blur and add noise with the configured one."""
     n = len(image)
-    coloured = chance(n, probability, generator).view(n, 1, 1, 1)
+    coloured = per_image(chance(n, probability, generator), image)
     image = torch.where(coloured, jitter_colour(image, config, generator), image)
-    blurred = chance(n, probability * config.blur_probability, generator).view(n, 1, 1, 1)
+    blurred = per_image(chance(n, probability * config.blur_probability, generator), image)
     image = torch.where(blurred, blur(image, config, generator), image)
-    sd = uniform((n, 1, 1, 1), 0, config.noise, generator) * chance(n, probability, generator).view(n, 1, 1, 1)
+    sd = uniform((n,), 0, config.noise, generator) * chance(n, probability, generator)
     noise = torch.randn(image.shape, generator=generator, device=image.device)
-    return (image + sd * noise).clamp(0, 1)
+    return (image + per_image(sd, image) * noise).clamp(0, 1)
 
 
 def draw_cutmix(image: Tensor, probability: float, generator: Generator) -> CutMix:
-    """Draw for each image a box of 2 to 40 % of its area, of any aspect from .3 to 3.3, from another image.
+    """Draw for each image a box of 2 to 40 % of its area (volume), of any aspect from .3 to 3.3, from another image.
+
+    A box in a volume takes of its depth the cube root of its share.
 
     Reference: Yun et al., ICCV 2019, arXiv 1905.04899; sizes as in the public recipe of UniMatch, CVPR 2023.
     """
-    n, _, height, width = image.shape
-    area = uniform((n,), 0.02, 0.4, generator)
+    n, sides = len(image), image.shape[2:]
+    share = uniform((n,), 0.02, 0.4, generator)
     aspect = torch.exp(uniform((n,), math.log(0.3), math.log(1 / 0.3), generator))
-    half_h, half_w = ((area * aspect).sqrt() / 2).clamp(max=0.5), ((area / aspect).sqrt() / 2).clamp(max=0.5)
-    centre = uniform((2, n), 0, 1, generator)
-    centre_h = half_h + centre[0] * (1 - 2 * half_h)
-    centre_w = half_w + centre[1] * (1 - 2 * half_w)
-    rows = (torch.arange(height, device=image.device) + 0.5) / height
-    columns = (torch.arange(width, device=image.device) + 0.5) / width
-    inside_h = (rows - centre_h.unsqueeze(1)).abs() <= half_h.unsqueeze(1)
-    inside_w = (columns - centre_w.unsqueeze(1)).abs() <= half_w.unsqueeze(1)
+    area = share if len(sides) == 2 else share ** (2 / 3)
+    halves = [((area * aspect).sqrt() / 2).clamp(max=0.5), ((area / aspect).sqrt() / 2).clamp(max=0.5)]
+    if len(sides) == 3:
+        halves.insert(0, share ** (1 / 3) / 2)
+    places = uniform((len(sides), n), 0, 1, generator)
+    box = torch.ones(n, *[1] * len(sides), dtype=torch.bool, device=image.device)
+    for axis, (side, half, place) in enumerate(zip(sides, halves, places, strict=True)):
+        centre = half + place * (1 - 2 * half)
+        along = (torch.arange(side, device=image.device) + 0.5) / side
+        inside = (along - centre.unsqueeze(1)).abs() <= half.unsqueeze(1)
+        box = box & inside.view(n, *[side if other == axis else 1 for other in range(len(sides))])
     used = chance(n, probability, generator)
-    box = inside_h.unsqueeze(2) & inside_w.unsqueeze(1) & used.view(n, 1, 1)
     source = torch.roll(torch.arange(n, device=image.device), 1)
-    return CutMix(source, box.unsqueeze(1))
+    return CutMix(source, (box & used.view(n, *[1] * len(sides))).unsqueeze(1))
 
 
 def labeled_views(batch: LabeledBatch, config: AugmentationConfig, generator: Generator) -> LabeledBatch:
     """Move image and mask alike, and vary the image's appearance as often as configured."""
-    affine = draw_affine(len(batch), (batch.image.shape[2], batch.image.shape[3]), config, generator)
+    affine = draw_affine(len(batch), tuple(batch.image.shape[2:]), config, generator)
     image = transform(batch.image, affine)
     image = vary_appearance(image, config.labeled_colour_probability, config, generator)
     return LabeledBatch(image, transform_mask(batch.target, affine), batch.case)
@@ -179,7 +228,7 @@ def unlabeled_views(
 
     A pseudo-label is moved as the weak view is.
     """
-    affine = draw_affine(len(image), (image.shape[2], image.shape[3]), config, generator)
+    affine = draw_affine(len(image), tuple(image.shape[2:]), config, generator)
     weak = transform(image, affine)
     views, mixes = {}, {}
     for name in names:

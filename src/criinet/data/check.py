@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,15 +21,19 @@ from criinet.data.dataset import (
     MaskFacts,
     build_dataset,
     in_threads,
+    misplaced,
     read_card,
     read_encoding,
     read_groups,
     read_layout,
     read_mask_facts,
-    size_mismatch,
 )
 from criinet.data.files import write_atomically
-from criinet.data.images import PALETTE, BadFileError, MaskEncoding, Pixels, read_header, read_image
+from criinet.data.formats import Volume
+from criinet.data.images import PALETTE, BadFileError, MaskEncoding, Pixels, read_header
+from criinet.data.kinds import stem_of
+from criinet.data.planes import gray_slice, look_point, square_slice
+from criinet.data.scans import read_scan, spatial
 from criinet.data.splits import load_split
 from criinet.errors import DataError
 
@@ -59,11 +64,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Sizes:
-    """The spread of image sizes: (least, median, most) of height and width in px, and how many different sizes."""
+    """The spread of image sizes: (least, median, most) of height and width in px, and how many different sizes.
+
+    depth: of volumes, in slices. spacing: of volumes, the distinct (d, h, w) in mm at three decimals, where known.
+    """
 
     height: tuple[int, int, int]
     width: tuple[int, int, int]
     distinct: int
+    depth: tuple[int, int, int] | None = None
+    spacing: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,7 @@ class ClassShare:
 class CheckReport:
     """What a dataset holds.
 
+    dims: 2 for images, 3 for volumes.
     images, masks: readable files. unlabeled: readable images without a mask file.
     groups: number of groups (patients); equals ``images`` where there is no groups.csv.
     gray, rgb: images by channels. deep: images of more than 8 bits, which are windowed when read.
@@ -89,6 +100,7 @@ class CheckReport:
 
     name: str
     root: str
+    dims: int = 2
     images: int = 0
     masks: int = 0
     unlabeled: int = 0
@@ -117,7 +129,9 @@ class CheckReport:
 class _CaseFacts:
     """What decoding one case told; ``size`` is None if the image cannot be read."""
 
-    size: tuple[int, int] | None = None
+    size: tuple[int, ...] | None = None
+    spacing: tuple[float, ...] | None = None
+    orientation: str = ""
     gray: bool = False
     deep: bool = False
     digest: str = ""
@@ -140,21 +154,26 @@ def check_dataset(
     layout = read_layout(root)
     problems: list[BadFileError] = list(layout.problems)
     names = sorted(layout.images)
-    facts = dict(zip(names, in_threads(lambda name: _case_facts(name, layout), names, done), strict=True))
-    problems += [problem for case in facts.values() for problem in case.problems]
-    card = _attempt(lambda: read_card(root), root / "dataset.json", problems) or DatasetCard()
+    cards: list[BadFileError] = []
+    card = _attempt(lambda: read_card(root), root / "dataset.json", cards) or DatasetCard()
+    facts = dict(zip(names, in_threads(lambda name: _case_facts(name, layout, card), names, done), strict=True))
+    problems += [problem for case in facts.values() for problem in case.problems] + cards
     meaning = _meaning(root, card, layout, facts, problems)
     group_of = _attempt(lambda: read_groups(root, names, groups), root / "groups.csv", problems) or {}
     if meaning is not None and group_of:
         bad = {name for name, case in facts.items() if case.problems}
-        dropped = bad | {problem.path.stem for problem in layout.problems}
+        dropped = bad | {stem_of(problem.path) for problem in layout.problems}
         kept = [name for name in names if name not in bad]
-        dataset = build_dataset(root, layout, card, kept, meaning, groups, [], dropped)
-        for path in sorted((root / "splits").glob("*.json")):
-            _attempt(lambda path=path: load_split(path, dataset), path, problems)
+        dataset = _attempt(
+            lambda: build_dataset(root, layout, card, kept, meaning, groups, [], dropped), root, problems
+        )
+        if dataset is not None:
+            for path in sorted((root / "splits").glob("*.json")):
+                _attempt(partial(load_split, path, dataset), path, problems)
     return CheckReport(
         name=card.name or root.resolve().name,
         root=str(root),
+        dims=layout.dims,
         groups=len(set(group_of.values())),
         problems=tuple(Problem(_inside(problem.path, root), problem.what, problem.remedy) for problem in problems),
         notes=tuple(_notes(layout, facts, group_of)),
@@ -163,26 +182,33 @@ def check_dataset(
     )
 
 
-def _case_facts(name: str, layout: Layout) -> _CaseFacts:
+def _case_facts(name: str, layout: Layout, card: DatasetCard) -> _CaseFacts:
     """Decode one case; whatever is wrong with it goes to its problems."""
     facts = _CaseFacts()
     path = layout.images[name]
     try:
-        header = read_header(path)
-        pixels = read_image(path)
-        facts.size, facts.gray, facts.deep = (pixels.shape[0], pixels.shape[1]), header.gray, header.deep
-        facts.digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+        scan = read_scan(path, layout.dims)
+        facts.size = spatial(scan)
+        if isinstance(scan, Volume):
+            values, facts.gray, facts.deep = scan.values, True, scan.values.dtype != np.uint8
+            facts.spacing = scan.geometry.spacing if scan.geometry.known else None
+            facts.orientation = scan.geometry.code if scan.geometry.known else ""
+        else:
+            header = read_header(path)
+            values, facts.gray, facts.deep = scan, header.gray, header.deep
+        facts.digest = hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
     except BadFileError as problem:
         facts.problems.append(problem)
     mask = layout.masks.get(name)
     if mask is None:
         return facts
     try:
-        facts.mask = read_mask_facts(mask)
+        rule = DatasetCard.words(card.partial)
+        facts.mask = read_mask_facts(mask, layout.dims, ignore=card.ignore, partial=rule)
+        mismatch = None if facts.size is None else misplaced(mask, facts.mask.size, path, facts.size, layout.dims)
     except BadFileError as problem:
         facts.problems.append(problem)
         return facts
-    mismatch = None if facts.size is None else size_mismatch(mask, facts.mask.size, facts.size)
     if mismatch is not None:
         facts.problems.append(mismatch)
     return facts
@@ -205,7 +231,7 @@ def _meaning(
 ) -> _Meaning | None:
     """Tell encoding and classes from the masks that were read; masks that contradict them go to the problems."""
     known = {layout.masks[name]: case.mask for name, case in facts.items() if case.mask is not None}
-    meaning = _attempt(lambda: read_encoding(card, list(known), known), root / "masks", problems)
+    meaning = _attempt(lambda: read_encoding(card, list(known), known, dims=layout.dims), root / "masks", problems)
     if meaning is None:
         return None
     encoding, classes = meaning
@@ -232,8 +258,20 @@ def _figures(facts: dict[str, _CaseFacts], layout: Layout) -> dict[str, Any]:
         "gray": sum(case.gray for case in readable),
         "rgb": sum(not case.gray for case in readable),
         "deep": sum(case.deep for case in readable),
-        "sizes": Sizes(_spread(h for h, _ in sizes), _spread(w for _, w in sizes), len(set(sizes))) if sizes else None,
+        "sizes": _sizes(readable, sizes) if sizes else None,
     }
+
+
+def _sizes(readable: Sequence[_CaseFacts], sizes: Sequence[tuple[int, ...]]) -> Sizes:
+    return Sizes(
+        height=_spread(size[-2] for size in sizes),
+        width=_spread(size[-1] for size in sizes),
+        distinct=len(set(sizes)),
+        depth=_spread(size[0] for size in sizes) if len(sizes[0]) == 3 else None,
+        spacing=tuple(
+            sorted({tuple(round(step, 3) for step in case.spacing) for case in readable if case.spacing is not None})
+        ),
+    )
 
 
 def _spread(values: Iterable[int]) -> tuple[int, int, int]:
@@ -271,6 +309,17 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
         if len(names) > 1:
             apart = " of different groups" if len({group_of.get(name) for name in names}) > 1 else ""
             notes.append(f"identical images{apart}: {', '.join(names)}; keep them in one part of a split")
+    some = {name: case.mask.annotated for name, case in facts.items() if case.mask and case.mask.annotated}
+    if some:
+        name, (seen, of) = next(iter(some.items()))
+        notes.append(
+            f"masks of some slices alone: {len(some)}, as of {name} ({seen} of {of} slices); the other slices count "
+            'as not annotated. If they are background, write "partial": false in dataset.json'
+        )
+    turned = Counter(case.orientation for case in facts.values() if case.orientation)
+    if len(turned) > 1:
+        kinds = ", ".join(f"{count} {code}" for code, count in sorted(turned.items()))
+        notes.append(f"volumes are stored in different orientations ({kinds}); they are turned alike when read")
     others = Counter(path.suffix.lower() or "no suffix" for path in layout.others)
     if others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
@@ -326,13 +375,13 @@ def _draw_head(sheet: Image.Image, dataset: Dataset, shown: int) -> None:
 
 def _tile(dataset: Dataset, case: Case) -> Image.Image:
     """Draw one case: the image with the contours of its mask, in the middle of a square, and its name below."""
-    image = Image.fromarray(read_image(case.image)).convert("RGB")
+    pixels, mask = _flat(dataset, case)
+    image = Image.fromarray(pixels).convert("RGB")
     scale = _TILE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     small = np.array(image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC))
     remark = " (no mask)"
-    if case.mask is not None:
-        mask = dataset.read_mask(case)
+    if mask is not None:
         small = draw_contours(small, np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)))
         remark = "" if mask.any() else " (empty)"
     tile = Image.new("RGB", (_TILE, _TILE + _LABEL), "white")
@@ -344,6 +393,16 @@ def _tile(dataset: Dataset, case: Case) -> Image.Image:
     draw.text((0, _TILE + 2), name, fill=_INK, font=_font(13))
     draw.text((_font(13).getlength(name), _TILE + 2), remark, fill=_FAINT, font=_font(13))
     return tile
+
+
+def _flat(dataset: Dataset, case: Case) -> tuple[Pixels, NDArray[Any] | None]:
+    """Return the image and its mask; of a volume the slice with the most labels."""
+    scan = dataset.read_scan(case)
+    mask = None if case.mask is None else dataset.read_mask(case)
+    if not isinstance(scan, Volume):
+        return scan, None if mask is None else np.maximum(mask, 0).astype(np.uint8)
+    at = look_point(mask, scan.shape)
+    return gray_slice(scan, at), None if mask is None else square_slice(mask, scan.geometry, at)
 
 
 def draw_contours(image: Pixels, mask: NDArray[Any], width: int = _CONTOUR) -> Pixels:

@@ -12,18 +12,20 @@ from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from criinet.data.geometry import Spacing
 from criinet.data.images import (
-    IMAGE_SUFFIXES,
     BadFileError,
     MaskEncoding,
-    Pixels,
     contradiction,
-    read_image,
     read_mask,
     read_raw_mask,
+    value_counts,
 )
+from criinet.data.kinds import SUFFIXES, VOLUME_SUFFIXES, is_companion, is_readable, is_volume, stem_of, suffix_of
+from criinet.data.scans import Scan, place_mismatch, read_scan, size_mismatch, spatial
+from criinet.data.volumes import Partial, annotated_slices, read_labels, read_raw_labels, read_volume_header
 from criinet.errors import DataError
 from criinet.registry import nearest
 
@@ -52,9 +54,15 @@ class Dataset:
     """The cases of a dataset folder and what its masks mean.
 
     name: as in dataset.json, or the folder's.
+    dims: 2 for images, 3 for volumes.
     classes: K names, background first; the position is the class index.
-    spacing: (h, w) of a pixel in mm, or None where unknown.
+    spacing: (h, w) of a pixel, or (d, h, w) of the voxels of volumes whose files do not know theirs, in mm; None where
+        unknown.
     cases: sorted by name.
+    ignore: whether the value 255 in a mask of class indices means "no ground truth".
+    partial: whether slices without a label are unannotated ones.
+    regions: named unions of classes, which are measured beside the classes.
+    modality: "CT", "MR", ..., where dataset.json says it.
     skipped: one sentence for each file that was left out as unreadable.
     dropped: names of the cases that were left out.
     """
@@ -63,8 +71,13 @@ class Dataset:
     name: str
     classes: tuple[str, ...]
     encoding: MaskEncoding
-    spacing: tuple[float, float] | None
+    spacing: tuple[float, ...] | None
     cases: tuple[Case, ...]
+    dims: int = 2
+    ignore: bool = False
+    partial: Partial = "auto"
+    regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    modality: str | None = None
     licence: str | None = None
     source: str | None = None
     skipped: tuple[str, ...] = ()
@@ -116,15 +129,40 @@ class Dataset:
         """
         return tuple(self.case(name) for name in names)
 
-    def read_mask(self, case: Case) -> Pixels:
-        """Read the mask of ``case``: (H, W) uint8 class indices in [0, K).
+    @property
+    def voxel(self) -> Spacing | None:
+        """Size (d, h, w) in mm of the voxels of files that do not know theirs."""
+        return (self.spacing[0], self.spacing[1], self.spacing[2]) if self.spacing and self.dims == 3 else None
+
+    def read_scan(self, case: Case) -> Scan:
+        """Read the image or the volume of ``case``.
+
+        Raises:
+            BadFileError: if it cannot be read.
+        """
+        return read_scan(case.image, self.dims, self.voxel)
+
+    def read_mask(self, case: Case) -> NDArray[Any]:
+        """Read the mask of ``case``: (H, W) or (D, H, W) class indices, IGNORE where there is no ground truth.
+
+        The dtype is uint8, or int16 if any is IGNORE.
 
         Raises:
             BadFileError: if the case has no mask, or one that is unreadable or contradicts the dataset's classes.
         """
         if case.mask is None:
-            raise BadFileError(case.image, "has no mask", f"Add {self.root / 'masks' / case.name}.png")
-        return read_mask(case.mask, self.encoding, len(self.classes), names=self.classes)
+            suffix = ".png" if self.dims == 2 else ".nii.gz"
+            raise BadFileError(case.image, "has no mask", f"Add {self.root / 'masks' / case.name}{suffix}")
+        if self.dims == 3:
+            return read_labels(case.mask, self.encoding, self.classes, ignore=self.ignore, partial=self.partial)
+        return read_mask(case.mask, self.encoding, len(self.classes), names=self.classes, ignore=self.ignore)
+
+    def spacing_of(self, case: Case) -> tuple[float, ...] | None:
+        """Return the size of a pixel or voxel of ``case`` along each axis in mm, None where nobody knows."""
+        if self.dims == 2:
+            return self.spacing
+        geometry = read_volume_header(case.image, self.voxel).geometry
+        return geometry.spacing if geometry.known else None
 
 
 class DatasetCard(BaseModel):
@@ -135,7 +173,11 @@ class DatasetCard(BaseModel):
     name: str | None = None
     classes: tuple[str, ...] | None = None
     encoding: MaskEncoding | None = None
-    spacing: Millimetres | tuple[Millimetres, Millimetres] | None = None
+    spacing: Millimetres | tuple[Millimetres, Millimetres] | tuple[Millimetres, Millimetres, Millimetres] | None = None
+    ignore: bool = False
+    partial: Partial | bool = "auto"
+    regions: Mapping[str, tuple[str, ...]] = {}
+    modality: str | None = None
     licence: str | None = None
     source: str | None = None
 
@@ -146,11 +188,40 @@ class DatasetCard(BaseModel):
             raise ValueError("list two or more different names, background first")
         return classes
 
+    @staticmethod
+    def words(partial: Partial | bool) -> Partial:
+        """Return true and false as "yes" and "no"."""
+        return partial if isinstance(partial, str) else ("yes" if partial else "no")
+
+    @model_validator(mode="after")
+    def _regions_of_classes(self) -> "DatasetCard":
+        for region, members in self.regions.items():
+            unknown = [name for name in members if name not in (self.classes or ())[1:]]
+            if unknown or not members or region in (self.classes or ()):
+                raise ValueError(f"region '{region}' must have a name of its own and list foreground classes")
+        return self
+
+    def spacing_along(self, dims: int) -> tuple[float, ...] | None:
+        """Return the spacing along each of ``dims`` axes.
+
+        Raises:
+            ValueError: if it has another number of them.
+        """
+        if self.spacing is None or not isinstance(self.spacing, tuple):
+            return None if self.spacing is None else (self.spacing,) * dims
+        if len(self.spacing) != dims:
+            raise ValueError(f"{len(self.spacing)} numbers for {dims} axes")
+        return self.spacing
+
 
 @dataclass
 class Layout:
-    """Which images and masks lie in a dataset folder, by case name, and which files have no place there."""
+    """Which images and masks lie in a dataset folder, by case name, and which files have no place there.
 
+    dims: 2 if the images are images, 3 if they are volumes.
+    """
+
+    dims: int = 2
     images: dict[str, Path] = field(default_factory=dict[str, Path])
     masks: dict[str, Path] = field(default_factory=dict[str, Path])
     problems: list[BadFileError] = field(default_factory=list[BadFileError])
@@ -159,12 +230,16 @@ class Layout:
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """What is remembered of a decoded mask: (H, W), the pixels of each stored value (256,), and how to read it."""
+    """What is remembered of a decoded mask: its size, the pixels of each stored value (256,), and how to read it.
 
-    size: tuple[int, int]
+    annotated: slices that hold labels, and of how many, where others seem to be unannotated.
+    """
+
+    size: tuple[int, ...]
     counts: NDArray[np.intp]
     lossy: bool
     zero_one: bool
+    annotated: tuple[int, int] | None = None
 
     def contradicts(self, encoding: MaskEncoding, classes: Sequence[str]) -> tuple[str, str] | None:
         """Say what in the mask contradicts the encoding, and the remedy; None if nothing does."""
@@ -195,10 +270,10 @@ def open_dataset(root: Path, *, skip_bad: bool = False, groups: Path | None = No
         raise layout.problems[0]
     card = read_card(root)
     names = sorted(layout.images)
-    facts, bad = _verify(layout, names) if skip_bad else ({}, {})
+    facts, bad = _verify(layout, names, card) if skip_bad else ({}, {})
     names = [name for name in names if name not in bad]
     masks = [layout.masks[name] for name in names if name in layout.masks]
-    encoding, classes = read_encoding(card, masks, facts if skip_bad else None)
+    encoding, classes = read_encoding(card, masks, facts if skip_bad else None, dims=layout.dims)
     for name in names:
         path = layout.masks.get(name)
         problem = facts[path].contradicts(encoding, classes) if path in facts else None
@@ -208,7 +283,7 @@ def open_dataset(root: Path, *, skip_bad: bool = False, groups: Path | None = No
     if len(bad) == len(layout.images):
         raise DataError(f"{root} has no case that can be used: {skipped[0]}")
     kept = [name for name in names if name not in bad]
-    dropped = {*bad, *(problem.path.stem for problem in layout.problems)} - set(kept)
+    dropped = {*bad, *(stem_of(problem.path) for problem in layout.problems)} - set(kept)
     return build_dataset(root, layout, card, kept, (encoding, classes), groups, skipped, dropped)
 
 
@@ -228,7 +303,11 @@ def build_dataset(
         DataError: if the groups cannot be read.
     """
     group_of = read_groups(root, names, groups)
-    spacing = card.spacing if card.spacing is None or isinstance(card.spacing, tuple) else (card.spacing, card.spacing)
+    try:
+        spacing = card.spacing_along(layout.dims)
+    except ValueError as error:
+        remedy = "Give one number for each axis, slices first" if layout.dims == 3 else "Give height and width"
+        raise BadFileError(root / "dataset.json", f"has a bad 'spacing': {error}", remedy) from error
     return Dataset(
         root=root,
         name=card.name or root.resolve().name,
@@ -236,6 +315,11 @@ def build_dataset(
         encoding=meaning[0],
         spacing=spacing,
         cases=tuple(Case(name, layout.images[name], layout.masks.get(name), group_of[name]) for name in names),
+        dims=layout.dims,
+        ignore=card.ignore,
+        partial=card.words(card.partial),
+        regions=card.regions,
+        modality=card.modality,
         licence=card.licence,
         source=card.source,
         skipped=tuple(str(problem) for problem in skipped),
@@ -256,20 +340,38 @@ def read_layout(root: Path) -> Layout:
         raise DataError(f"{root} is not a dataset; put the images in {root / 'images'} and masks in {root / 'masks'}.")
     layout.images = _by_stem(root / "images", layout)
     if not layout.images and not layout.problems:
-        kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+        kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{root / 'images'} has no images; put files of these kinds in it: {kinds}.")
     layout.masks = _by_stem(root / "masks", layout) if (root / "masks").is_dir() else {}
-    twins = {problem.path.stem for problem in layout.problems}
+    twins = {stem_of(problem.path) for problem in layout.problems}
     for name in sorted(layout.masks.keys() - layout.images.keys()):
         path = layout.masks.pop(name)
         if name not in twins:
             likely = next((name[:end] for end in range(len(name), 0, -1) if name[:end] in layout.images), None)
-            rename = f"Name it {likely}{path.suffix}, if that is its image," if likely else "Name it like its image"
+            rename = f"Name it {likely}{suffix_of(path)}, if that is its image," if likely else "Name it like its image"
             layout.problems.append(
                 BadFileError(path, "has no image of the same name", f"{rename} or remove it; {_ALL}")
             )
     layout.images = {name: path for name, path in layout.images.items() if name not in twins}
+    _keep_apart(layout)
     return layout
+
+
+def _keep_apart(layout: Layout) -> None:
+    """Tell whether the dataset is of images or of volumes, by most files; what is of the other kind is a problem."""
+    paths = [*layout.images.values()]
+    volumes = [path.is_dir() or suffix_of(path) in VOLUME_SUFFIXES for path in paths]
+    layout.dims = 3 if 2 * sum(volumes) > len(paths) or (paths and not any(volumes) and is_volume(paths[0])) else 2
+    for part in (layout.images, layout.masks):
+        for name, path in list(part.items()):
+            volume = path.is_dir() or suffix_of(path) in VOLUME_SUFFIXES
+            if suffix_of(path) in (".tif", ".tiff") or volume == (layout.dims == 3):
+                continue
+            what = "is an image among volumes" if layout.dims == 3 else "is a volume among images"
+            layout.problems.append(BadFileError(path, what, f"Keep images and volumes in datasets apart; {_ALL}"))
+            del part[name]
+            if part is layout.images:
+                layout.masks.pop(name, None)
 
 
 def _by_stem(folder: Path, layout: Layout) -> dict[str, Path]:
@@ -281,14 +383,16 @@ def _by_stem(folder: Path, layout: Layout) -> dict[str, Path]:
     except OSError as error:
         raise DataError(f"folder {folder} cannot be listed; change its permissions.") from error
     for path in paths:
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.is_dir():
-            layout.others.append(path)
-        elif path.stem in found:
-            twins.add(path.stem)
-            what = f"has the same name as {found[path.stem].name}"
+        if not is_readable(path):
+            layout.others += [] if is_companion(path) else [path]
+            continue
+        stem = stem_of(path)
+        if stem in found:
+            twins.add(stem)
+            what = f"has the same name as {found[stem].name}"
             layout.problems.append(BadFileError(path, what, f"Rename or remove one of the two; {_ALL}"))
         else:
-            found[path.stem] = path
+            found[stem] = path
     return {name: path for name, path in found.items() if name not in twins}
 
 
@@ -314,7 +418,8 @@ def read_card(root: Path) -> DatasetCard:
         return DatasetCard.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
-        key, reason = problem["loc"][0], problem["msg"].removeprefix("Value error, ")
+        key = problem["loc"][0] if problem["loc"] else "regions"
+        reason = problem["msg"].removeprefix("Value error, ")
         raise BadFileError(path, f"has a bad '{key}': {reason[0].lower()}{reason[1:]}", example) from error
 
 
@@ -365,28 +470,37 @@ def _group_rows(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def read_encoding(
-    card: DatasetCard, masks: Sequence[Path], facts: Mapping[Path, MaskFacts] | None = None
+    card: DatasetCard, masks: Sequence[Path], facts: Mapping[Path, MaskFacts] | None = None, *, dims: int = 2
 ) -> tuple[MaskEncoding, tuple[str, ...]]:
     """Tell the encoding and the classes of a dataset from its card and its masks.
 
     Args:
         masks: of the cases that are used.
         facts: what is known of each mask already; None to read them here, as many as it takes.
+        dims: 2 for images, 3 for volumes.
 
     Raises:
         DataError: if a mask that has to be read cannot be, or card and masks contradict each other.
     """
+    if card.ignore and card.classes is None:
+        raise DataError('dataset.json says "ignore": true but lists no classes; add "classes", background first.')
+    if card.ignore:
+        card = card.model_copy(update={"encoding": "index"})
     if card.encoding is not None and card.classes is not None:
         return _agree(card.encoding, card.classes)
+
+    def read(path: Path) -> MaskFacts:
+        return read_mask_facts(path, dims, ignore=card.ignore)
+
     if facts is not None:
         known = [facts[path] for path in masks]
     elif card.classes is not None and len(masks) > SAMPLED_MASKS:
         chosen = np.linspace(0, len(masks) - 1, SAMPLED_MASKS).round().astype(int)
-        known = in_threads(read_mask_facts, [masks[i] for i in chosen])
+        known = in_threads(read, [masks[i] for i in chosen])
         if not any(mask.counts[1:].any() for mask in known):
-            known = in_threads(read_mask_facts, masks)
+            known = in_threads(read, masks)
     else:
-        known = in_threads(read_mask_facts, masks)
+        known = in_threads(read, masks)
     stored = sum((mask.counts for mask in known if not mask.lossy and not mask.zero_one), np.zeros(256, np.intp))
     lossy = any(mask.lossy for mask in known)
     binary = lossy or stored[255] > stored[1:255].sum()
@@ -413,41 +527,52 @@ def _agree(encoding: MaskEncoding, classes: tuple[str, ...]) -> tuple[MaskEncodi
     return encoding, classes
 
 
-def read_mask_facts(path: Path) -> MaskFacts:
+def read_mask_facts(path: Path, dims: int = 2, *, ignore: bool = False, partial: Partial = "auto") -> MaskFacts:
     """Decode a mask and keep what there is to know about its values.
 
     Raises:
         BadFileError: if it cannot be read.
     """
+    if dims == 3:
+        values = read_raw_labels(path).values
+        counts = value_counts(values, ignore=ignore)
+        annotated = None if ignore and (values == 255).any() else annotated_slices(values, partial)
+        seen = None if annotated is None else (int(annotated[1].sum()), len(annotated[1]))
+        return MaskFacts(values.shape, counts, False, bool(values.max() <= 1), seen)
     raw = read_raw_mask(path)
     size = (raw.values.shape[0], raw.values.shape[1])
-    return MaskFacts(size, np.bincount(raw.values.ravel(), minlength=256), raw.lossy, raw.zero_one)
+    return MaskFacts(size, value_counts(raw.values, ignore=ignore), raw.lossy, raw.zero_one)
 
 
-def size_mismatch(mask: Path, mask_size: tuple[int, int], image_size: tuple[int, int]) -> BadFileError | None:
-    """Return the problem of a mask whose (H, W) is not its image's, or None."""
-    if mask_size == image_size:
-        return None
-    what = f"is {mask_size[1]}x{mask_size[0]} but its image is {image_size[1]}x{image_size[0]}"
-    return BadFileError(mask, what, f"Resize or remove it; {_ALL}")
-
-
-def _verify(layout: Layout, names: Sequence[str]) -> tuple[dict[Path, MaskFacts], dict[str, BadFileError]]:
+def _verify(
+    layout: Layout, names: Sequence[str], card: DatasetCard
+) -> tuple[dict[Path, MaskFacts], dict[str, BadFileError]]:
     """Decode everything; return what the good masks hold, and the problem of each bad case."""
 
     def verify(name: str) -> MaskFacts | BadFileError | None:
         try:
-            pixels = read_image(layout.images[name])
+            shape = spatial(read_scan(layout.images[name], layout.dims))
             if name not in layout.masks:
                 return None
-            facts = read_mask_facts(layout.masks[name])
+            facts = read_mask_facts(layout.masks[name], layout.dims, ignore=card.ignore)
+            return misplaced(layout.masks[name], facts.size, layout.images[name], shape, layout.dims) or facts
         except BadFileError as problem:
             return problem
-        return size_mismatch(layout.masks[name], facts.size, (pixels.shape[0], pixels.shape[1])) or facts
 
     results = dict(zip(names, in_threads(verify, names), strict=True))
     facts = {layout.masks[name]: result for name, result in results.items() if isinstance(result, MaskFacts)}
     return facts, {name: result for name, result in results.items() if isinstance(result, BadFileError)}
+
+
+def misplaced(
+    mask: Path, size: tuple[int, ...], image: Path, image_size: tuple[int, ...], dims: int
+) -> BadFileError | None:
+    """Return the problem of a mask that has not the size of its image, or as a volume lies elsewhere; or None."""
+    wrong = size_mismatch(mask, size, image_size)
+    if wrong is not None or dims == 2:
+        return wrong
+    own, other = read_volume_header(mask).geometry, read_volume_header(image).geometry
+    return place_mismatch(mask, own, other, size)
 
 
 def in_threads(work: Callable[[A], B], items: Sequence[A], done: Callable[[int, int], None] | None = None) -> list[B]:

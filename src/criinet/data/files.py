@@ -47,7 +47,16 @@ def write_text_atomically(path: Path, text: str) -> None:
     Raises:
         StorageError: if the disk is full or the place cannot be written.
     """
-    write_atomically(path, lambda file: write_bytes(file, text.encode("utf-8")))
+    write_bytes_atomically(path, text.encode("utf-8"))
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path``, whole or not at all.
+
+    Raises:
+        StorageError: if the disk is full or the place cannot be written.
+    """
+    write_atomically(path, lambda file: _write_bytes(file, content))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -81,8 +90,7 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def write_bytes(file: IO[bytes], content: bytes) -> None:
-    """Write all of ``content``, for ``write_atomically``."""
+def _write_bytes(file: IO[bytes], content: bytes) -> None:
     file.write(content)
 
 

@@ -1,8 +1,11 @@
 """How an image is brought to what a network sees, without torch: channels, size, overlapping windows."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 
@@ -47,3 +50,24 @@ def starts(length: int, window: int) -> list[int]:
     """Return where windows start: half overlapped, the last one flush with the end."""
     count = max(1, -(-(length - window) * 2 // window) + 1)
     return sorted({round(i * (length - window) / max(1, count - 1)) for i in range(count)})
+
+
+def corners_of(sides: Sequence[int], box: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return where windows start along every axis, the last axis fastest."""
+    return list(product(*(starts(side, length) for side, length in zip(sides, box, strict=True))))
+
+
+def cut(corner: Sequence[int], box: Sequence[int]) -> tuple[slice, ...]:
+    """Return the window that starts at ``corner``."""
+    return tuple(slice(start, start + length) for start, length in zip(corner, box, strict=True))
+
+
+def gaussian_window(box: Sequence[int]) -> NDArray[Any]:
+    """Return the weight of each pixel of a window, float32: a Gaussian of an eighth of the side, never below 1e-3.
+
+    Reference: Isensee et al., Nature Methods 2021, sliding-window inference of nnU-Net.
+    """
+    weight = np.ones(())
+    for n in box:
+        weight = weight[..., None] * np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 8)) ** 2)
+    return np.maximum(weight, 1e-3).astype(np.float32)

@@ -1,6 +1,7 @@
 """Reading and writing 2D images and masks. Arrays are (H, W) or (H, W, 3), uint8, as a viewer would show them."""
 
 import colorsys
+import io
 import threading
 import warnings
 from collections.abc import Generator, Sequence
@@ -13,18 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from criinet.data.files import write_atomically
+from criinet.data.files import write_atomically, write_bytes_atomically
 from criinet.errors import DataError, ShapeError
 
 Pixels = NDArray[np.uint8]
 MaskEncoding = Literal["index", "binary255"]
 """How masks write classes: ``index`` is the class itself, ``binary255`` is 0 for background and 255 for foreground."""
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 MAX_PIXELS = 178_956_970
 """The most pixels of one image: the largest that Pillow opens unless its global limit is lifted."""
 
 OKABE_ITO = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+IGNORE = -1
+"""Class index of a pixel without ground truth, as ``criinet.types`` has it, for readers without torch."""
+
+IGNORED_VALUE = 255
+"""Stored in a mask of class indices where there is no ground truth, if dataset.json says ``"ignore": true``."""
+
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _LOSSY = ("JPEG", "MPO")
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -111,28 +117,44 @@ _quiet = _PillowWarnings()
 
 
 @contextmanager
-def _opened(path: Path) -> Generator[Image.Image, None, None]:
-    """Open an image for decoding; whatever Pillow raises in the body becomes one sentence about the file.
+def in_a_sentence(path: Path, damaged: str, remedy: str) -> Generator[None, None, None]:
+    """Turn whatever the body raises while it reads a file into one sentence about the file.
 
-    Pillow gets a file, not a path: from a path it maps an uncompressed TIFF into memory and scrambles a rotated one.
+    Args:
+        damaged: what is said of anything but a missing or forbidden file.
+        remedy: what to do about it.
+
+    Raises:
+        BadFileError: in place of every error but our own and a lack of memory.
     """
-    huge = BadFileError(path, f"has over {MAX_PIXELS:,} pixels", f"Crop it or scale it down; {_SKIP}")
     try:
-        with _quiet, path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise huge
-            yield image
+        yield
     except (DataError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise BadFileError(path, "does not exist", "Check the path") from error
     except PermissionError as error:
         raise BadFileError(path, "may not be read", "Change its permissions") from error
-    except Image.DecompressionBombError as error:
-        raise huge from error
-    except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file.
-        what = "is damaged, cut short, or not a PNG, JPEG, TIFF, BMP or WebP image"
-        raise BadFileError(path, what, f"Copy it again or remove it; {_SKIP}") from error
+    except Exception as error:  # Decoders raise nearly anything on a damaged file.
+        raise BadFileError(path, damaged, remedy) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[Image.Image, None, None]:
+    """Open an image for decoding; whatever Pillow raises in the body becomes one sentence about the file.
+
+    Pillow gets a file, not a path: from a path it maps an uncompressed TIFF into memory and scrambles a rotated one.
+    """
+    huge = BadFileError(path, f"has over {MAX_PIXELS:,} pixels", f"Crop it or scale it down; {_SKIP}")
+    damaged = "is damaged, cut short, or not a PNG, JPEG, TIFF, BMP or WebP image"
+    with in_a_sentence(path, damaged, f"Copy it again or remove it; {_SKIP}"):
+        try:
+            with _quiet, path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise huge
+                yield image
+        except Image.DecompressionBombError as error:
+            raise huge from error
 
 
 def _orientation(image: Image.Image) -> int:
@@ -270,13 +292,15 @@ def contradiction(
         return what, "Save it as PNG with 0 for background and 255 for foreground"
     if lossy:
         return "is a JPEG, which blurs class indices", "Save it as PNG"
-    if values[-1] < len(classes):
+    if not values.size or values[-1] < len(classes):
         return None
     what = f"has class {values[-1]}, but the dataset has {len(classes)} classes: {', '.join(classes)}"
     return what, "Correct the mask, or add the class to dataset.json"
 
 
-def read_mask(path: Path, encoding: MaskEncoding, classes: int, *, names: Sequence[str] = ()) -> Pixels:
+def read_mask(
+    path: Path, encoding: MaskEncoding, classes: int, *, names: Sequence[str] = (), ignore: bool = False
+) -> NDArray[Any]:
     """Read a mask upright as class indices.
 
     Args:
@@ -284,16 +308,17 @@ def read_mask(path: Path, encoding: MaskEncoding, classes: int, *, names: Sequen
             latter; any other file must then hold nothing but 0 and 255 (or 0 and 1, if it is a palette or 1-bit file).
         classes: K, the number of classes with background.
         names: the K class names, for messages.
+        ignore: the value 255 means "no ground truth"; only with ``index``.
 
     Returns:
-        (H, W) uint8 in [0, K).
+        (H, W) uint8 in [0, K), or int16 with IGNORE where there is no ground truth.
 
     Raises:
         BadFileError: if the file cannot be read, or its values contradict the encoding.
     """
     raw = read_raw_mask(path)
     problem = contradiction(
-        np.bincount(raw.values.ravel(), minlength=256),
+        value_counts(raw.values, ignore=ignore),
         lossy=raw.lossy,
         zero_one=raw.zero_one,
         encoding=encoding,
@@ -302,8 +327,21 @@ def read_mask(path: Path, encoding: MaskEncoding, classes: int, *, names: Sequen
     if problem is not None:
         raise BadFileError(path, *problem)
     if encoding == "index" or raw.zero_one:
-        return raw.values
+        return with_ignored(raw.values, raw.values == IGNORED_VALUE) if ignore else raw.values
     return (raw.values > 127).astype(np.uint8)
+
+
+def value_counts(stored: Pixels, *, ignore: bool) -> NDArray[np.intp]:
+    """Count the pixels of each stored value, (256,); those without ground truth are left out."""
+    counts = np.bincount(stored.ravel(), minlength=256)
+    if ignore:
+        counts[IGNORED_VALUE] = 0
+    return counts
+
+
+def with_ignored(labels: Pixels, unknown: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return class indices with IGNORE where nothing is known: int16 if there is such a pixel, as they are if not."""
+    return np.where(unknown, np.int16(IGNORE), labels.astype(np.int16)) if unknown.any() else labels
 
 
 def write_mask(path: Path, mask: NDArray[Any], classes: int) -> None:
@@ -318,12 +356,31 @@ def write_mask(path: Path, mask: NDArray[Any], classes: int) -> None:
         ValueError: if a value is outside [0, classes).
         StorageError: if the file cannot be written.
     """
+    write_bytes_atomically(path, encode_mask(mask, "index", classes))
+
+
+def encode_mask(mask: NDArray[Any], encoding: MaskEncoding, classes: int) -> bytes:
+    """Return a mask as a PNG: with a palette in encoding ``index``, gray in ``binary255``.
+
+    Args:
+        mask: (H, W) integers in [0, classes).
+        classes: K, at most 256.
+
+    Raises:
+        ShapeError: if ``mask`` is not (H, W).
+        ValueError: if a value is outside [0, classes).
+    """
     _require_plane(mask)
     if mask.size and (mask.min() < 0 or mask.max() >= min(classes, 256)):
         raise ValueError(f"mask has values from {mask.min()} to {mask.max()}, outside [0, {min(classes, 256)})")
-    image = Image.fromarray(mask.astype(np.uint8))
-    image.putpalette([channel for color in PALETTE[:classes] for channel in color])
-    write_atomically(path, lambda file: image.save(file, format="PNG"))
+    if encoding == "binary255":
+        image = Image.fromarray((mask > 0).astype(np.uint8) * np.uint8(255))
+    else:
+        image = Image.fromarray(mask.astype(np.uint8))
+        image.putpalette([channel for color in PALETTE[:classes] for channel in color])
+    content = io.BytesIO()
+    image.save(content, format="PNG")
+    return content.getvalue()
 
 
 def write_gray(path: Path, array: Pixels) -> None:

@@ -2,10 +2,30 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from criinet.data.dataset import DatasetCard, read_encoding
-from criinet.data.images import IMAGE_SUFFIXES, Pixels, read_mask
+from criinet.data.geometry import Geometry
+from criinet.data.images import BadFileError, read_mask
+from criinet.data.kinds import SUFFIXES, is_readable, is_volume, stem_of
+from criinet.data.scans import place_mismatch, require_picture, require_volume
+from criinet.data.volumes import read_labels, read_volume_header
 from criinet.errors import DataError
+
+
+class MaskPair(NamedTuple):
+    """A prediction and its target, both (H, W) or (D, H, W) class indices.
+
+    spacing: of the target's voxels along each axis in mm, None where unknown.
+    """
+
+    stem: str
+    prediction: NDArray[Any]
+    target: NDArray[Any]
+    classes: tuple[str, ...]
+    spacing: tuple[float, ...] | None
 
 
 def masks_by_stem(folder: Path) -> dict[str, Path]:
@@ -18,24 +38,25 @@ def masks_by_stem(folder: Path) -> dict[str, Path]:
         raise DataError(f"{folder} is not a folder. Give a folder of masks.")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
+        if not is_readable(path):
             continue
-        if path.stem in found:
-            raise DataError(f"{path} and {found[path.stem].name} share a name. Remove one.")
-        found[path.stem] = path
+        stem = stem_of(path)
+        if stem in found:
+            raise DataError(f"{path} and {found[stem].name} share a name. Remove one.")
+        found[stem] = path
     if not found:
-        raise DataError(f"{folder} holds no masks. Supported are {', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)}.")
+        raise DataError(f"{folder} holds no masks. Supported are {', '.join(suffix[1:] for suffix in SUFFIXES)}.")
     return found
 
 
-def paired_masks(predictions: Path, targets: Path) -> Iterator[tuple[str, Pixels, Pixels, tuple[str, ...]]]:
-    """Iterate over (stem, prediction, target, classes), both (H, W) uint8 class indices.
+def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
+    """Iterate over pairs of masks.
 
     Each folder's encoding is found in its own files, so 0/255 on one side meets class indices on the other. Predictions
     without a target are left out.
 
     Raises:
-        DataError: if a target has no prediction, or sizes differ.
+        DataError: if a target has no prediction, sizes differ, or two volumes do not lie in one place.
     """
     predicted, truth = masks_by_stem(predictions), masks_by_stem(targets)
     missing = [stem for stem in truth if stem not in predicted]
@@ -44,15 +65,34 @@ def paired_masks(predictions: Path, targets: Path) -> Iterator[tuple[str, Pixels
             f"{predictions} has no prediction for {len(missing)} of {len(truth)} targets, the first is {missing[0]}. "
             "Predict it, or remove its target."
         )
-    mine, my_classes = read_encoding(DatasetCard(), [predicted[stem] for stem in truth])
-    theirs, their_classes = read_encoding(DatasetCard(), list(truth.values()))
+    dims = 3 if is_volume(next(iter(truth.values()))) else 2
+    for path in [*truth.values(), *(predicted[stem] for stem in truth)]:
+        require_volume(path) if dims == 3 else require_picture(path)
+    mine, my_classes = read_encoding(DatasetCard(), [predicted[stem] for stem in truth], dims=dims)
+    theirs, their_classes = read_encoding(DatasetCard(), list(truth.values()), dims=dims)
     classes = max(my_classes, their_classes, key=len)
     for stem, path in truth.items():
-        found = read_mask(predicted[stem], mine, len(classes))
-        target = read_mask(path, theirs, len(classes))
+        if dims == 3:
+            found = read_labels(predicted[stem], mine, classes, partial="no")
+            target = read_labels(path, theirs, classes, partial="no")
+        else:
+            found, target = read_mask(predicted[stem], mine, len(classes)), read_mask(path, theirs, len(classes))
         if found.shape != target.shape:
-            raise DataError(
-                f"{predicted[stem]} is {found.shape[1]}x{found.shape[0]} but its target is "
-                f"{target.shape[1]}x{target.shape[0]}. Predict at the image's own size."
-            )
-        yield stem, found, target, classes
+            own, other = ("x".join(str(side) for side in reversed(array.shape)) for array in (found, target))
+            raise DataError(f"{predicted[stem]} is {own} but its target is {other}. Predict at the image's own size.")
+        geometry = _one_place(predicted[stem], path) if dims == 3 else None
+        spacing = geometry.spacing if geometry is not None and geometry.known else None
+        yield MaskPair(stem, found, target, classes, spacing)
+
+
+def _one_place(prediction: Path, target: Path) -> Geometry:
+    """Return the geometry of a target volume, which is its prediction's, too.
+
+    Raises:
+        BadFileError: if it is not.
+    """
+    header = read_volume_header(target)
+    problem = place_mismatch(prediction, read_volume_header(prediction).geometry, header.geometry, header.shape)
+    if problem is not None:
+        raise BadFileError(prediction, problem.what.replace("its image", "its target"), problem.remedy)
+    return header.geometry

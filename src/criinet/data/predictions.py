@@ -1,4 +1,4 @@
-"""Which images a prediction reads and which files it writes, whatever segments them; needs no torch."""
+"""Which files a prediction reads and which it writes, whatever segments them; needs no torch."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,78 +8,112 @@ from typing import IO, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.dicom_seg import require_dicom, write_segmentation
 from criinet.data.files import make_folder, write_atomically
-from criinet.data.images import IMAGE_SUFFIXES, read_image, write_gray, write_mask
+from criinet.data.geometry import Geometry, Spacing
+from criinet.data.images import write_gray, write_mask
+from criinet.data.kinds import SUFFIXES, is_readable, is_series, stem_of
+from criinet.data.scans import Scan, read_scan
+from criinet.data.volumes import write_labels, write_volume
 from criinet.errors import DataError
 
+Array = NDArray[Any]
 Advance = Callable[[int, int], None]
 """Called with how many images are done, and of how many."""
 
 
-class Predicted(Protocol):
-    """What is written of one image.
+@dataclass(frozen=True)
+class Outputs:
+    """What is written beside each mask; a DICOM-SEG only of DICOM volumes."""
 
-    probs: (K, H, W) float32, an array or a tensor on the CPU.
-    mask: (H, W) uint8, the most probable class.
-    entropy: (H, W) float32 in [0, 1].
-    disagreement: (H, W) float32 in [0, 1] of two opinions; None with one.
+    probabilities: bool = False
+    uncertainty: bool = False
+    dicom_seg: bool = False
+
+
+class Segmented(Protocol):
+    """What is written of one case.
+
+    mask: (H, W) or (D, H, W) uint8, the most probable class.
+    probs: (K, H, W) or (K, D, H, W) float, an array or a tensor on the CPU; None of a volume if nobody asked for it.
     """
+
+    @property
+    def mask(self) -> Array: ...
 
     @property
     def probs(self) -> Any: ...
 
-    @property
-    def mask(self) -> NDArray[Any]: ...
-
-    @property
-    def entropy(self) -> NDArray[Any]: ...
-
-    @property
-    def disagreement(self) -> NDArray[Any] | None: ...
+    def doubts(self) -> dict[str, Array]:
+        """Return maps of doubt by name, uint8; 255 is 1."""
+        ...
 
 
-P = TypeVar("P", bound=Predicted)
-P_co = TypeVar("P_co", bound=Predicted, covariant=True)
+@dataclass(frozen=True)
+class VolumePrediction:
+    """What is said of one volume, at the volume's own voxels (D, H, W).
+
+    mask: uint8, the most probable class. coarse_mask: that of the first of two opinions, or None.
+    geometry: of the volume.
+    maps: ``entropy`` and ``disagreement`` as uint8, 255 is 1; only those that were asked for.
+    probs: (K, D, H, W) float16, a tensor on the CPU, if it was asked for.
+    """
+
+    mask: Array
+    coarse_mask: Array | None
+    geometry: Geometry
+    maps: dict[str, Array]
+    probs: Any = None
+
+    def doubts(self) -> dict[str, Array]:
+        """Return the maps of doubt that were kept."""
+        return self.maps
 
 
-class Segments(Protocol[P_co]):
-    """Whatever segments images: it names its classes, background first, and takes (H, W) or (H, W, 3) uint8."""
+S = TypeVar("S", bound=Segmented)
+S_co = TypeVar("S_co", bound=Segmented, covariant=True)
+
+
+class Segmenter(Protocol[S_co]):
+    """Whatever segments images or volumes.
+
+    classes: their names, background first.
+    scan_dims: 2 if it takes images, (H, W) or (H, W, 3) uint8; 3 if it takes volumes.
+    """
 
     @property
     def classes(self) -> tuple[str, ...]: ...
 
-    def predict_many(self, images: Iterable[NDArray[Any]]) -> Iterator[P_co]: ...
+    @property
+    def scan_dims(self) -> int: ...
 
-
-@dataclass(frozen=True)
-class Outputs:
-    """What is written beside each mask."""
-
-    probabilities: bool = False
-    uncertainty: bool = False
+    def predict_many(self, scans: Iterable[Any], /) -> Iterator[S_co]: ...
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the images of a folder, of its images/ if it is a dataset, or the one file that was given.
+    """Return the images or volumes of a folder, of its images/ if it is a dataset, or the one that was given.
+
+    A folder that directly holds DICOM files is one volume.
 
     Raises:
         DataError: if there is none, or two share a stem, since their masks would share a name.
     """
-    if folder.is_file():
+    if folder.is_file() or is_series(folder):
         return [folder]
     if (folder / "images").is_dir():
         folder = folder / "images"
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist. Give a folder of images, or one image.")
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    found = sorted(path for path in folder.iterdir() if is_readable(path))
     if not found:
-        kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+        kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{folder} holds no images. Supported are {kinds}.")
     stems: dict[str, Path] = {}
     for path in found:
-        if path.stem in stems:
-            raise DataError(f"{path} and {stems[path.stem].name} share a name, so would their masks. Rename one.")
-        stems[path.stem] = path
+        stem = stem_of(path)
+        if stem in stems:
+            raise DataError(f"{path} and {stems[stem].name} share a name, so would their masks. Rename one.")
+        stems[stem] = path
     return found
 
 
@@ -96,73 +130,100 @@ def spare_originals(paths: Sequence[Path], out: Path) -> None:
         raise DataError(f"{out} holds the originals, which masks would overwrite. Give --out another folder.")
 
 
-def predict_paths(
-    predictor: Segments[Predicted],
+def write_predictions(
     images: Path,
     out: Path,
-    outputs: Outputs | None,
+    load: Callable[[], Segmenter[Segmented]],
     *,
+    outputs: Outputs,
     skip_bad: bool,
     advance: Advance | None,
 ) -> list[str]:
     """Write a mask for every image under ``images`` to ``out``; return one sentence for each file that was skipped.
+
+    Args:
+        load: returns what segments, once ``images`` and ``out`` are known to be fine.
 
     Raises:
         DataError: if there are no images, one cannot be read and ``skip_bad`` is False, or ``out`` holds originals.
     """
     paths = images_in(images)
     spare_originals(paths, out)
+    for path in paths if outputs.dicom_seg else ():
+        require_dicom(path)
+    predictor = load()
     make_folder(out)
     skipped: list[str] = []
-    for path, predicted in predict_files(predictor, paths, skipped if skip_bad else None, advance):
-        write_prediction(out, path.stem, predicted, len(predictor.classes), outputs or Outputs())
+    for path, scan, predicted in predict_files(predictor, paths, skipped if skip_bad else None, advance):
+        del scan  # A large volume is not needed while the next one is read.
+        write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
+        if outputs.dicom_seg:
+            write_segmentation(out / f"{stem_of(path)}.dcm", predicted.mask, path, predictor.classes)
     return skipped
 
 
 def predict_files(
-    predictor: Segments[P], paths: Sequence[Path], skipped: list[str] | None, advance: Advance | None
-) -> Iterator[tuple[Path, P]]:
-    """Segment files in order; with a list for the ``skipped`` an unreadable one is noted there and left out."""
-    readable: list[Path] = []
+    predictor: Segmenter[S],
+    paths: Sequence[Path],
+    skipped: list[str] | None,
+    advance: Advance | None,
+    spacing: Spacing | None = None,
+) -> Iterator[tuple[Path, Scan, S]]:
+    """Segment files in order; with a list for the ``skipped`` an unreadable one is noted there and left out.
 
-    def decoded() -> Iterator[Any]:
+    Args:
+        spacing: (d, h, w) in mm of volumes whose files do not know theirs.
+    """
+    readable: list[tuple[Path, Scan]] = []
+
+    def decoded() -> Iterator[Scan]:
         for path in paths:
             try:
-                image = read_image(path)
+                readable.append((path, read_scan(path, predictor.scan_dims, spacing)))
             except DataError as error:
                 if skipped is None:
                     raise
                 skipped.append(str(error))
                 continue
-            readable.append(path)
-            yield image
+            yield readable[-1][1]
 
     for done, predicted in enumerate(predictor.predict_many(decoded())):
-        yield readable[done], predicted
+        yield *readable.pop(0), predicted
         if advance is not None:
             advance(done + 1, len(paths))
 
 
-def write_prediction(out: Path, name: str, predicted: Predicted, classes: int, outputs: Outputs) -> None:
+def write_prediction(out: Path, name: str, predicted: Segmented, classes: int, outputs: Outputs) -> None:
     """Write the mask of one case, and what else was asked for, each file whole or not at all.
 
-    NAME.png holds class indices with a palette; probabilities/NAME.npz float16 (K, H, W); uncertainty/NAME_entropy.png
-    and NAME_disagreement.png 0 to 255.
+    NAME.png holds class indices with a palette, of a volume NAME.nii.gz with the volume's geometry;
+    probabilities/NAME.npz float16 (K, H, W) or (K, D, H, W); uncertainty/NAME_entropy and NAME_disagreement 0 to 255,
+    as PNG or NIfTI.
     """
-    write_mask(out / f"{name}.png", predicted.mask, classes)
-    if outputs.probabilities:
+    if isinstance(predicted, VolumePrediction):
+        write_labels(out / f"{name}.nii.gz", predicted.mask, predicted.geometry)
+    else:
+        write_mask(out / f"{name}.png", predicted.mask, classes)
+    if outputs.probabilities and predicted.probs is not None:
         probs = np.asarray(predicted.probs).astype(np.float16)
 
         def save(file: IO[bytes]) -> None:
             np.savez_compressed(file, probabilities=probs)
 
         write_atomically(out / "probabilities" / f"{name}.npz", save)
-    if outputs.uncertainty:
-        write_gray(out / "uncertainty" / f"{name}_entropy.png", as_gray(predicted.entropy))
-        if predicted.disagreement is not None:
-            write_gray(out / "uncertainty" / f"{name}_disagreement.png", as_gray(predicted.disagreement))
+    for kind, gray in predicted.doubts().items() if outputs.uncertainty else ():
+        if isinstance(predicted, VolumePrediction):
+            write_volume(out / "uncertainty" / f"{name}_{kind}.nii.gz", gray, predicted.geometry)
+        else:
+            write_gray(out / "uncertainty" / f"{name}_{kind}.png", gray)
 
 
-def as_gray(map_of: np.ndarray) -> np.ndarray:
+def gray_maps(entropy: Array, disagreement: Array | None) -> dict[str, Array]:
+    """Return maps of doubt in [0, 1] as uint8, by their names; one opinion has no ``disagreement``."""
+    maps = {"entropy": entropy, "disagreement": disagreement}
+    return {name: as_gray(map_of) for name, map_of in maps.items() if map_of is not None}
+
+
+def as_gray(map_of: Array) -> Array:
     """Return a map in [0, 1] as uint8."""
     return np.round(np.clip(map_of, 0, 1) * 255).astype(np.uint8)

@@ -3,29 +3,43 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from criinet.config import Config
+from criinet.config import Config, Fraction
 from criinet.data.augmentation import AugmentationConfig
 from criinet.data.dataset import Case, Dataset
-from criinet.data.fitting import fit, with_channels
-from criinet.data.images import read_image
+from criinet.data.fitting import cut, fit, with_channels
+from criinet.data.formats import Volume
+from criinet.data.images import Pixels
+from criinet.data.intensity import Intensity, limits_of, to_gray
+from criinet.data.resampling import Grid, labels_to_grid, to_grid, training_grid
+from criinet.types import IGNORE
 
 Side = Annotated[int, Field(ge=16, le=4096)]
+Depth = Annotated[int, Field(ge=4, le=4096)]
+Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Kind = Literal["images", "slices", "volumes"]
+
+KEPT_VOXELS = 4096
+"""Voxels of each class and volume that windows may be centred on, evenly spread over all of them."""
 
 
 class DataConfig(Config):
     """What the network sees of an image."""
 
-    size: Annotated[tuple[Side, Side], Field(description="height and width that the network is trained on")] = (
-        128,
-        128,
-    )
+    kind: Annotated[
+        Kind, Field(description="images; or of volumes: slices for a 2D network, volumes for boxes and a 3D network")
+    ] = "images"
+    size: Annotated[
+        tuple[Side, Side] | tuple[Depth, Side, Side],
+        Field(description="height and width, for boxes also depth before them, that the network is trained on"),
+    ] = (128, 128)
     window: Annotated[
         Literal["whole", "patch"],
         Field(
@@ -33,37 +47,108 @@ class DataConfig(Config):
         ),
     ] = "whole"
     channels: Annotated[Literal[1, 3], Field(description="1: gray, 3: colour")] = 3
+    spacing: Annotated[
+        tuple[Millimetres, Millimetres, Millimetres] | None,
+        Field(description="of volumes: depth, height and width in mm of a voxel in training; none: as stored"),
+    ] = None
+    intensity: Annotated[
+        Intensity,
+        Field(description="of volumes: z-score, range (fixed, as in CT), or window (the file's own, or percentiles)"),
+    ] = "z-score"
+    range: Annotated[
+        tuple[float, float], Field(description="of volumes: what becomes black and white with intensity=range, in HU")
+    ] = (-160.0, 240.0)
+    foreground: Annotated[Fraction, Field(description="of volumes: how often a window is centred on an object")] = 0.0
     augmentation: AugmentationConfig = AugmentationConfig()
+
+    @property
+    def dims(self) -> int:
+        """How many spatial axes the network has."""
+        return 3 if self.kind == "volumes" else 2
+
+    @property
+    def box(self) -> tuple[int, ...]:
+        """The window that is cut from a stored case, by its spatial axes: a slice is one voxel deep."""
+        return (1, *self.size) if self.kind == "slices" else self.size
+
+
+def fit_mask(mask: NDArray[Any], config: DataConfig) -> NDArray[Any]:
+    """Bring (H, W) class indices, which may be IGNORE, to the training size."""
+    if mask.dtype == np.uint8:
+        return fit(mask, config, labels=True)
+    return fit((mask - IGNORE).astype(np.uint8), config, labels=True).astype(np.int16) + IGNORE
+
+
+def fit_volume(volume: Volume, config: DataConfig) -> tuple[Pixels, Grid]:
+    """Bring a volume to gray values on the training grid, padded to the window: (d, h, w) uint8."""
+    grid = training_grid(volume.shape, volume.geometry, config.spacing if volume.geometry.known else None)
+    gray = to_gray(volume.values, limits_of(volume, config.intensity, config.range))
+    return pad(to_grid(gray, grid), config), grid
+
+
+def pad(array: NDArray[Any], config: DataConfig) -> NDArray[Any]:
+    """Mirror (d, h, w) at the far sides to at least the window."""
+    missing = [(0, max(0, need - have)) for need, have in zip(config.box, array.shape, strict=True)]
+    return np.pad(array, missing, mode="symmetric") if any(far for _, far in missing) else array
 
 
 @dataclass(frozen=True)
 class Store:
     """Images, and masks where the store was filled with them, uint8 in memory.
 
-    images: (C, h, w) each; all of the training size in window "whole".
-    masks: (h, w) each, or none at all.
+    images: (C, h, w) or (C, d, h, w) each; all of the training size in window "whole".
+    masks: (h, w) or (d, h, w) each, or none at all; int16 where some pixels are IGNORE.
+    centres: of volumes with masks, for each the voxels of interest by class, (n, 3), first those with any ground truth
+        where only some have one.
     """
 
     images: tuple[Tensor, ...]
     masks: tuple[Tensor, ...]
     config: DataConfig
+    centres: tuple[tuple[NDArray[np.int32], ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def draw(self, indices: Sequence[int], rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
-        """Return images (B, C, H, W) float32 in [0, 1] and masks (B, H, W) int64, cropped alike in window "patch"."""
-        height, width = self.config.size
+        """Return images (B, C, ...) float32 in [0, 1] and masks (B, ...) int64, cropped alike in window "patch"."""
         images: list[Tensor] = []
         masks: list[Tensor] = []
         for i in indices:
-            top = int(rng.integers(self.images[i].shape[1] - height + 1))
-            left = int(rng.integers(self.images[i].shape[2] - width + 1))
-            rows, columns = slice(top, top + height), slice(left, left + width)
-            images.append(self.images[i][:, rows, columns])
+            place = self.window(i, rng)
+            images.append(self.images[i][(slice(None), *place)])
             if self.masks:
-                masks.append(self.masks[i][rows, columns])
-        return torch.stack(images).float() / 255, torch.stack(masks).long() if masks else None
+                masks.append(self.masks[i][place])
+        image = torch.stack(images).float() / 255
+        mask = torch.stack(masks).long() if masks else None
+        if self.config.kind == "slices":
+            return image.squeeze(2), None if mask is None else mask.squeeze(1)
+        return image, mask
+
+    def window(self, i: int, rng: np.random.Generator) -> tuple[slice, ...]:
+        """Draw where case ``i`` is cut: anywhere, or around a voxel of a class, every class as often."""
+        sides, box = self.images[i].shape[1:], self.config.box
+        centre = self.centre(i, rng) if self.centres else None
+        starts: list[int] = []
+        for axis, (side, length) in enumerate(zip(sides, box, strict=True)):
+            if centre is None:
+                starts.append(int(rng.integers(side - length + 1)))
+            else:
+                jitter = int(rng.integers(length)) if length > 1 else 0
+                starts.append(min(max(int(centre[axis]) - jitter, 0), side - length))
+        return cut(starts, box)
+
+    def centre(self, i: int, rng: np.random.Generator) -> NDArray[np.int32] | None:
+        """Draw a voxel that the window must hold, or None for any window."""
+        anywhere, *classes = self.centres[i]
+        present = [voxels for voxels in classes if len(voxels)]
+        if present and rng.random() < self.config.foreground:
+            voxels = present[int(rng.integers(len(present)))]
+        elif len(anywhere):
+            voxels = anywhere
+        else:
+            return None
+        return voxels[int(rng.integers(len(voxels)))]
 
 
 def load_store(dataset: Dataset, cases: Sequence[Case], config: DataConfig, *, with_masks: bool) -> Store:
@@ -74,11 +159,33 @@ def load_store(dataset: Dataset, cases: Sequence[Case], config: DataConfig, *, w
     """
 
     def load(case: Case) -> tuple[Tensor, Tensor | None]:
-        image = fit(with_channels(read_image(case.image), config.channels), config, labels=False)
-        mask = fit(dataset.read_mask(case), config, labels=True) if with_masks else None
-        pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
-        return pixels, None if mask is None else torch.from_numpy(mask.copy())
+        scan = dataset.read_scan(case)
+        mask = dataset.read_mask(case) if with_masks else None
+        if isinstance(scan, Volume):
+            gray, grid = fit_volume(scan, config)
+            pixels = torch.from_numpy(np.repeat(gray[None], config.channels, axis=0))
+            fitted = None if mask is None else pad(labels_to_grid(mask, grid), config)
+        else:
+            image = fit(with_channels(scan, config.channels), config, labels=False)
+            pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
+            fitted = None if mask is None else fit_mask(mask, config)
+        return pixels, None if fitted is None else torch.from_numpy(fitted.copy())
 
     with ThreadPoolExecutor() as pool:
         loaded = list(pool.map(load, cases))
-    return Store(tuple(i for i, _ in loaded), tuple(m for _, m in loaded if m is not None), config)
+    masks = tuple(m for _, m in loaded if m is not None)
+    by_class = () if dataset.dims == 2 else tuple(centres(mask.numpy(), len(dataset.classes)) for mask in masks)
+    return Store(tuple(i for i, _ in loaded), masks, config, by_class)
+
+
+def centres(mask: NDArray[Any], classes: int) -> tuple[NDArray[np.int32], ...]:
+    """Return voxels (n, 3) that windows may be centred on: those with ground truth if some lack it, then by class."""
+    wanted = [mask != IGNORE if (mask == IGNORE).any() else np.zeros((0, 0, 0), np.bool_)]
+    wanted += [mask == c for c in range(1, classes)]
+    found: list[NDArray[np.int32]] = []
+    for selected in wanted:
+        flat = np.flatnonzero(selected)
+        kept = flat[np.linspace(0, flat.size - 1, min(flat.size, KEPT_VOXELS)).astype(np.intp)]
+        at = np.unravel_index(kept, selected.shape) if kept.size else (kept, kept, kept)
+        found.append(np.stack(at, axis=1).astype(np.int32))
+    return tuple(found)

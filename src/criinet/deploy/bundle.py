@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from criinet.data.files import make_folder, write_atomically, write_bytes, write_json, write_text_atomically
+from criinet.data.files import make_folder, write_bytes_atomically, write_json, write_text_atomically
 from criinet.deploy.card import ModelCard
 
 MONAI_VERSION = "1.4.0"
@@ -61,7 +61,7 @@ def write_bundle(out: Path, network: bytes, card: ModelCard) -> None:
     make_folder(out.parent)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     try:
-        write_atomically(temporary / "models" / "model.ts", lambda file: write_bytes(file, network))
+        write_bytes_atomically(temporary / "models" / "model.ts", network)
         write_json(temporary / "configs" / "metadata.json", metadata(card))
         write_json(temporary / "configs" / "inference.json", inference(card))
         about = {**card.model_dump(), "classes": ", ".join(card.classes), "outputs": " and ".join(card.outputs)}

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import torch
 
-from criinet.data.files import make_folder, write_atomically, write_bytes
+from criinet.data.files import make_folder, write_bytes_atomically
 from criinet.data.predictions import Advance
 from criinet.deploy.bundle import write_bundle
 from criinet.deploy.card import FORMAT, ModelCard
 from criinet.deploy.network import Opinions, Runner, as_network, run_onnx, run_torchscript, to_onnx, to_torchscript
 from criinet.deploy.parity import Probes, check_parity, find_probes
 from criinet.deploy.quantise import quantise
+from criinet.deploy.runtime import ExportedPredictor
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predictor
 from criinet.engine.training import load
-from criinet.errors import ConfigError, StorageError
+from criinet.errors import ConfigError, RunError, StorageError
 from criinet.networks import Backbone
 from criinet.registry import nearest
 
@@ -28,23 +29,36 @@ class FileFormat:
     """How a network is built in one format, run from it and written, and how the names of such files end.
 
     suffixes: none for a folder.
+    use: what a person does with {out} next.
     """
 
     suffixes: tuple[str, ...]
     build: Callable[[Opinions, ModelCard], bytes]
     run: Callable[[bytes], Runner]
     write: Callable[[Path, bytes, ModelCard], None]
+    use: str
 
 
 def write_file(out: Path, content: bytes, _: ModelCard) -> None:
     """Write a file that holds its own card, whole or not at all."""
-    write_atomically(out, lambda file: write_bytes(file, content))
+    write_bytes_atomically(out, content)
 
 
 FORMATS = {
-    "onnx": FileFormat((".onnx",), to_onnx, run_onnx, write_file),
-    "torchscript": FileFormat((".ts", ".pt"), to_torchscript, run_torchscript, write_file),
-    "monai-bundle": FileFormat((), to_torchscript, run_torchscript, write_bundle),
+    "onnx": FileFormat(
+        (".onnx",), to_onnx, run_onnx, write_file, "`criinet predict {out} IMAGES --out MASKS`, which needs no torch"
+    ),
+    "torchscript": FileFormat(
+        (".ts", ".pt"), to_torchscript, run_torchscript, write_file, "`torch.jit.load` opens it, in Python or C++"
+    ),
+    "monai-bundle": FileFormat(
+        (),
+        to_torchscript,
+        run_torchscript,
+        write_bundle,
+        "in {out}, `python -m monai.bundle run --config_file configs/inference.json --dataset_dir IMAGES "
+        "--output_dir MASKS`",
+    ),
 }
 STAGES = 4
 
@@ -53,10 +67,12 @@ STAGES = 4
 class Export:
     """What was written, and how it was checked.
 
+    use: what a person does with it next.
     difference: the largest difference from the run in any probability of the probes, in float32.
     """
 
     path: Path
+    use: str
     card: ModelCard
     probes: Probes
     difference: float
@@ -87,7 +103,7 @@ def export(
         advance: called with how many of the stages are done, and of how many.
 
     Raises:
-        RunError: if there is no run.
+        RunError: if there is no run, or it was trained on volumes.
         ConfigError: for an unknown format, a suffix that contradicts it, or a package that is not installed.
         StorageError: if ``out`` cannot be written.
         ParityError: if the file would not give what the run gives; nothing is written.
@@ -103,6 +119,7 @@ def export(
 
     folder = RunFolder(Path(run))
     predictor = load(folder.root, checkpoint=checkpoint, device="cpu", tta=True)
+    require_images(folder, predictor)
     make_folder(out.parent)
     card = describe(folder, predictor, checkpoint)
     network = as_network(predictor.method, card)
@@ -116,7 +133,7 @@ def export(
         content, card = quantise(content, card, folder)
     FORMATS[format].write(out, content, card)
     finished(4)
-    return Export(out, card, probes, difference)
+    return Export(out, FORMATS[format].use.format(out=out), card, probes, difference)
 
 
 def require_place(out: Path, format: str) -> None:
@@ -137,17 +154,31 @@ def require_place(out: Path, format: str) -> None:
         raise StorageError(f"{out} is a folder. Give --out the name of a file.")
 
 
+def require_images(folder: RunFolder, predictor: Predictor) -> None:
+    """Refuse a run on volumes: bringing them to the network's grid and back is not part of a file.
+
+    Raises:
+        RunError: if it is one.
+    """
+    if predictor.scan_dims != ExportedPredictor.scan_dims:
+        raise RunError(
+            f"{folder.root} was trained on volumes, and exported files take images alone. "
+            f"Predict with the run itself: `criinet predict {folder.root} VOLUMES --out MASKS`."
+        )
+
+
 def describe(folder: RunFolder, predictor: Predictor, checkpoint: str) -> ModelCard:
     """Return the card of a run's checkpoint; ``predictor`` was loaded with mirrors."""
     recorded = folder.read_config()
     data = predictor.data
+    height, width = data.size[-2:]
     multiple = next(module.multiple for module in predictor.method.modules() if isinstance(module, Backbone))
     with torch.no_grad():
         found = predictor.method.predict(torch.zeros(1, data.channels, multiple, multiple))
     return ModelCard(
         format=FORMAT,
         classes=predictor.classes,
-        size=data.size,
+        size=(height, width),
         window=data.window,
         channels=data.channels,
         multiple=multiple,

@@ -19,6 +19,7 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.training import open_recorded, recorded_split
 from criinet.errors import RunError
 from criinet.metrics import dice
+from criinet.types import IGNORE
 
 Array = NDArray[Any]
 CALIBRATION = 32
@@ -116,11 +117,15 @@ def with_card(content: bytes, card: ModelCard) -> bytes:
 
 
 def mean_dice(predictor: ExportedPredictor, dataset: Dataset, cases: Sequence[Case]) -> float | None:
-    """Return the mean Dice over cases and foreground classes, 0 for a miss; None if no case has anything to find."""
+    """Return the mean Dice over cases and foreground classes, 0 for a miss; None if no case has anything to find.
+
+    Pixels without ground truth are left out.
+    """
     found: list[float] = []
     predictions = predictor.predict_many(read_image(case.image) for case in cases)
     for case, predicted in zip(cases, predictions, strict=True):
         target = dataset.read_mask(case)
-        found += [dice(predicted.mask == c, target == c) for c in range(1, len(dataset.classes))]
+        known = target != IGNORE
+        found += [dice((predicted.mask == c) & known, target == c) for c in range(1, len(dataset.classes))]
     defined = [value for value in found if not math.isnan(value)]
     return float(np.mean(defined)) if defined else None

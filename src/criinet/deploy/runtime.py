@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from criinet.data.fitting import fit, starts, with_channels
-from criinet.data.predictions import Advance, Outputs, predict_paths
+from criinet.data.fitting import corners_of, cut, fit, gaussian_window, with_channels
+from criinet.data.predictions import Advance, Outputs, gray_maps, write_predictions
 from criinet.deploy.card import KEY, ModelCard, read_card
 from criinet.errors import CheckpointError, ConfigError
 
@@ -38,11 +38,6 @@ class ExportedPrediction:
         return self.probs.argmax(0).astype(np.uint8)
 
     @property
-    def coarse_mask(self) -> Array | None:
-        """(H, W) uint8: the most probable class of the first opinion, or None."""
-        return None if self.coarse is None else self.coarse.argmax(0).astype(np.uint8)
-
-    @property
     def entropy(self) -> Array:
         """(H, W) float32 in [0, 1]: entropy over ln K, 1 is least sure."""
         logs = np.log(np.maximum(self.probs, np.finfo(np.float32).tiny))
@@ -52,6 +47,10 @@ class ExportedPrediction:
     def disagreement(self) -> Array | None:
         """(H, W) float32 in [0, 1]: total variation of both opinions, sum |p_c - p_r| / 2; None with one."""
         return None if self.coarse is None else np.abs(self.probs - self.coarse).sum(0) / 2
+
+    def doubts(self) -> dict[str, Array]:
+        """Return ``entropy``, and ``disagreement`` of two opinions, as (H, W) uint8; 255 is 1."""
+        return gray_maps(self.entropy, self.disagreement)
 
 
 class ExportedPredictor:
@@ -65,6 +64,9 @@ class ExportedPredictor:
         card: what the file says about itself.
         tta: average over the mirrored images that training mirrored too.
     """
+
+    scan_dims = 2
+    """It takes images, no volumes."""
 
     def __init__(self, session: Any, card: ModelCard, *, tta: bool = False) -> None:
         self.session, self.card = session, card
@@ -98,19 +100,19 @@ class ExportedPredictor:
     def windows(self, image: Array) -> ExportedPrediction:
         """Segment overlapping crops at the image's own resolution and blend them."""
         padded = prepare(image, self.card)
-        height, width = self.card.size
-        corners = [(t, left) for t in starts(padded.shape[1], height) for left in starts(padded.shape[2], width)]
-        weight = gaussian_window(height, width)
+        box = self.card.size
+        corners = corners_of(padded.shape[1:], box)
+        weight = gaussian_window(box)
         blended = np.zeros((len(self.card.outputs), len(self.classes), *padded.shape[1:]), np.float32)
         total = np.zeros(padded.shape[1:], np.float32)
         for first in range(0, len(corners), BATCH):
-            some = corners[first : first + BATCH]
-            found = self.apply(np.stack([padded[:, t : t + height, left : left + width] for t, left in some]))
-            for i, (t, left) in enumerate(some):
-                total[t : t + height, left : left + width] += weight
+            some = [cut(corner, box) for corner in corners[first : first + BATCH]]
+            found = self.apply(np.stack([padded[(slice(None), *place)] for place in some]))
+            for i, place in enumerate(some):
+                total[place] += weight
                 for sum_of, opinion in zip(blended, found, strict=False):
                     if opinion is not None:
-                        sum_of[:, t : t + height, left : left + width] += opinion[i] * weight
+                        sum_of[(slice(None), *place)] += opinion[i] * weight
         cropped = (blended / total)[..., : image.shape[0], : image.shape[1]]
         return ExportedPrediction(cropped[0], cropped[1] if len(cropped) > 1 else None)
 
@@ -162,7 +164,8 @@ def load_exported(source: Path | str | bytes, *, tta: bool = False, threads: int
         )
     except Exception as error:  # onnxruntime has an exception of its own for each way in which a file is damaged.
         raise CheckpointError(
-            f"{name} is truncated or no ONNX file ({type(error).__name__}). Copy it again, or export the run again."
+            f"{name} is truncated or no ONNX file ({type(error).__name__}). "
+            "Copy it again, or export the run again as ONNX."
         ) from error
     card = read_card(session.get_modelmeta().custom_metadata_map.get(KEY), name)
     return ExportedPredictor(session, card, tta=tta)
@@ -185,8 +188,14 @@ def predict_folder(
         CheckpointError: if the file is missing, damaged, foreign or newer.
         DataError: if there are no images, one cannot be read and ``skip_bad`` is False, or ``out`` holds originals.
     """
-    predictor = load_exported(file, tta=tta)
-    return predict_paths(predictor, Path(images), Path(out), outputs, skip_bad=skip_bad, advance=advance)
+    return write_predictions(
+        Path(images),
+        Path(out),
+        lambda: load_exported(file, tta=tta),
+        outputs=outputs or Outputs(),
+        skip_bad=skip_bad,
+        advance=advance,
+    )
 
 
 def prepare(image: Array, card: ModelCard) -> Array:
@@ -201,12 +210,3 @@ def enlarge(probs: Array, size: tuple[int, int]) -> Array:
         return probs
     target = (size[1], size[0])
     return np.stack([np.asarray(Image.fromarray(p).resize(target, Image.Resampling.BILINEAR)) for p in probs])
-
-
-def gaussian_window(height: int, width: int) -> Array:
-    """Return the weight of each pixel of a window: a Gaussian of an eighth of the side, never below 1e-3.
-
-    Reference: Isensee et al., Nature Methods 2021, sliding-window inference of nnU-Net.
-    """
-    rows, columns = (np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 8)) ** 2) for n in (height, width))
-    return np.maximum(np.outer(rows, columns), 1e-3).astype(np.float32)

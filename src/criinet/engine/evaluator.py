@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ import numpy as np
 
 from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_json, write_text_atomically
-from criinet.data.images import read_image
+from criinet.data.formats import Volume
 from criinet.data.mask_folders import paired_masks
 from criinet.engine.checkpoint import load_checkpoint
-from criinet.engine.examples import by_percentile, write_examples
+from criinet.engine.examples import by_percentile, pictures, write_examples
 from criinet.engine.folder import RunFolder
-from criinet.engine.predictor import CasePrediction
 from criinet.engine.training import load, open_recorded, recorded_split, require_equal_sizes
 from criinet.errors import RunError
 from criinet.metrics import case_difficulty, case_metrics, quartiles, summarise
@@ -40,13 +39,19 @@ class TestSet:
     @classmethod
     def open(cls, dataset: Dataset, cases: Sequence[Case]) -> "TestSet":
         """Measure contrast, boundary and size of every case, and freeze the quartiles."""
-        require_equal_sizes(cases)
-        facts = {case.name: case_difficulty(read_image(case.image), dataset.read_mask(case)) for case in cases}
+        require_equal_sizes(cases, dataset.dims)
+        facts = {case.name: difficulty_of(dataset, case) for case in cases}
         rows: dict[str, Row] = {name: dict(found) for name, found in facts.items()}
         for stratum, measure in STRATA.items():
             for name, quartile in zip(facts, quartiles([f[measure] for f in facts.values()]), strict=True):
                 rows[name][f"{stratum}_quartile"] = int(quartile)
         return cls(dataset, tuple(cases), rows)
+
+
+def difficulty_of(dataset: Dataset, case: Case) -> dict[str, float]:
+    """Measure how hard a case is, from its image and ground truth alone."""
+    scan = dataset.read_scan(case)
+    return case_difficulty(scan.values if isinstance(scan, Volume) else scan, dataset.read_mask(case))
 
 
 def evaluate(
@@ -85,7 +90,7 @@ def evaluate(
     results = {
         "format": 1,
         "run": about,
-        "rows": [{**about, **row, "step": steps[row["checkpoint"]]} for row in summary_rows(rows)],
+        "rows": [{**about, **row, "step": steps[row["checkpoint"]]} for row in summary_rows(rows, opened.regions)],
         "strata": strata_rows(rows, test),
     }
     write_text_atomically(folder.cases, as_csv([{**row, **test.difficulty[row["case"]]} for row in rows]))
@@ -118,6 +123,7 @@ def describe_run(folder: RunFolder, recorded: Mapping[str, Any], split: Mapping[
         "parameters": sum(p.numel() for p in method.student.parameters()),
         "iterations": trainer["iterations"],
         "size": "x".join(str(side) for side in recorded["data"]["size"]),
+        "kind": recorded["data"].get("kind", "images"),
         "classes": recorded["dataset"]["classes"],
         "split_hash": split["hash"],
         "version": environment["version"],
@@ -136,11 +142,12 @@ def measure(
     predictor = load(folder.root, checkpoint=checkpoint, device=device)
     chosen = by_percentile({name: found["cnr"] for name, found in test.difficulty.items()})
     rows: list[Row] = []
-    examples: list[tuple[Row, CasePrediction, Any, Any]] = []
-    images = (read_image(case.image) for case in test.cases)
-    for done, (case, predicted) in enumerate(zip(test.cases, predictor.predict_many(images), strict=True)):
-        target = test.dataset.read_mask(case)
-        found = case_metrics(predicted.mask, target, test.dataset.classes, test.dataset.spacing)
+    examples: list[tuple[Row, dict[str, Any]]] = []
+    scans = (test.dataset.read_scan(case) for case in test.cases)
+    dataset = test.dataset
+    for done, (case, predicted) in enumerate(zip(test.cases, predictor.predict_many(scans), strict=True)):
+        target, spacing = dataset.read_mask(case), dataset.spacing_of(case)
+        found = case_metrics(predicted.mask, target, dataset.classes, spacing, regions=dataset.regions)
         rows += [{"checkpoint": checkpoint, "case": case.name, "group": case.group, **row} for row in found]
         if checkpoint == "last" and case.name in chosen:
             about: Row = {
@@ -148,9 +155,9 @@ def measure(
                 "set": "test",
                 "rule": f"contrast percentile {chosen[case.name]}",
                 "cnr": test.difficulty[case.name]["cnr"],
-                "dice": mean_of([float(row["dice"]) for row in found]),
+                "dice": mean_of([float(row["dice"]) for row in found if row["class"] not in dataset.regions]),
             }
-            examples.append((about, predicted, read_image(case.image), target))
+            examples.append((about, pictures(predicted, dataset.read_scan(case), target)))
         if advance is not None:
             advance(done + 1, len(test.cases))
     if examples:
@@ -165,10 +172,10 @@ def mean_of(values: Sequence[float]) -> float:
     return float(np.mean(finite)) if finite else float("nan")
 
 
-def per_case(rows: Sequence[Row]) -> list[Row]:
-    """Return one row for each checkpoint and case: measures averaged over classes, misses counted."""
+def per_case(rows: Sequence[Row], regions: Collection[str] = ()) -> list[Row]:
+    """Return one row for each checkpoint and case: measures averaged over classes, not regions, and misses counted."""
     grouped: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
+    for row in (row for row in rows if row["class"] not in regions):
         grouped.setdefault((row["checkpoint"], row["case"]), []).append(row)
     return [
         {
@@ -187,10 +194,10 @@ def measures(row: Row) -> list[str]:
     return [key for key in row if key not in NOT_MEASURES]
 
 
-def summary_rows(rows: Sequence[Row]) -> list[Row]:
-    """Return a row for each checkpoint and class, and one for the mean over classes: means, and misses beside them."""
+def summary_rows(rows: Sequence[Row], regions: Collection[str] = ()) -> list[Row]:
+    """Return a row for each checkpoint and class or region, and one for the mean over classes: means, and misses."""
     grouped: dict[tuple[str, str], list[Row]] = {}
-    for row in [*rows, *per_case(rows)]:
+    for row in [*rows, *per_case(rows, regions)]:
         grouped.setdefault((row["checkpoint"], row["class"]), []).append(row)
     summaries: list[Row] = []
     for (checkpoint, name), found in grouped.items():
@@ -207,7 +214,7 @@ def summary_rows(rows: Sequence[Row]) -> list[Row]:
 def strata_rows(rows: Sequence[Row], test: TestSet) -> list[Row]:
     """Return Dice by quartile of contrast, boundary and size; quartile 1 is the hardest."""
     strata: list[Row] = []
-    averaged = per_case(rows)
+    averaged = per_case(rows, test.dataset.regions)
     for checkpoint in dict.fromkeys(row["checkpoint"] for row in rows):
         for stratum in STRATA:
             for quartile in range(1, 5):
@@ -242,11 +249,11 @@ def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) 
         out: folder for results.json and cases.csv; None writes nothing.
 
     Raises:
-        DataError: if a target has no prediction, or sizes differ.
+        DataError: if a target has no prediction, sizes differ, or two volumes do not lie in one place.
     """
     rows: list[Row] = []
-    for name, predicted, target, classes in paired_masks(predictions, targets):
-        found = case_metrics(predicted, target, classes)
+    for name, predicted, target, classes, spacing in paired_masks(predictions, targets):
+        found = case_metrics(predicted, target, classes, spacing)
         rows += [{"checkpoint": "files", "case": name, "group": name, **row} for row in found]
     results: dict[str, Any] = {"format": 1, "rows": summary_rows(rows)}
     if out is not None:

@@ -9,8 +9,12 @@ from PIL import Image
 
 from criinet.data.files import write_atomically, write_json
 from criinet.data.fitting import with_channels
+from criinet.data.formats import Volume
+from criinet.data.intensity import limits_of, to_gray
+from criinet.data.planes import look_point, three_planes
+from criinet.data.scans import Scan
 from criinet.engine.folder import RunFolder
-from criinet.engine.predictor import CasePrediction
+from criinet.engine.predictor import Predicted, VolumePrediction
 
 PERCENTILES = (5, 25, 50, 75, 95)
 LONGEST = 512
@@ -49,25 +53,42 @@ def small_image(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
+def pictures(predicted: Predicted, scan: Scan, target: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Return what the report draws of a case: image (H, W, 3), masks and maps of doubt (H, W), all uint8.
+
+    A volume is shown in three planes through the middle of its target, or where there is none of its prediction.
+    """
+    known = None if target is None else np.maximum(target, 0).astype(np.uint8)
+    maps = {"refined": predicted.mask, **predicted.doubts()}
+    if predicted.coarse_mask is not None:
+        maps["coarse"] = predicted.coarse_mask
+    if known is not None:
+        maps["target"] = known
+    if not isinstance(predicted, VolumePrediction):
+        assert not isinstance(scan, Volume)
+        return {"image": small_image(with_channels(scan, 3)), **{name: small(array) for name, array in maps.items()}}
+    assert isinstance(scan, Volume)
+    at = look_point(predicted.mask if known is None else known, scan.shape)
+    gray = to_gray(scan.values, limits_of(scan))
+    planes = {
+        name: three_planes(array, scan.geometry, at, labels=name in ("refined", "coarse", "target"))
+        for name, array in {"image": gray, **maps}.items()
+    }
+    return {**planes, "image": np.repeat(planes["image"][..., None], 3, axis=2)}
+
+
 def write_examples(
-    folder: RunFolder, which: str, examples: Sequence[tuple[dict[str, Any], CasePrediction, Any, Any]]
+    folder: RunFolder, which: str, examples: Sequence[tuple[dict[str, Any], dict[str, np.ndarray]]]
 ) -> None:
     """Write the example cases of one set ("test" or "unlabeled") in place of those of an earlier time.
 
     Args:
-        examples: for each, what is known of it, its prediction, its image, and its target or None.
+        examples: for each, what is known of it, and its :func:`pictures`.
     """
     kept: list[dict[str, Any]] = []
     if folder.examples.exists():
         kept = [e for e in json.loads(folder.examples.read_text(encoding="utf-8"))["examples"] if e["set"] != which]
-    for about, predicted, image, target in examples:
-        arrays = {"image": small_image(with_channels(image, 3)), "refined": small(predicted.mask)}
-        arrays["entropy"] = small(np.round(predicted.entropy * 255).astype(np.uint8))
-        if predicted.coarse_mask is not None and predicted.disagreement is not None:
-            arrays["coarse"] = small(predicted.coarse_mask)
-            arrays["disagreement"] = small(np.round(predicted.disagreement * 255).astype(np.uint8))
-        if target is not None:
-            arrays["target"] = small(target)
+    for about, arrays in examples:
         file = f"examples/{which}_{about['case']}.npz"
 
         def save(stream: IO[bytes], arrays: dict[str, np.ndarray] = arrays) -> None:

@@ -55,6 +55,16 @@ class RunFolder:
         """Masks of the unlabeled cases."""
         return self.root / "predictions"
 
+    @property
+    def review(self) -> Path:
+        """Rounds of correcting and retraining, and what the review page remembers of the run."""
+        return self.root / "review"
+
+    @property
+    def validation(self) -> Path:
+        """Dice of each validation case at its own size, as rounds of review compare it."""
+        return self.root / "validation.json"
+
     def checkpoint(self, name: str) -> Path:
         """The checkpoint called "last" or "best", or the pseudo-labels that "round_1" began with."""
         return self.root / "checkpoints" / f"{name}.pt"
@@ -116,6 +126,13 @@ class RunFolder:
                 file.write(text)
         except OSError as error:
             raise StorageError(f"{self.metrics} cannot be written ({error.strerror}); free some space.") from error
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the records of ``metrics.jsonl``, none if there is none; a last line that is being written is left."""
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def forget_after(self, step: int) -> None:
         """Drop the records after ``step``, and a last line that was cut off: a resumed run writes them again."""

@@ -1,13 +1,16 @@
 """Self-configuration: from the data and the device alone, every setting that must fit them, each with its reason."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from criinet.data.dataset import Dataset
-from criinet.data.images import Pixels, image_size, is_gray
+from criinet.data.images import image_size, is_gray
 from criinet.data.splits import Split
 from criinet.engine.settings import Choice
 
@@ -42,9 +45,9 @@ class Facts:
     object_diameter: float
 
 
-def spread(count: int) -> list[int]:
-    """Return at most SAMPLED of ``count`` indices, evenly spread."""
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, SAMPLED))})
+def spread(count: int, most: int = SAMPLED) -> list[int]:
+    """Return at most ``most`` of ``count`` indices, evenly spread."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most))})
 
 
 def look_at(dataset: Dataset, split: Split) -> Facts:
@@ -66,22 +69,31 @@ def look_at(dataset: Dataset, split: Split) -> Facts:
     )
 
 
-def object_diameters(mask: Pixels) -> list[float]:
+def object_diameters(mask: NDArray[Any]) -> list[float]:
     """Return the equivalent diameter of every connected object of every class, as a share of the longer side."""
-    areas: list[int] = []
+    return [math.sqrt(4 / math.pi * area) / max(mask.shape) for area in object_sizes(mask)]
+
+
+def object_sizes(mask: NDArray[Any]) -> list[int]:
+    """Count the pixels, or voxels, of every connected object of every class."""
+    sizes: list[int] = []
     for c in range(1, int(mask.max()) + 1):
         objects, _ = ndimage.label(mask == c)  # pyright: ignore[reportGeneralTypeIssues]
-        areas += np.bincount(objects.ravel())[1:].tolist()
-    return [math.sqrt(4 / math.pi * area) / max(mask.shape) for area in areas]
+        sizes += np.bincount(objects.ravel())[1:].tolist()
+    return sizes
 
 
-def weighted_median(diameters: list[float]) -> float:
-    """Return the diameter below which half of the total area lies; 1 if there is no object."""
+def weighted_median(diameters: Sequence[float], dims: int = 2, *, none: float = 1.0) -> float:
+    """Return the diameter below which half of all objects' area (``dims`` 2) or volume (3) lies.
+
+    Args:
+        none: what is returned if there is no object.
+    """
     if not diameters:
-        return 1.0
+        return none
     ordered = np.sort(diameters)
-    area = np.cumsum(ordered**2)
-    return float(ordered[np.searchsorted(area, area[-1] / 2)])
+    size = np.cumsum(ordered**dims)
+    return float(ordered[np.searchsorted(size, size[-1] / 2)])
 
 
 def training_size(facts: Facts, longest: int, *, small: bool) -> tuple[int, int]:

@@ -1,14 +1,27 @@
 """Masks for a folder of images, and for the unlabeled cases of a run."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from criinet.data.images import read_image
-from criinet.data.predictions import Advance, Outputs, predict_files, predict_paths, write_prediction
-from criinet.engine.examples import spaced, write_examples
+import numpy as np
+
+from criinet.data.dataset import Case, Dataset
+from criinet.data.kinds import stem_of
+from criinet.data.predictions import (
+    Advance,
+    Outputs,
+    VolumePrediction,
+    predict_files,
+    write_prediction,
+    write_predictions,
+)
+from criinet.engine.examples import pictures, spaced, write_examples
 from criinet.engine.folder import RunFolder
-from criinet.engine.predictor import CasePrediction
+from criinet.engine.predictor import Predictor
 from criinet.engine.training import load, open_recorded, recorded_split
+from criinet.types import IGNORE
 
 
 def predict_folder(
@@ -28,22 +41,47 @@ def predict_folder(
     Raises:
         DataError: if there are no images, one cannot be read and ``skip_bad`` is False, or ``out`` holds originals.
     """
-    predictor = load(run, checkpoint=checkpoint, device=device, tta=tta)
-    return predict_paths(predictor, Path(images), Path(out), outputs, skip_bad=skip_bad, advance=advance)
+    wanted = outputs or Outputs()
+
+    def loaded() -> Predictor:
+        predictor = load(run, checkpoint=checkpoint, device=device, tta=tta)
+        predictor.doubt, predictor.keep_probs = wanted.uncertainty, wanted.probabilities
+        return predictor
+
+    return write_predictions(Path(images), Path(out), loaded, outputs=wanted, skip_bad=skip_bad, advance=advance)
 
 
 def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | None = None) -> int:
-    """Write a mask for every unlabeled case to RUN/predictions, and the report's examples; return how many."""
+    """Write a mask for every unlabeled case to RUN/predictions, and the report's examples; return how many.
+
+    A labeled volume of which some slices alone were annotated gets one, too: the annotated slices as they are, and the
+    others predicted.
+    """
     folder = RunFolder(run)
     dataset = open_recorded(folder.read_config())
-    cases = dataset.select(recorded_split(folder)["unlabeled"])
+    split = recorded_split(folder)
+    unlabeled = dataset.select(split["unlabeled"])
+    partial = {case.image: mask for case, mask in partly_annotated(dataset, split["labeled"])}
     predictor = load(run, device=device)
-    shown = set(spaced([case.name for case in cases], 6))
-    examples: list[tuple[dict[str, Any], CasePrediction, Any, Any]] = []
-    for path, predicted in predict_files(predictor, [case.image for case in cases], None, advance):
-        write_prediction(folder.predictions, path.stem, predicted, len(dataset.classes), Outputs())
-        if path.stem in shown:
-            about = {"case": path.stem, "set": "unlabeled", "rule": "evenly spaced by name", "cnr": None, "dice": None}
-            examples.append((about, predicted, read_image(path), None))
+    shown = set(spaced([case.name for case in unlabeled], 6))
+    examples: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
+    paths = [*(case.image for case in unlabeled), *partial]
+    for path, scan, predicted in predict_files(predictor, paths, None, advance, dataset.voxel):
+        name = stem_of(path)
+        if name in shown:
+            about = {"case": name, "set": "unlabeled", "rule": "evenly spaced by name", "cnr": None, "dice": None}
+            examples.append((about, pictures(predicted, scan, None)))
+        if path in partial and isinstance(predicted, VolumePrediction):
+            filled = np.where(partial[path] == IGNORE, predicted.mask, partial[path])
+            predicted = replace(predicted, mask=filled.astype(np.uint8))
+        write_prediction(folder.predictions, name, predicted, len(dataset.classes), Outputs())
     write_examples(folder, "unlabeled", examples)
-    return len(cases)
+    return len(paths)
+
+
+def partly_annotated(dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[Case, Any]]:
+    """Yield the labeled volumes with slices that nobody annotated, and their masks."""
+    for case in dataset.select(names) if dataset.dims == 3 else ():
+        mask = dataset.read_mask(case)
+        if (mask == IGNORE).any():
+            yield case, mask

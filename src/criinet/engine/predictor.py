@@ -1,21 +1,31 @@
-"""From an image of any size to a mask of that size, with probabilities and two maps of doubt."""
+"""From an image or a volume of any size to a mask of that size, with probabilities and two maps of doubt."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from criinet.data.fitting import fit, starts, with_channels
-from criinet.data.store import DataConfig
+from criinet.data.fitting import corners_of, cut, fit, gaussian_window, with_channels
+from criinet.data.formats import Volume
+from criinet.data.geometry import Geometry
+from criinet.data.predictions import VolumePrediction, gray_maps
+from criinet.data.resampling import Grid, from_grid
+from criinet.data.scans import Scan, read_scan
+from criinet.data.store import DataConfig, fit_volume
 from criinet.losses import entropy
 from criinet.methods import Method, Prediction
 
 BATCH = 8
+BATCH_VOXELS = 2**19
+"""Windows of volumes go through the network at most BATCH, and about so many voxels, at a time."""
 Array = NDArray[Any]
 
 
@@ -50,38 +60,72 @@ class CasePrediction:
         """(H, W) float32 in [0, 1]: total variation of both opinions, sum |p_c - p_r| / 2; None with one."""
         return None if self.coarse is None else ((self.probs - self.coarse).abs().sum(0) / 2).cpu().numpy()
 
+    def doubts(self) -> dict[str, Array]:
+        """Return ``entropy``, and ``disagreement`` of two opinions, as (H, W) uint8; 255 is 1."""
+        return gray_maps(self.entropy, self.disagreement)
+
+
+Predicted = CasePrediction | VolumePrediction
+
 
 class Predictor:
-    """Segments images with a trained method.
+    """Segments images or volumes with a trained method.
 
     In window "whole" an image is resized to the training size and its probabilities are resized back. In window "patch"
-    overlapping crops cover the image at its own resolution and are blended by a Gaussian.
+    overlapping crops cover the image at its own resolution, a volume at the training spacing, and are blended by a
+    Gaussian. Volumes go through slab by slab: beside the volume itself and its mask, memory grows with the area of a
+    slice and not with the number of slices.
 
     Args:
         tta: average over the mirrored images that training mirrored too.
+        doubt: keep maps of doubt, and the first of two opinions, of volumes.
+        keep_probs: keep the probabilities of volumes.
     """
 
     def __init__(
-        self, method: Method, data: DataConfig, classes: tuple[str, ...], *, device: str = "cpu", tta: bool = False
+        self,
+        method: Method,
+        data: DataConfig,
+        classes: tuple[str, ...],
+        *,
+        device: str = "cpu",
+        tta: bool = False,
+        doubt: bool = True,
+        keep_probs: bool = False,
     ) -> None:
         self.method = method.to(device).eval()
         self.data, self.classes, self.device = data, classes, device
+        self.doubt, self.keep_probs = doubt, keep_probs
         augmentation = data.augmentation
-        axes = [a for a, on in ((3, augmentation.flip_horizontal), (2, augmentation.flip_vertical)) if on]
+        axes = [a for a, on in ((-1, augmentation.flip_horizontal), (-2, augmentation.flip_vertical)) if on]
         self.mirrors: list[list[int]] = [[], *([[axis] for axis in axes] if tta else [])]
 
-    def predict(self, image: Array) -> CasePrediction:
-        """Segment one (H, W) or (H, W, 3) uint8 image."""
-        return next(self.predict_many([image]))
+    @property
+    def scan_dims(self) -> int:
+        """How many axes its scans have: 2 of images, 3 of volumes."""
+        return 2 if self.data.kind == "images" else 3
 
-    def predict_many(self, images: Iterable[Array]) -> Iterator[CasePrediction]:
-        """Segment images of any sizes, a few at a time, in order."""
-        stream = iter(images)
+    def predict(self, scan: Scan | Path | str) -> Predicted:
+        """Segment one (H, W) or (H, W, 3) uint8 image, one volume, or the file that holds either.
+
+        A (D, H, W) array without geometry is taken to have the voxels of training.
+        """
+        if isinstance(scan, Path | str):
+            scan = read_scan(Path(scan), self.scan_dims)
+        return next(self.predict_many([scan]))
+
+    def predict_many(self, scans: Iterable[Scan]) -> Iterator[Predicted]:
+        """Segment images, a few at a time, or volumes, one by one, of any sizes and in order."""
+        stream = iter(scans)
+        if self.data.kind != "images":
+            yield from map(self.volume, stream)  # A name for the volume would keep it while the next one is read.
+            return
         while batch := list(islice(stream, BATCH)):
+            images = [scan.values if isinstance(scan, Volume) else scan for scan in batch]
             if self.data.window == "whole":
-                yield from self.whole(batch)
+                yield from self.whole(images)
             else:
-                yield from (self.windows(image) for image in batch)
+                yield from (self.windows(image) for image in images)
 
     def whole(self, images: list[Array]) -> Iterator[CasePrediction]:
         """Segment resized images and bring the probabilities back to their sizes."""
@@ -93,29 +137,91 @@ class Predictor:
             yield CasePrediction(enlarge(found.probs[i], size), coarse)
 
     def windows(self, image: Array) -> CasePrediction:
-        """Segment overlapping crops at the image's own resolution and blend them."""
-        padded = as_tensor(fit(with_channels(image, self.data.channels), self.data, labels=False))
-        height, width = self.data.size
-        corners = [(t, left) for t in starts(padded.shape[1], height) for left in starts(padded.shape[2], width)]
-        weight = gaussian_window(height, width)
-        blended: list[Tensor] = []
-        total = torch.zeros(padded.shape[1:])
-        for first in range(0, len(corners), BATCH):
-            some = corners[first : first + BATCH]
-            found = self.apply(torch.stack([padded[:, t : t + height, left : left + width] for t, left in some]))
-            opinions = [found.probs] if found.coarse is None else [found.probs, found.coarse]
-            if not blended:
-                blended = [torch.zeros(len(self.classes), *padded.shape[1:]) for _ in opinions]
-            for i, (t, left) in enumerate(some):
-                total[t : t + height, left : left + width] += weight
-                for sum_of, opinion in zip(blended, opinions, strict=True):
-                    sum_of[:, t : t + height, left : left + width] += opinion[i] * weight
-        cropped = [(b / total)[:, : image.shape[0], : image.shape[1]] for b in blended]
+        """Segment overlapping crops of an image at its own resolution and blend them."""
+        padded = fit(with_channels(image, self.data.channels), self.data, labels=False)
+        pixels = torch.from_numpy(padded.transpose(2, 0, 1).copy())
+        (opinions,) = self.slabs(pixels.unsqueeze(1))
+        cropped = opinions[:, :, 0, : image.shape[0], : image.shape[1]]
         return CasePrediction(cropped[0], cropped[1] if len(cropped) > 1 else None)
+
+    def volume(self, scan: Scan) -> VolumePrediction:
+        """Segment a volume at its own voxels."""
+        volume = scan if isinstance(scan, Volume) else Volume(scan, Geometry.unknown())
+        gray, grid = fit_volume(volume, self.data)
+        pixels = torch.from_numpy(gray).unsqueeze(0).expand(self.data.channels, *gray.shape)
+        return self.collect(self.slabs(pixels), volume, grid)
+
+    def on_grid(self, pixels: Tensor) -> Tensor:
+        """Segment a stored volume (C, d, h, w) uint8 on the training grid: (K, d, h, w) float32."""
+        return torch.cat([opinions[0] for opinions in self.slabs(pixels)], dim=1)
+
+    def collect(self, slabs: Iterable[Tensor], volume: Volume, grid: Grid) -> VolumePrediction:
+        """Bring probabilities back to the volume's own voxels and keep what was asked for."""
+        depth, height, width = grid.shape
+        cropped: Iterator[Tensor] = (o[..., :height, :width].flatten(0, 1) for o in upto(slabs, depth, axis=2))
+        masks: dict[str, Array] = {}
+        maps: dict[str, Array] = {}
+        probs = np.empty((len(self.classes), *volume.shape), np.float16) if self.keep_probs else None
+
+        def place(kept: dict[str, Array], name: str, start: int, slab: Tensor) -> None:
+            whole = kept.setdefault(name, np.empty(volume.shape, np.uint8))
+            grid.axes.apply(whole)[start : start + len(slab)] = slab.numpy()
+
+        for start, mixed in from_grid(cropped, grid):
+            opinions = mixed.unflatten(0, (-1, len(self.classes)))
+            refined = opinions[0]
+            place(masks, "mask", start, refined.argmax(0).to(torch.uint8))
+            if self.doubt:
+                doubt = {"entropy": entropy(refined.unsqueeze(0))[0]}
+                if len(opinions) > 1:
+                    place(masks, "coarse", start, opinions[1].argmax(0).to(torch.uint8))
+                    doubt["disagreement"] = (refined - opinions[1]).abs().sum(0) / 2
+                for name, map_of in doubt.items():
+                    place(maps, name, start, (map_of.clamp(0, 1) * 255).round().to(torch.uint8))
+            if probs is not None:
+                grid.axes.apply(probs)[:, start : start + refined.shape[1]] = refined.numpy()
+        kept = None if probs is None else torch.from_numpy(probs)
+        return VolumePrediction(masks["mask"], masks.get("coarse"), volume.geometry, maps, kept)
+
+    def slabs(self, pixels: Tensor) -> Iterator[Tensor]:
+        """Segment overlapping windows and blend them, slab by slab.
+
+        Args:
+            pixels: (C, d, h, w) uint8, at least as large as a window; d is 1 for an image.
+
+        Yields:
+            (opinions, K, n, h, w) float32 probabilities of the next n slices.
+        """
+        box = self.data.box if self.data.kind != "images" else (1, *self.data.size)
+        sides, flat = pixels.shape[1:], box[0] == 1 and self.data.dims == 2
+        corners = corners_of(sides, box)
+        batch = BATCH if self.data.kind == "images" else max(1, min(BATCH, BATCH_VOXELS // math.prod(box)))
+        weight = torch.from_numpy(gaussian_window(box))
+        done, blended, total = 0, torch.zeros(0), torch.zeros(0, *sides[1:])
+        for first in range(0, len(corners), batch):
+            some = corners[first : first + batch]
+            crops = [pixels[(slice(None), *cut(corner, box))].float() / 255 for corner in some]
+            found = self.apply(torch.stack([crop.squeeze(1) if flat else crop for crop in crops]))
+            opinions = torch.stack([found.probs] if found.coarse is None else [found.probs, found.coarse])
+            missing = some[-1][0] + box[0] - done - total.shape[0]
+            if missing > 0:
+                total = torch.cat([total, torch.zeros(missing, *sides[1:])])
+                fresh = torch.zeros(len(opinions), len(self.classes), missing, *sides[1:])
+                blended = fresh if blended.ndim == 1 else torch.cat([blended, fresh], dim=2)
+            for i, corner in enumerate(some):
+                place = cut((corner[0] - done, *corner[1:]), box)
+                total[place] += weight
+                said = opinions[:, i].unsqueeze(2) if flat else opinions[:, i]
+                blended[(slice(None), slice(None), *place)] += said * weight
+            after = corners[first + batch][0] if first + batch < len(corners) else sides[0]
+            if after > done:
+                ready = after - done
+                yield blended[:, :, :ready] / total[:ready]
+                blended, total, done = blended[:, :, ready:].clone(), total[ready:].clone(), after
 
     @torch.no_grad()
     def apply(self, batch: Tensor) -> Prediction:
-        """Segment (B, C, h, w) images in [0, 1], averaged over mirrors; the result is on the CPU."""
+        """Segment (B, C, ...) images in [0, 1], averaged over mirrors; the result is on the CPU."""
         probs: list[Tensor] = []
         coarse: list[Tensor] = []
         for axes in self.mirrors:
@@ -139,10 +245,9 @@ def enlarge(probs: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(probs.unsqueeze(0), size=size, mode="bilinear", align_corners=False, antialias=shrinks)[0]
 
 
-def gaussian_window(height: int, width: int) -> Tensor:
-    """Return the weight of each pixel of a window: a Gaussian of an eighth of the side, never below 1e-3.
-
-    Reference: Isensee et al., Nature Methods 2021, sliding-window inference of nnU-Net.
-    """
-    rows, columns = (torch.exp(-0.5 * ((torch.arange(n) - (n - 1) / 2) / (n / 8)) ** 2) for n in (height, width))
-    return (rows.unsqueeze(1) * columns.unsqueeze(0)).clamp(min=1e-3)
+def upto(slabs: Iterable[Tensor], count: int, *, axis: int) -> Iterator[Tensor]:
+    """Yield slabs until ``count`` slices have passed, the last one cut: what lies beyond is padding."""
+    for slab in slabs:
+        if count > 0:
+            yield slab.narrow(axis, 0, min(count, slab.shape[axis]))
+        count -= slab.shape[axis]

@@ -18,7 +18,7 @@ from criinet.methods import Method
 class PseudoLabels:
     """What a method said of the unlabeled images at the end of a round.
 
-    labels: (h, w) int16 each, at the size of the stored images.
+    labels: (h, w) or (d, h, w) int16 each, at the size of the stored images.
     reliability: (N,) in [0, 1].
     kept: positions of the images that the next round learns from, ascending.
     """
@@ -47,6 +47,7 @@ class PseudoLabels:
         return Store(images, tuple(self.labels[i] for i in self.kept), unlabeled.config)
 
 
+@torch.no_grad()
 def begin_round(
     method: Method, number: int, unlabeled: Store, data: DataConfig, classes: tuple[str, ...], device: str
 ) -> PseudoLabels:
@@ -58,12 +59,18 @@ def begin_round(
     labels: list[Tensor] = []
     scores: list[Tensor] = []
     for images in chunks(unlabeled):
-        predictions = list(predictor.predict_many(image.permute(1, 2, 0).numpy() for image in images))
-        probs = torch.stack([predicted.probs for predicted in predictions])
+        if data.kind == "images":
+            stream = (image.permute(1, 2, 0).numpy() for image in images)
+            predictions = [predicted.probs for predicted in predictor.predict_many(stream)]
+        else:
+            predictions = [predictor.on_grid(image) for image in images]
+        probs = torch.stack([torch.as_tensor(predicted) for predicted in predictions])
         labels += [mask.to(torch.int16) for mask in probs.argmax(1).cpu()]
-        batch = (torch.stack(images).float() / 255).to(device)
-        with torch.no_grad():
-            scores.append(method.reliability(batch, probs.to(device)).cpu())
+        parts = [
+            method.reliability((part.float() / 255).to(device), said.to(device)).cpu()
+            for part, said in pieces(torch.stack(images), probs, data)
+        ]
+        scores.append(parts[0] if data.kind == "images" else torch.cat(parts).mean(0, keepdim=True))
     reliability = torch.cat(scores)
     kept = method.begin_round(number, reliability).nonzero().flatten().tolist()
     return PseudoLabels(tuple(labels), reliability, [int(i) for i in kept])
@@ -74,3 +81,18 @@ def chunks(store: Store) -> Iterator[list[Tensor]]:
     size = BATCH if store.config.window == "whole" else 1
     for start in range(0, len(store), size):
         yield list(store.images[start : start + size])
+
+
+def pieces(images: Tensor, probs: Tensor, data: DataConfig) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what the network takes at once: the batch of images, or a volume's slabs or slices a few at a time.
+
+    Args:
+        images: (B, C, ...) uint8; of volumes B is 1. probs: (B, K, ...).
+    """
+    if data.kind == "images":
+        yield images, probs
+    elif data.kind == "volumes":
+        yield from zip(images.split(data.box[0], dim=2), probs.split(data.box[0], dim=2), strict=True)
+    else:
+        slices, said = (array[0].transpose(0, 1) for array in (images, probs))
+        yield from zip(slices.split(BATCH), said.split(BATCH), strict=True)

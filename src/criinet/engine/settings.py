@@ -109,12 +109,13 @@ def resolve(asked: Mapping[str, Any], choices: tuple[Choice, ...] = (), *, seed:
             raise ConfigError(unknown_key("settings", section, list(SECTIONS)))
         if not isinstance(table, Mapping):
             raise ConfigError(f"'{section}' is {table!r}, but it is a table; write for instance {section}.name=...")
+    picked = next((c.value for c in choices if c.setting == "network.name"), None)
+    if asked.get("network", {}).get("name", picked) != picked:
+        choices = tuple(c for c in choices if not c.setting.startswith("network."))
     kept = tuple(c for c in choices if not overridden(c.setting, asked))
     tables = merge(nested(choices), asked)
     method, network = dict(tables.get("method", {})), dict(tables.get("network", {}))
     method_name, network_name = str(method.pop("name", "crii")), str(network.pop("name", "lite0-unet"))
-    if choices and network_name != nested(choices)["network"]["name"]:
-        kept = tuple(c for c in kept if not c.setting.startswith("network."))
     require_right_sections(
         {**tables, "method": method, "network": network},
         {

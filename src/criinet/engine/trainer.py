@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -20,15 +20,18 @@ from criinet.data.store import Store
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.monitor import Monitor
+from criinet.engine.predictor import Predictor
+from criinet.engine.processes import anyone, launch, share
 from criinet.engine.reproducibility import peak_memory
 from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import RunConfig, TrainerConfig
 from criinet.errors import CheckpointError, DivergedError, InterruptedRunError
 from criinet.methods import Method
 from criinet.networks import Backbone
-from criinet.types import LabeledBatch, UnlabeledBatch
+from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
 
-LABELED, UNLABELED, AUGMENT, METHOD = range(4)
+STREAMS = 4
+LABELED, UNLABELED, AUGMENT, METHOD = range(STREAMS)
 """Streams of random numbers; each step draws from every stream afresh, so a resumed run draws the same."""
 EXPLODED = 1e4
 LOG_EVERY = 10
@@ -80,9 +83,15 @@ def stop_on_interrupt() -> Generator[Callable[[], bool], None, None]:
 class Trainer:
     """Trains one method: ask for its losses, weigh them, step, log, check, save.
 
+    Several processes share each batch evenly and end up with the same weights; the first of them writes and watches.
+
     Args:
+        fabric: device, precision and the other processes; None is this CPU alone.
         folder: where checkpoints and metrics go; None trains without a trace, for one's own loop.
         watch: called with what was logged.
+
+    Raises:
+        ConfigError: if a batch cannot be shared evenly by the processes.
     """
 
     def __init__(
@@ -92,20 +101,23 @@ class Trainer:
         config: RunConfig,
         classes: tuple[str, ...],
         *,
-        device: str = "cpu",
+        fabric: Fabric | None = None,
         folder: RunFolder | None = None,
         watch: Watcher | None = None,
     ) -> None:
         self.config, self.settings, self.pools, self.classes = config, config.trainer, pools, classes
-        self.folder, self.watch = folder, watch
-        precision = "bf16-mixed" if self.settings.precision == "bf16" else "32-true"
-        self.fabric = Fabric(accelerator=device, devices=1, precision=precision)
+        self.fabric = fabric or launch("cpu", self.settings.precision)
+        first = self.fabric.is_global_zero
+        self.folder, self.watch = (folder, watch) if first else (None, None)
+        batches = ("labeled_batch", "unlabeled_batch")
+        self.shares = {name: share(getattr(self.settings, name), self.fabric, name) for name in batches}
         self.device = self.fabric.device
         self.method = method.to(self.device)
         optimizer = torch.optim.AdamW(
             parameter_groups(method, self.settings),
             lr=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay,
+            fused=True,
         )
         self.unwrapped = optimizer
         self.trained, self.optimizer = self.fabric.setup(self.method, optimizer)
@@ -142,7 +154,7 @@ class Trainer:
                 terms, norm = self.train_step(progress)
                 self.step += 1
                 self.seconds = time.monotonic() - started
-                stop, done = interrupted(), self.step == self.settings.iterations
+                stop, done = anyone(interrupted(), self.fabric), self.step == self.settings.iterations
                 due = done or self.step % self.settings.interval == 0 or self.step % self.round_length == 0
                 if due or stop or self.step % LOG_EVERY == 0:
                     self.log_step(terms, norm, progress)  # Before saving: NaN weights must not replace good ones.
@@ -157,7 +169,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * group["scale"] * self.settings.rate(progress)
         labeled, unlabeled = self.batches()
-        torch.manual_seed(step_seed(self.config.seed, self.step, METHOD))
+        torch.manual_seed(self.random_seed(METHOD))
         terms: dict[str, Tensor] = self.trained.losses(labeled, unlabeled, progress)
         weights = self.method.config.weights_at(progress)
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
@@ -168,22 +180,30 @@ class Trainer:
         self.method.after_step()
         return terms, norm
 
+    def random_seed(self, stream: int) -> int:
+        """Return the seed of a stream of random numbers in this step; each process has streams of its own."""
+        return step_seed(self.config.seed, self.step, stream + STREAMS * self.fabric.global_rank)
+
+    def cases(self, store: Store, name: str, stream: int) -> list[int]:
+        """Return which cases of a pool this process sees in this step: its share of the whole batch."""
+        batch = getattr(self.settings, name)
+        return batch_indices(len(store), batch, step_seed(self.config.seed, 0, stream), self.step)[self.shares[name]]
+
     def batches(self) -> tuple[LabeledBatch, UnlabeledBatch]:
-        """Return the augmented batches of this step, which depend on the seed and the step alone."""
-        seed, step, pools = self.config.seed, self.step, self.pools
-        generator = torch.Generator(self.device).manual_seed(step_seed(seed, step, AUGMENT))
+        """Return the augmented batches of this step, which depend on the seed, the step and the process alone."""
+        pools = self.pools
+        generator = torch.Generator(self.device).manual_seed(self.random_seed(AUGMENT))
         augmentation = self.config.data.augmentation
-        at = batch_indices(len(pools.labeled), self.settings.labeled_batch, step_seed(seed, 0, LABELED), step)
-        rng = np.random.default_rng(step_seed(seed, step, LABELED))
-        image, target = pools.labeled.draw(at, rng)
+        at = self.cases(pools.labeled, "labeled_batch", LABELED)
+        image, target = pools.labeled.draw(at, np.random.default_rng(self.random_seed(LABELED)))
         assert target is not None
         batch = LabeledBatch(image.to(self.device), target.to(self.device), torch.tensor(at, device=self.device))
         labeled = labeled_views(batch, augmentation, generator)
         if not self.method.views:
             return labeled, UnlabeledBatch({}, {})
         pool = self.pseudo_labeled or pools.unlabeled
-        at = batch_indices(len(pool), self.settings.unlabeled_batch, step_seed(seed, 0, UNLABELED), step)
-        image, label = pool.draw(at, np.random.default_rng(step_seed(seed, step, UNLABELED)))
+        at = self.cases(pool, "unlabeled_batch", UNLABELED)
+        image, label = pool.draw(at, np.random.default_rng(self.random_seed(UNLABELED)))
         label = None if label is None else label.to(self.device)
         return labeled, unlabeled_views(image.to(self.device), self.method.views, augmentation, generator, label)
 
@@ -204,7 +224,8 @@ class Trainer:
             DivergedError: if one of them, or the gradient, is not finite or huge.
         """
         weights = self.method.config.weights_at(progress)
-        values = {name: float(term.detach()) for name, term in terms.items()}
+        means = cast(Tensor, self.fabric.all_reduce(torch.stack([term.detach() for term in terms.values()])))
+        values = dict(zip(terms, means.tolist(), strict=True))
         for name, value in {**values, "gradient": float(norm.detach())}.items():
             if not math.isfinite(value) or (name != "gradient" and value > EXPLODED):
                 raise DivergedError(
@@ -235,6 +256,8 @@ class Trainer:
 
     def check(self) -> None:
         """Validate, look at the targets, and save; nothing here changes what the next step does."""
+        if not self.fabric.is_global_zero:
+            return
         self.method.eval()
         records = self.validate()
         if self.monitor is not None:
@@ -251,6 +274,13 @@ class Trainer:
         """Return the mean Dice by class over the validation cases at training size, each case counted once."""
         if len(self.pools.val) == 0:
             return []
+        scores = self.validate_images() if self.config.data.kind == "images" else self.validate_volumes()
+        by_class = torch.cat(scores).nanmean(0)
+        named = {name: float(value) for name, value in zip(self.classes[1:], by_class, strict=True)}
+        return [{"kind": "validation", "step": self.step, "dice": float(by_class.nanmean()), "dice_by_class": named}]
+
+    def validate_images(self) -> list[Tensor]:
+        """Return the Dice (B, K - 1) of the validation images, a few at a time."""
         scores: list[Tensor] = []
         for start in range(0, len(self.pools.val), 8):
             at = range(start, min(start + 8, len(self.pools.val)))
@@ -258,9 +288,16 @@ class Trainer:
             assert target is not None
             predicted = self.method.predict(image.to(self.device)).probs.argmax(1)
             scores.append(dice_by_class(predicted, target.to(self.device), len(self.classes)))
-        by_class = torch.cat(scores).nanmean(0)
-        named = {name: float(value) for name, value in zip(self.classes[1:], by_class, strict=True)}
-        return [{"kind": "validation", "step": self.step, "dice": float(by_class.nanmean()), "dice_by_class": named}]
+        return scores
+
+    def validate_volumes(self) -> list[Tensor]:
+        """Return the Dice (1, K - 1) of every validation volume, whole, on the training grid."""
+        predictor = Predictor(self.method, self.config.data, self.classes, device=str(self.device))
+        val = self.pools.val
+        return [
+            dice_by_class(predictor.on_grid(image).argmax(0)[None], mask.long()[None], len(self.classes))
+            for image, mask in zip(val.images, val.masks, strict=True)
+        ]
 
     def make_monitor(self) -> Monitor | None:
         """Fix the unlabeled images that every look is taken at; None for methods that use none."""
@@ -269,7 +306,7 @@ class Trainer:
         pool, labeled = self.pools.unlabeled, self.pools.labeled
         at = np.unique(np.linspace(0, len(pool) - 1, min(16, len(pool))).round().astype(int))
         image, _ = pool.draw([int(i) for i in at], np.random.default_rng(0))
-        counts = sum(torch.bincount(mask.flatten().long(), minlength=len(self.classes)) for mask in labeled.masks)
+        counts = sum(torch.bincount(mask[mask >= 0].long(), minlength=len(self.classes)) for mask in labeled.masks)
         assert isinstance(counts, Tensor)
         area = [float(a) for a in counts / counts.sum()]
         return Monitor(image.to(self.device), area, self.classes)
@@ -289,16 +326,18 @@ class Trainer:
         }
         save_checkpoint(self.folder.checkpoint(name), state)
 
-    def resume(self) -> None:
-        """Go back to the last checkpoint; a run that has none yet starts at its beginning.
+    def resume(self, folder: RunFolder) -> None:
+        """Go back to the last checkpoint in ``folder``; a run that has none yet starts at its beginning.
+
+        A checkpoint does not depend on the number of processes.
 
         Raises:
             CheckpointError: if the checkpoint is truncated, newer, or does not fit the method.
         """
-        assert self.folder is not None
-        path = self.folder.checkpoint("last")
+        path = folder.checkpoint("last")
         if not path.exists():
-            self.folder.forget_after(0)
+            if self.folder is not None:
+                self.folder.forget_after(0)
             return
         state = load_checkpoint(path, str(self.device))
         try:
@@ -314,16 +353,21 @@ class Trainer:
             self.monitor.restore(state["monitor"])
         number, into_round = divmod(self.step, self.round_length)
         if number > 0 and into_round > 0 and self.step < self.settings.iterations:
-            labels = PseudoLabels.read(self.folder.checkpoint(f"round_{number}"))
+            labels = PseudoLabels.read(folder.checkpoint(f"round_{number}"))
             self.pseudo_labeled = labels.store(self.pools.unlabeled)
-        self.folder.forget_after(self.step)
+        if self.folder is not None:
+            self.folder.forget_after(self.step)
 
 
 def dice_by_class(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
-    """Return the Dice of every foreground class of every case: (B, K - 1), NaN where both are empty."""
+    """Return the Dice of every foreground class of every case: (B, K - 1), NaN where both are empty.
+
+    Pixels without ground truth count in neither.
+    """
     scores: list[Tensor] = []
+    known = (target != IGNORE).flatten(1)
     for c in range(1, classes):
-        p, t = (predicted == c).flatten(1), ((target == c).flatten(1))
+        p, t = (predicted == c).flatten(1) & known, ((target == c).flatten(1))
         total = p.sum(1) + t.sum(1)
         dice = 2 * (p & t).sum(1) / total.clamp(min=1)
         scores.append(torch.where(total > 0, dice, torch.nan))

@@ -6,22 +6,25 @@ from pathlib import Path
 from typing import Any, cast
 
 from criinet.config import merge
-from criinet.data.dataset import Case, Dataset, open_dataset, size_mismatch
+from criinet.data.dataset import Case, Dataset, open_dataset
 from criinet.data.files import write_json
-from criinet.data.images import image_size
+from criinet.data.scans import mask_mismatch
 from criinet.data.splits import Split, load_split, make_split, save_split
 from criinet.data.store import load_store
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.planner import look_at, plan
 from criinet.engine.predictor import Predictor
+from criinet.engine.processes import is_first, launch
 from criinet.engine.reproducibility import environment, pick_device, use_threads
-from criinet.engine.settings import SECTIONS, RunConfig, first_difference, from_recorded, resolve
+from criinet.engine.settings import SECTIONS, Choice, RunConfig, first_difference, from_recorded, resolve
 from criinet.engine.tracking import tensorboard
 from criinet.engine.trainer import Pools, Trainer, Watcher
-from criinet.errors import RunError
+from criinet.engine.volume_planner import look_at_volumes, plan_volumes
+from criinet.errors import CheckpointError, ConfigError, DataError, RunError
 from criinet.methods import Method, methods
 from criinet.networks import Network, build_network
+from criinet.types import IGNORE
 
 
 def train(
@@ -38,7 +41,9 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     skip_bad: bool = False,
+    initial: Path | None = None,
     announce: Callable[[RunConfig, Split, Dataset], None] | None = None,
+    warn: Callable[[str], None] | None = None,
     watch: Watcher | None = None,
 ) -> RunFolder:
     """Train one method on a dataset folder and return the run folder, which holds all that it learned.
@@ -56,7 +61,9 @@ def train(
         resume: go on with the run in ``out``; what is asked for must be what it was started with.
         overwrite: replace the run in ``out``.
         skip_bad: leave unreadable files out instead of stopping at the first.
+        initial: folder of a run of the same method and network whose last weights training begins with.
         announce: called once with the settings, the split and the dataset, before anything slow.
+        warn: called before training with each sentence about the labels that a person should know.
         watch: called with every record that is logged.
 
     Raises:
@@ -66,32 +73,40 @@ def train(
     device = pick_device(device)
     folder = RunFolder(Path(out))
     if resume:
-        remembered = folder.read_config()["dataset"]
-        skip_bad = skip_bad or remembered.get("skip_bad", False)
-        groups = groups or as_path(remembered.get("groups"))
-    else:
+        recorded = folder.read_config()
+        skip_bad = skip_bad or recorded["dataset"].get("skip_bad", False)
+        groups = groups or as_path(recorded["dataset"].get("groups"))
+        initial = as_path(recorded.get("initial"))
+    elif is_first():
         folder.require_free(overwrite=overwrite)
     opened = open_dataset(Path(dataset), skip_bad=skip_bad, groups=groups)
     if resume:
         config, parts = recorded_run(folder, opened, asked, labeled, split, seed)
     else:
         parts = load_split(split, opened) if split else make_split(opened, labeled, seed or 0)
-        config = resolve(asked, plan(look_at(opened, parts), device), seed=seed or 0)
+        config = resolve(asked, choices_for(opened, parts, device, asked), seed=seed or 0)
+    require_kind(config, opened)
     use_threads(config.trainer.threads)
+    fabric = launch(device, config.trainer.precision)
     trained = build_method(config, opened.classes)
-    if config.trainer.tensorboard:
+    if initial is not None:
+        begin_with(trained, RunFolder(initial))
+    if config.trainer.tensorboard and is_first():
         watch = tensorboard(folder.root / "tensorboard", watch)
-    if announce is not None:
+    if announce is not None and is_first():
         announce(config, parts, opened)
     pools = load_pools(opened, parts, config)
-    if not resume:
+    for sentence in label_warnings(opened, parts, pools):
+        if warn is not None and is_first():
+            warn(sentence)
+    trainer = Trainer(trained, pools, config, opened.classes, fabric=fabric, folder=folder, watch=watch)
+    if resume:
+        trainer.resume(folder)
+    elif is_first():
         folder.create(overwrite=overwrite)
         save_split(parts, folder.split)
-        described = describe(opened, groups=groups, skip_bad=skip_bad)
+        described = describe(opened, groups=groups, skip_bad=skip_bad, initial=initial)
         write_json(folder.config, {**config.to_dict(), **described, "environment": environment(device)})
-    trainer = Trainer(trained, pools, config, opened.classes, device=device, folder=folder, watch=watch)
-    if resume:
-        trainer.resume()
     trainer.fit()
     return folder
 
@@ -146,14 +161,17 @@ def changed(config: RunConfig, asked: Mapping[str, Any], seed: int | None) -> tu
     return first_difference(before, {key: now[key] for key in (*SECTIONS, "seed")})
 
 
-def describe(dataset: Dataset, *, groups: Path | None, skip_bad: bool) -> dict[str, Any]:
-    """Return what a run must remember of its dataset."""
-    return {
+def describe(dataset: Dataset, *, groups: Path | None, skip_bad: bool, initial: Path | None) -> dict[str, Any]:
+    """Return what a run must remember of its dataset, and of the run whose weights it began with."""
+    begun = {} if initial is None else {"initial": str(initial.resolve())}
+    return begun | {
         "dataset": {
             "path": str(dataset.root.resolve()),
             "name": dataset.name,
             "classes": list(dataset.classes),
-            "spacing": None if dataset.spacing is None else list(dataset.spacing),
+            "dims": dataset.dims,
+            "spacing": None if (spacing := dataset.spacing_of(dataset.cases[0])) is None else list(spacing),
+            "regions": {region: list(members) for region, members in dataset.regions.items()},
             "groups": None if groups is None else str(groups.resolve()),
             "skip_bad": skip_bad,
         }
@@ -179,7 +197,7 @@ def build_method(config: RunConfig, classes: tuple[str, ...]) -> Method:
         config.network,
         in_channels=config.data.channels,
         classes=len(classes),
-        dims=2,
+        dims=config.data.dims,
         seed=config.seed,
     )
     return seeded(config, network)
@@ -192,13 +210,29 @@ def seeded(config: RunConfig, network: Network) -> Method:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
         method = methods.get(config.method_name)(network, config.method)
-    return cast(Method, cast(Any, method).to(memory_format=torch.channels_last))
+    return method if network.backbone.dims == 3 else cast(Any, method).to(memory_format=torch.channels_last)
+
+
+def begin_with(method: Method, run: RunFolder) -> None:
+    """Fill a method with the last weights of a run.
+
+    Raises:
+        CheckpointError: if there are none, or they belong to another method, network or classes.
+    """
+    path = run.checkpoint("last")
+    try:
+        method.load_state_dict(load_checkpoint(path)["method"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} does not fit this run's method, network and classes. "
+            "Begin with a run of the same settings, or without one."
+        ) from error
 
 
 def load_pools(dataset: Dataset, split: Split, config: RunConfig) -> Pools:
     """Decode what training sees. Without unlabeled cases the labeled images, without their masks, take their place."""
     unlabeled = split.unlabeled or split.labeled
-    require_equal_sizes(dataset.select([*split.labeled, *split.val]))
+    require_equal_sizes(dataset.select([*split.labeled, *split.val]), dataset.dims)
     return Pools(
         labeled=load_store(dataset, dataset.select(split.labeled), config.data, with_masks=True),
         unlabeled=load_store(dataset, dataset.select(unlabeled), config.data, with_masks=False),
@@ -206,14 +240,65 @@ def load_pools(dataset: Dataset, split: Split, config: RunConfig) -> Pools:
     )
 
 
-def require_equal_sizes(cases: Sequence[Case]) -> None:
-    """Check from the headers alone that every mask has the size of its image.
+def choices_for(dataset: Dataset, split: Split, device: str, asked: Mapping[str, Any]) -> tuple[Choice, ...]:
+    """Pick every setting that depends on the data or the device."""
+    if dataset.dims == 2:
+        return plan(look_at(dataset, split), device)
+    require_equal_sizes(dataset.select(split.labeled), dataset.dims)
+    return plan_volumes(look_at_volumes(dataset, split), device, asked)
+
+
+def require_kind(config: RunConfig, dataset: Dataset) -> None:
+    """Check that the settings of the data fit each other and the dataset.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    data = config.data
+    if (dataset.dims == 2) != (data.kind == "images"):
+        fitting = "images" if dataset.dims == 2 else "slices or volumes"
+        raise ConfigError(f"data.kind is '{data.kind}', but {dataset.name} holds {fitting}; use data.kind={fitting}.")
+    if len(data.size) != data.dims:
+        sides = "depth, height and width" if data.dims == 3 else "height and width"
+        raise ConfigError(f"data.size is {list(data.size)}, but data.kind={data.kind} needs {sides}; give as many.")
+    if data.kind != "images" and data.window != "patch":
+        raise ConfigError("data.window is 'whole', but volumes are seen in windows; use data.window=patch.")
+
+
+def label_warnings(dataset: Dataset, split: Split, pools: Pools) -> list[str]:
+    """Return what a person should know of the labels before training.
+
+    Raises:
+        DataError: if no labeled case has any object: then there is nothing to learn.
+    """
+    found = {int(c) for mask in pools.labeled.masks for c in mask.unique()}
+    missing = [name for c, name in enumerate(dataset.classes) if c > 0 and c not in found]
+    count = len(split.labeled)
+    if missing and len(missing) == len(dataset.classes) - 1:
+        raise DataError(
+            f"none of the {count} labeled cases has a pixel of {', '.join(missing)}; "
+            "label other cases, or draw others with another --seed."
+        )
+    warnings = [
+        f"class '{name}' is in none of the {count} labeled cases, so it cannot be learned; "
+        "label a case that has it, or draw others with another --seed"
+        for name in missing
+    ]
+    partial = sum(bool((mask == IGNORE).any()) for mask in pools.labeled.masks)
+    if partial:
+        share = sum(float((mask != IGNORE).float().mean()) for mask in pools.labeled.masks) / count
+        warnings.append(f"{partial} of {count} labeled cases have ground truth in a part alone, {share:.1%} on average")
+    return warnings
+
+
+def require_equal_sizes(cases: Sequence[Case], dims: int) -> None:
+    """Check from the headers alone that every mask has the size of its image, and as a volume lies where it lies.
 
     Raises:
         DataError: if one has not, or a header cannot be read.
     """
     for case in cases:
-        problem = case.mask and size_mismatch(case.mask, image_size(case.mask), image_size(case.image))
+        problem = case.mask and mask_mismatch(case.mask, case.image, dims)
         if problem:
             raise problem
 

@@ -1,6 +1,6 @@
 """Every number of one case: the rows of ``cases.csv``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,9 @@ def case_metrics(
     spacing: Spacing | None = None,
     widths: Sequence[float] = (2, 5, 10),
     tolerance: float = 2.0,
+    regions: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Row]:
-    """Measure one case, class by class.
+    """Measure one case, class by class, and region by region.
 
     Args:
         prediction: (H, W) or (D, H, W) integer class indices in [0, K).
@@ -41,10 +42,12 @@ def case_metrics(
         spacing: size of a pixel along each axis, in mm; None means 1 px. Distances, widths and tolerance follow it.
         widths: of the bands around the contour.
         tolerance: of the surface Dice.
+        regions: names of unions of classes (nested labels, as a whole tumour), each with its classes.
 
     Returns:
-        One row per class but the background: ``class, dice, iou, hd95, assd, surface_dice, boundary_iou`` (of 2 % of
-        the diagonal), ``band_dice_W`` and ``band_error_W`` for each width W, ``target_pixels, predicted_pixels``,
+        One row per class but the background, then one per region: ``class, dice, iou, hd95, assd, surface_dice,
+        boundary_iou`` (of 2 % of the diagonal), ``band_dice_W`` and ``band_error_W`` for each width W,
+        ``target_pixels, predicted_pixels``,
         ``miss`` (nothing predicted where there was something) and ``false_alarm`` (something where there was nothing).
 
     Raises:
@@ -58,11 +61,13 @@ def case_metrics(
     _check_indices(prediction, len(classes), "prediction", lowest=0)
     _check_indices(target, len(classes), "target", lowest=IGNORE)
     known = target != IGNORE
-    return [
-        {"class": name, **_mask_metrics((prediction == index) & known, target == index, spacing, widths, tolerance)}
-        for index, name in enumerate(classes)
-        if index > 0
-    ]
+    members = {name: [index] for index, name in enumerate(classes) if index > 0}
+    members |= {region: [classes.index(name) for name in names] for region, names in (regions or {}).items()}
+    rows: list[Row] = []
+    for name, indices in members.items():
+        predicted, true = np.isin(prediction, indices) & known, np.isin(target, indices)
+        rows.append({"class": name, **_mask_metrics(predicted, true, spacing, widths, tolerance)})
+    return rows
 
 
 def case_difficulty(image: NDArray[Any], target: NDArray[Any]) -> dict[str, float]:

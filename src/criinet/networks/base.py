@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from criinet.config import Config
 from criinet.errors import ConfigError, ShapeError
+from criinet.networks.normalisation import BatchNorm2d, BatchNorm3d
 
 CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
-NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+NORM: dict[int, type[BatchNorm2d] | type[BatchNorm3d]] = {2: BatchNorm2d, 3: BatchNorm3d}
 Upsampling = Literal["linear", "nearest", "transposed"]
 
 

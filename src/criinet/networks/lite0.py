@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from criinet.errors import ConfigError
 from criinet.networks.base import NetworkConfig
+from criinet.networks.normalisation import BatchNorm2d
 from criinet.networks.unet import Channels, UNetBackbone, UNetDecoder
 
 WEIGHTS_SHA256 = "579344248a93e230"
@@ -55,7 +56,7 @@ def normalised(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, grou
     """Return a convolution without bias and its batch normalisation."""
     convolution = SameConv(inputs, outputs, kernel, stride, groups=groups, bias=False)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out")
-    return [convolution, nn.BatchNorm2d(outputs, eps=1e-3)]
+    return [convolution, BatchNorm2d(outputs, eps=1e-3)]
 
 
 class InvertedResidual(nn.Module):

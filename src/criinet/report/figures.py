@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -132,9 +132,10 @@ def label_styles(labels: Sequence[str], baseline: int | None) -> list[Style]:
 
 
 def panels(runs: Sequence[RecordedRun]) -> list[Panel]:
-    """Return every chart that the runs have data for, group by group: quartiles, curves, losses, stability."""
+    """Return every chart that the runs have data for, group by group: quartiles, rounds, curves, losses, stability."""
     styled = list(zip(runs, run_styles(runs), strict=True))
     found = [_quartile_panel(styled, by) for by in ("contrast", "boundary", "size")]
+    found += [_rounds_panel(styled, "masks"), _rounds_panel(styled, "minutes")]
     found += [_validation_panel(styled), _loss_panel(styled)]
     terms = dict.fromkeys(name for run in runs for record in run.train for name in record.terms)
     found += [_term_panel(styled, name) for name in terms]
@@ -244,6 +245,31 @@ def _validation_panel(styled: Styled) -> Panel | None:
     lines = {style.label: [(run.progress(v.step), v.dice) for v in run.validation] for run, style in styled}
     title = "Dice on validation images"
     return line_panel("validation", "curves", title, _styles(styled), lines, "Dice")
+
+
+def _rounds_panel(styled: Styled, against: Literal["masks", "minutes"]) -> Panel | None:
+    """Dice on the frozen cases after each round of review, against what people put in."""
+    lines = {
+        style.label: [(float(getattr(one, against)), one.dice) for one in run.rounds]
+        for run, style in styled
+        if len(run.rounds) > 1
+    }
+    if not lines:
+        return None
+
+    def draw(axes: Axes) -> None:
+        for _, style in styled:
+            points = lines.get(style.label, [])
+            axes.plot([x for x, _ in points], [y for _, y in points], **style.drawn, markersize=5)
+        axes.set_xlabel("labeled masks" if against == "masks" else "minutes of drawing")
+        axes.set_ylabel("Dice")
+        axes.yaxis.set_major_formatter(Ticks())
+
+    title = f"Dice on validation images against {against}"
+    said = "; ".join(
+        f"{label}: " + ", ".join(f"{number(y)} at {x:.0f}" for x, y in points) for label, points in lines.items()
+    )
+    return Panel(f"rounds_{against}", "rounds", title, f"{title}, round by round. {said}.", draw)
 
 
 def _loss_panel(styled: Styled) -> Panel | None:

@@ -34,7 +34,7 @@ from criinet.report.overlays import Gallery, gallery, heat_colors
 from criinet.report.recorded import BEST, LAST, MEAN, Pixels, RecordedRun, ResultRow, read_run
 
 _HERE = Path(__file__).parent
-_GROUPS = ("dice_by_quartile", "curves", "losses", "stability")
+_GROUPS = ("dice_by_quartile", "rounds", "curves", "losses", "stability")
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,21 @@ class Example:
 
 
 @dataclass(frozen=True)
+class ReviewRound:
+    """A round of correcting and retraining: masks and minutes of people before it, Dice on the frozen cases after it.
+
+    difference: of the Dice to the round it began from, NaN for the first; verdict: what that shows, in words.
+    """
+
+    number: int
+    masks: int
+    minutes: float
+    dice: float
+    difference: float
+    verdict: str
+
+
+@dataclass(frozen=True)
 class RecordedRun:
     """A run folder as it was found; ``results`` is None before ``criinet evaluate``."""
 
@@ -177,6 +192,7 @@ class RecordedRun:
     results: Results | None = None
     cases: tuple[CaseRecord, ...] = ()
     examples: tuple[Example, ...] = ()
+    rounds: tuple[ReviewRound, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -262,6 +278,7 @@ def read_run(path: Path) -> RecordedRun:
         results=parsed(path / "results.json", _results),
         cases=_read_cases(path / "cases.csv"),
         examples=parsed(path / "examples.json", _examples) or (),
+        rounds=parsed(path / "review" / "rounds.json", _rounds, "restore it") or (),
         notes=notes,
     )
 
@@ -458,6 +475,23 @@ def _examples(value: Table) -> tuple[Example, ...]:
         )
         for item in value["examples"]
     )
+
+
+def _rounds(value: Table) -> tuple[ReviewRound, ...]:
+    """Return the rounds that are done and were measured."""
+    rounds = (
+        ReviewRound(
+            number=int(item["number"]),
+            masks=int(item["masks"]),
+            minutes=to_number(item["minutes"]),
+            dice=to_number(item.get("dice")),
+            difference=to_number(item.get("difference")),
+            verdict=str(item.get("verdict") or ""),
+        )
+        for item in value["rounds"]
+        if item["status"] == "done"
+    )
+    return tuple(one for one in rounds if math.isfinite(one.dice))
 
 
 def _read_cases(path: Path) -> tuple[CaseRecord, ...]:

@@ -14,7 +14,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from criinet.report.benchmark.analysis import Entry, SettingReport
-from criinet.report.benchmark.grid import Grid
+from criinet.report.benchmark.grid import Grid, GridRun
 from criinet.report.benchmark.standing import Standing
 from criinet.report.comparison import SUPERVISED, number
 from criinet.report.figures import Panel, Style, Ticks, label_styles, line_panel, plain, quartile_panel, save_figure
@@ -42,7 +42,7 @@ def benchmark_panels(
     recorded: Mapping[str, RecordedRun],
 ) -> list[Panel]:
     """Return every chart that there is data for, group by group."""
-    panels = [rank_panel(found, styles), *_efficiency_panels(reports, styles)]
+    panels = [rank_panel(found, styles), *_efficiency_panels(reports, styles), *_effort_panels(grid, styles)]
     panels += [_quartiles(i, report, styles) for i, report in enumerate(reports)]
     panels += [_stability(i, report, grid, styles, recorded) for i, report in enumerate(reports)]
     return [panel for panel in panels if panel is not None]
@@ -181,6 +181,43 @@ def _efficiency(index: int, members: Sequence[SettingReport], styles: Mapping[st
     ends = "; ".join(f"{label} {number(points[-1][1].last.dice.mean)}" for label, points in lines.items())
     text = f"Dice against the number of labeled masks on {title}. With {masks[-1]:.0f} masks: {ends}."
     return Panel(f"{EFFICIENCY}_{index}", EFFICIENCY, title, text, draw, _SIZE)
+
+
+def _effort_panels(grid: Grid, styles: Mapping[str, Style]) -> list[Panel]:
+    """Return charts of Dice against what a simulated annotator changed, for each dataset and network that has one."""
+    together: dict[tuple[str, str], list[GridRun]] = {}
+    for run in grid.runs:
+        if math.isfinite(run.fact("round")):
+            together.setdefault((run.setting.dataset, run.setting.network), []).append(run)
+    several = len({network for _, network in together}) > 1
+    return [
+        _effort(i, measure, f"{dataset}, {network}" if several else dataset, runs, styles)
+        for i, ((dataset, network), runs) in enumerate(together.items())
+        for measure in ("corrected_pixels", "corrected_outline")
+    ]
+
+
+def _effort(index: int, measure: str, where: str, runs: Sequence[GridRun], styles: Mapping[str, Style]) -> Panel:
+    """Mean Dice of each row and round over draws and seeds, against the mean effort of the masks drawn until then."""
+    rounds: dict[str, dict[float, list[tuple[float, float]]]] = {}
+    for run in runs:
+        row = run.results.row()
+        if row is not None:
+            point = (run.fact(measure), row.value("dice"))
+            rounds.setdefault(run.label, {}).setdefault(run.fact("round"), []).append(point)
+    lines = {label: [np.mean(points, axis=0) for _, points in sorted(found.items())] for label, found in rounds.items()}
+    what = measure.replace("_", " ")
+
+    def draw(axes: Axes) -> None:
+        for label, points in lines.items():
+            axes.plot([x for x, _ in points], [y for _, y in points], **styles[label].drawn, markersize=5)
+        axes.set_xlabel(what)
+        axes.set_ylabel("Dice")
+        axes.yaxis.set_major_formatter(Ticks())
+
+    ends = "; ".join(f"{label} {number(points[-1][1])} after {points[-1][0]:.0f}" for label, points in lines.items())
+    text = f"Dice against {what} of a simulated annotator on {where}. {ends}."
+    return Panel(f"{measure}_{index}", EFFICIENCY, f"{where}: Dice against {what}", text, draw, _SIZE)
 
 
 def _mask_axis(axes: Axes, masks: Sequence[float]) -> None:

@@ -1,0 +1,100 @@
+"""What trained runs reach on all validation cases, what averaging weights gains, and where their targets went.
+
+    python benchmarks/on_validation.py RUN [RUN ...] --results FILE
+
+Measures, at the training size, what each run predicts, and for methods that keep a moving average of their student both
+of them by themselves. Beside it stands, from the run's own log, which share of the pixels of some unlabeled images its
+targets called an object at every tenth of the run, and that share in the labeled masks. Nothing is trained, and no test
+case is opened: for looking into finished runs of a benchmark.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from criinet.data.splits import make_split
+from criinet.data.store import Store, load_store
+from criinet.engine.folder import RunFolder
+from criinet.engine.reproducibility import use_threads
+from criinet.engine.settings import from_recorded
+from criinet.engine.trainer import dice_by_class
+from criinet.engine.training import load, open_recorded, recorded_split
+from criinet.methods import Method
+from criinet.methods.ema import EMA
+
+
+def main() -> None:
+    """Measure every run and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--results", type=Path, required=True, help="file that the table is written to")
+    asked = parser.parse_args()
+    use_threads(1)
+    record = {
+        "command": " ".join(["python benchmarks/on_validation.py", *sys.argv[1:]]),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread",
+        "rows": [measure(run) for run in asked.runs],
+    }
+    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def measure(run: Path) -> dict[str, Any]:
+    """Return the validation Dice of a run, and of its student and moving average where it has both."""
+    recorded = RunFolder(run).read_config()
+    config, split = from_recorded(recorded), recorded_split(RunFolder(run))
+    dataset = open_recorded(recorded)
+    held_out = make_split(dataset, measure="val").test
+    store = load_store(dataset, dataset.select(held_out), config.data, with_masks=True)
+    method = load(run).method.eval()
+    dice = {"predicted": mean_dice(store, lambda image: method.predict(image).probs, method)}
+    averaged = next((module for module in method.modules() if isinstance(module, EMA)), None)
+    if averaged is not None:
+        dice["student"] = mean_dice(store, lambda image: logits(method.student, image), method)
+        dice["averaged"] = mean_dice(store, lambda image: logits(averaged, image), method)
+    about = {"run": run.name, "method": config.method_name, "draw": split["seed"], "cases": len(held_out)}
+    row = {**about, "dice": dice, **object_shares(RunFolder(run))}
+    print(row, flush=True)
+    return row
+
+
+def object_shares(folder: RunFolder) -> dict[str, Any]:
+    """Return the logged share of unlabeled pixels that targets call an object, by step, and of the labeled masks."""
+    looks = [record for record in folder.records() if record["kind"] == "monitor"]
+    if not looks:
+        return {}
+    background = next(iter(looks[0]["area"]))
+    every = max(1, len(looks) // 10)
+    return {
+        "object_share": {look["step"]: round(1 - look["area"][background], 3) for look in looks[every - 1 :: every]},
+        "labeled_object_share": round(1 - looks[0]["labeled_area"][background], 3),
+    }
+
+
+@torch.no_grad()
+def mean_dice(store: Store, scores: Callable[[Tensor], Tensor], method: Method) -> float:
+    """Return the mean Dice over cases and classes of the class with the largest score."""
+    found: list[Tensor] = []
+    for start in range(0, len(store), 8):
+        image, target = store.draw(range(start, min(start + 8, len(store))), np.random.default_rng(0))
+        assert target is not None
+        found.append(dice_by_class(scores(image).argmax(1), target, method.classes))
+    return round(float(torch.cat(found).nanmean(0).nanmean()), 4)
+
+
+def logits(network: nn.Module, image: Tensor) -> Tensor:
+    """Return what a network says; of two outputs the refined one's."""
+    output = network(image)
+    return output.refined if hasattr(output, "refined") else output.logits
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""A simulated annotator: after every round an oracle draws the masks that a strategy asks for, and training goes on."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from criinet.benchmarking.cells import Cell
+from criinet.data.dataset import Case, Dataset, open_dataset
+from criinet.data.files import write_json
+from criinet.data.images import read_image
+from criinet.data.splits import Split, load_split, save_split
+from criinet.engine.acquisition import Strategy, choose, outline_length
+from criinet.engine.evaluator import evaluate
+from criinet.engine.folder import RunFolder
+from criinet.engine.predictor import Predictor
+from criinet.engine.training import load, train
+from criinet.errors import DataError
+
+EFFORT = ("corrected_pixels", "corrected_outline")
+"""Of all masks drawn so far: the pixels that differ from the model's mask, and the length of the outline there."""
+
+
+def simulate(cell: Cell, out: Path) -> None:
+    """Do every round of a cell, or go on with them: train, evaluate, choose, correct.
+
+    Round 0 is an ordinary run. Each later one begins with the weights of the one before, on its labeled cases and those
+    that the strategy chose among its unlabeled ones. Only the masks of chosen cases are ever read.
+
+    Raises:
+        DataError: if fewer cases are left than a round asks for, or one that was chosen has no mask.
+    """
+    asked = cast(dict[str, Any], cell.active)
+    dataset = open_dataset(Path(cell.dataset))
+    split = load_split(Path(cell.split), dataset)
+    effort: dict[str, int] = dict.fromkeys(EFFORT, 0)
+    before: RunFolder | None = None
+    for number, name in enumerate(cell.runs):
+        run, file = RunFolder(out / "runs" / name), out / "splits" / f"{name}.json"
+        if before is not None:
+            if not file.exists():
+                save_split(next_split(cell, dataset, split, before, number), file)
+            chosen = load_split(file, dataset)
+            drawn = sorted(set(chosen.labeled) - set(split.labeled))
+            found = correction_effort(load(before.root, device=cell.device), dataset, dataset.select(drawn))
+            effort = {measure: effort[measure] + found[measure] for measure in EFFORT}
+            split = chosen
+        if not is_round_done(run):
+            settings = cell.settings if before is None else {**cell.settings, "trainer": shorter(cell)}
+            train(
+                cell.dataset,
+                run.root,
+                split=Path(cell.split) if before is None else file,
+                seed=cell.seed + number,
+                settings=settings,
+                device=cell.device,
+                initial=None if before is None else before.root,
+                resume=run.config.exists(),
+            )
+            note(
+                run, evaluate(run.root, device=cell.device), {"round": number, "strategy": asked["strategy"], **effort}
+            )
+        before = run
+
+
+def is_round_done(run: RunFolder) -> bool:
+    """Say whether a round was trained, evaluated, and its effort noted."""
+    return run.results.exists() and "round" in json.loads(run.results.read_text(encoding="utf-8"))["run"]
+
+
+def shorter(cell: Cell) -> dict[str, Any]:
+    """Return the trainer's settings of a round after the first."""
+    return {**cell.settings["trainer"], "iterations": cast(dict[str, Any], cell.active)["iterations"]}
+
+
+def note(run: RunFolder, results: dict[str, Any], about: dict[str, Any]) -> None:
+    """Write the round and the effort beside what was measured."""
+    rows = [{**row, **about} for row in results["rows"]]
+    write_json(run.results, {**results, "run": {**results["run"], **about}, "rows": rows})
+
+
+def next_split(cell: Cell, dataset: Dataset, split: Split, before: RunFolder, number: int) -> Split:
+    """Return the split of a round: the one before, with the cases that the strategy asks for labeled."""
+    asked = cast(dict[str, Any], cell.active)
+    count, left = int(asked["masks"]), dataset.select(split.unlabeled)
+    if len(left) <= count:
+        raise DataError(
+            f"round {number} of {cell.name} asks for {count} masks, but {len(left)} unlabeled cases are left; "
+            "plan fewer rounds or masks."
+        )
+    chosen = choose(
+        cast(Strategy, asked["strategy"]),
+        load(before.root, device=cell.device),
+        [lambda case=case: read_image(case.image) for case in left],
+        [lambda case=case: read_image(case.image) for case in dataset.select(split.labeled)],
+        count,
+        seed=1000 * split.seed + number,
+    )
+    names = {left[i].name for i in chosen}
+    unlabeled = [name for name in split.unlabeled if name not in names]
+    return Split.of(dataset, [*split.labeled, *names], unlabeled, split.val, split.test, seed=split.seed)
+
+
+def correction_effort(predictor: Predictor, dataset: Dataset, cases: tuple[Case, ...]) -> dict[str, int]:
+    """Measure what an annotator changes who turns the model's masks into the true ones.
+
+    Returns:
+        "corrected_pixels": pixels whose class changes. "corrected_outline": length of the true outline that the model's
+        mask lacks, in pairs of neighbouring pixels.
+    """
+    pixels = outline = 0
+    for case, predicted in zip(cases, predictor.predict_many(read_image(c.image) for c in cases), strict=True):
+        target = dataset.read_mask(case)
+        pixels += int((predicted.mask != target).sum())
+        outline += outline_length(target) - kept_outline(predicted.mask, target)
+    return {"corrected_pixels": pixels, "corrected_outline": outline}
+
+
+def kept_outline(mask: Any, target: Any) -> int:
+    """Count the pairs of neighbouring pixels of different classes that are the same in both (H, W) masks."""
+    same = mask == target
+    across = (target[1:] != target[:-1]) & same[1:] & same[:-1]
+    along = (target[:, 1:] != target[:, :-1]) & same[:, 1:] & same[:, :-1]
+    return int(across.sum() + along.sum())

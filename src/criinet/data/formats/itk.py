@@ -1,0 +1,56 @@
+"""NRRD and MetaImage, by SimpleITK."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from criinet.data.formats.volume import Format, Volume, VolumeHeader, library, plain_values, reading, three_axes
+from criinet.data.geometry import Geometry
+from criinet.data.images import BadFileError
+
+_KIND = "NRRD or MetaImage file"
+
+
+def _open(path: Path) -> tuple[Any, Any, VolumeHeader]:
+    sitk = library(path, "SimpleITK", "volumes")
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    if not path.exists():
+        raise FileNotFoundError(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    if reader.GetNumberOfComponents() > 1:
+        what = f"has {reader.GetNumberOfComponents()} values for each voxel, colours or channels"
+        raise BadFileError(path, what, "Save one gray value for each voxel")
+    size = list(reader.GetSize())
+    while len(size) > 3 and size[-1] == 1:
+        size.pop()
+    shape = three_axes(path, tuple(reversed(size)))
+    direction = np.asarray(reader.GetDirection()).reshape(reader.GetDimension(), -1)
+    spacing, origin = np.asarray(reader.GetSpacing()), np.asarray(reader.GetOrigin())
+    if len(spacing) == 2:
+        spacing, origin = np.append(spacing, 1.0), np.append(origin, 0.0)
+        direction = np.block([[direction, np.zeros((2, 1))], [np.zeros((1, 2)), np.ones((1, 1))]])
+    geometry = Geometry.from_lps(spacing[:3], origin[:3], direction[:3, :3])
+    problem = geometry.problem()
+    if problem is not None:
+        raise BadFileError(path, problem, "Write its spacing and direction again, for instance from the original scan")
+    return sitk, reader, VolumeHeader(shape, geometry)
+
+
+def header(path: Path) -> VolumeHeader:
+    """Read shape and geometry."""
+    with reading(path, _KIND):
+        return _open(path)[2]
+
+
+def read(path: Path, *, labels: bool = False) -> Volume:  # noqa: ARG001
+    """Read values and geometry."""
+    with reading(path, _KIND):
+        sitk, reader, found = _open(path)
+        values = plain_values(path, sitk.GetArrayFromImage(reader.Execute()).reshape(found.shape))
+    return Volume(values, found.geometry)
+
+
+FORMAT = Format(header, read)

@@ -1,0 +1,97 @@
+"""Data sets of 2D images: ISIC, Kvasir-SEG, BUSI, and any two folders of images and masks."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from criinet.data.geometry import Geometry
+from criinet.data.images import BadFileError, read_raw_mask
+from criinet.data.importing.plan import ImportPlan, Item, Written
+from criinet.data.kinds import is_readable, stem_of, suffix_of
+from criinet.errors import DataError
+
+MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "segmentations", "groundtruth", "gt", "labelsTr")
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "data", "imagesTr")
+_MARKS = ("_segmentation", "_mask", "_seg", "_gt", "_label", "_labels")
+
+
+def plan_isic(source: Path, _: int | None) -> ImportPlan:
+    """ISIC challenges: ``ISIC_*.jpg`` and ``ISIC_*_segmentation.png``, in any folders."""
+    masks = {path.name.removesuffix("_segmentation.png"): path for path in source.rglob("ISIC_*_segmentation.png")}
+    images = sorted(path for path in source.rglob("ISIC_*.jpg"))
+    items = tuple(Item(path.stem, path, masks.get(path.stem), path.stem) for path in images)
+    return ImportPlan(items, {"name": "isic", "classes": ["background", "lesion"], "source": "ISIC challenge"})
+
+
+def plan_kvasir(source: Path, _: int | None) -> ImportPlan:
+    """Kvasir-SEG: ``images`` and ``masks`` with files of the same name."""
+    root = next((path.parent for path in [source / "masks", *sorted(source.rglob("masks"))] if path.is_dir()), source)
+    items = _by_name(root / "images", root / "masks")
+    return ImportPlan(items, {"name": "kvasir-seg", "classes": ["background", "polyp"], "source": "Kvasir-SEG"})
+
+
+def plan_busi(source: Path, _: int | None) -> ImportPlan:
+    """BUSI: folders benign, malignant and normal; an image may have several masks, which are joined."""
+    items: list[Item] = []
+    for folder in sorted(path for path in source.rglob("*") if path.name in ("benign", "malignant", "normal")):
+        for path in sorted(folder.glob("*.png")):
+            if "_mask" in path.stem:
+                continue
+            masks = sorted(folder.glob(f"{path.stem.replace('[', '[[]')}_mask*.png"))
+            mask = None if not masks else masks[0] if len(masks) == 1 else Written(".png", _joined(masks))
+            name = re.sub(r"\W+", "_", path.stem).strip("_")
+            items.append(Item(name, path, mask, name))
+    card = {"name": "busi", "classes": ["background", "lesion"], "encoding": "binary255", "source": "BUSI"}
+    joined = sum(isinstance(item.mask, Written) for item in items)
+    return ImportPlan(tuple(items), card, left_out=(f"{joined} images have several masks, which are joined",))
+
+
+def _joined(masks: Sequence[Path]) -> Any:
+    def make() -> tuple[NDArray[Any], Geometry | None]:
+        found = [read_raw_mask(path).values > 0 for path in masks]
+        if len({mask.shape for mask in found}) > 1:
+            raise BadFileError(masks[1], f"has not the size of {masks[0].name}", "Correct or remove one of them")
+        return np.where(np.any(found, axis=0), 255, 0).astype(np.uint8), None
+
+    return make
+
+
+def plan_pairs(source: Path, _: int | None) -> ImportPlan:
+    """Two folders, of images and of masks; a mask is named like its image, with or without ``_mask``, ``_seg``, ...
+
+    Raises:
+        DataError: if the two folders are not found, or a mask has no image.
+    """
+    folders = {path.name.lower(): path for path in sorted(source.iterdir()) if path.is_dir()}
+    images = next((folders[name.lower()] for name in IMAGE_FOLDERS if name.lower() in folders), None)
+    masks = next((folders[name.lower()] for name in MASK_FOLDERS if name.lower() in folders), None)
+    if images is None or masks is None:
+        raise DataError(f"{source} needs a folder images and a folder masks; rename yours so.")
+    return ImportPlan(_by_name(images, masks), {"name": re.sub(r"\W+", "-", source.resolve().name)})
+
+
+def _by_name(images: Path, masks: Path) -> tuple[Item, ...]:
+    """Pair the files of two folders by name.
+
+    Raises:
+        DataError: if a folder is missing, or a mask has no image.
+    """
+    if not images.is_dir() or not masks.is_dir():
+        raise DataError(f"{images} and {masks} must both be there; check the folder.")
+    found = {stem_of(path): path for path in sorted(images.iterdir()) if suffix_of(path) and is_readable(path)}
+    paired: dict[str, Path] = {}
+    for path in sorted(masks.iterdir()):
+        if not suffix_of(path):
+            continue
+        stem = stem_of(path)
+        marked = next((stem.removesuffix(mark) for mark in _MARKS if stem.endswith(mark)), stem)
+        name = stem if stem in found else marked
+        if name not in found or name in paired:
+            what = "has no image of the same name" if name not in found else f"is a second mask of {name}"
+            raise BadFileError(path, what, "Rename or remove it")
+        paired[name] = path
+    return tuple(Item(name, path, paired.get(name), name) for name, path in found.items())

@@ -1,0 +1,142 @@
+"""What an import will do, and the doing of it: whole files only, and the same again changes nothing."""
+
+import csv
+import filecmp
+import io
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from criinet.data.files import write_atomically, write_json, write_text_atomically
+from criinet.data.geometry import Geometry
+from criinet.data.images import write_mask
+from criinet.data.kinds import suffix_of
+from criinet.data.volumes import write_volume
+from criinet.errors import DataError
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that is made, not copied: of a volume with its geometry, or a mask of class indices in (H, W)."""
+
+    suffix: str
+    make: Callable[[], tuple[NDArray[Any], Geometry | None]]
+
+
+Source = Path | Written
+"""What becomes an image or a mask: a file that is copied as it is, or one that is made."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One case: its name, image, mask (None: unlabeled) and group."""
+
+    name: str
+    image: Source
+    mask: Source | None
+    group: str
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """A dataset that an import will write.
+
+    card: what dataset.json will say. splits: lists of case names by part, or empty.
+    left_out: one sentence for each thing of the source that is not taken.
+    """
+
+    items: tuple[Item, ...]
+    card: Mapping[str, Any]
+    splits: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    left_out: tuple[str, ...] = ()
+
+    def summary(self) -> list[str]:
+        """Say in a few lines what will be written."""
+        masks = sum(item.mask is not None for item in self.items)
+        made = sum(isinstance(part, Written) for item in self.items for part in (item.image, item.mask))
+        groups = len({item.group for item in self.items})
+        lines = [
+            f"{len(self.items)} images, {masks} with a mask, in {groups} groups",
+            f"{len(self.items) + masks - made} files are copied as they are, {made} are converted",
+        ]
+        lines += [f"{key}: {', '.join(v) if isinstance(v, list | tuple) else v}" for key, v in self.card.items()]
+        if self.splits:
+            lines.append("split: " + ", ".join(f"{len(names)} {part}" for part, names in self.splits.items()))
+        return [*lines, *self.left_out]
+
+
+def carry_out(plan: ImportPlan, root: Path, done: Callable[[int, int], None] | None = None) -> int:
+    """Write the dataset, dataset.json last, and return how many files were written; what is there already stays.
+
+    Raises:
+        DataError: if two cases share a name, or a file is there that an import would not have written.
+        StorageError: if a file cannot be written.
+    """
+    names = [item.name for item in plan.items]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise DataError(f"the source has two cases called {twice[0]}; rename one, or import them apart.")
+    foreign = (
+        []
+        if not (root / "images").is_dir()
+        else [
+            path.name
+            for path in (root / "images").iterdir()
+            if not path.name.startswith(".")
+            and path.name not in {f"{item.name}{_suffix(item.image)}" for item in plan.items}
+        ]
+    )
+    if foreign:
+        raise DataError(
+            f"{root / 'images'} holds {sorted(foreign)[0]}, which is not of this import; choose a new folder."
+        )
+    written = 0
+    for number, item in enumerate(plan.items, start=1):
+        written += _place(item.image, root / "images", item.name)
+        if item.mask is not None:
+            written += _place(item.mask, root / "masks", item.name)
+        if done is not None:
+            done(number, len(plan.items))
+    if any(item.group != item.name for item in plan.items):
+        table = io.StringIO()
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow(["case", "group"])
+        rows.writerows((item.name, item.group) for item in plan.items)
+        write_text_atomically(root / "groups.csv", table.getvalue())
+    if plan.splits:
+        write_json(root / "splits" / "default.json", {part: list(names) for part, names in plan.splits.items()})
+    write_json(root / "dataset.json", plan.card)
+    return written
+
+
+def _suffix(source: Source) -> str:
+    return source.suffix if isinstance(source, Written) else suffix_of(source)
+
+
+def _place(source: Source, folder: Path, name: str) -> int:
+    """Write one file; return 1 if it was not there yet.
+
+    Raises:
+        DataError: if another file of that name is there.
+    """
+    path = folder / f"{name}{_suffix(source)}"
+    if isinstance(source, Path):
+        if path.exists():
+            if filecmp.cmp(source, path, shallow=False):
+                return 0
+            raise DataError(f"{path} is there already and is not {source}; remove it, or choose a new folder.")
+        with source.open("rb") as original:
+            write_atomically(path, lambda file: shutil.copyfileobj(original, file))
+        return 1
+    if path.exists():
+        return 0
+    values, geometry = source.make()
+    if geometry is None:
+        write_mask(path, values, 256)
+    else:
+        write_volume(path, values, geometry)
+    return 1

@@ -1,0 +1,195 @@
+"""Data sets of volumes: ACDC, nnU-Net raw, Medical Segmentation Decathlon, and HDF5 of semi-supervised benchmarks."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from criinet.data.formats import Volume
+from criinet.data.formats.nifti import read_channel
+from criinet.data.geometry import Geometry
+from criinet.data.images import IGNORED_VALUE, BadFileError
+from criinet.data.importing.plan import ImportPlan, Item, Source, Written
+from criinet.data.kinds import stem_of, suffix_of
+from criinet.data.volumes import read_raw_labels, read_volume
+from criinet.errors import DataError
+
+
+def plan_acdc(source: Path, _: int | None) -> ImportPlan:
+    """ACDC: ``patient*/patient*_frame*.nii.gz`` and ``*_gt.nii.gz``; a patient is a group."""
+    items: list[Item] = []
+    for path in sorted(source.rglob("patient*_frame*.nii*")):
+        name = stem_of(path)
+        if name.endswith("_gt") or not suffix_of(path):
+            continue
+        mask = path.with_name(f"{name}_gt{suffix_of(path)}")
+        items.append(Item(name, path, mask if mask.exists() else None, name.partition("_")[0]))
+    classes = ["background", "RV", "myocardium", "LV"]
+    return ImportPlan(tuple(items), {"name": "acdc", "classes": classes, "modality": "MR", "source": "ACDC"})
+
+
+def _card(source: Path) -> dict[str, Any]:
+    """Read the dataset.json of an nnU-Net or Decathlon folder.
+
+    Raises:
+        BadFileError: if it is missing or malformed.
+    """
+    path = source / "dataset.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        labels = content["labels"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = "Give the folder that holds dataset.json, imagesTr and labelsTr"
+        raise BadFileError(path, "is missing or names no labels", remedy) from error
+    if not isinstance(labels, dict):
+        raise BadFileError(path, "has labels that are no table", 'Write for instance {"background": 0, "liver": 1}')
+    return content
+
+
+def _labels(card: Mapping[str, Any]) -> tuple[list[str], dict[str, list[str]], int | None]:
+    """Return class names by value, regions as unions of them, and the value that means "no ground truth"."""
+    labels: dict[str, Any] = card["labels"]
+    if all(str(key).isdigit() for key in labels):
+        by_value = {int(value): str(name) for value, name in labels.items()}
+        return [by_value.get(v, f"class {v}") for v in range(max(by_value) + 1)], {}, None
+    ignored = labels.get("ignore")
+    plain = {int(v): str(name) for name, v in labels.items() if isinstance(v, int) and name != "ignore"}
+    unions = {str(name): [int(v) for v in values] for name, values in labels.items() if isinstance(values, list)}
+    top = max([*plain, *(value for values in unions.values() for value in values)])
+    classes = [plain.get(value, f"class {value}" if value else "background") for value in range(top + 1)]
+    regions = {name: [classes[value] for value in values] for name, values in unions.items()}
+    return classes, regions, None if ignored is None else int(ignored)
+
+
+def _described(source: Path, content: Mapping[str, Any], channel: int | None) -> tuple[dict[str, Any], int | None]:
+    """Return the card of the new dataset, and the ignored value."""
+    classes, regions, ignored = _labels(content)
+    channels: dict[str, str] = content.get("channel_names") or content.get("modality") or {}
+    modality = str(channels.get(str(channel or 0), "")).upper()
+    card: dict[str, Any] = {"name": str(content.get("name") or source.resolve().name), "classes": classes}
+    card |= {"regions": regions} if regions else {}
+    card |= {"ignore": True} if ignored is not None else {}
+    if modality.startswith(("CT", "MR")) or modality in ("T1", "T2", "FLAIR", "LGE"):
+        card["modality"] = "CT" if modality.startswith("CT") else "MR"
+    card |= {
+        key: str(content[old]) for key, old in (("licence", "licence"), ("source", "reference")) if content.get(old)
+    }
+    return card, ignored
+
+
+def _mask(path: Path, ignored: int | None) -> Source | None:
+    """Return a mask as it is, or with the ignored value brought to ours."""
+    if not path.exists():
+        return None
+    if ignored is None:
+        return path
+
+    def make() -> tuple[NDArray[Any], Geometry | None]:
+        raw = read_raw_labels(path)
+        return np.where(raw.values == ignored, IGNORED_VALUE, raw.values).astype(np.uint8), raw.geometry
+
+    return Written(".nii.gz", make)
+
+
+def plan_nnunet(source: Path, channel: int | None) -> ImportPlan:
+    """nnU-Net raw data: ``imagesTr/CASE_0000.nii.gz``, ``labelsTr/CASE.nii.gz``, ``imagesTs``, versions 1 and 2.
+
+    Raises:
+        DataError: if cases have several channels and none was chosen.
+    """
+    content = _card(source)
+    card, ignored = _described(source, content, channel)
+    items: list[Item] = []
+    channels: set[int] = set()
+    for part in ("Tr", "Ts"):
+        for path in sorted((source / f"images{part}").glob("*")):
+            found = re.fullmatch(r"(.+)_(\d{4})", stem_of(path))
+            if found is None or not suffix_of(path):
+                continue
+            channels.add(int(found[2]))
+            if int(found[2]) == (channel or 0):
+                mask = source / f"labels{part}" / f"{found[1]}{suffix_of(path)}"
+                items.append(Item(found[1], path, _mask(mask, ignored), found[1]))
+    if len(channels) > 1 and channel is None:
+        names = content.get("channel_names") or content.get("modality") or {}
+        said = ", ".join(f"{number} {names.get(str(number), '')}".strip() for number in sorted(channels))
+        raise DataError(
+            f"{source} has {len(channels)} channels ({said}), but one can be read; choose it with --channel."
+        )
+    return ImportPlan(tuple(items), card)
+
+
+def plan_msd(source: Path, channel: int | None) -> ImportPlan:
+    """Medical Segmentation Decathlon: ``imagesTr``, ``labelsTr``, ``imagesTs``; several channels are a fourth axis.
+
+    Raises:
+        DataError: if cases have several channels and none was chosen.
+    """
+    content = _card(source)
+    card, ignored = _described(source, content, channel)
+    names: dict[str, str] = content.get("modality") or {}
+    if len(names) > 1 and channel is None:
+        said = ", ".join(f"{number} {name}" for number, name in names.items())
+        raise DataError(f"{source} has {len(names)} channels ({said}), but one can be read; choose it with --channel.")
+    items: list[Item] = []
+    for part in ("Tr", "Ts"):
+        for path in sorted((source / f"images{part}").glob("*.nii.gz")):
+            if path.name.startswith("."):
+                continue
+            image = path if len(names) < 2 else Written(".nii.gz", _channel_of(path, channel or 0))
+            items.append(
+                Item(stem_of(path), image, _mask(source / f"labels{part}" / path.name, ignored), stem_of(path))
+            )
+    return ImportPlan(tuple(items), card)
+
+
+def _channel_of(path: Path, channel: int) -> Any:
+    def make() -> tuple[NDArray[Any], Geometry | None]:
+        volume = read_channel(path, channel)
+        return volume.values, volume.geometry
+
+    return make
+
+
+def plan_ssl4mis(source: Path, _: int | None) -> ImportPlan:
+    """HDF5 of SSL4MIS (``data/*.h5``) and UA-MT (``NAME/mri_norm2.h5``), with their lists as the split.
+
+    UA-MT stores (w, h, d); SSL4MIS (d, h, w). Both become NIfTI without a known spacing.
+    """
+    files = sorted(path for path in source.rglob("*.h5") if "slices" not in path.parts)
+    items: list[Item] = []
+    for path in files:
+        turned = path.stem == "mri_norm2"
+        name = path.parent.name if turned else path.stem
+        group = name.partition("_frame")[0]
+        image, mask = (Written(".nii.gz", _from_h5(path, labels, turned)) for labels in (False, True))
+        items.append(Item(name, image, mask, group))
+    known = {item.name for item in items}
+    splits = {part: _listed(source, part, known) for part in ("train", "val", "test")}
+    slices = sum(1 for path in source.rglob("*.h5") if "slices" in path.parts)
+    left_out = (f"{slices} files of slices are left out: the volumes hold the same",) if slices else ()
+    four = any("patient" in item.name for item in items)
+    classes = ["background", "RV", "myocardium", "LV"] if four else ["background", "foreground"]
+    card = {"name": re.sub(r"\W+", "-", source.resolve().name), "classes": classes, "modality": "MR"}
+    return ImportPlan(tuple(items), card, splits if splits["train"] and splits["test"] else {}, left_out)
+
+
+def _listed(source: Path, part: str, known: set[str]) -> list[str]:
+    """Return the cases of the file ``PART.list``; a list of slices names their volumes."""
+    path = next(iter(sorted(source.rglob(f"{part}.list"))), None)
+    lines = [] if path is None else path.read_text(encoding="utf-8").split()
+    names = (re.sub(r"(_slice_\d+)?(\.h5)?$", "", line.rstrip("/").removesuffix("/mri_norm2.h5")) for line in lines)
+    return [name for name in dict.fromkeys(names) if name in known]
+
+
+def _from_h5(path: Path, labels: bool, turned: bool) -> Any:
+    def make() -> tuple[NDArray[Any], Geometry | None]:
+        found: Volume = Volume(read_raw_labels(path).values, Geometry.unknown()) if labels else read_volume(path)
+        values = found.values.transpose(2, 1, 0) if turned else found.values
+        return values.astype(np.float32) if values.dtype == np.float64 else values, Geometry.unknown()
+
+    return make

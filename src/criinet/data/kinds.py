@@ -1,0 +1,71 @@
+"""Which files are images and which are volumes, and the name of the case that a file belongs to."""
+
+from pathlib import Path
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+"""Files of one image; a TIFF of several pages is a volume."""
+
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5", ".hdf5", ".dcm")
+"""Files of one volume; a folder of DICOM files is one, too."""
+
+SUFFIXES = (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES)
+TIFF = (".tif", ".tiff")
+_COMPANIONS = (".raw", ".zraw")
+"""Pixels that a .nhdr or .mhd header beside them points to."""
+
+_MAGIC = b"DICM"
+
+
+def suffix_of(path: Path) -> str:
+    """Return the suffix in lower case, ``.nii.gz`` as one; empty if it is none that is read."""
+    name = path.name.lower()
+    return next((suffix for suffix in SUFFIXES if name.endswith(suffix) and len(name) > len(suffix)), "")
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of the case: the file's without its suffix, or the folder's."""
+    return path.name[: len(path.name) - len(suffix_of(path))] if suffix_of(path) else path.stem
+
+
+def is_companion(path: Path) -> bool:
+    """Tell whether a file holds the pixels of a header file."""
+    return path.suffix.lower() in _COMPANIONS
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell whether a file says of itself that it is DICOM; its name does not matter."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == _MAGIC
+    except OSError:
+        return False
+
+
+def is_series(path: Path) -> bool:
+    """Tell whether a folder directly holds DICOM files."""
+    if not path.is_dir():
+        return False
+    return any(is_dicom(file) for file in sorted(path.iterdir()) if file.is_file())
+
+
+def is_readable(path: Path) -> bool:
+    """Tell by its name, or for a folder by its first DICOM file, whether ``path`` is an image or a volume."""
+    return is_series(path) if path.is_dir() else bool(suffix_of(path))
+
+
+def pages(path: Path) -> int:
+    """Return how many pages a TIFF has, 1 for any other or damaged file."""
+    if suffix_of(path) not in TIFF:
+        return 1
+    from PIL import Image
+
+    try:
+        with path.open("rb") as file, Image.open(file, formats=("TIFF",)) as image:
+            return int(getattr(image, "n_frames", 1))
+    except Exception:  # Pillow raises nearly anything on a damaged file; reading it says so in a sentence.
+        return 1
+
+
+def is_volume(path: Path) -> bool:
+    """Tell whether ``path`` is a volume: by its suffix, a folder, or a TIFF of several pages."""
+    return path.is_dir() or suffix_of(path) in VOLUME_SUFFIXES or pages(path) > 1

@@ -1,0 +1,120 @@
+"""From a volume's own voxels to those that the network is trained on, and back. Arrays are (D, H, W)."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from criinet.data.geometry import Axes, Geometry, Spacing
+from criinet.data.images import Pixels
+
+Shape = tuple[int, int, int]
+CHUNK = 2**22
+"""About so many voxels are floating-point numbers at a time."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The training grid of one volume: the same box of tissue, in the viewer's order, in voxels of another size.
+
+    axes: from the stored order to the viewer's. source: (D, H, W) in the viewer's order. shape: on the training grid.
+    """
+
+    axes: Axes
+    source: Shape
+    shape: Shape
+
+
+def training_grid(stored: Shape, geometry: Geometry, spacing: Spacing | None) -> Grid:
+    """Return the grid of a volume for training at ``spacing``; None keeps its own voxels.
+
+    n' = max(1, round(n s / s')) along each axis
+    """
+    axes = geometry.axes
+    source, steps = [stored[axis] for axis in axes.order], [geometry.spacing[axis] for axis in axes.order]
+    wanted = spacing or (steps[0], steps[1], steps[2])
+    shape = [max(1, round(n * step / new)) for n, step, new in zip(source, steps, wanted, strict=True)]
+    return Grid(axes, (source[0], source[1], source[2]), (shape[0], shape[1], shape[2]))
+
+
+def to_grid(gray: Pixels, grid: Grid) -> Pixels:
+    """Resample gray values as stored linearly, with anti-aliasing where they shrink, to the training grid.
+
+    Args:
+        gray: stored (D, H, W) uint8.
+    """
+    array = np.ascontiguousarray(grid.axes.apply(gray))
+    depth, height, width = grid.shape
+    if array.shape[1:] != (height, width):
+        planes = np.empty((array.shape[0], height, width), np.uint8)
+        step = max(1, CHUNK // (array.shape[1] * array.shape[2]))
+        for start in range(0, len(array), step):
+            planes[start : start + step] = _resized(array[start : start + step], (height, width))
+        array = planes
+    if array.shape[0] != depth:
+        upright = np.empty((depth, height, width), np.uint8)
+        step = max(1, CHUNK // (array.shape[0] * width))
+        for start in range(0, height, step):
+            rows = np.ascontiguousarray(array[:, start : start + step].transpose(1, 0, 2))
+            upright[:, start : start + step] = _resized(rows, (depth, width)).transpose(1, 0, 2)
+        array = upright
+    return array
+
+
+def _resized(planes: Pixels, size: tuple[int, int]) -> Pixels:
+    """Resize (N, H, W) uint8 linearly with anti-aliasing."""
+    values = torch.from_numpy(planes).unsqueeze(1).float()
+    resized = F.interpolate(values, size=size, mode="bilinear", align_corners=False, antialias=True)
+    return resized.squeeze(1).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def labels_to_grid(labels: np.ndarray, grid: Grid) -> np.ndarray:
+    """Resample class indices as stored to the training grid by the nearest voxel; any integer dtype."""
+    array = grid.axes.apply(labels)
+    nearest = [
+        np.minimum((np.arange(new) + 0.5) * old // new, old - 1).astype(np.intp)
+        for old, new in zip(grid.source, grid.shape, strict=True)
+    ]
+    return np.ascontiguousarray(array[np.ix_(*nearest)])
+
+
+def from_grid(chunks: Iterable[Tensor], grid: Grid) -> Iterator[tuple[int, Tensor]]:
+    """Bring probabilities back to the volume's own voxels, slab by slab, so that memory does not grow with its depth.
+
+    Args:
+        chunks: (N, n, h, w) float32 slices of the training grid, from the first to the last.
+
+    Yields:
+        (first slice, (N, m, H, W) float32) in the viewer's order.
+    """
+    depth, (source, height, width) = grid.shape[0], grid.source
+    place = ((np.arange(source) + 0.5) * depth / source - 0.5).clip(0, depth - 1)
+    below = np.floor(place + 1e-9).astype(int)
+    share = np.clip(place - below, 0, 1)
+    above = np.where(share > 0, np.minimum(below + 1, depth - 1), below)
+    done, first, kept = 0, 0, None
+    for chunk in chunks:
+        kept = chunk if kept is None else torch.cat([kept, chunk], dim=1)
+        last = first + kept.shape[1]
+        ready = int(np.searchsorted(above, last))
+        step = max(1, CHUNK // (height * width))
+        for start in range(done, ready, step):
+            stop = min(ready, start + step)
+            slab = kept[:, below[start:stop] - first]
+            if share[start:stop].any():
+                weight = torch.from_numpy(share[start:stop]).float().view(1, -1, 1, 1)
+                slab = torch.lerp(slab, kept[:, above[start:stop] - first], weight)
+            yield start, _enlarged(slab, (height, width))
+        done = max(done, ready)
+        keep = min(int(below[done]), last - 1) if done < source else last - 1
+        kept, first = kept[:, keep - first :], keep
+
+
+def _enlarged(probs: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(probs.shape[2:]) == size:
+        return probs
+    shrinks = size[0] < probs.shape[2] or size[1] < probs.shape[3]
+    return F.interpolate(probs, size=size, mode="bilinear", align_corners=False, antialias=shrinks)

@@ -1,0 +1,99 @@
+"""An image or a volume, whichever a dataset holds: one way to read either."""
+
+from pathlib import Path
+from typing import Any
+
+from criinet.data.formats import Volume
+from criinet.data.geometry import Geometry, Spacing
+from criinet.data.images import BadFileError, Pixels, image_size, read_image
+from criinet.data.kinds import VOLUME_SUFFIXES, is_volume, suffix_of
+from criinet.data.volumes import read_volume, read_volume_header
+
+Scan = Pixels | Volume
+"""(H, W) or (H, W, 3) uint8, or a volume of (D, H, W)."""
+
+_ALL = "`criinet data check DATASET` lists all such files"
+
+
+def read_scan(path: Path, dims: int, spacing: Spacing | None = None) -> Scan:
+    """Read an image (``dims`` 2) or a volume (3).
+
+    Args:
+        spacing: (d, h, w) in mm of a volume whose file does not know it.
+
+    Raises:
+        BadFileError: if it cannot be read, or is the other of the two.
+    """
+    if dims == 2:
+        require_picture(path)
+        return read_image(path)
+    require_volume(path)
+    return read_volume(path, spacing)
+
+
+def scan_shape(path: Path, dims: int) -> tuple[int, ...]:
+    """Return (H, W) or (D, H, W) from the header.
+
+    Raises:
+        BadFileError: if it cannot be read, or is not of ``dims`` dimensions.
+    """
+    if dims == 2:
+        require_picture(path)
+        return image_size(path)
+    require_volume(path)
+    return read_volume_header(path).shape
+
+
+def require_picture(path: Path) -> None:
+    """Refuse a volume where images are meant, by its name alone.
+
+    Raises:
+        BadFileError: if it is one.
+    """
+    if path.is_dir() or suffix_of(path) in VOLUME_SUFFIXES:
+        raise BadFileError(path, "is a volume, but images are expected here", "Keep images and volumes apart")
+
+
+def require_volume(path: Path) -> None:
+    """Refuse an image where volumes are meant.
+
+    Raises:
+        BadFileError: if it is one.
+    """
+    if not is_volume(path) and suffix_of(path) not in ("", ".tif", ".tiff"):
+        raise BadFileError(path, "is an image, but volumes are expected here", "Keep images and volumes apart")
+
+
+def size_mismatch(mask: Path, mask_size: tuple[int, ...], image_size: tuple[int, ...]) -> BadFileError | None:
+    """Return the problem of a mask whose (H, W) or (D, H, W) is not its image's, or None."""
+    if mask_size == image_size:
+        return None
+    own, other = ("x".join(str(side) for side in reversed(size)) for size in (mask_size, image_size))
+    return BadFileError(mask, f"is {own} but its image is {other}", f"Resize or remove it; {_ALL}")
+
+
+def place_mismatch(mask: Path, own: Geometry, image: Geometry, shape: tuple[int, ...]) -> BadFileError | None:
+    """Return the problem of a mask that does not lie where its image lies, or None."""
+    difference = own.difference(image, shape)
+    if difference is None:
+        return None
+    return BadFileError(mask, difference, f"Resample it to the grid of its image; {_ALL}")
+
+
+def mask_mismatch(mask: Path, image: Path, dims: int) -> BadFileError | None:
+    """Compare a mask with its image by their headers: size, and where volumes lie.
+
+    Raises:
+        BadFileError: if a header cannot be read.
+    """
+    if dims == 2:
+        return size_mismatch(mask, scan_shape(mask, dims), scan_shape(image, dims))
+    require_volume(mask)
+    own, other = read_volume_header(mask), read_volume_header(image)
+    wrong_size = size_mismatch(mask, own.shape, other.shape)
+    return wrong_size or place_mismatch(mask, own.geometry, other.geometry, own.shape)
+
+
+def spatial(scan: Any) -> tuple[int, ...]:
+    """Return (H, W) of an image, (D, H, W) of a volume."""
+    return scan.shape if isinstance(scan, Volume) else (scan.shape[0], scan.shape[1])

@@ -1,0 +1,190 @@
+"""Reading and writing volumes and their label masks, whatever the format. Arrays are (D, H, W)."""
+
+import gzip
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from criinet.data.files import write_atomically
+from criinet.data.formats import Volume, VolumeHeader, format_of
+from criinet.data.geometry import Geometry, Spacing
+from criinet.data.images import (
+    IGNORED_VALUE,
+    BadFileError,
+    MaskEncoding,
+    contradiction,
+    value_counts,
+    with_ignored,
+)
+from criinet.errors import ShapeError
+
+Array = NDArray[Any]
+Partial = Literal["auto", "yes", "no"]
+"""Whether slices without a label have no ground truth: told by the pattern of slices, always, or never."""
+
+
+@dataclass(frozen=True)
+class RawLabels:
+    """A decoded mask before its values are given a meaning: (D, H, W) uint8, and where it lies."""
+
+    values: NDArray[np.uint8]
+    geometry: Geometry
+
+
+def read_volume(path: Path, spacing: Spacing | None = None) -> Volume:
+    """Read a volume as it is stored, with rescale slope and intercept applied.
+
+    Args:
+        spacing: (d, h, w) in mm for a file that does not know its own.
+
+    Raises:
+        BadFileError: if it is missing, damaged, in colour, not of three dimensions, or needs a library that is missing.
+    """
+    volume = format_of(path).read(path)
+    return replace(volume, geometry=_with_spacing(volume.geometry, spacing))
+
+
+def read_volume_header(path: Path, spacing: Spacing | None = None) -> VolumeHeader:
+    """Read shape and geometry of a volume, as far as its format allows without decoding it.
+
+    Raises:
+        BadFileError: as ``read_volume``, where the header tells.
+    """
+    header = format_of(path).header(path)
+    return replace(header, geometry=_with_spacing(header.geometry, spacing))
+
+
+def _with_spacing(geometry: Geometry, spacing: Spacing | None) -> Geometry:
+    return geometry if geometry.known or spacing is None else Geometry.unknown(spacing)
+
+
+def read_raw_labels(path: Path) -> RawLabels:
+    """Decode a mask without giving its values a meaning.
+
+    Raises:
+        BadFileError: if it cannot be read, or holds values that are no whole numbers in 0..255.
+    """
+    volume = format_of(path).read(path, labels=True)
+    values = volume.values
+    if values.dtype.kind not in "iubf":
+        raise BadFileError(path, f"is a mask of {values.dtype}", "Save it as 8-bit class indices")
+    if values.dtype.kind == "f":
+        odd = values[values != np.rint(values)]
+        if odd.size:
+            what = f"is a mask with the value {float(odd[0]):.4g}, which is no class"
+            raise BadFileError(path, what, "Save class indices; resample masks with the nearest neighbour only")
+    if values.size and (values.min() < 0 or values.max() > 255):
+        what = f"is a mask with values from {values.min():g} to {values.max():g}"
+        raise BadFileError(path, what, "Save it as 8-bit class indices")
+    return RawLabels(values.astype(np.uint8), volume.geometry)
+
+
+def read_labels(
+    path: Path,
+    encoding: MaskEncoding,
+    classes: tuple[str, ...],
+    *,
+    ignore: bool = False,
+    partial: Partial = "auto",
+) -> Array:
+    """Read a mask as class indices.
+
+    Args:
+        encoding: ``index``, or ``binary255``, where 255 is class 1.
+        classes: the K names.
+        ignore: the value 255 means "no ground truth" (only with ``index``).
+        partial: whether slices without any label are unannotated; see :func:`annotated_slices`.
+
+    Returns:
+        (D, H, W) uint8 in [0, K), or int16 with IGNORE where there is no ground truth.
+
+    Raises:
+        BadFileError: if the file cannot be read, or its values contradict the encoding.
+    """
+    stored = read_raw_labels(path).values
+    zero_one = bool(stored.max() <= 1)
+    counts = value_counts(stored, ignore=ignore)
+    problem = contradiction(counts, lossy=False, zero_one=zero_one, encoding=encoding, classes=classes)
+    if problem is not None:
+        raise BadFileError(path, *problem)
+    labels = (stored > 127).astype(np.uint8) if encoding == "binary255" and not zero_one else stored
+    if ignore and (labels == IGNORED_VALUE).any():
+        return with_ignored(labels, labels == IGNORED_VALUE)
+    annotated = annotated_slices(labels, partial)
+    if annotated is None:
+        return labels
+    axis, seen = annotated
+    unknown = ~seen.reshape([-1 if other == axis else 1 for other in range(3)])
+    return with_ignored(labels, np.broadcast_to(unknown, labels.shape))
+
+
+def annotated_slices(labels: Array, partial: Partial) -> tuple[int, NDArray[np.bool_]] | None:
+    """Find the slices that a person annotated, where not all are.
+
+    Along one axis, at least three slices hold labels, each has empty neighbours, and most gaps between them are equal:
+    nobody's organ looks so, but every tenth slice does. With ``partial="yes"`` the slices that hold labels are the
+    annotated ones whatever their pattern, along the axis on which they are fewest; with "no" all slices are.
+
+    Args:
+        labels: (D, H, W) class indices.
+
+    Returns:
+        The axis and, for each of its slices, whether it is annotated; None if all are.
+    """
+    if partial == "no" or not labels.any():
+        return None
+    best: tuple[float, int, Array] | None = None
+    for axis in range(3):
+        seen: Array = np.asarray((labels > 0).any(axis=tuple(other for other in range(3) if other != axis)))
+        gaps = np.diff(np.flatnonzero(seen))
+        sparse = len(gaps) >= 2 and gaps.min() >= 2 and (gaps == np.median(gaps)).mean() > 0.5
+        if (sparse or partial == "yes") and (best is None or seen.mean() < best[0]):
+            best = (float(seen.mean()), axis, seen)
+    return None if best is None or best[2].all() else (best[1], best[2])
+
+
+def write_labels(path: Path, labels: Array, geometry: Geometry) -> None:
+    """Write class indices as NIfTI, compressed if ``path`` ends so, with the geometry of their image.
+
+    Args:
+        labels: (D, H, W) integers in 0..255.
+
+    Raises:
+        ShapeError: if ``labels`` is not (D, H, W).
+        ValueError: if a value does not fit into 8 bits.
+        StorageError: if the file cannot be written.
+    """
+    if labels.size and (labels.min() < 0 or labels.max() > 255):
+        raise ValueError(f"labels have values from {labels.min()} to {labels.max()}, outside 0..255")
+    write_volume(path, labels.astype(np.uint8), geometry)
+
+
+def write_volume(path: Path, values: Array, geometry: Geometry) -> None:
+    """Write (D, H, W) values of any dtype that NIfTI knows, as they are, with their geometry.
+
+    Raises:
+        ShapeError: if ``values`` is not (D, H, W).
+        StorageError: if the file cannot be written.
+    """
+    import nibabel as nib
+
+    if values.ndim != 3 or 0 in values.shape:
+        raise ShapeError(f"expected a non-empty array of (D, H, W), got {values.shape}")
+    image = nib.Nifti1Image(values.transpose(2, 1, 0), geometry.nifti, dtype=values.dtype)
+    header = cast(Any, image.header)
+    if geometry.known:
+        header.set_xyzt_units(xyz="mm")
+        image.set_qform(geometry.nifti, code=1)
+        image.set_sform(geometry.nifti, code=1)
+
+    def save(file: IO[bytes]) -> None:
+        if path.suffix == ".gz":
+            with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0) as packed:
+                image.to_stream(cast(Any, packed))
+        else:
+            image.to_stream(cast(Any, file))
+
+    write_atomically(path, save)

@@ -1,0 +1,248 @@
+"""Self-configuration for volumes: voxel size, windows, intensity, and whether slices or boxes go to the network."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from criinet.data.dataset import Dataset
+from criinet.data.formats import Volume, VolumeHeader
+from criinet.data.geometry import Spacing
+from criinet.data.intensity import sampled
+from criinet.data.splits import Split
+from criinet.data.volumes import read_volume_header
+from criinet.engine.planner import (
+    BATCH,
+    MOST_PASSES,
+    SAMPLED,
+    USUAL_SIDE,
+    device_name,
+    object_sizes,
+    spread,
+    weighted_median,
+)
+from criinet.engine.settings import Choice
+
+READ = 8
+"""How many volumes are decoded to plan."""
+BOX_VOXELS, BOX_BATCH, BOX_STEPS = (2**16, 2**21), (2, 2), (300, 6000)
+"""Voxels of a box, boxes of each kind a step, and steps: on a CPU, and on a GPU."""
+SLICE_STEPS = (800, 6000)
+MOST_BOXES = 4
+"""Voxels grow until the median volume is no more than about so many boxes, on a CPU."""
+FINEST = 10
+"""An object keeps about so many voxels across, whatever the box."""
+ANISOTROPIC = 3.0
+"""Ratio of the slice distance to the pixel size from which slices are seen one by one."""
+CT_MARGIN = 0.5
+"""How far the CT window reaches beyond the values of objects, as a share of their spread."""
+MOST_SPACING = 16.0
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """What the plan for volumes is made from; axes are the viewer's: d, h, w.
+
+    shape: medians in voxels. spacing: medians in mm, None where the files say nothing.
+    modality: "CT", "MR", ... or "".
+    object_range: 0.5 and 99.5 percentile of the values inside labeled objects.
+    object_diameter: of the connected object that the median labeled voxel lies in, in mm (in voxels without spacing).
+    """
+
+    shape: tuple[int, int, int]
+    spacing: Spacing | None
+    modality: str
+    labeled: int
+    unlabeled: int
+    object_range: tuple[float, float]
+    object_diameter: float
+
+
+def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
+    """Read the headers of some training volumes and decode a few labeled ones; never another mask."""
+    train = dataset.select([*split.labeled, *split.unlabeled])
+    headers = [read_volume_header(train[i].image, dataset.voxel) for i in spread(len(train), SAMPLED)]
+    order = [header.geometry.axes.order for header in headers]
+    shapes = np.array([[header.shape[axis] for axis in axes] for header, axes in zip(headers, order, strict=True)])
+    steps = np.array([[h.geometry.spacing[a] for a in axes] for h, axes in zip(headers, order, strict=True)])
+    known = all(header.geometry.known for header in headers)
+    shape, spacing = np.median(shapes, axis=0).astype(int), np.median(steps, axis=0)
+    labeled = dataset.select(split.labeled)
+    inside: list[NDArray[np.float64]] = []
+    diameters: list[float] = []
+    values: list[NDArray[np.float64]] = []
+    for case in (labeled[i] for i in spread(len(labeled), READ)):
+        volume, mask = dataset.read_scan(case), dataset.read_mask(case)
+        assert isinstance(volume, Volume)
+        values.append(sampled(volume.values)[::16])
+        inside.append(sampled(volume.values[mask > 0]))
+        diameters += object_diameters(mask, volume.geometry.spacing if known else (1.0, 1.0, 1.0))
+    found = np.concatenate(inside) if inside else np.zeros(0)
+    low, high = np.percentile(found, (0.5, 99.5)) if found.size else (0.0, 0.0)
+    return VolumeFacts(
+        shape=(int(shape[0]), int(shape[1]), int(shape[2])),
+        spacing=(float(spacing[0]), float(spacing[1]), float(spacing[2])) if known else None,
+        modality=modality_of(dataset, headers, values),
+        labeled=len(split.labeled),
+        unlabeled=len(split.unlabeled),
+        object_range=(float(low), float(high)),
+        object_diameter=weighted_median(diameters, 3, none=0.0),
+    )
+
+
+def modality_of(dataset: Dataset, headers: Sequence[VolumeHeader], values: Sequence[NDArray[np.float64]]) -> str:
+    """Return the modality: as dataset.json or DICOM says, else "CT" if values look like Hounsfield units, else ""."""
+    said = dataset.modality or next((header.modality for header in headers if header.modality), "")
+    if said:
+        return said.upper()
+    whole = [v for v in values if v.size and np.array_equal(v, np.rint(v))]
+    looks = bool(whole) and len(whole) == len(values) and all(v.min() <= -500 and v.max() > 100 for v in whole)
+    return "CT" if looks else ""
+
+
+def object_diameters(mask: NDArray[Any], spacing: Spacing) -> list[float]:
+    """Return the diameter of the ball as large as each connected object of each class, in the unit of ``spacing``."""
+    voxel = math.prod(spacing)
+    return [float((6 / math.pi * size * voxel) ** (1 / 3)) for size in object_sizes(mask)]
+
+
+def plan_volumes(facts: VolumeFacts, device: str, asked: Mapping[str, Any]) -> tuple[Choice, ...]:
+    """Pick every setting of a run on volumes.
+
+    Args:
+        device: "cpu" or "cuda".
+        asked: the user's own settings; a kind, or a network that has one form alone, decides between slices and boxes.
+    """
+    on_gpu = device != "cpu"
+    kind = kind_choice(facts, on_gpu, asked)
+    seen = slice_choices(facts, on_gpu) if kind.value == "slices" else box_choices(facts, on_gpu)
+    upright = {"flip_horizontal": False, "flip_vertical": False, "rotate": 20.0}
+    return (
+        kind,
+        *seen,
+        Choice("data.window", "patch", "volumes are seen in windows"),
+        Choice("data.channels", 1, "volumes are gray"),
+        *intensity_choices(facts),
+        Choice("data.foreground", 0.5, "half of the labeled windows hold an object, every class as often"),
+        Choice("trainer.precision", "bf16" if on_gpu else "32", f"the faster one on {device_name(on_gpu)}"),
+        *(
+            Choice(f"data.augmentation.{name}", value, "scans have an anatomical orientation")
+            for name, value in upright.items()
+        ),
+    )
+
+
+def kind_choice(facts: VolumeFacts, on_gpu: bool, asked: Mapping[str, Any]) -> Choice:
+    """Pick slices or boxes."""
+    own = (asked.get("data") or {}).get("kind")
+    if own in ("slices", "volumes"):
+        return Choice("data.kind", own, "as asked")
+    if facts.shape[0] < 8:
+        return Choice("data.kind", "slices", f"volumes have {facts.shape[0]} slices")
+    if facts.spacing is not None and facts.spacing[0] > ANISOTROPIC * min(facts.spacing[1:]):
+        ratio = facts.spacing[0] / min(facts.spacing[1:])
+        return Choice("data.kind", "slices", f"slices are {ratio:.1f} times as far apart as pixels")
+    if not on_gpu:
+        why = "a pretrained 2D network on slices learns faster on a CPU than a 3D network; ask for data.kind=volumes"
+        return Choice("data.kind", "slices", why)
+    return Choice("data.kind", "volumes", "slices are about as far apart as pixels")
+
+
+def slice_choices(facts: VolumeFacts, on_gpu: bool) -> list[Choice]:
+    """Pick the network, spacing, size and length of a run on slices."""
+    longest = USUAL_SIDE[on_gpu]
+    height, width = facts.shape[1:]
+    steps = facts.spacing or (1.0, 1.0, 1.0)
+    pixel = min(steps[1:])
+    extent = (height * steps[1] / pixel, width * steps[2] / pixel)
+    scale = max(1.0, max(extent) / longest)
+    fits = facts.object_diameter / FINEST if facts.object_diameter else pixel * scale
+    fine = max(pixel, min(pixel * scale, fits, MOST_SPACING))
+    size = tuple(max(32, min(longest, math.ceil(side * pixel / fine / 32) * 32)) for side in extent)
+    seen = f"median slice {height}x{width}, at most {longest} on {device_name(on_gpu)}"
+    batch = BATCH[on_gpu]
+    choices = [
+        Choice("network.name", "lite0-unet", "an ImageNet-pretrained encoder needs the fewest masks"),
+        Choice("data.size", size, seen),
+    ]
+    if facts.spacing is not None:
+        spacing = (round(steps[0], 4), round(fine, 4), round(fine, 4))
+        why = "median slice distance; pixels as fine as the windows allow"
+        choices.append(Choice("data.spacing", spacing, why))
+    usual = USUAL_SIDE[on_gpu] ** 2
+    steps_of_run = int(SLICE_STEPS[on_gpu] * min(1.0, usual / (size[0] * size[1]))) // 10 * 10
+    return [
+        *choices,
+        Choice("trainer.labeled_batch", batch, f"{device_name(on_gpu)}; slices of {facts.labeled} labeled volumes"),
+        Choice("trainer.unlabeled_batch", batch, f"as many as labeled; {facts.unlabeled} unlabeled volumes"),
+        Choice("trainer.iterations", steps_of_run, f"what {device_name(on_gpu)} does in minutes"),
+    ]
+
+
+def box_choices(facts: VolumeFacts, on_gpu: bool) -> list[Choice]:
+    """Pick the network, spacing, size and length of a run on boxes."""
+    steps = facts.spacing or (1.0, 1.0, 1.0)
+    budget = BOX_VOXELS[on_gpu]
+    factor = 1.0
+    if not on_gpu and facts.spacing is not None:
+        voxels = math.prod(facts.shape) / (MOST_BOXES * budget)
+        room = facts.object_diameter / FINEST / max(steps) if facts.object_diameter else math.inf
+        factor = max(1.0, min(voxels ** (1 / 3), room, MOST_SPACING / max(steps)))
+    spacing = [round(step * factor, 4) for step in steps]
+    shape = [max(1.0, side / factor) for side in facts.shape]
+    size = box_size(shape, budget)
+    passes = max(BOX_STEPS[0], facts.labeled * MOST_PASSES // BOX_BATCH[on_gpu])
+    length = BOX_STEPS[1] if on_gpu else min(BOX_STEPS[0], passes)
+    text = "x".join(str(side) for side in facts.shape)
+    choices = [
+        Choice("network.name", "unet", "a 3D network, from scratch"),
+        Choice("data.size", size, f"median volume {text}; {budget} voxels at most on {device_name(on_gpu)}"),
+    ]
+    if facts.spacing is not None:
+        why = "median voxel" if factor == 1.0 else f"median voxel times {factor:.2f}, so that a box sees enough"
+        choices.append(Choice("data.spacing", tuple(spacing), why))
+    if not on_gpu:
+        choices.append(
+            Choice("network.channels", (8, 16, 32, 64, 128), f"half the usual width on {device_name(False)}")
+        )
+    batch = BOX_BATCH[on_gpu]
+    return [
+        *choices,
+        Choice("trainer.labeled_batch", batch, f"boxes of {facts.labeled} labeled volumes"),
+        Choice("trainer.unlabeled_batch", batch, f"as many as labeled; {facts.unlabeled} unlabeled volumes"),
+        Choice("trainer.iterations", length, f"what {device_name(on_gpu)} does in minutes"),
+    ]
+
+
+def box_size(shape: Sequence[float], budget: int) -> tuple[int, int, int]:
+    """Return sides that are multiples of 16, in proportion to ``shape``, of at most ``budget`` voxels.
+
+    Each side is at least 16 and no longer than the volume's needs.
+    """
+    size = [16, 16, 16]
+    while True:
+        longer = [
+            axis
+            for axis in range(3)
+            if size[axis] < shape[axis] and math.prod(size) // size[axis] * (size[axis] + 16) <= budget
+        ]
+        if not longer:
+            return size[0], size[1], size[2]
+        axis = min(longer, key=lambda a: size[a] / shape[a])
+        size[axis] += 16
+
+
+def intensity_choices(facts: VolumeFacts) -> list[Choice]:
+    """Pick how values become gray."""
+    low, high = facts.object_range
+    if facts.modality == "CT" and high > low:
+        margin = CT_MARGIN * (high - low)
+        window = (float(round(low - margin)), float(round(high + margin)))
+        why = f"objects lie between {low:.0f} and {high:.0f} HU"
+        return [Choice("data.intensity", "range", "CT has a unit"), Choice("data.range", window, why)]
+    if facts.modality in ("CR", "DX", "MG", "XA", "US"):
+        return [Choice("data.intensity", "window", f"{facts.modality} is shown with a window")]
+    return [Choice("data.intensity", "z-score", f"{facts.modality or 'images'} without a unit")]

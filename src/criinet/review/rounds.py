@@ -1,0 +1,363 @@
+"""Rounds of learning: each is a run of its own that begins where the one before ended, measured on frozen cases.
+
+    RUN/review/rounds.json            every round, and which one's model is in use
+    RUN/review/round_1/               a run folder, with the Dice of each frozen case in validation.json
+    RUN/review/round_1.split.json     the split it is trained on: labeled and corrected, the rest unlabeled
+    RUN/review/looks/round_1.npz      what its model doubts about every image
+
+A round is trained in a process of its own, which saves as any training does. It ends with this one, and goes on from
+its last checkpoint when it is asked to.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from criinet.data.files import write_text_atomically
+from criinet.data.splits import Split, save_split
+from criinet.engine.folder import RunFolder
+from criinet.errors import RunError
+from criinet.metrics import paired_difference, verdict
+from criinet.review.validation import DicePerCase, mean_dice, read_dice, write_dice
+
+FORMAT = 1
+RoundStatus = Literal["training", "stopped", "failed", "done"]
+Verdict = Literal["better", "worse", "no measurable change"]
+WORDS: dict[str, Verdict] = {"helped": "better", "hurt": "worse", "did nothing": "no measurable change"}
+
+
+class Round(BaseModel):
+    """One round; round 0 is the run itself.
+
+    masks: that it learned from. minutes: that people worked on masks until then. dice: mean over the frozen validation
+    cases at their own size, None before it is measured, or without such cases. difference, low, high: of the Dice to
+    the round it began from, case by case, with the 95 % bootstrap interval. reason: why it failed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: Annotated[int, Field(ge=0)]
+    began_from: int | None = None
+    status: RoundStatus
+    masks: int
+    minutes: float
+    started: str
+    iterations: int
+    dice: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    verdict: Verdict | None = None
+    reason: str = ""
+
+
+class RoundBook(BaseModel):
+    """What rounds.json holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = FORMAT
+    current: int = 0
+    rounds: tuple[Round, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the process of a round is told, as JSON."""
+
+    dataset: str
+    run: str
+    split: str
+    initial: str
+    settings: dict[str, Any]
+    seed: int
+    device: str
+    skip_bad: bool
+    groups: str | None
+
+
+class Rounds:
+    """The rounds of a run, one of which may be training.
+
+    Args:
+        run: the run that the review began with.
+        device: that rounds are trained on.
+        iterations: steps of a round; None for half of the run's.
+        finished: called, in a thread of its own, when a training has ended in any way.
+    """
+
+    def __init__(
+        self, run: RunFolder, *, device: str, iterations: int | None, finished: Callable[[Round], None] | None = None
+    ) -> None:
+        self.run, self.device, self.finished = run, device, finished
+        self.recorded = run.read_config()
+        asked = int(self.recorded["trainer"]["iterations"])
+        self.iterations = iterations or max(1, asked // 2)
+        self._lock = threading.RLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._follower: threading.Thread | None = None
+        self.book = self._open()
+
+    def _open(self) -> RoundBook:
+        """Read rounds.json, or begin it; a round that was training when everything was killed counts as stopped."""
+        path = self.run.review / "rounds.json"
+        if path.exists():
+            try:
+                book = RoundBook.model_validate_json(path.read_bytes())
+            except (OSError, ValidationError) as error:
+                raise RunError(f"{path} cannot be read. Restore it from a copy, or move RUN/review away.") from error
+            rounds = [r.model_copy(update={"status": "stopped"}) if r.status == "training" else r for r in book.rounds]
+            return book.model_copy(update={"rounds": tuple(rounds)})
+        split = json.loads(self.run.split.read_text(encoding="utf-8"))
+        first = Round(
+            number=0,
+            status="done",
+            masks=len(split["labeled"]),
+            minutes=0.0,
+            started=now(),
+            iterations=int(self.recorded["trainer"]["iterations"]),
+        )
+        return RoundBook(rounds=(first,))
+
+    def folder(self, number: int) -> RunFolder:
+        """Return the run folder of a round."""
+        return self.run if number == 0 else RunFolder(self.run.review / f"round_{number}")
+
+    def looks(self, number: int) -> Path:
+        """Return the file of what a round's model doubts."""
+        return self.run.review / "looks" / f"round_{number}.npz"
+
+    @property
+    def current(self) -> Round:
+        """The round whose model is in use."""
+        return self.round(self.book.current)
+
+    @property
+    def unfinished(self) -> Round | None:
+        """The round that is training, or was stopped or failed and can go on; only the latest one can."""
+        last = self.book.rounds[-1]
+        return last if last.status != "done" else None
+
+    @property
+    def training(self) -> bool:
+        """Whether a round is training now."""
+        return self.book.rounds[-1].status == "training"
+
+    def round(self, number: int) -> Round:
+        """Return one round.
+
+        Raises:
+            RunError: if there is none of this number.
+        """
+        for found in self.book.rounds:
+            if found.number == number:
+                return found
+        raise RunError(f"there is no round {number}; reload the page.")
+
+    def measure_first(self, dice: DicePerCase) -> None:
+        """Note the Dice of round 0 on the validation cases."""
+        write_dice(self.folder(0), dice)
+        self._update(self.round(0), dice=mean_dice(dice))
+
+    def start(self, split: Split, minutes: float, dataset: Path) -> Round:
+        """Begin a round from the weights in use.
+
+        Raises:
+            RunError: if one is training or unfinished.
+            StorageError: if the disk is full.
+        """
+        with self._lock:
+            if self.unfinished is not None:
+                what = "training already" if self.training else "unfinished; resume or discard it first"
+                raise RunError(f"round {self.unfinished.number} is {what}.")
+            number = self.book.rounds[-1].number + 1
+            file = self.run.review / f"round_{number}.split.json"
+            shutil.rmtree(self.folder(number).root, ignore_errors=True)
+            save_split(split, file)
+            job = Job(
+                dataset=str(dataset.resolve()),
+                run=str(self.folder(number).root),
+                split=str(file),
+                initial=str(self.folder(self.book.current).root),
+                settings=self._settings(),
+                seed=int(self.recorded["seed"]) + number,
+                device=self.device,
+                skip_bad=bool(self.recorded["dataset"].get("skip_bad", False)),
+                groups=self.recorded["dataset"].get("groups"),
+            )
+            write_text_atomically(self._job(number), json.dumps(vars(job), indent=1) + "\n")
+            begun = Round(
+                number=number,
+                began_from=self.book.current,
+                status="training",
+                masks=len(split.labeled),
+                minutes=round(minutes, 2),
+                started=now(),
+                iterations=self.iterations,
+            )
+            self._write(self.book.model_copy(update={"rounds": (*self.book.rounds, begun)}))
+            self._launch(begun)
+            return begun
+
+    def resume(self) -> Round:
+        """Go on with the round that was stopped or failed.
+
+        Raises:
+            RunError: if there is none.
+        """
+        with self._lock:
+            left = self.unfinished
+            if left is None or self.training:
+                raise RunError("there is no stopped round to go on with; reload the page.")
+            begun = self._update(left, status="training", reason="")
+            self._launch(begun)
+            return begun
+
+    def cancel(self) -> None:
+        """Ask the training to save and end; it can be resumed or discarded.
+
+        Raises:
+            RunError: if none is training.
+        """
+        with self._lock:
+            if self._process is None:
+                raise RunError("no round is training; reload the page.")
+            self._process.send_signal(signal.SIGINT)
+
+    def discard(self) -> None:
+        """Forget the round that was stopped or failed; masks are not touched.
+
+        Raises:
+            RunError: if there is none.
+        """
+        with self._lock:
+            left = self.unfinished
+            if left is None or self.training:
+                raise RunError("there is no stopped round to discard; reload the page.")
+            self._write(self.book.model_copy(update={"rounds": self.book.rounds[:-1]}))
+            shutil.rmtree(self.folder(left.number).root, ignore_errors=True)
+
+    def use(self, number: int) -> Round:
+        """Use the model of another finished round: the next one begins from it.
+
+        Raises:
+            RunError: if there is no such round, it is not finished, or one is training.
+        """
+        with self._lock:
+            wanted = self.round(number)
+            if wanted.status != "done":
+                raise RunError(f"round {number} is not finished, so its model cannot be used.")
+            if self.training:
+                raise RunError("a round is training; cancel it before another model is used.")
+            self._write(self.book.model_copy(update={"current": number}))
+            return wanted
+
+    def progress(self) -> dict[str, Any] | None:
+        """Return step, loss and validation Dice of the round that is training; None if none is."""
+        left = self.unfinished
+        if left is None:
+            return None
+        found: dict[str, Any] = {"step": 0, "loss": None, "dice": None, "seconds": 0.0}
+        for record in self.folder(left.number).records():
+            found["step"] = max(found["step"], int(record["step"]))
+            if record["kind"] == "train":
+                found |= {"loss": record["loss"], "seconds": record["seconds"]}
+            elif record["kind"] == "validation":
+                found["dice"] = record["dice"]
+        return found
+
+    def close(self) -> None:
+        """Ask a training to save and end, and wait for it."""
+        follower = self._follower
+        with self._lock:
+            if self._process is not None:
+                self._process.send_signal(signal.SIGINT)
+        if follower is not None:
+            follower.join()
+
+    def _settings(self) -> dict[str, Any]:
+        settings = {section: dict(self.recorded[section]) for section in ("method", "network", "data", "trainer")}
+        settings["trainer"]["iterations"] = self.iterations
+        return settings
+
+    def _job(self, number: int) -> Path:
+        return self.run.review / f"round_{number}.job.json"
+
+    def _launch(self, begun: Round) -> None:
+        command = [sys.executable, "-m", "criinet.review.worker", str(self._job(begun.number))]
+        threads = int(self.recorded["trainer"]["threads"])
+        environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
+        log = (self.run.review / f"round_{begun.number}.log").open("ab")
+        with log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        self._follower = threading.Thread(target=self._follow, args=(self._process, begun), daemon=True)
+        self._follower.start()
+
+    def _follow(self, process: "subprocess.Popen[bytes]", begun: Round) -> None:
+        """Wait for the process of a round and note how it ended."""
+        with process:
+            code = process.wait()
+        with self._lock:
+            self._process = None
+            if code == 0:
+                ended = self._finish(begun)
+            elif code in (130, -signal.SIGINT):
+                ended = self._update(begun, status="stopped")
+            else:
+                ended = self._update(begun, status="failed", reason=self._why(begun.number, code))
+        if self.finished is not None:
+            self.finished(ended)
+
+    def _finish(self, begun: Round) -> Round:
+        """Note what a round reached, and use its model from now on."""
+        dice = read_dice(self.folder(begun.number))
+        measured: dict[str, Any] = {"status": "done", "dice": mean_dice(dice)}
+        before = read_dice(self.folder(begun.began_from or 0))
+        both = sorted(dice.keys() & before.keys())
+        if both:
+            paired = paired_difference([dice[name] for name in both], [before[name] for name in both])
+            measured |= {"difference": finite(paired.mean), "low": finite(paired.low), "high": finite(paired.high)}
+            measured["verdict"] = WORDS[verdict(paired)]
+        return self._update(begun, current=begun.number, **measured)
+
+    def _why(self, number: int, code: int) -> str:
+        """Return the last line that a failed process left behind."""
+        lines = (self.run.review / f"round_{number}.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        return lines[-1] if lines else f"the training process ended with code {code} and said nothing."
+
+    def _update(self, old: Round, *, current: int | None = None, **changes: Any) -> Round:
+        """Change what is noted of a round and, if asked, which one is in use."""
+        with self._lock:
+            new = old.model_copy(update=changes)
+            rounds = tuple(new if r.number == new.number else r for r in self.book.rounds)
+            used = self.book.current if current is None else current
+            self._write(self.book.model_copy(update={"rounds": rounds, "current": used}))
+            return new
+
+    def _write(self, book: RoundBook) -> None:
+        self.book = book
+        write_text_atomically(self.run.review / "rounds.json", book.model_dump_json(indent=1) + "\n")
+
+
+def now() -> str:
+    """Return the time in UTC, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def finite(value: float) -> float | None:
+    """Return a number, None where it is not finite."""
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,100 @@
+"""Serving the page: where it listens, the token, and the address that is printed."""
+
+import ipaddress
+import secrets
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import uvicorn
+
+from criinet.errors import ConfigError
+from criinet.review.app import create_app
+from criinet.review.guard import Guard
+from criinet.review.session import ReviewSession
+
+LOOPBACK = "127.0.0.1"
+PORT = 8000
+
+
+def serve(
+    run: Path,
+    dataset: Path,
+    *,
+    host: str = LOOPBACK,
+    port: int = PORT,
+    device: str = "auto",
+    iterations: int | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve the review page of a run until Ctrl-C.
+
+    Args:
+        port: 0 takes a free one.
+        iterations: steps of a round; None for half of the run's.
+        say: called with each sentence for the person at the terminal, the address among them.
+
+    Raises:
+        ConfigError: if the address cannot be listened on.
+        UserError: if run or dataset cannot be used.
+    """
+    listening = listen(host, port)
+    with listening:
+        session = ReviewSession(run, dataset, device=device, iterations=iterations)
+        port = listening.getsockname()[1]
+        token = secrets.token_urlsafe(24)
+        if not is_loopback(host):
+            say(
+                f"warning: {host} can be reached from other machines, and the connection is not encrypted. "
+                "Whoever has the address below can see the images and change the masks."
+            )
+        guard = Guard(create_app(session), token=token, hosts=own_hosts(host, port), cookie=f"criinet_review_{port}")
+        say(f"{session.dataset.name}: {len(session.store.names('open', 'skipped'))} images to review")
+        say(f"open http://{in_address(host)}:{port}/?token={token} (Ctrl-C ends)")
+        session.start()
+        try:
+            config = uvicorn.Config(guard, log_level="warning", access_log=False, server_header=False, lifespan="off")
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            session.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        ConfigError: if the port is taken, or the host is not one of this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with ExitStack() as stack:
+            listening = stack.enter_context(socket.socket(family, kind, protocol))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen()
+            stack.pop_all()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"{host}:{port} cannot be listened on ({reason}); give another --port or --host.") from error
+    return listening
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def own_hosts(host: str, port: int) -> frozenset[str] | None:
+    """Return every ``HOST:PORT`` that the page may be called by; None if they cannot be known."""
+    if not is_loopback(host):
+        return None
+    return frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]", in_address(host)))
+
+
+def in_address(host: str) -> str:
+    """Return a host as an address writes it."""
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,234 @@
+"""Everything behind one page: what people decided, the model in use, the rounds, and the queue that follows."""
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from criinet.data.dataset import Dataset, open_dataset
+from criinet.data.images import PALETTE
+from criinet.data.splits import load_split
+from criinet.engine.folder import RunFolder
+from criinet.engine.reproducibility import pick_device
+from criinet.engine.training import as_path, load
+from criinet.errors import DataError
+from criinet.review.model import ReviewModel
+from criinet.review.rounds import Round, Rounds
+from criinet.review.store import REVIEWED, Entry, ReviewStore, training_split
+from criinet.review.validation import measure, read_dice
+
+
+@dataclass(frozen=True)
+class Queue:
+    """An order of the cases that holds until the next ranking.
+
+    number: grows with every ranking. places: case to place, 0 first. benefit: case to benefit in [0, 1], where known.
+    complete: whether every image was looked at when it was made.
+    """
+
+    number: int
+    places: dict[str, int]
+    benefit: dict[str, float]
+    complete: bool
+
+
+class ReviewSession:
+    """The state of a review, shared by all requests.
+
+    Args:
+        run: folder of the run that the review begins with.
+        dataset: its dataset, where it is now.
+        device: "auto", "cpu" or "cuda".
+        iterations: steps of a round; None for half of the run's.
+
+    Raises:
+        RunError: if there is no run.
+        DataError: if the dataset cannot be used, or is another than the run's.
+    """
+
+    def __init__(self, run: Path, dataset: Path, *, device: str = "auto", iterations: int | None = None) -> None:
+        folder = RunFolder(run)
+        self.device = pick_device(device)
+        self.recorded = folder.read_config()
+        self.dataset = self._open(dataset)
+        require_plain_images(self.dataset)
+        require_same_classes(self.recorded["dataset"]["classes"], self.dataset, run)
+        self.split = load_split(folder.split, self.dataset)
+        self.store = ReviewStore(self.dataset, self.split)
+        self.rounds = Rounds(folder, device=self.device, iterations=iterations, finished=self._round_ended)
+        self._lock = threading.Lock()
+        self._queue = Queue(0, {}, {}, complete=False)
+        self.model = self._model(self.rounds.current.number)
+        self._rank()
+
+    def start(self) -> None:
+        """Begin to look at every image; the run itself is measured on the validation cases first."""
+        threading.Thread(target=self._begin, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop what runs in the background; a round in training saves and can be resumed."""
+        self.rounds.close()
+        self.model.stop()
+
+    @property
+    def queue(self) -> Queue:
+        """The order of the cases now."""
+        return self._queue
+
+    def retrain(self) -> Round:
+        """Begin a round on what is labeled, drawn and left.
+
+        Raises:
+            UserError: if one is training, or the dataset changed so that it cannot be used.
+        """
+        if not self.store.names(*REVIEWED):
+            raise DataError("nothing was corrected or accepted yet, so there is nothing new to learn from.")
+        split = training_split(self.store, self._open(self.dataset.root), self.split)
+        return self.rounds.start(split, self.store.seconds() / 60, self.dataset.root)
+
+    def use_round(self, number: int) -> Round:
+        """Go back, or forth, to the model of another round, and rank the queue by it.
+
+        Raises:
+            RunError: if it is not finished, or one is training.
+        """
+        wanted = self.rounds.use(number)
+        self._use_model(number)
+        return wanted
+
+    def about(self) -> dict[str, Any]:
+        """Return what does not change while the page is open."""
+        names = self.dataset.classes
+        return {
+            "dataset": self.dataset.name,
+            "classes": [{"name": name, "color": PALETTE[i]} for i, name in enumerate(names)],
+            "left_alone": self.store.left_alone,
+            "validation": len(self.split.val),
+        }
+
+    def status(self) -> dict[str, Any]:
+        """Return progress, the queue's number, the rounds, and the training."""
+        entries = self.store.entries()
+        model, rounds = self.model, self.rounds
+        return {
+            "queue": self._queue.number,
+            "ranked": self._queue.complete,
+            "looked": model.looked,
+            "cases": len(entries),
+            "reviewed": sum(entry.status in REVIEWED for entry in entries),
+            "to_review": sum(entry.status != "labeled" for entry in entries),
+            "minutes": round(self.store.seconds() / 60, 1),
+            "expected": self._expected(entries),
+            "rounds": [{**r.model_dump(), "current": r.number == rounds.current.number} for r in rounds.book.rounds],
+            "training": rounds.training,
+            "progress": rounds.progress(),
+        }
+
+    def cases(self) -> list[dict[str, Any]]:
+        """Return every case as the queue shows it, in its order."""
+        queue = self._queue
+        entries = sorted(
+            self.store.entries(), key=lambda e: (queue.places.get(e.case.name, len(queue.places)), e.case.name)
+        )
+        return [self.summary(entry, queue) for entry in entries]
+
+    def summary(self, entry: Entry, queue: Queue | None = None) -> dict[str, Any]:
+        """Return a case as the queue shows it."""
+        queue = queue or self._queue
+        name, last = entry.case.name, entry.last
+        doubt = self.model.doubt(name)
+        return {
+            "name": name,
+            "status": entry.status,
+            "version": entry.version,
+            "by": last.by if last else "",
+            "at": last.at if last else "",
+            "benefit": queue.benefit.get(name),
+            "expected_dice": None if doubt is None else doubt.expected_dice,
+            "disagreement": None if doubt is None or math.isnan(doubt.disagreement) else doubt.disagreement,
+            "problem": self.model.unreadable.get(name, ""),
+        }
+
+    def _open(self, dataset: Path) -> Dataset:
+        about = self.recorded["dataset"]
+        return open_dataset(dataset, skip_bad=about.get("skip_bad", False), groups=as_path(about.get("groups")))
+
+    def _model(self, number: int) -> ReviewModel:
+        predictor = load(self.rounds.folder(number).root, device=self.device)
+        cases = [entry.case for entry in self.store.entries()]
+        return ReviewModel(predictor, cases, self.rounds.looks(number), self._rank)
+
+    def _begin(self) -> None:
+        first = self.rounds.round(0)
+        if self.split.val and (first.dice is None or not read_dice(self.rounds.folder(0))):
+            predictor = self.model.predictor if self.rounds.current.number == 0 else load(self.rounds.run.root)
+            self.rounds.measure_first(measure(predictor, self.dataset, self.split.val))
+        self.model.start()
+
+    def _use_model(self, number: int) -> None:
+        model = self._model(number)
+        self.model.stop()
+        self.model = model
+        model.start()
+
+    def _round_ended(self, ended: Round) -> None:
+        if ended.status == "done":
+            self._use_model(ended.number)
+
+    def _rank(self) -> None:
+        """Order the cases anew by the model in use: those to be reviewed first, what was skipped after the others."""
+        with self._lock:
+            store, model = self.store, self.model
+            left = store.names("open")
+            order, benefit = model.order(left, store.labeled_now())
+            skipped, _ = model.order(store.names("skipped"), ())
+            done = store.names("labeled", *REVIEWED)
+            places = {name: place for place, name in enumerate([*order, *skipped, *done])}
+            self._queue = Queue(self._queue.number + 1, places, benefit, complete=model.ready)
+
+    def _expected(self, entries: Sequence[Entry]) -> dict[str, float] | None:
+        """Return the Dice that the model expects of all masks: with its own alone, and with what people decided."""
+        own: list[float] = []
+        now: list[float] = []
+        for entry in entries:
+            doubt = self.model.doubt(entry.case.name)
+            if entry.status in ("labeled", "rejected") or doubt is None:
+                continue
+            own.append(doubt.expected_dice)
+            now.append(1.0 if entry.status in REVIEWED else doubt.expected_dice)
+        if not own or not self._queue.complete:
+            return None
+        return {"before": sum(own) / len(own), "now": sum(now) / len(now)}
+
+
+def require_plain_images(dataset: Dataset) -> None:
+    """Check that the page can show and keep all that the masks of a dataset say.
+
+    Raises:
+        DataError: if it holds volumes, or pixels that are marked as without ground truth.
+    """
+    if dataset.dims == 3:
+        raise DataError(
+            f"{dataset.root} holds volumes, and the review page shows images. Correct masks in a viewer of volumes, "
+            "put them into masks/, and train again."
+        )
+    if dataset.ignore:
+        raise DataError(
+            f'{dataset.root / "dataset.json"} says "ignore": true, but masks drawn on the review page have no pixel '
+            "without ground truth. Correct them in an editor that keeps 255, or remove that line."
+        )
+
+
+def require_same_classes(recorded: Sequence[str], dataset: Dataset, run: Path) -> None:
+    """Check that a dataset has the classes that a run was trained on.
+
+    Raises:
+        DataError: otherwise.
+    """
+    if list(recorded) != list(dataset.classes):
+        raise DataError(
+            f"{run} was trained on the classes {', '.join(recorded)}, but {dataset.root} has "
+            f"{', '.join(dataset.classes)}. Give the dataset that it was trained on."
+        )

@@ -1,0 +1,47 @@
+// Talking to the server: every failure becomes a Problem whose message a person can act on.
+
+export class Problem extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", ...options });
+  } catch {
+    throw new Problem("The server does not answer. What you drew is kept in this browser; start it again and reload.", 0);
+  }
+  if (response.ok) return response;
+  let message = `The server answered ${response.status}.`;
+  try {
+    message = (await response.json()).error ?? message;
+  } catch {
+    // Not JSON: the status is all there is to say.
+  }
+  throw new Problem(message, response.status);
+}
+
+const post = (path, body) =>
+  ask(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+const at = (name) => `/api/cases/${encodeURIComponent(name)}`;
+
+export const about = async () => (await ask("/api/about")).json();
+export const status = async () => (await ask("/api/status")).json();
+export const cases = async () => (await ask("/api/cases")).json();
+export const detail = async (name) => (await ask(at(name))).json();
+export const thumbnail = (name) => `${at(name)}/thumbnail`;
+export const image = async (name) =>
+  createImageBitmap(await (await ask(`${at(name)}/image`)).blob(), { colorSpaceConversion: "none" });
+export const plane = async (name, which) =>
+  new Uint8Array(await (await ask(`${at(name)}/planes/${which}`)).arrayBuffer());
+export const decide = async (name, body) => (await post(`${at(name)}/decision`, body)).json();
+export const rounds = async (body) => (await post("/api/rounds", body)).json();
+
+export async function saveMask(name, png, about) {
+  const headers = { "content-type": "image/png" };
+  const response = await ask(`${at(name)}/mask?${new URLSearchParams(about)}`, { method: "PUT", headers, body: png });
+  return response.json();
+}

@@ -1,0 +1,741 @@
+// The page: one case at a time, drawn on, saved, and followed by the next.
+
+import * as api from "./api.js";
+import * as drafts from "./drafts.js";
+import { along, differing, disc, fill, polygon, snappedDisc, union } from "./draw.js";
+import { History } from "./history.js";
+import { ModelPanel } from "./model.js";
+import { encodeGray } from "./png.js";
+import { Queue, statusWord } from "./queue.js";
+import { View } from "./view.js";
+
+const $ = (id) => document.getElementById(id);
+const TOOLS = [
+  { name: "brush", label: "Brush", key: "b" },
+  { name: "eraser", label: "Eraser", key: "e" },
+  { name: "smart", label: "Smart brush", key: "s", title: "Paints up to the model's own edge" },
+  { name: "polygon", label: "Polygon", key: "p", title: "Click corners; Enter closes, Escape drops it" },
+  { name: "fill", label: "Fill", key: "f", title: "Gives a connected region the chosen class" },
+  { name: "pan", label: "Move", key: "v", title: "Drags the image; Space does it with any tool" },
+];
+const LAYERS = [
+  { name: "mask", label: "Mask", key: "m" },
+  { name: "model", label: "Model (stripes \\)", key: "d" },
+  { name: "coarse", label: "Coarse (stripes /)", key: "c" },
+  { name: "uncertainty", label: "Uncertainty", key: "u" },
+];
+const AWAY_AFTER = 60;
+const POLL = 1500;
+
+const view = new View($("canvas"));
+const queue = new Queue($("queue"), $("queue-empty"), (name) => open(name));
+const panel = new ModelPanel($("model"), (text) => tell(text));
+const state = {
+  about: null, status: null, current: null, tool: "brush", size: 12, class: 1, pointers: new Map(), stroke: null,
+  points: [], spaceHeld: false, polling: null, saving: false,
+};
+
+// ---- messages -------------------------------------------------------------------------------------------------------
+
+function tell(text, actions = []) {
+  $("message").hidden = !text;
+  $("message-text").textContent = text;
+  const close = [["Close", () => tell("")]];
+  $("message-actions").replaceChildren(...[...actions, ...close].map(([label, act]) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = label;
+    button.addEventListener("click", () => {
+      tell("");
+      act();
+    });
+    return button;
+  }));
+}
+
+function empty(title, text) {
+  $("empty").hidden = !title;
+  $("empty-title").textContent = title;
+  $("empty-text").textContent = text;
+}
+
+// ---- one case -------------------------------------------------------------------------------------------------------
+
+const draftKey = (name) => `${state.about.dataset}/${name}`;
+
+// With `quietly` the case is only shown anew if nobody draws on it by then.
+async function open(name, quietly = false) {
+  endStroke();
+  if (!name) return finished();
+  await putAside();
+  tell("");
+  empty("", "");
+  $("loading").hidden = false;
+  const wanted = (state.wanted = Symbol(name));
+  try {
+    const detail = await api.detail(name);
+    const planes = {};
+    const [image] = await Promise.all([
+      api.image(name),
+      ...detail.planes.filter((p) => !p.startsWith("probability-")).map(async (p) => (planes[p] = await api.plane(name, p))),
+    ]);
+    if (state.wanted !== wanted) return;
+    if (!quietly || !drawing()) {
+      show(detail, image, planes);
+      await takeUpDraft();
+    }
+  } catch (problem) {
+    if (state.wanted !== wanted) return;
+    state.current = null;
+    view.clear();
+    queue.mark(name);
+    empty("This image cannot be shown", problem.message);
+  }
+  if (state.wanted === wanted) $("loading").hidden = true;
+  describe();
+}
+
+const drawing = () => state.stroke || state.points.length > 0 || state.current?.dirty;
+
+function show(detail, image, planes) {
+  endStroke();
+  const mask = (planes.mask ?? planes.refined).slice();
+  state.current = {
+    ...detail, planes, mask, saved: mask.slice(), history: new History(mask, detail.width), seconds: 0, touched: Date.now(),
+    dirty: false, probability: new Map(),
+  };
+  state.points = [];
+  view.load(image, mask, planes, state.about.classes.map((c) => c.color));
+  applyWindow();
+  queue.mark(detail.name);
+  for (const layer of LAYERS) {
+    const there = layer.name === "mask" || (layer.name === "model" ? planes.refined : planes[layer.name]);
+    $(`layer-${layer.name}`).disabled = !there;
+  }
+  fetchProbability();
+}
+
+function finished() {
+  state.current = null;
+  view.clear();
+  queue.mark(null);
+  const nothing = state.status && state.status.to_review === 0;
+  const alone = state.about.left_alone;
+  if (nothing)
+    empty("There is nothing to review", alone
+      ? `Every image has a mask. ${alone} of them are masks that this run did not train on; train anew to learn from them.`
+      : "Every image has a mask already. Put images without one into images/ and start the page again.");
+  else empty("Every image is reviewed", "Press Retrain to learn from the masks, or look at them again under Show.");
+  describe();
+}
+
+async function takeUpDraft() {
+  const current = state.current;
+  const draft = await drafts.get(draftKey(current.name)).catch(() => null);
+  if (!draft || state.current !== current || draft.mask.length !== current.mask.length) return;
+  current.history.begin();
+  current.mask.set(draft.mask);
+  current.history.commit({ x0: 0, y0: 0, x1: current.width, y1: current.height });
+  current.seconds = draft.seconds;
+  current.dirty = true;
+  view.paintMask({ x0: 0, y0: 0, x1: current.width, y1: current.height });
+  const changed = draft.version !== current.version;
+  if (changed) tell("Your unsaved strokes are back, but somebody saved this case since. Undo shows theirs.");
+}
+
+async function keepDraft() {
+  const { current } = state;
+  if (!current) return;
+  try {
+    const draft = { mask: current.mask.slice(), version: current.version, seconds: current.seconds };
+    await drafts.put(draftKey(current.name), draft);
+    current.drafted = true;
+  } catch {
+    tell("This browser keeps no drafts (a private window?): unsaved strokes are lost if it closes.");
+  }
+}
+
+async function putAside() {
+  if (state.current?.dirty) await keepDraft();
+}
+
+function describe() {
+  const { current } = state;
+  const changed = current?.dirty && differing(current.mask, current.planes.mask ?? current.planes.refined) > 0;
+  $("case-name").textContent = current?.name ?? "";
+  $("case-state").textContent = !current ? "" : changed ? "not saved yet" : statusWord(current.status);
+  $("save-label").textContent = changed ? "Save correction" : "Accept";
+  for (const id of ["save", "skip", "reject", "previous", "next"]) $(id).disabled = !current;
+  if (current) $("skip").disabled = !["open", "skipped"].includes(current.status);
+  $("undo").disabled = !current?.history.done.length;
+  $("redo").disabled = !current?.history.undone.length;
+}
+
+// Seconds of work: the time between two actions on a case counts, longer pauses do not.
+function touch() {
+  const { current } = state;
+  if (!current) return;
+  const now = Date.now();
+  current.seconds += Math.min(AWAY_AFTER, (now - current.touched) / 1000);
+  current.touched = now;
+}
+
+async function save(version) {
+  const { current } = state;
+  if (!current || state.saving || state.stroke) return;
+  closePolygon();
+  touch();
+  state.saving = true;
+  const mask = current.mask.slice();
+  const changed = differing(mask, current.planes.refined);
+  const untouched = current.planes.mask ? differing(mask, current.planes.mask) === 0 && current.status !== "corrected" : changed === 0;
+  try {
+    const png = await encodeGray(mask, current.width, current.height);
+    const summary = await api.saveMask(current.name, png, {
+      action: untouched ? "accepted" : "corrected", version: version ?? current.version, by: $("by").value,
+      seconds: current.seconds.toFixed(1), changed, round: current.round,
+    });
+    decided(current, summary);
+    current.dirty = false;
+    drafts.remove(draftKey(current.name)).catch(() => {});
+    open(queue.nextToReview(current.name));
+  } catch (problem) {
+    if (problem.status === 409) conflict(problem.message, save);
+    else tell(problem.message, [["Try again", () => save(version)]]);
+  }
+  state.saving = false;
+}
+
+async function decide(action, version) {
+  const { current } = state;
+  if (!current || state.saving) return;
+  touch();
+  state.saving = true;
+  try {
+    const body = { action, version: version ?? current.version, by: $("by").value, seconds: current.seconds, round: current.round };
+    decided(current, await api.decide(current.name, body));
+    if (current.dirty) await keepDraft();
+    current.dirty = false;
+    open(queue.nextToReview(current.name));
+  } catch (problem) {
+    if (problem.status === 409) conflict(problem.message, (newer) => decide(action, newer));
+    else tell(problem.message, [["Try again", () => decide(action, version)]]);
+  }
+  state.saving = false;
+}
+
+function decided(current, summary) {
+  Object.assign(current, summary);
+  queue.update(summary);
+  poll();
+}
+
+function conflict(message, again) {
+  const { current } = state;
+  tell(message, [
+    ["Load theirs", async () => {
+      current.dirty = false;
+      await drafts.remove(draftKey(current.name)).catch(() => {});
+      open(current.name);
+    }],
+    ["Save mine over it", async () => {
+      try {
+        again((await api.detail(current.name)).version);
+      } catch (problem) {
+        tell(problem.message);
+      }
+    }],
+  ]);
+}
+
+// ---- drawing --------------------------------------------------------------------------------------------------------
+
+async function fetchProbability() {
+  const { current } = state;
+  const wanted = `probability-${state.class}`;
+  if (!current || state.tool !== "smart" || current.probability.has(wanted) || !current.planes.refined) return;
+  try {
+    current.probability.set(wanted, await api.plane(current.name, wanted));
+  } catch (problem) {
+    tell(problem.message);
+  }
+}
+
+function stamp(x, y) {
+  const { mask, width, height } = state.current;
+  const radius = state.size / 2;
+  if (state.tool === "eraser") return disc(mask, width, height, x, y, radius, 0);
+  const probability = state.tool === "smart" && state.current.probability.get(`probability-${state.class}`);
+  if (probability) return snappedDisc(mask, width, height, x, y, radius, state.class, probability);
+  return disc(mask, width, height, x, y, radius, state.class);
+}
+
+function paint(point) {
+  const { stroke } = state;
+  const rect = stroke.last ? along(stroke.last, point, state.size / 2, stamp) : stamp(point.x, point.y);
+  stroke.last = point;
+  stroke.rect = union(stroke.rect, rect);
+  view.paintMask(rect);
+  if (Date.now() - stroke.kept > 1000) {
+    stroke.kept = Date.now();
+    keepDraft();
+  }
+}
+
+function changed(rect) {
+  const { current } = state;
+  current.history.commit(rect);
+  if (!rect) return;
+  view.paintMask(rect);
+  current.dirty = true;
+  touch();
+  keepDraft();
+  describe();
+}
+
+function endStroke() {
+  const { stroke } = state;
+  state.stroke = null;
+  if (stroke) changed(stroke.rect);
+}
+
+function closePolygon() {
+  const { current, points } = state;
+  state.points = [];
+  view.setTrace(null);
+  if (!current || points.length < 3) return false;
+  current.history.begin();
+  changed(polygon(current.mask, current.width, current.height, points, state.class));
+  return true;
+}
+
+function undo() {
+  if (!state.current || state.stroke) return;
+  if (state.points.length) {
+    state.points.pop();
+    return view.setTrace(state.points);
+  }
+  after(state.current.history.undo());
+}
+
+function redo() {
+  if (state.current && !state.stroke) after(state.current.history.redo());
+}
+
+function after(rect) {
+  if (!rect) return;
+  view.paintMask(rect);
+  state.current.dirty = true;
+  keepDraft();
+  describe();
+}
+
+function place(event) {
+  const box = view.canvas.getBoundingClientRect();
+  return { x: event.clientX - box.left, y: event.clientY - box.top };
+}
+
+view.canvas.addEventListener("pointerdown", (event) => {
+  if (!state.current) return;
+  const at = place(event);
+  state.pointers.set(event.pointerId, at);
+  view.canvas.setPointerCapture(event.pointerId);
+  if (state.pointers.size === 2) return startPinch();
+  const point = view.toImage(at.x, at.y);
+  if (event.button === 1 || event.button === 2 || state.spaceHeld || state.tool === "pan") state.drag = at;
+  else if (event.button !== 0) return;
+  else if (state.tool === "polygon") {
+    state.points.push(point);
+    if (event.detail > 1) closePolygon();
+    else view.setTrace(state.points);
+  } else if (state.tool === "fill") {
+    state.current.history.begin();
+    changed(fill(state.current.mask, state.current.width, state.current.height, point.x, point.y, state.class));
+  } else {
+    state.current.history.begin();
+    state.stroke = { last: null, rect: null, kept: Date.now() };
+    paint(point);
+  }
+  event.preventDefault();
+  view.canvas.focus({ preventScroll: true });
+});
+
+view.canvas.addEventListener("pointermove", (event) => {
+  moveCursor(event);
+  if (!state.pointers.has(event.pointerId)) return;
+  const at = place(event);
+  const before = state.pointers.get(event.pointerId);
+  state.pointers.set(event.pointerId, at);
+  if (state.pinch) return pinch();
+  if (state.drag) view.pan(at.x - before.x, at.y - before.y);
+  else if (state.stroke)
+    for (const one of event.getCoalescedEvents?.() ?? [event]) {
+      const p = place(one);
+      paint(view.toImage(p.x, p.y));
+    }
+});
+
+function lift(event) {
+  state.pointers.delete(event.pointerId);
+  if (state.pointers.size < 2) state.pinch = null;
+  if (state.pointers.size > 0) return;
+  endStroke();
+  state.drag = null;
+}
+for (const kind of ["pointerup", "pointercancel"]) view.canvas.addEventListener(kind, lift);
+view.canvas.addEventListener("pointerleave", () => ($("cursor").hidden = true));
+view.canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+view.canvas.addEventListener("wheel", (event) => {
+  if (!state.current) return;
+  event.preventDefault();
+  const at = place(event);
+  view.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), at.x, at.y);
+  moveCursor(event);
+}, { passive: false });
+
+// Two fingers zoom and move; what the first had begun to paint is taken back.
+function startPinch() {
+  if (state.stroke) {
+    view.paintMask(state.current.history.abort(state.stroke.rect));
+    state.stroke = null;
+  }
+  state.drag = null;
+  const [a, b] = state.pointers.values();
+  state.pinch = { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, apart: Math.hypot(a.x - b.x, a.y - b.y) };
+}
+
+function pinch() {
+  const [a, b] = state.pointers.values();
+  const now = { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, apart: Math.max(1, Math.hypot(a.x - b.x, a.y - b.y)) };
+  view.pan(now.x - state.pinch.x, now.y - state.pinch.y);
+  view.zoom(now.apart / state.pinch.apart, now.x, now.y);
+  state.pinch = now;
+}
+
+function moveCursor(event) {
+  const cursor = $("cursor");
+  const round = ["brush", "eraser", "smart"].includes(state.tool) && state.current && !state.spaceHeld;
+  cursor.hidden = !round || event.pointerType === "touch";
+  if (cursor.hidden) return;
+  const at = place(event);
+  const size = Math.max(2, state.size * view.pixel);
+  cursor.style.width = cursor.style.height = `${size}px`;
+  cursor.style.transform = `translate(${at.x - size / 2}px, ${at.y - size / 2}px)`;
+}
+
+// ---- controls -------------------------------------------------------------------------------------------------------
+
+function setTool(name) {
+  if (name !== "polygon") closePolygon();
+  state.tool = name;
+  for (const tool of TOOLS) $(`tool-${tool.name}`).setAttribute("aria-pressed", String(tool.name === name));
+  view.canvas.dataset.tool = name;
+  $("cursor").hidden = true;
+  fetchProbability();
+}
+
+function setSize(size) {
+  state.size = Math.max(1, Math.min(200, Math.round(size)));
+  $("size").value = state.size;
+  $("size-value").textContent = `${state.size} px`;
+}
+
+function setClass(index) {
+  if (index < 1 || index >= state.about.classes.length) return;
+  state.class = index;
+  for (const input of $("classes").querySelectorAll("input")) input.checked = Number(input.value) === index;
+  fetchProbability();
+}
+
+function setLayer(name, shown) {
+  if ($(`layer-${name}`).disabled) return;
+  view.shown[name] = shown;
+  $(`layer-${name}`).checked = shown;
+  view.all();
+}
+
+function applyWindow() {
+  view.setWindow(Number($("window").value), Number($("level").value));
+}
+
+function button(id, text, key, act, title) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.id = id;
+  made.append(text);
+  if (title) made.title = title;
+  if (key) {
+    const hint = document.createElement("kbd");
+    hint.textContent = key;
+    made.append(" ", hint);
+  } else made.setAttribute("aria-label", title);
+  made.addEventListener("click", act);
+  return made;
+}
+
+function buildToolbar() {
+  const tools = TOOLS.map((tool) => {
+    const made = button(`tool-${tool.name}`, tool.label, tool.key.toUpperCase(), () => setTool(tool.name), tool.title);
+    made.setAttribute("aria-pressed", "false");
+    return made;
+  });
+  const size = document.createElement("label");
+  size.className = "size";
+  size.innerHTML = 'Size <input id="size" type="range" min="1" max="200"> <output id="size-value" for="size"></output>';
+  $("toolbar").append(...tools, size, button("undo", "Undo", "Z", undo), button("redo", "Redo", "Y", redo),
+    button("zoom-in", "+", "", () => state.current && view.zoom(1.5), "Zoom in"),
+    button("zoom-out", "−", "", () => state.current && view.zoom(1 / 1.5), "Zoom out"),
+    button("zoom-fit", "Fit", "0", () => state.current && view.fit(), "Show the whole image"));
+  $("size").addEventListener("input", () => setSize(Number($("size").value)));
+}
+
+function buildLayers() {
+  for (const layer of LAYERS) {
+    const row = document.createElement("div");
+    row.className = "layer";
+    const label = document.createElement("label");
+    const box = document.createElement("input");
+    box.type = "checkbox";
+    box.id = `layer-${layer.name}`;
+    box.checked = view.shown[layer.name];
+    box.addEventListener("change", () => setLayer(layer.name, box.checked));
+    const key = document.createElement("kbd");
+    key.textContent = layer.key.toUpperCase();
+    label.append(box, layer.label, " ", key);
+    const slider = document.createElement("input");
+    slider.type = "range";
+    slider.min = 0.05;
+    slider.max = 1;
+    slider.step = 0.05;
+    slider.value = view.opacity[layer.name];
+    slider.setAttribute("aria-label", `Opacity of ${layer.label}`);
+    slider.addEventListener("input", () => {
+      view.opacity[layer.name] = Number(slider.value);
+      view.all();
+    });
+    row.append(label, slider);
+    $("layers").append(row);
+  }
+}
+
+function buildClasses() {
+  state.about.classes.forEach((one, index) => {
+    if (index === 0) return;
+    const label = document.createElement("label");
+    const input = document.createElement("input");
+    input.type = "radio";
+    input.name = "class";
+    input.value = index;
+    input.checked = index === 1;
+    input.addEventListener("change", () => setClass(index));
+    const chip = document.createElement("i");
+    chip.style.setProperty("--color", `rgb(${one.color.join(" ")})`);
+    label.append(input, chip, one.name);
+    if (index < 10) {
+      const key = document.createElement("kbd");
+      key.textContent = index;
+      label.append(" ", key);
+    }
+    $("classes").append(label);
+  });
+}
+
+const ACTIONS = {
+  enter: () => (closePolygon() ? null : save()),
+  escape: () => {
+    state.points = [];
+    view.setTrace(null);
+  },
+  backspace: () => state.points.length && undo(),
+  k: () => decide("skipped"),
+  r: () => decide("rejected"),
+  arrowright: () => open(queue.neighbour(state.current?.name, 1) ?? state.current?.name),
+  arrowleft: () => open(queue.neighbour(state.current?.name, -1) ?? state.current?.name),
+  z: undo,
+  y: redo,
+  "[": () => setSize(state.size * 0.8 - 0.5),
+  "]": () => setSize(state.size * 1.25 + 0.5),
+  "+": () => view.zoom(1.5),
+  "=": () => view.zoom(1.5),
+  "-": () => view.zoom(1 / 1.5),
+  0: () => state.current && view.fit(),
+  "?": () => $("help").showModal(),
+};
+const KEYS = [
+  ["Enter", "accept the mask, or save the correction, and open the next"], ["K", "skip: ask again later"],
+  ["R", "reject: leave the image out of training"], ["← →", "previous, next"], ["Z, Y", "undo, redo (also with Ctrl)"],
+  ...TOOLS.map((tool) => [tool.key.toUpperCase(), tool.label.toLowerCase()]), ["[ ]", "smaller, larger brush"],
+  ["1 … 9", "class"], ["Enter, Backspace, Esc", "close a polygon, take back a corner, drop it"],
+  ...LAYERS.map((layer) => [layer.key.toUpperCase(), `show or hide: ${layer.label.toLowerCase()}`]),
+  ["+ − 0", "zoom in, out, fit; also the wheel or two fingers"], ["Space", "hold to drag the image"], ["?", "this list"],
+];
+
+function onKey(event) {
+  const key = event.key.toLowerCase();
+  const typing = event.target.matches?.("input:not([type=checkbox]):not([type=radio]), select, textarea");
+  if (document.querySelector("dialog[open]") || event.altKey || event.metaKey) return;
+  if (event.ctrlKey) {
+    if (key === "z" && !typing) (event.preventDefault(), event.shiftKey ? redo() : undo());
+    if (key === "y" && !typing) (event.preventDefault(), redo());
+    if (key === "s") (event.preventDefault(), save());
+    return;
+  }
+  if (typing && !(event.target.type === "range" && !key.startsWith("arrow"))) return;
+  if (key === " ") {
+    if (event.target.matches?.("button, input")) return;
+    state.spaceHeld = true;
+    view.canvas.dataset.tool = "pan";
+    return event.preventDefault();
+  }
+  if (key === "enter" && event.target.matches?.("button")) return;
+  const tool = TOOLS.find((t) => t.key === key);
+  const layer = LAYERS.find((l) => l.key === key);
+  if (tool) setTool(tool.name);
+  else if (layer) setLayer(layer.name, !view.shown[layer.name]);
+  else if (/^[1-9]$/.test(key)) setClass(Number(key));
+  else if (key in ACTIONS) ACTIONS[key]();
+  else return;
+  event.preventDefault();
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  $("theme").textContent = theme === "dark" ? "Light" : "Dark";
+  view.all();
+}
+
+function remember(key, value) {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // A browser that keeps nothing forgets the setting: no harm.
+  }
+}
+
+function remembered(key) {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+// ---- the server's side ----------------------------------------------------------------------------------------------
+
+async function poll() {
+  clearTimeout(state.polling);
+  try {
+    const status = await api.status();
+    const before = state.status;
+    state.status = status;
+    showStatus();
+    if (!before || before.queue !== status.queue) await refresh();
+    if (state.lost) tell("");
+    state.lost = false;
+  } catch (problem) {
+    if (!state.lost) tell(problem.message);
+    state.lost = true;
+  }
+  state.polling = setTimeout(poll, POLL);
+}
+
+function showStatus() {
+  const { status } = state;
+  const parts = [`${status.reviewed.toLocaleString("en")} of ${status.to_review.toLocaleString("en")} reviewed`];
+  if (status.minutes) parts.push(`${status.minutes} min`);
+  if (status.expected) {
+    const short = (v) => v.toFixed(3).replace(/^0/, "");
+    parts.push(`model expects ${short(status.expected.before)} → ${short(status.expected.now)}`);
+  }
+  $("progress-text").textContent = parts.join(" · ");
+  $("progress-text").title = "The Dice that the model expects of all masks to review: with its own alone → with yours";
+  $("progress-bar").style.width = `${(100 * status.reviewed) / Math.max(1, status.to_review)}%`;
+  $("ranking").textContent = status.ranked ? "Most useful first" :
+    `Ranking: ${status.looked.toLocaleString("en")} of ${status.cases.toLocaleString("en")} images looked at`;
+  panel.render(status, state.about.validation > 0);
+}
+
+async function refresh() {
+  queue.set((await api.cases()).cases);
+  const { current } = state;
+  const stale = current && current.round !== state.status.rounds.find((r) => r.current).number;
+  if (stale && !drawing()) open(current.name, true);
+}
+
+async function start() {
+  buildToolbar();
+  buildLayers();
+  setSize(12);
+  setTool("brush");
+  setTheme(remembered("criinet-theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+  $("by").value = remembered("criinet-by") ?? "";
+  $("hint").hidden = remembered("criinet-hint") === "seen";
+  $("keys").append(...KEYS.flatMap(([key, what]) => {
+    const term = document.createElement("dt");
+    const said = document.createElement("dd");
+    term.textContent = key;
+    said.textContent = what;
+    return [term, said];
+  }));
+  connect();
+  describe();
+  try {
+    state.about = await api.about();
+  } catch (problem) {
+    $("progress-text").textContent = "";
+    return empty("The page cannot be loaded", problem.message);
+  }
+  $("dataset").textContent = state.about.dataset;
+  document.title = `${state.about.dataset} – criinet review`;
+  buildClasses();
+  await poll();
+  if (!state.lost) open(await firstCase());
+}
+
+// What was left unsaved comes first, then the queue in its order.
+async function firstCase() {
+  const left = new Set(await drafts.keys().catch(() => []));
+  const found = queue.cases.find((c) => left.has(draftKey(c.name))) ?? queue.cases.find((c) => c.status === "open");
+  return (found ?? queue.cases.find((c) => c.status === "skipped"))?.name;
+}
+
+function connect() {
+  document.addEventListener("keydown", onKey);
+  document.addEventListener("keyup", (event) => {
+    if (event.key !== " ") return;
+    state.spaceHeld = false;
+    view.canvas.dataset.tool = state.tool;
+  });
+  const clicks = {
+    save: () => save(), skip: () => decide("skipped"), reject: () => decide("rejected"), next: ACTIONS.arrowright,
+    previous: ACTIONS.arrowleft, "help-open": ACTIONS["?"],
+    theme: () => {
+      const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+      setTheme(theme);
+      remember("criinet-theme", theme);
+    },
+    "hint-close": () => {
+      $("hint").hidden = true;
+      remember("criinet-hint", "seen");
+    },
+    "window-reset": () => {
+      $("window").value = 255;
+      $("level").value = 128;
+      applyWindow();
+    },
+  };
+  for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
+  for (const id of ["window", "level"]) $(id).addEventListener("input", applyWindow);
+  $("by").addEventListener("change", () => remember("criinet-by", $("by").value));
+  $("filter").addEventListener("change", () => {
+    queue.filter = $("filter").value;
+    queue.render();
+  });
+  $("search").addEventListener("input", () => {
+    queue.search = $("search").value.trim().toLowerCase();
+    queue.render();
+  });
+  window.addEventListener("beforeunload", () => state.current?.dirty && keepDraft());
+}
+
+start();

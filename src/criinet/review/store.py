@@ -1,0 +1,336 @@
+"""What people decided: masks in the dataset's own layout, and beside them who decided what, when.
+
+    DATASET/masks/NAME.png              the mask, in the dataset's own encoding
+    DATASET/review/NAME.json            every decision about the case, the latest last
+    DATASET/review/replaced/NAME.N.png  the mask that decision N took the place of
+
+Every file is written whole or not at all, the record before its mask, and a save is acknowledged after both. A process
+that is killed in between leaves a record whose mask is missing, or is the person's earlier one: the case then counts by
+the mask that is there.
+"""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from criinet.data.dataset import Case, Dataset
+from criinet.data.files import write_bytes_atomically, write_text_atomically
+from criinet.data.images import BadFileError, Pixels, encode_mask, image_size, read_mask
+from criinet.data.splits import Split
+from criinet.errors import DataError, StorageError, UserError
+
+FORMAT = 1
+Action = Literal["accepted", "corrected", "rejected", "skipped"]
+Status = Literal["open", "accepted", "corrected", "rejected", "skipped", "labeled"]
+REVIEWED = ("accepted", "corrected", "rejected")
+MASKED = ("accepted", "corrected")
+LONGEST_NAME = 80
+
+
+class ConflictError(UserError):
+    """A save that would overwrite what somebody else saved in the meantime."""
+
+
+class Decision(BaseModel):
+    """What one person did with one case.
+
+    by: as the person wishes to be called; may be empty. at: UTC, ISO 8601. seconds: that the case was open and worked
+    on. changed: pixels that differ from the model's mask. round: of the model whose mask was shown. mask: SHA-256 of
+    the mask file, None where none was written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    action: Action
+    by: str
+    at: str
+    seconds: Annotated[float, Field(ge=0)]
+    changed: Annotated[int, Field(ge=0)]
+    round: Annotated[int, Field(ge=0)]
+    mask: str | None = None
+
+
+class Record(BaseModel):
+    """All decisions about a case, the latest last."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = FORMAT
+    case: str
+    decisions: tuple[Decision, ...] = ()
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How a person came to a decision: see :class:`Decision`."""
+
+    by: str = ""
+    seconds: float = 0.0
+    changed: int = 0
+    round: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A case of the queue as it stands.
+
+    version: changes whenever the mask file or the record does; a save must name it.
+    """
+
+    case: Case
+    status: Status
+    version: str
+    decisions: tuple[Decision, ...]
+
+    @property
+    def last(self) -> Decision | None:
+        """The latest decision."""
+        return self.decisions[-1] if self.decisions else None
+
+
+class ReviewStore:
+    """The cases that can be reviewed, and what was decided about them.
+
+    These are the labeled cases of the run's split, and every case outside validation and test that has no mask, or one
+    that was drawn here. Validation and test stay frozen, with all cases of their groups. A case with a mask of other
+    origin that the run did not train on is left alone; ``left_alone`` counts them.
+
+    Args:
+        split: of the run.
+    """
+
+    def __init__(self, dataset: Dataset, split: Split) -> None:
+        self.dataset = dataset
+        self.folder = dataset.root / "review"
+        self._masks = dataset.root / "masks"
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._entries: dict[str, Entry] = {}
+        self._labeled = frozenset(split.labeled)
+        frozen = {case.group for case in dataset.select([*split.val, *split.test])}
+        self.left_alone = 0
+        for case in dataset.cases:
+            if case.group in frozen:
+                continue
+            entry = self._read(case)
+            if case.mask is not None and not entry.decisions and case.name not in self._labeled:
+                self.left_alone += 1
+                continue
+            self._entries[case.name] = entry
+            self._locks[case.name] = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def entries(self) -> list[Entry]:
+        """Return every case, by name."""
+        return list(self._entries.values())
+
+    def entry(self, name: str) -> Entry:
+        """Return one case as it stands.
+
+        Raises:
+            DataError: if there is none of this name.
+        """
+        if name not in self._entries:
+            raise DataError(f"there is no case '{name}' to review; reload the page.")
+        return self._entries[name]
+
+    def names(self, *statuses: Status) -> list[str]:
+        """Return the names of the cases with one of these statuses."""
+        return [entry.case.name for entry in self.entries() if entry.status in statuses]
+
+    def size(self, name: str) -> tuple[int, int]:
+        """Return (H, W) of the image of a case, upright."""
+        if name not in self._sizes:
+            self._sizes[name] = image_size(self.entry(name).case.image)
+        return self._sizes[name]
+
+    def mask(self, name: str) -> Pixels | None:
+        """Return the mask of a case, (H, W) uint8 class indices, or None if nobody drew one."""
+        path = self._mask_path(self.entry(name).case)
+        if not path.is_file():
+            return None
+        return read_mask(path, self.dataset.encoding, len(self.dataset.classes), names=self.dataset.classes)
+
+    def save_mask(self, name: str, mask: Pixels, action: Action, version: str, effort: Effort) -> Entry:
+        """Write the mask that a person drew or accepted, then the record of it, and return the case as it stands now.
+
+        A mask that stood there is kept in ``review/replaced``.
+
+        Args:
+            mask: (H, W) uint8 class indices, of the image's size.
+            version: of the case, as the person saw it.
+
+        Raises:
+            ConflictError: if somebody saved in the meantime; nothing is written.
+            DataError: if the mask does not fit the image, or one stands there in another format than PNG.
+            StorageError: if the disk is full or the place cannot be written.
+        """
+        if mask.shape != self.size(name):
+            height, width = self.size(name)
+            raise DataError(
+                f"the mask of {name} is {mask.shape[1]}x{mask.shape[0]} but its image is {width}x{height}; "
+                "reload the page and draw again."
+            )
+        if mask.size and mask.max() >= len(self.dataset.classes):
+            raise DataError(f"the mask of {name} holds class {mask.max()}, but there are {len(self.dataset.classes)}.")
+        with self._locks[name]:
+            current, before = self._checked(name, version)
+            path = self._mask_path(current.case)
+            if path.suffix.lower() != ".png":
+                raise DataError(f"{path} is not a PNG, so it cannot be replaced exactly; convert it to PNG first.")
+            if before is not None:
+                kept = self.folder / "replaced" / f"{name}.{len(current.decisions) + 1}.png"
+                write_bytes_atomically(kept, before)
+            content = encode_mask(mask, self.dataset.encoding, len(self.dataset.classes))
+            recorded = self._record(current, action, effort, content)
+            try:
+                write_bytes_atomically(path, content)
+            except StorageError:
+                with suppress(StorageError):
+                    self._write_record(current.case, current.decisions)
+                raise
+            self._entries[name] = recorded
+            return recorded
+
+    def decide(self, name: str, action: Literal["rejected", "skipped"], version: str, effort: Effort) -> Entry:
+        """Record a decision that draws no mask: "rejected" leaves the case out of training, "skipped" asks later.
+
+        Raises:
+            ConflictError: if somebody saved in the meantime; nothing is written.
+            DataError: for skipping a case that is reviewed already.
+            StorageError: if the disk is full or the place cannot be written.
+        """
+        self.entry(name)
+        with self._locks[name]:
+            current, mask = self._checked(name, version)
+            if action == "skipped" and current.status not in ("open", "skipped"):
+                raise DataError(f"{name} is {current.status} already, so there is nothing to skip; open the next case.")
+            recorded = self._record(current, action, effort, mask)
+            self._entries[name] = recorded
+            return recorded
+
+    def labeled_now(self) -> list[str]:
+        """Return the cases that training may learn from: the run's labeled ones and those drawn here."""
+        return self.names("labeled", *MASKED)
+
+    def seconds(self) -> float:
+        """Return how long people worked on all decisions together."""
+        return sum(decision.seconds for entry in self.entries() for decision in entry.decisions)
+
+    def _mask_path(self, case: Case) -> Path:
+        return case.mask or self._masks / f"{case.name}.png"
+
+    def _read(self, case: Case) -> Entry:
+        return self._read_with_mask(case)[0]
+
+    def _read_with_mask(self, case: Case) -> tuple[Entry, bytes | None]:
+        """Read a case from the disk, whoever wrote it: another server on a shared folder may have."""
+        path = self.folder / f"{case.name}.json"
+        mask = _content(self._mask_path(case))
+        text = _content(path)
+        decisions: tuple[Decision, ...] = ()
+        if text is not None:
+            try:
+                decisions = Record.model_validate_json(text).decisions
+            except ValidationError as error:
+                what = "is not a record of decisions"
+                raise BadFileError(
+                    path, what, "Restore it from a copy, or remove it to review the case anew"
+                ) from error
+        version = _version(decisions, _digest(mask))
+        return Entry(case, _status(decisions, mask is not None), version, decisions), mask
+
+    def _checked(self, name: str, version: str) -> tuple[Entry, bytes | None]:
+        """Return the case as it is on the disk, if that is what the person saw."""
+        current, mask = self._read_with_mask(self._entries[name].case)
+        if current.version != version:
+            self._entries[name] = current
+            raise ConflictError(_meanwhile(name, current))
+        return current, mask
+
+    def _record(self, current: Entry, action: Action, effort: Effort, mask: bytes | None) -> Entry:
+        """Write one more decision about a case whose mask file holds ``mask`` afterwards."""
+        digest = _digest(mask)
+        decision = Decision(
+            action=action,
+            by=effort.by.strip()[:LONGEST_NAME],
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(effort.seconds, 1),
+            changed=effort.changed,
+            round=effort.round,
+            mask=digest if action in MASKED else None,
+        )
+        decisions = (*current.decisions, decision)
+        self._write_record(current.case, decisions)
+        return Entry(current.case, _status(decisions, mask is not None), _version(decisions, digest), decisions)
+
+    def _write_record(self, case: Case, decisions: tuple[Decision, ...]) -> None:
+        record = Record(case=case.name, decisions=decisions)
+        write_text_atomically(self.folder / f"{case.name}.json", record.model_dump_json(indent=1) + "\n")
+
+
+def training_split(store: ReviewStore, dataset: Dataset, before: Split) -> Split:
+    """Return the split of the next round: what was drawn is labeled now, what was rejected is out, the rest unlabeled.
+
+    Validation and test are those of ``before``.
+
+    Args:
+        dataset: the dataset as it is on the disk now.
+    """
+    labeled = store.labeled_now()
+    kept = {case.group for case in dataset.select([*before.val, *before.test])}
+    out = {*labeled, *before.labeled, *store.names("rejected")}
+    unlabeled = [case.name for case in dataset.cases if case.name not in out and case.group not in kept]
+    return Split.of(dataset, labeled, unlabeled, before.val, before.test, seed=before.seed)
+
+
+def _status(decisions: Sequence[Decision], masked: bool) -> Status:
+    """Return what a case is, from its latest decision and whether a mask is there."""
+    last = decisions[-1] if decisions else None
+    if last is None or (last.action == "skipped" and masked):
+        return "labeled" if masked else "open"
+    if last.action in MASKED and not masked:
+        return "open"
+    return last.action
+
+
+def _meanwhile(name: str, current: Entry) -> str:
+    """Say who changed a case."""
+    last = current.last
+    if last is None:
+        return f"the mask of {name} was changed outside this page; nothing of yours was saved. Load it, and redo yours."
+    who = last.by or "somebody"
+    return (
+        f"{who} saved {name} as {last.action} at {last.at[11:16]} UTC, after you had opened it; nothing of theirs was "
+        "overwritten. Load their version, or keep drawing on yours and save it over theirs."
+    )
+
+
+def _digest(mask: bytes | None) -> str | None:
+    return None if mask is None else hashlib.sha256(mask).hexdigest()
+
+
+def _version(decisions: Sequence[Decision], digest: str | None) -> str:
+    return f"{len(decisions)}-{(digest or 'none')[:16]}"
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BadFileError(path, "cannot be read", "Change its permissions") from error

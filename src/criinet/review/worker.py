@@ -1,0 +1,55 @@
+"""One round in a process of its own: `python -m criinet.review.worker RUN/review/round_N.job.json`.
+
+A round that was begun goes on from its last checkpoint. What a person could mend, or what broke, is the last line of
+its output. The process ends when the one that started it does, which holds its standard input open.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from criinet.engine.folder import RunFolder
+from criinet.engine.processes import follow_parent
+from criinet.engine.training import load, open_recorded, recorded_split, train
+from criinet.errors import CriinetError, InterruptedRunError
+from criinet.review.rounds import Job
+from criinet.review.validation import measure, write_dice
+
+INTERRUPTED = 130
+
+
+def do(job: Job) -> None:
+    """Train the round, then measure it on the frozen validation cases."""
+    folder = RunFolder(Path(job.run))
+    begun = folder.config.exists()
+    train(
+        job.dataset,
+        folder.root,
+        split=Path(job.split),
+        groups=None if job.groups is None else Path(job.groups),
+        seed=job.seed,
+        settings=job.settings,
+        device=job.device,
+        skip_bad=job.skip_bad,
+        initial=None if begun else Path(job.initial),
+        resume=begun,
+    )
+    recorded, split = folder.read_config(), recorded_split(folder)
+    write_dice(folder, measure(load(folder.root, device=job.device), open_recorded(recorded), split["val"]))
+
+
+def main(file: Path) -> int:
+    """Do the job in a file; return 0 done, 1 failed, 130 interrupted."""
+    try:
+        do(Job(**json.loads(file.read_text(encoding="utf-8"))))
+    except (KeyboardInterrupt, InterruptedRunError):
+        return INTERRUPTED
+    except CriinetError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    follow_parent()
+    sys.exit(main(Path(sys.argv[1])))

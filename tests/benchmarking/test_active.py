@@ -1,0 +1,116 @@
+"""The simulated annotator: chains of rounds whose masks an oracle draws, and what each costs."""
+
+import json
+import shutil
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from criinet.benchmarking import benchmark
+from criinet.benchmarking.active import correction_effort, kept_outline
+from criinet.data.dataset import open_dataset
+from criinet.data.splits import load_split
+from criinet.engine.acquisition import STRATEGIES
+from criinet.engine.training import load
+from criinet.errors import ConfigError
+from criinet.report import write_benchmark_report
+
+ACTIVE = {"strategies": ["benefit", "random"], "rounds": 2, "masks": 2, "iterations": 2}
+COST = ("train_seconds", "images_per_second", "peak_memory_mb")
+
+
+@pytest.fixture(scope="module")
+def annotated(tiny, tmp_path_factory):
+    """Two strategies, two rounds of two masks. Read only."""
+    out = tmp_path_factory.mktemp("annotated") / "bench"
+    benchmark(tiny(methods=["crii"], active=ACTIVE), out, device="cpu")
+    return out
+
+
+def rows_of(out, strategy):
+    rows = [r for r in json.loads((out / "results.json").read_text())["rows"] if r["checkpoint"] == "last"]
+    return sorted((r for r in rows if r["row"] == strategy and r["class"] == "mean"), key=lambda r: r["round"])
+
+
+@pytest.mark.slow
+def test_each_round_learns_from_the_masks_that_the_strategy_asked_for(annotated):
+    for strategy in ("benefit", "random"):
+        rows = rows_of(annotated, strategy)
+        assert [row["labeled"] for row in rows] == [4, 6, 8]
+        effort = [row["corrected_pixels"] for row in rows]
+        assert effort[0] == 0
+        assert effort == sorted(effort)
+        dataset = open_dataset(annotated / "data" / "synthetic-30")
+        splits = [load_split(annotated / "runs" / row["run"] / "split.json", dataset) for row in rows]
+        for before, after in pairwise(splits):
+            assert set(before.labeled) < set(after.labeled)
+            assert set(after.labeled) | set(after.unlabeled) == set(before.labeled) | set(before.unlabeled)
+            assert (after.val, after.test) == (before.val, before.test)
+        initial = [json.loads((annotated / "runs" / r["run"] / "config.json").read_text()).get("initial") for r in rows]
+        assert initial[0] is None
+        assert [path.rsplit("-", 1)[1] for path in initial[1:]] == ["r0", "r1"]
+    first, other = rows_of(annotated, "benefit")[0], rows_of(annotated, "random")[0]
+    measured = {key for key in first if key not in ("run", "row", "identity", "strategy", *COST)}
+    assert all(first[key] == other[key] or np.isnan(first[key]) for key in measured)
+
+
+@pytest.mark.slow
+def test_a_chain_goes_on_where_it_was_cut_off_and_ends_alike(annotated, tiny, tmp_path):
+    out = shutil.copytree(annotated, tmp_path / "bench")
+    plan = tiny(methods=["crii"], active=ACTIVE)
+    dice = [row["dice"] for row in rows_of(out, "random")]
+    shutil.rmtree(out / "runs" / rows_of(out, "random")[2]["run"])
+    kept = out / "runs" / rows_of(annotated, "random")[1]["run"] / "checkpoints" / "last.pt"
+    before = kept.stat().st_mtime_ns
+    benchmark(plan, out, device="cpu", resume=True)
+    assert [row["dice"] for row in rows_of(out, "random")] == dice
+    assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_its_report_draws_dice_against_masks_and_against_effort(annotated, tmp_path):
+    out = shutil.copytree(annotated, tmp_path / "bench")
+    page = write_benchmark_report(out).read_text()
+    assert "Dice against the number of labeled masks" in page
+    assert "Dice against corrected pixels" in page
+
+
+@pytest.mark.slow
+def test_too_few_cases_for_a_round_are_said(tiny, tmp_path):
+    active = {**ACTIVE, "strategies": ["random"], "masks": 40}
+    results = benchmark(tiny(methods=["supervised"], active=active), tmp_path / "bench", device="cpu")
+    (failure,) = results["failed"]
+    assert "asks for 40 masks" in failure["reason"]
+
+
+def test_unknown_strategies_are_refused(tiny):
+    with pytest.raises(ConfigError, match=r"input should be .benefit., .random."):
+        tiny(active={"strategies": ["oracle"]})
+    assert set(STRATEGIES) == {"benefit", "random", "entropy", "bald", "core-set"}
+
+
+def test_the_outline_that_is_kept_is_counted_by_pairs_of_pixels():
+    target = np.zeros((5, 5), np.uint8)
+    target[1:4, 1:4] = 1
+    assert kept_outline(target, target) == 12
+    shifted = np.roll(target, 1, axis=1)
+    assert kept_outline(shifted, target) == 4
+    assert kept_outline(1 - target, target) == 0
+
+
+@pytest.mark.slow
+def test_a_right_mask_costs_no_effort(annotated):
+    run = annotated / "runs" / rows_of(annotated, "random")[0]["run"]
+    dataset = open_dataset(annotated / "data" / "synthetic-30")
+    predictor = load(run, device="cpu")
+    cases = dataset.select(["case_0001", "case_0002"])
+    found = correction_effort(predictor, dataset, cases)
+    assert found["corrected_pixels"] > 0
+
+    class Perfect:
+        def predict_many(self, images):
+            list(images)
+            return (type("Found", (), {"mask": dataset.read_mask(case)}) for case in cases)
+
+    assert correction_effort(Perfect(), dataset, cases) == {"corrected_pixels": 0, "corrected_outline": 0}

@@ -1,0 +1,57 @@
+"""A mask written as DICOM-SEG reads back as the same array in the same place, and belongs to its series."""
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import write_multiframe, write_series
+from scipy.spatial.transform import Rotation
+
+from criinet.data.dicom_seg import require_dicom, write_segmentation
+from criinet.data.images import BadFileError
+from criinet.data.volumes import read_raw_labels, read_volume
+
+CLASSES = ("background", "liver", "spleen", "kidney")
+
+
+def labels() -> np.ndarray:
+    drawn = np.random.default_rng(0).integers(0, 3, (5, 6, 7)).astype(np.uint8)
+    drawn[2] = 0
+    return drawn
+
+
+@pytest.mark.parametrize("angles", [(0, 0, 0), (20, -35, 10)])
+def test_a_segmentation_reads_back_where_its_series_lies(angles, tmp_path):
+    direction = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    write_series(tmp_path / "ct", np.zeros((5, 6, 7), np.int16), direction=direction)
+    write_segmentation(tmp_path / "seg.dcm", labels(), tmp_path / "ct", CLASSES)
+    back = read_raw_labels(tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(back.values, labels())
+    scan = read_volume(tmp_path / "ct")
+    np.testing.assert_allclose(back.geometry.affine, scan.geometry.affine, atol=1e-4)
+
+
+def test_highdicom_reads_the_same_array_and_the_names_of_the_classes(tmp_path):
+    write_series(tmp_path / "ct", np.zeros((5, 6, 7), np.int16))
+    write_segmentation(tmp_path / "seg.dcm", labels(), tmp_path / "ct", CLASSES)
+    segmentation = highdicom.seg.segread(tmp_path / "seg.dcm")
+    assert [segmentation.get_segment_description(n).SegmentLabel for n in (1, 2, 3)] == list(CLASSES[1:])
+    volume = segmentation.get_volume(combine_segments=True)
+    for d in range(5):
+        (frame,) = volume.map_reference_to_indices(np.array([[-10.0, 20.0, 30.0 + 2.5 * d]]))
+        np.testing.assert_array_equal(volume.array[round(frame[0])], labels()[d])
+    scan = pydicom.dcmread(next((tmp_path / "ct").iterdir()))
+    assert segmentation.StudyInstanceUID == scan.StudyInstanceUID
+    assert segmentation.SeriesInstanceUID != scan.SeriesInstanceUID
+
+
+def test_frames_of_one_file_are_segmented_in_their_own_order(tmp_path):
+    write_multiframe(tmp_path / "ct.dcm", np.zeros((5, 6, 7), np.int16), (3.0, 0.5, 0.6))
+    write_segmentation(tmp_path / "seg.dcm", labels(), tmp_path / "ct.dcm", CLASSES)
+    np.testing.assert_array_equal(read_raw_labels(tmp_path / "seg.dcm").values, labels())
+
+
+def test_only_dicom_gets_a_segmentation(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"")
+    with pytest.raises(BadFileError, match="is not DICOM"):
+        require_dicom(tmp_path / "a.nii.gz")

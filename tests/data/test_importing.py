@@ -1,0 +1,225 @@
+"""Each published layout becomes a dataset folder that opens; a second import changes nothing."""
+
+import json
+from pathlib import Path
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_files import SECRETS, write_series
+from PIL import Image
+
+from criinet.data.dataset import open_dataset
+from criinet.data.importing import IMPORTERS, carry_out, plan_import
+from criinet.data.volumes import read_volume
+from criinet.errors import DataError
+
+
+def picture(path: Path, seed: int, top: int = 256) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(seed).integers(0, top, (12, 16)).astype(np.uint8)
+    Image.fromarray(values if top > 2 else values * 255).save(path)
+
+
+def scan(path: Path, seed: int, top: int = 1000, shape: tuple[int, ...] = (6, 7, 5)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(seed).integers(0, top, shape)
+    values = values.astype(np.uint8 if top < 10 else np.int16)
+    nib.save(nib.Nifti1Image(values, np.diag([1.0, 1.5, 3.0, 1.0])), path)
+
+
+def isic(root: Path) -> None:
+    for i in range(3):
+        picture(root / "Training_Input" / f"ISIC_{i}.jpg", i)
+    picture(root / "Training_GroundTruth" / "ISIC_1_segmentation.png", 9, 2)
+
+
+def kvasir(root: Path) -> None:
+    for i in range(2):
+        picture(root / "Kvasir-SEG" / "images" / f"cju{i}.jpg", i)
+        picture(root / "Kvasir-SEG" / "masks" / f"cju{i}.jpg", i, 2)
+
+
+def busi(root: Path) -> None:
+    picture(root / "benign" / "benign (1).png", 0)
+    picture(root / "benign" / "benign (1)_mask.png", 1, 2)
+    picture(root / "benign" / "benign (1)_mask_1.png", 2, 2)
+    picture(root / "normal" / "normal (1).png", 3)
+    picture(root / "normal" / "normal (1)_mask.png", 3, 1)
+
+
+def pairs(root: Path) -> None:
+    picture(root / "images" / "a.png", 0)
+    picture(root / "images" / "b.png", 1)
+    picture(root / "labels" / "a_mask.png", 2, 2)
+
+
+def acdc(root: Path) -> None:
+    for patient in ("patient001", "patient002"):
+        for frame in ("01", "12"):
+            scan(root / "training" / patient / f"{patient}_frame{frame}.nii.gz", 1)
+            scan(root / "training" / patient / f"{patient}_frame{frame}_gt.nii.gz", 2, 4)
+        scan(root / "training" / patient / f"{patient}_4d.nii.gz", 3, shape=(6, 7, 5, 2))
+
+
+def nnunet(root: Path) -> None:
+    labels = {"background": 0, "tumour": [1, 2], "core": 2, "ignore": 3}
+    card = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 2, "file_ending": ".nii.gz"}
+    for i in range(2):
+        scan(root / "imagesTr" / f"case_{i}_0000.nii.gz", i)
+        scan(root / "labelsTr" / f"case_{i}.nii.gz", i, 4)
+    scan(root / "imagesTs" / "case_9_0000.nii.gz", 9)
+    (root / "dataset.json").write_text(json.dumps(card))
+
+
+def msd(root: Path) -> None:
+    card = {"name": "Prostate", "modality": {"0": "T2", "1": "ADC"}, "labels": {"0": "background", "1": "PZ"}}
+    scan(root / "imagesTr" / "prostate_00.nii.gz", 0, shape=(6, 7, 5, 2))
+    scan(root / "labelsTr" / "prostate_00.nii.gz", 0, 2)
+    (root / "dataset.json").write_text(json.dumps(card))
+
+
+def ssl4mis(root: Path) -> None:
+    (root / "data" / "slices").mkdir(parents=True)
+    for name in ("patient001_frame01", "patient002_frame01"):
+        for path in (root / "data" / f"{name}.h5", root / "data" / "slices" / f"{name}_slice_1.h5"):
+            with h5py.File(path, "w") as file:
+                file["image"] = np.random.default_rng(0).random((5, 8, 9))
+                file["label"] = np.random.default_rng(0).integers(0, 4, (5, 8, 9)).astype(np.uint8)
+    (root / "train.list").write_text("patient001_frame01\n")
+    (root / "test.list").write_text("patient002_frame01\n")
+
+
+def dicom(root: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 99, (4, 6, 7)).astype(np.int16)
+    write_series(root / "Mustermann" / "a", values, series="1.2.1")
+    write_series(root / "Mustermann" / "b", values, series="1.2.2")
+    write_series(root / "other", values, series="1.2.3", PatientID="PAT-2", names=[f"s{d}.dcm" for d in range(4)])
+    (root / "other" / "s1.dcm").unlink()
+
+
+SOURCES = {
+    "isic": (isic, 3, 1),
+    "kvasir": (kvasir, 2, 2),
+    "busi": (busi, 2, 2),
+    "pairs": (pairs, 2, 1),
+    "acdc": (acdc, 4, 4),
+    "nnunet": (nnunet, 3, 2),
+    "msd": (msd, 1, 1),
+    "ssl4mis-h5": (ssl4mis, 2, 2),
+    "dicom": (dicom, 2, 0),
+}
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_every_kind_is_tested():
+    assert set(SOURCES) == set(IMPORTERS)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_published_layout_becomes_a_dataset_and_again_changes_nothing(kind, tmp_path):
+    make, images, masks = SOURCES[kind]
+    make(tmp_path / "source")
+    plan = plan_import(kind, tmp_path / "source", 1 if kind == "msd" else None)
+    assert plan.summary()[0].startswith(f"{images} images, {masks} with a mask")
+    written = carry_out(plan, tmp_path / "data")
+    assert written == images + masks
+    dataset = open_dataset(tmp_path / "data")
+    assert (len(dataset), len(dataset.labeled)) == (images, masks)
+    for case in dataset.labeled:
+        dataset.read_mask(case)
+    before = files(tmp_path / "data")
+    assert carry_out(plan_import(kind, tmp_path / "source", 1 if kind == "msd" else None), tmp_path / "data") == 0
+    assert files(tmp_path / "data") == before
+
+
+def test_an_interrupted_import_goes_on(tmp_path):
+    acdc(tmp_path / "source")
+    carry_out(plan_import("acdc", tmp_path / "source"), tmp_path / "data")
+    whole = files(tmp_path / "data")
+    (tmp_path / "data" / "dataset.json").unlink()
+    (tmp_path / "data" / "masks" / "patient002_frame12.nii.gz").unlink()
+    assert carry_out(plan_import("acdc", tmp_path / "source"), tmp_path / "data") == 1
+    assert files(tmp_path / "data") == whole
+
+
+def test_patients_are_groups_and_lists_are_splits(tmp_path):
+    acdc(tmp_path / "source")
+    carry_out(plan_import("acdc", tmp_path / "source"), tmp_path / "data")
+    assert {case.group for case in open_dataset(tmp_path / "data").cases} == {"patient001", "patient002"}
+    ssl4mis(tmp_path / "h5")
+    plan = plan_import("ssl4mis-h5", tmp_path / "h5")
+    assert plan.splits == {"train": ["patient001_frame01"], "val": [], "test": ["patient002_frame01"]}
+    assert "2 files of slices are left out" in plan.left_out[0]
+
+
+def test_regions_and_the_ignored_value_of_nnunet_are_kept(tmp_path):
+    nnunet(tmp_path / "source")
+    carry_out(plan_import("nnunet", tmp_path / "source"), tmp_path / "data")
+    dataset = open_dataset(tmp_path / "data")
+    assert dataset.classes == ("background", "class 1", "core")
+    assert dataset.regions == {"tumour": ("class 1", "core")}
+    assert (dataset.ignore, dataset.modality) == (True, "CT")
+    assert set(np.unique(dataset.read_mask(dataset.case("case_0")))) == {-1, 0, 1, 2}
+
+
+def test_several_masks_of_one_image_are_joined(tmp_path):
+    busi(tmp_path / "source")
+    carry_out(plan_import("busi", tmp_path / "source"), tmp_path / "data")
+    dataset = open_dataset(tmp_path / "data")
+    one, two = (
+        np.asarray(Image.open(tmp_path / "source" / "benign" / f"benign (1)_mask{mark}.png")) > 0 for mark in ("", "_1")
+    )
+    np.testing.assert_array_equal(dataset.read_mask(dataset.case("benign_1")) > 0, one | two)
+
+
+def test_a_dicom_tree_loses_its_people(tmp_path):
+    """No name, number or date of a person is in a file, a file's name, or a sentence; broken series are named."""
+    dicom(tmp_path / "source")
+    plan = plan_import("dicom", tmp_path / "source")
+    carry_out(plan, tmp_path / "data")
+    everything = b"".join(name.encode() + content for name, content in files(tmp_path / "data").items())
+    said = "\n".join(line.replace(str(tmp_path / "source"), "") for line in plan.summary())
+    assert not [secret for secret in SECRETS if secret.encode() in everything or secret in said]
+    assert any("lacks 1 slice between s0.dcm and s2.dcm" in line for line in plan.left_out)
+    dataset = open_dataset(tmp_path / "data")
+    assert len({case.group for case in dataset.cases}) == 1
+    scan_again = read_volume(dataset.cases[0].image)
+    np.testing.assert_array_equal(scan_again.values, np.random.default_rng(0).integers(0, 99, (4, 6, 7)))
+    source = read_volume(tmp_path / "source" / "Mustermann" / "a")
+    np.testing.assert_allclose(scan_again.geometry.affine, source.geometry.affine)
+
+
+BAD = {
+    "an unknown kind": ("kvasirr", kvasir, "no import of kind 'kvasirr'. Did you mean 'kvasir'?"),
+    "another layout": ("acdc", isic, "holds nothing that looks like acdc"),
+    "channels without a choice": (
+        "msd",
+        msd,
+        "2 channels (0 T2, 1 ADC), but one can be read; choose it with --channel",
+    ),
+    "no dataset.json": ("nnunet", isic, "is missing or names no labels"),
+    "no two folders": ("pairs", isic, "needs a folder images and a folder masks"),
+}
+
+
+@pytest.mark.parametrize(("kind", "make", "fragment"), BAD.values(), ids=BAD.keys())
+def test_what_cannot_be_imported_is_said_in_a_sentence(kind, make, fragment, tmp_path):
+    make(tmp_path / "source")
+    with pytest.raises(DataError) as refused:
+        plan_import(kind, tmp_path / "source")
+    assert fragment in str(refused.value)
+
+
+def test_an_import_does_not_mix_with_other_files(tmp_path):
+    pairs(tmp_path / "source")
+    picture(tmp_path / "data" / "images" / "c.png", 5)
+    with pytest.raises(DataError, match=r"holds c\.png, which is not of this import"):
+        carry_out(plan_import("pairs", tmp_path / "source"), tmp_path / "data")
+    (tmp_path / "data" / "images" / "c.png").rename(tmp_path / "data" / "images" / "a.png")
+    with pytest.raises(DataError, match=r"a\.png is there already and is not"):
+        carry_out(plan_import("pairs", tmp_path / "source"), tmp_path / "data")

@@ -1,0 +1,118 @@
+"""What a model doubts, and the order in which images are asked for."""
+
+import numpy as np
+import pytest
+import torch
+
+from criinet.data.images import read_image
+from criinet.engine.acquisition import (
+    STRATEGIES,
+    Doubt,
+    benefits,
+    choose,
+    core_set_order,
+    embed,
+    expected_dice,
+    look_at_images,
+    outline_length,
+    ranks,
+    spread_order,
+)
+from criinet.engine.predictor import CasePrediction
+from criinet.engine.training import load
+
+
+def two_classes(foreground: np.ndarray) -> torch.Tensor:
+    p = torch.from_numpy(foreground.astype(np.float32))
+    return torch.stack([1 - p, p])
+
+
+def test_expected_dice_is_one_for_a_sure_model_and_follows_the_formula_otherwise():
+    sure = np.zeros((10, 10))
+    sure[2:5, 2:5] = 1
+    assert expected_dice(two_classes(sure)) == pytest.approx(1)
+    unsure = np.full((10, 10), 0.2)
+    unsure[2:5, 2:5] = 0.8
+    s = 100 / 1000
+    expected = (2 * 9 * 0.8 + s) / (9 * 0.8 + 91 * 0.2 + 9 + s)
+    assert expected_dice(two_classes(unsure)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_empty_mask_is_expected_right_where_nothing_is_probable():
+    assert expected_dice(two_classes(np.zeros((20, 20)))) == pytest.approx(1)
+    assert expected_dice(two_classes(np.full((20, 20), 0.4))) < 0.01
+
+
+def test_classes_that_do_not_occur_are_left_out():
+    probs = torch.zeros(3, 8, 8)
+    probs[0] = 1
+    probs[:, 2:4, 2:4] = torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1)
+    assert expected_dice(probs) == pytest.approx(1)
+
+
+def test_the_outline_counts_neighbours_of_different_classes():
+    mask = np.zeros((6, 6), np.uint8)
+    mask[2:4, 2:4] = 1
+    assert outline_length(mask) == 8
+    mask[2, 2] = 2
+    assert outline_length(mask) == 10
+
+
+def test_doubt_without_a_second_opinion_has_no_disagreement():
+    probs = two_classes(np.full((4, 4), 0.9))
+    assert np.isnan(Doubt.of(CasePrediction(probs, None)).disagreement)
+    assert Doubt.of(CasePrediction(probs, probs.flip(0))).disagreement == pytest.approx(0.8)
+
+
+def test_ranks_go_from_0_to_1_and_ties_share_their_mean():
+    assert ranks([3.0, 1.0, 2.0]).tolist() == [1.0, 0.0, 0.5]
+    assert ranks([5.0, 5.0, 9.0]).tolist() == [0.25, 0.25, 1.0]
+    assert ranks([2.0, 2.0]).tolist() == [0.5, 0.5]
+
+
+def test_of_two_equally_doubtful_images_the_one_that_is_less_work_comes_first():
+    long, short = Doubt(0.5, 0.2, 0.1, 9.0), Doubt(0.5, 0.2, 0.1, 1.0)
+    sure = Doubt(0.95, 0.01, 0.0, 1.0)
+    found = benefits([long, short, sure])
+    assert found[1] > found[0] > found[2]
+    assert found.min() >= 0
+    assert found.max() <= 1
+    nan = float("nan")
+    alone = benefits([Doubt(0.5, 0.2, nan, 1.0), Doubt(0.9, 0.1, nan, 1.0)])
+    assert alone[0] > alone[1]
+    assert benefits([]).shape == (0,)
+
+
+def test_ten_lookalikes_are_not_asked_for_in_a_row():
+    embeddings = np.concatenate([np.zeros((10, 2)), np.arange(1, 6)[:, None] * np.ones((5, 2)) * 10]).astype(np.float32)
+    benefit = np.concatenate([np.full(10, 0.9), np.full(5, 0.5)]).astype(np.float32)
+    order = spread_order(benefit, embeddings, np.zeros((0, 2), np.float32))
+    assert order[0] < 10
+    assert sorted(order[1:6]) == [10, 11, 12, 13, 14]
+    assert sorted(order) == list(range(15))
+    known = spread_order(benefit, embeddings, embeddings[:1])
+    assert known[0] >= 10
+
+
+def test_core_set_takes_the_farthest():
+    line = np.array([[0.0], [1.0], [5.0], [10.0]], np.float32)
+    assert core_set_order(line, line[:1], 2) == [3, 2]
+    assert core_set_order(line, line[:0], 9) == [0, 3, 2, 1]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_chooses_so_many_different_images_and_the_same_again(trained, drawn, strategy):
+    predictor = load(trained, device="cpu")
+    paths = sorted((drawn / "images").iterdir())
+    images, labeled = ([lambda p=p: read_image(p) for p in some] for some in (paths[6:18], paths[:6]))
+    chosen = choose(strategy, predictor, images, labeled, 5, seed=3)
+    assert len(set(chosen)) == 5
+    assert all(0 <= i < 12 for i in chosen)
+    assert choose(strategy, predictor, images, labeled, 5, seed=3) == chosen
+
+
+def test_an_image_looks_the_same_whichever_it_is_batched_with(trained, drawn):
+    predictor = load(trained, device="cpu")
+    images = [read_image(path) for path in sorted((drawn / "images").iterdir())[:10]]
+    together = [embedding for _, embedding in look_at_images(predictor, images)]
+    assert np.allclose(together[9], embed(predictor, [images[9]])[0], atol=1e-5)

@@ -1,0 +1,338 @@
+"""One command from volumes to masks that overlay them, by slices and by boxes, with measures in mm."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from criinet.config import MethodConfig
+from criinet.data.dataset import open_dataset
+from criinet.data.formats import Volume
+from criinet.data.geometry import Geometry
+from criinet.data.predictions import Outputs, VolumePrediction
+from criinet.data.splits import make_split
+from criinet.data.store import DataConfig, Store, centres, load_store
+from criinet.engine.evaluator import evaluate
+from criinet.engine.folder import RunFolder
+from criinet.engine.prediction import predict_folder, predict_unlabeled
+from criinet.engine.predictor import Predictor
+from criinet.engine.training import choices_for, load, train
+from criinet.engine.volume_planner import VolumeFacts, box_size, plan_volumes
+from criinet.errors import ConfigError, DataError
+from criinet.methods import Method, Prediction
+from criinet.report import write_report
+from criinet.types import IGNORE
+from volume_sets import write_volumes
+
+KINDS: dict[str, dict[str, Any]] = {
+    "slices": {"kind": "slices", "size": [32, 32]},
+    "volumes": {"kind": "volumes", "size": [8, 16, 16]},
+}
+
+
+def tiny(kind: str, **trainer: Any) -> dict[str, Any]:
+    return {
+        "network": {"name": "unet", "channels": [4, 8], "dropout": []},
+        "data": KINDS[kind],
+        "trainer": {"iterations": 4, "checks": 2, "labeled_batch": 2, "unlabeled_batch": 2, "threads": 1, **trainer},
+    }
+
+
+@pytest.fixture(scope="session")
+def balls(tmp_path_factory) -> Path:
+    """Six volumes of two voxel sizes, every other one stored the other way round. Read only."""
+    return write_volumes(
+        tmp_path_factory.mktemp("balls") / "data", classes=3, spacings=((1.0, 1.0, 2.0), (1.0, 1.25, 2.0)), flip=True
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_volumes_go_from_training_to_a_report(kind, balls, tmp_path):
+    run = train(balls, tmp_path / "run", labeled="2", method="crii", settings=tiny(kind), device="cpu")
+    assert predict_unlabeled(run.root, device="cpu") == 2
+    for path in sorted(run.predictions.iterdir()):
+        mask, image = nib.load(path), nib.load(balls / "images" / path.name)
+        assert mask.shape == image.shape
+        np.testing.assert_array_equal(mask.affine, image.affine)
+    results = evaluate(run.root, device="cpu")
+    assert {row["class"] for row in results["rows"]} == {"organ 1", "organ 2", "mean"}
+    assert results["run"]["kind"] == kind
+    page = write_report([run.root], run.root / "report.html").read_text()
+    assert "distances in mm" in page
+    example = json.loads(run.examples.read_text())["examples"][0]
+    with np.load(run.root / example["file"]) as arrays:
+        sizes = {arrays[name].shape[:2] for name in arrays.files}
+    assert len(sizes) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resumed_run_on_volumes_goes_on_bit_for_bit(kind, balls, tmp_path):
+    def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
+        return torch.load(folder.checkpoint("last"), weights_only=True)["method"]
+
+    options: dict[str, Any] = {"labeled": "2", "method": "fixmatch", "device": "cpu"}
+    whole = train(balls, tmp_path / "whole", settings=tiny(kind), **options)
+
+    def stop(step, _):
+        if step == 4:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        train(balls, tmp_path / "cut", settings=tiny(kind), watch=stop, **options)
+    cut = train(balls, tmp_path / "cut", resume=True, settings={}, device="cpu")
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(weights(cut)[name], tensor, rtol=0, atol=0)
+
+
+def test_rounds_on_volumes_label_every_unlabeled_volume(balls, tmp_path):
+    for kind in KINDS:
+        settings = tiny(kind, iterations=6)
+        run = train(balls, tmp_path / kind, labeled="2", method="st++", settings=settings, device="cpu")
+        state = torch.load(run.checkpoint("round_1"), weights_only=True)
+        assert [label.ndim for label in state["labels"]] == [3, 3]
+
+
+class ByVoxel(Method):
+    """Says of every voxel what its own gray value says, so that windows, blending and grids cannot matter."""
+
+    def __init__(self, opinions: int = 2) -> None:
+        torch.nn.Module.__init__(self)
+        self.config, self.opinions = MethodConfig(weights={}), opinions
+
+    def predict(self, image):
+        logits = torch.cat([image * 4 - 2, 2 - image * 4], dim=1)
+        return Prediction(logits.softmax(1), (logits / 2).softmax(1) if self.opinions == 2 else None)
+
+
+def ramp(shape: tuple[int, int, int]) -> np.ndarray:
+    return np.linspace(0, 1000, int(np.prod(shape))).reshape(shape).astype(np.int16)
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 33), (9, 5, 7), (20, 31, 18), (37, 16, 16)])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_windows_of_volumes_leave_no_seams(kind, shape, turned):
+    """Blended windows say of a voxel what its own gray value says, wherever it lies and however it is stored."""
+    affine = np.array([[0, 0, -1, 5], [0, 2.0, 0, 0], [3.0, 0, 0, 0], [0, 0, 0, 1]]) if turned else np.eye(4)
+    data = DataConfig(window="patch", channels=1, intensity="range", range=(0, 1000), **KINDS[kind])
+    predictor = Predictor(ByVoxel(), data, ("background", "organ"), keep_probs=True)
+    values = ramp(shape)
+    found = predictor.predict(Volume(values, Geometry.from_nifti(affine)))
+    gray = torch.from_numpy(np.round(values / 1000 * 255)).float() / 255
+    by_hand = torch.stack([gray * 4 - 2, 2 - gray * 4]).softmax(0)
+    torch.testing.assert_close(found.probs.float(), by_hand, atol=2e-3, rtol=0)
+    np.testing.assert_array_equal(found.mask, by_hand.argmax(0).numpy())
+    assert set(found.doubts()) == {"entropy", "disagreement"}
+
+
+def test_a_volume_is_brought_to_the_training_spacing_and_back():
+    """A bright half of 12 mm keeps its border within a voxel, whatever the voxels of either side."""
+    values = np.zeros((12, 10, 24), np.int16)
+    values[:, :, 12:] = 1000
+    geometry = Geometry.from_nifti(np.diag([1.0, 1.0, 2.0, 1.0]))
+    data = DataConfig(
+        window="patch", channels=1, intensity="range", range=(0, 1000), spacing=(1, 2, 2), **KINDS["volumes"]
+    )
+    found = Predictor(ByVoxel(), data, ("organ", "background")).predict(Volume(values, geometry))
+    np.testing.assert_array_equal(found.mask[:, :, :11], 1)
+    np.testing.assert_array_equal(found.mask[:, :, 13:], 0)
+
+
+def test_memory_of_a_prediction_does_not_grow_with_the_number_of_slices(monkeypatch):
+    """What is blended at a time is as large for 512 slices as for 128."""
+    sizes: list[int] = []
+    plain = torch.cat
+
+    def watched(parts, **options):
+        sizes.append(max(part.numel() for part in parts))
+        return plain(parts, **options)
+
+    monkeypatch.setattr(torch, "cat", watched)
+    data = DataConfig(window="patch", channels=1, intensity="range", range=(0, 1000), **KINDS["volumes"])
+    largest = []
+    for depth in (128, 512):
+        sizes.clear()
+        Predictor(ByVoxel(), data, ("background", "organ"), doubt=False).predict(ramp((depth, 16, 16)))
+        largest.append(max(sizes))
+    assert largest[0] == largest[1]
+
+
+def test_half_of_the_windows_hold_an_object_and_every_class_as_often(balls):
+    dataset = open_dataset(balls)
+    config = DataConfig(window="patch", channels=1, foreground=1.0, **KINDS["volumes"])
+    store = load_store(dataset, dataset.cases[:2], config, with_masks=True)
+    rng = np.random.default_rng(0)
+    masks = [store.draw([0], rng)[1] for _ in range(40)]
+    assert all((mask > 0).any() for mask in masks)
+    held = [sum(bool((mask == c).any()) for mask in masks) for c in (1, 2)]
+    assert min(held) >= 12
+
+
+def test_windows_of_a_partly_annotated_volume_hold_ground_truth():
+    mask = np.full((30, 20, 20), IGNORE, np.int16)
+    mask[7], mask[7, 4:8, 4:8] = 0, 1
+    config = DataConfig(window="patch", channels=1, foreground=0.3, **KINDS["slices"])
+    config = config.model_copy(update={"size": (16, 16)})
+    image = torch.zeros(1, 30, 20, 20, dtype=torch.uint8)
+    store = Store((image,), (torch.from_numpy(mask),), config, (centres(mask, 2),))
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        drawn = store.draw([0], rng)
+        assert drawn[0].shape == (1, 1, 16, 16)
+        assert (drawn[1] != IGNORE).any()
+
+
+def test_every_fourth_annotated_slice_trains_and_the_others_are_filled_in(tmp_path):
+    """The annotated slices come back as they are; the rest, which was not annotated, is predicted."""
+    root = write_volumes(tmp_path / "data", 3, masks=1, spacings=((1.0, 1.0, 1.0),))
+    path = root / "masks" / "v0.nii.gz"
+    mask = nib.load(path)
+    labels = np.asarray(mask.dataobj).copy()
+    kept = [z for z in range(labels.shape[2]) if labels[:, :, z].any()][::4]
+    labels[:, :, [z for z in range(labels.shape[2]) if z not in kept]] = 0
+    assert len(kept) == 3
+    nib.save(nib.Nifti1Image(labels, mask.affine), path)
+    notes: list[str] = []
+    run = train(root, tmp_path / "run", method="supervised", settings=tiny("volumes"), device="cpu", warn=notes.append)
+    assert notes == ["1 of 1 labeled cases have ground truth in a part alone, 12.5% on average"]
+    assert predict_unlabeled(run.root, device="cpu") == 3
+    filled = np.asarray(nib.load(run.predictions / "v0.nii.gz").dataobj)
+    np.testing.assert_array_equal(filled[:, :, kept], labels[:, :, kept])
+
+
+def test_a_class_that_no_labeled_case_has_is_named_before_training(balls, tmp_path):
+    card = json.loads((balls / "dataset.json").read_text())
+    root = tmp_path / "data"
+    root.mkdir()
+    for part in ("images", "masks", "splits"):
+        (root / part).symlink_to(balls / part)
+    (root / "dataset.json").write_text(json.dumps({**card, "classes": [*card["classes"], "spleen"]}))
+    notes: list[str] = []
+    train(
+        root,
+        tmp_path / "run",
+        labeled="2",
+        method="supervised",
+        settings=tiny("slices"),
+        device="cpu",
+        warn=notes.append,
+    )
+    assert len(notes) == 1
+    assert notes[0].startswith("class 'spleen' is in none of the 2 labeled cases")
+
+
+def test_empty_masks_alone_teach_nothing(tmp_path):
+    root = write_volumes(tmp_path / "data", 2, masks=1)
+    mask = nib.load(root / "masks" / "v0.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros(mask.shape, np.uint8), mask.affine), root / "masks" / "v0.nii.gz")
+    with pytest.raises(DataError, match="none of the 1 labeled cases has a pixel of organ 1"):
+        train(root, tmp_path / "run", settings=tiny("slices"), device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_regions_are_measured_as_unions_and_stay_out_of_the_mean(balls, tmp_path):
+    root = tmp_path / "data"
+    root.mkdir()
+    for part in ("images", "masks", "splits"):
+        (root / part).symlink_to(balls / part)
+    card = json.loads((balls / "dataset.json").read_text())
+    regions = {"both": ["organ 1", "organ 2"]}
+    (root / "dataset.json").write_text(json.dumps({**card, "regions": regions}))
+    run = train(root, tmp_path / "run", labeled="2", method="supervised", settings=tiny("slices"), device="cpu")
+    results = evaluate(run.root, device="cpu")
+    last = {row["class"]: row for row in results["rows"] if row["checkpoint"] == "last"}
+    assert list(last) == ["organ 1", "organ 2", "both", "mean"]
+    assert last["mean"]["dice"] == pytest.approx((last["organ 1"]["dice"] + last["organ 2"]["dice"]) / 2)
+    assert write_report([run.root], run.root / "report.html").exists()
+
+
+def test_distances_are_in_mm(balls, tmp_path, monkeypatch):
+    """A prediction that is one slice too high is up to 2 mm off where slices are 2 mm apart, not up to 1."""
+    run = train(balls, tmp_path / "run", labeled="2", method="supervised", settings=tiny("volumes"), device="cpu")
+    dataset = open_dataset(balls)
+    test = dataset.case("v5")
+    assert dataset.spacing_of(test) == pytest.approx((2.0, 1.25, 1.0))
+
+    def moved(_, scans):
+        for scan in scans:
+            yield VolumePrediction(np.roll(dataset.read_mask(test), 1, axis=0), None, scan.geometry, {})
+
+    monkeypatch.setattr(Predictor, "predict_many", moved)
+    results = evaluate(run.root, device="cpu")
+    assert all(1.25 <= row["hd95"] <= 2.0 + 1e-6 for row in results["rows"])
+
+
+def test_maps_and_probabilities_of_volumes_lie_where_the_volume_lies(balls, tmp_path):
+    run = train(balls, tmp_path / "run", labeled="2", method="crii", settings=tiny("slices"), device="cpu")
+    predict_folder(
+        run.root, balls / "images" / "v1.nii.gz", tmp_path / "out", outputs=Outputs(True, True), device="cpu"
+    )
+    image = nib.load(balls / "images" / "v1.nii.gz")
+    for name in ("v1.nii.gz", "uncertainty/v1_entropy.nii.gz", "uncertainty/v1_disagreement.nii.gz"):
+        written = nib.load(tmp_path / "out" / name)
+        np.testing.assert_array_equal(written.affine, image.affine)
+        assert written.shape == image.shape
+    with np.load(tmp_path / "out" / "probabilities" / "v1.npz") as saved:
+        assert saved["probabilities"].shape == (3, *reversed(image.shape))
+    mask = load(run.root, device="cpu").predict(balls / "images" / "v1.nii.gz").mask
+    np.testing.assert_array_equal(mask.transpose(2, 1, 0), np.asarray(nib.load(tmp_path / "out" / "v1.nii.gz").dataobj))
+
+
+FACTS = VolumeFacts((44, 71, 96), (1.25, 1.25, 1.25), "", 2, 46, (100.0, 300.0), 40.0)
+
+
+def chosen(facts: VolumeFacts, device: str = "cpu", asked: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {choice.setting: choice.value for choice in plan_volumes(facts, device, asked or {})}
+
+
+def test_what_is_picked_follows_from_voxels_device_and_modality():
+    near, far = (
+        chosen(FACTS, "cuda"),
+        chosen(FACTS.__class__(**{**FACTS.__dict__, "spacing": (10.0, 1.5, 1.5)}), "cuda"),
+    )
+    assert (near["data.kind"], near["network.name"], near["trainer.precision"]) == ("volumes", "unet", "bf16")
+    assert (far["data.kind"], far["network.name"]) == ("slices", "lite0-unet")
+    assert chosen(FACTS)["data.kind"] == "slices"
+    asked = chosen(FACTS, asked={"data": {"kind": "volumes"}})
+    assert (asked["data.kind"], asked["network.name"]) == ("volumes", "unet")
+    scan = chosen(replace(FACTS, modality="CT", object_range=(0.0, 100.0)))
+    assert (scan["data.intensity"], scan["data.range"]) == ("range", (-50.0, 150.0))
+    assert near["data.intensity"] == "z-score"
+
+
+@pytest.mark.parametrize("budget", [2**16, 2**21])
+@pytest.mark.parametrize("shape", [(44, 71, 96), (5, 300, 300), (500, 500, 500), (16, 16, 16)])
+def test_boxes_fit_their_budget_and_are_no_larger_than_needed(shape, budget):
+    size = box_size(shape, budget)
+    assert np.prod(size) <= budget
+    assert all(side % 16 == 0 and side < max(n + 16, 17) for side, n in zip(size, shape, strict=True))
+
+
+def test_settings_that_contradict_the_data_are_refused(balls, tmp_path):
+    for data, fragment in (
+        ({"kind": "images"}, "holds slices or volumes"),
+        ({"kind": "volumes", "size": [32, 32]}, "needs depth, height and width"),
+        ({"window": "whole"}, "data.window=patch"),
+    ):
+        with pytest.raises(ConfigError, match=fragment):
+            train(balls, tmp_path / "run", labeled="2", settings={"data": data}, device="cpu")
+    with pytest.raises(ConfigError, match="has no 3D form; 3D networks: mit-unet, unet"):
+        asked = {"data": {"kind": "volumes"}, "network": {"name": "lite0-unet"}}
+        train(balls, tmp_path / "run", labeled="2", settings=asked, device="cpu")
+
+
+@pytest.mark.real
+def test_real_atria_are_planned_by_slices_on_a_cpu_and_by_boxes_on_a_gpu(real_data):
+    dataset = open_dataset(real_data("la2018"))
+    split = make_split(dataset, "4%")
+    assert len(split.labeled) == 2
+    picked = {c.setting: c.value for c in choices_for(dataset, split, "cpu", {})}
+    assert picked["data.kind"] == "slices"
+    assert picked["data.spacing"] == pytest.approx((1.25, 1.25, 1.25), abs=1e-3)
+    assert {c.setting: c.value for c in choices_for(dataset, split, "cuda", {})}["data.kind"] == "volumes"

@@ -1,0 +1,64 @@
+"""A tiny dataset, a run on it, and a session behind a client that holds the token."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from review_page import HOST, TOKEN, Save
+
+from criinet.data.synthetic import write_dataset
+from criinet.engine.training import train
+from criinet.review.app import create_app
+from criinet.review.guard import Guard
+from criinet.review.session import ReviewSession
+
+SETTINGS: dict[str, Any] = {
+    "network": {"name": "unet", "channels": [8, 16, 16], "dropout": []},
+    "data": {"size": [32, 32]},
+    "trainer": {"iterations": 6, "checks": 2, "labeled_batch": 2, "unlabeled_batch": 2, "threads": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Path:
+    """A folder with 24 images of 48x48 in data/ (18 train, 6 of them masked; 2 val, 4 test) and a run in run/."""
+    root = tmp_path_factory.mktemp("review")
+    write_dataset(root / "data", count=24, size=(48, 48), masks=6, val=2, test=4)
+    train(root / "data", root / "run", method="crii", settings=SETTINGS, device="cpu")
+    return root
+
+
+@pytest.fixture
+def place(copy_of, template) -> Path:
+    """A copy of the template, to be changed at will: data/ and run/."""
+    return copy_of(template)
+
+
+@pytest.fixture
+def session(place) -> Iterator[ReviewSession]:
+    """A session that looks at no image by itself; the tests start it where they need it."""
+    opened = ReviewSession(place / "run", place / "data", device="cpu")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def anyone(session) -> TestClient:
+    """A client without the token."""
+    guard = Guard(create_app(session), token=TOKEN, hosts=frozenset({HOST}), cookie="criinet_review_8000")
+    return TestClient(guard, base_url=f"http://{HOST}", follow_redirects=False)
+
+
+@pytest.fixture
+def client(anyone) -> TestClient:
+    """A client with the token."""
+    anyone.headers["authorization"] = f"Bearer {TOKEN}"
+    return anyone
+
+
+@pytest.fixture
+def save(client) -> Save:
+    """Save a mask over HTTP."""
+    return Save(client)

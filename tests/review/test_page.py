@@ -1,0 +1,243 @@
+"""The page in a real Chromium: open, paint, undo, save, reload, correct, retrain, go on after the server was killed."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from review_process import start_review
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SLOW = 120_000
+pytestmark = pytest.mark.slow
+expect.set_options(timeout=SLOW)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium: the one that Playwright installed, or the machine's own."""
+    with sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        found = str(own) if own.exists() else next((path for name in NAMES if (path := shutil.which(name))), None)
+        if found is None:
+            pytest.skip("no Chromium is here; `python -m playwright install chromium` gets one")
+        opened = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def serving(place: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Start `criinet review` and yield the address that it prints, and its process."""
+    process, said = start_review(place, "--port", str(port), "--iterations", "4")
+    with process:
+        try:
+            yield re.findall(r"http://\S+", said)[0], process
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+
+
+@pytest.fixture
+def page(browser) -> Iterator[Page]:
+    """A tab that fails the test on any error in its console."""
+    context = browser.new_context(viewport={"width": 1400, "height": 850})
+    opened = context.new_page()
+    opened.set_default_timeout(SLOW)
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    yield opened
+    context.close()
+    assert errors == []
+
+
+def ready(page: Page) -> str:
+    """Wait until a case is shown and return its name."""
+    expect(page.locator("#loading")).to_be_hidden()
+    expect(page.locator("#case-name")).not_to_be_empty()
+    return page.locator("#case-name").inner_text()
+
+
+def stroke(page: Page, *, at: float = 0.5, length: float = 0.2) -> None:
+    """Paint a horizontal stroke, in shares of the canvas."""
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] * (0.5 - length / 2), box["y"] + box["height"] * at
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + box["width"] * length, y, steps=8)
+    page.mouse.up()
+
+
+def mask_of(place: Path, name: str) -> np.ndarray:
+    return np.asarray(Image.open(place / "data" / "masks" / f"{name}.png"))
+
+
+def test_the_whole_loop(place, page):
+    with serving(place) as (address, process):
+        port = int(re.findall(r":(\d+)/", address)[0])
+        page.goto(address)
+        first = ready(page)
+        assert "token" not in page.url
+        expect(page.locator("#hint li")).to_have_count(3)
+        page.get_by_role("button", name="Got it").click()
+        expect(page.locator("#save-label")).to_have_text("Accept")
+
+        page.keyboard.press("b")
+        stroke(page)
+        expect(page.locator("#save-label")).to_have_text("Save correction")
+        page.keyboard.press("z")
+        expect(page.locator("#save-label")).to_have_text("Accept")
+        page.keyboard.press("y")
+        expect(page.locator("#case-state")).to_have_text("not saved yet")
+
+        page.reload()
+        assert ready(page) == first
+        expect(page.locator("#save-label")).to_have_text("Save correction")
+        page.get_by_label("Your name").fill("Ann")
+        page.get_by_role("button", name="Save correction").click()
+        expect(page.locator("#case-name")).not_to_have_text(first)
+        assert set(np.unique(mask_of(place, first))) == {0, 255}
+        record = json.loads((place / "data" / "review" / f"{first}.json").read_text())["decisions"][0]
+        assert (record["action"], record["by"]) == ("corrected", "Ann")
+        assert record["changed"] > 0
+
+        for done in range(2, 11):
+            name = ready(page)
+            page.locator("#canvas").focus()
+            if done % 3 == 0:
+                page.keyboard.press("Enter")
+            else:
+                page.keyboard.press("b")
+                stroke(page, at=0.4 + 0.02 * done)
+                page.keyboard.press("Enter")
+            expect(page.locator("#progress-text")).to_contain_text(f"{done} of 12 reviewed")
+            assert (place / "data" / "masks" / f"{name}.png").exists()
+        expect(page.locator("#ranking")).to_have_text("Most useful first")
+        expect(page.locator("#queue li")).to_have_count(2)
+
+        page.get_by_role("button", name="Retrain").click()
+        expect(page.locator(".rounds li")).to_have_count(2)
+        expect(page.locator(".rounds li.current")).to_contain_text("Round 1")
+        expect(page.locator(".rounds li.current")).to_contain_text("16 masks")
+        expect(page.locator(".rounds li.current")).to_contain_text("Dice")
+        expect(page.locator("#model svg")).to_be_visible()
+        page.get_by_role("button", name="Use the model of the start").click()
+        expect(page.locator(".rounds li.current")).to_contain_text("Start")
+
+        last = ready(page)
+        page.keyboard.press("b")
+        stroke(page, at=0.6)
+        expect(page.locator("#case-state")).to_have_text("not saved yet")
+        process.kill()
+        process.wait()
+        page.keyboard.press("Enter")
+        expect(page.locator("#message-text")).to_contain_text("The server does not answer")
+
+    with serving(place, port) as (address, _):
+        page.goto(address)
+        assert ready(page) == last
+        expect(page.locator("#save-label")).to_have_text("Save correction")
+        expect(page.locator("#progress-text")).to_contain_text("10 of 12 reviewed")
+        expect(page.locator(".rounds li")).to_have_count(2)
+        page.get_by_role("button", name="Save correction").click()
+        expect(page.locator("#progress-text")).to_contain_text("11 of 12 reviewed")
+        ready(page)
+        page.get_by_role("button", name="Reject").click()
+        expect(page.locator("#empty-title")).to_have_text("Every image is reviewed")
+        page.get_by_label("Show").select_option("rejected")
+        expect(page.locator("#queue li")).to_have_count(1)
+
+
+def test_tools_layers_keys_and_conflicts(place, page, browser):
+    with serving(place) as (address, _):
+        page.goto(address)
+        name = ready(page)
+        box = page.locator("#canvas").bounding_box()
+        assert box is not None
+        middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+        page.keyboard.press("p")
+        for dx, dy in ((-60, -60), (60, -60), (60, 60), (-60, 60)):
+            page.mouse.click(middle[0] + dx, middle[1] + dy)
+        page.keyboard.press("Enter")
+        expect(page.locator("#case-state")).to_have_text("not saved yet")
+        page.keyboard.press("f")
+        page.mouse.click(middle[0] + 100, middle[1] + 100)
+        page.keyboard.press("z")
+        page.keyboard.press("s")
+        stroke(page, at=0.3)
+        page.keyboard.press("e")
+        stroke(page, at=0.3)
+        for key in ("u", "c", "d", "m", "m", "]", "[", "+", "-", "0"):
+            page.keyboard.press(key)
+        for layer in ("uncertainty", "coarse", "model", "mask"):
+            expect(page.locator(f"#layer-{layer}")).to_be_checked()
+        page.keyboard.press("?")
+        expect(page.locator("#help")).to_be_visible()
+        page.get_by_role("button", name="Close").click()
+        page.get_by_role("button", name="Dark").click()
+        expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+        other = browser.new_context().new_page()
+        other.goto(address)
+        assert ready(other) == name
+        other.get_by_label("Your name").fill("Eve")
+        other.get_by_role("button", name="Accept").click()
+        expect(other.locator("#case-name")).not_to_have_text(name)
+        other.context.close()
+        theirs = mask_of(place, name)
+        page.get_by_role("button", name="Save correction").click()
+        expect(page.locator("#message-text")).to_contain_text(f"Eve saved {name} as accepted")
+        assert np.array_equal(mask_of(place, name), theirs)
+        page.get_by_role("button", name="Save mine over it").click()
+        expect(page.locator("#case-name")).not_to_have_text(name)
+        mine = mask_of(place, name)
+        assert not np.array_equal(mine, theirs)
+        replaced = np.asarray(Image.open(place / "data" / "review" / "replaced" / f"{name}.2.png"))
+        assert np.array_equal(replaced, theirs)
+
+
+def test_every_control_has_a_name_and_text_stands_out(place, page):
+    with serving(place) as (address, _):
+        page.goto(address)
+        ready(page)
+        for theme in ("light", "dark"):
+            page.locator("html").evaluate("(html, theme) => (html.dataset.theme = theme)", theme)
+            assert page.evaluate(NAMELESS) == []
+            assert page.evaluate(FAINT) == []
+
+
+NAMELESS = """() => [...document.querySelectorAll('button, input, select, canvas, progress, [role=img]')]
+  .filter((e) => !(e.ariaLabel || e.textContent.trim() || e.title || e.labels?.length ||
+    e.getAttribute('aria-labelledby'))).map((e) => e.outerHTML)"""
+FAINT = """() => {
+  const channels = (color) => color.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (e) => {
+    for (; e; e = e.parentElement) {
+      const color = channels(getComputedStyle(e).backgroundColor);
+      if (color[3] !== 0) return color;
+    }
+    return [255, 255, 255];
+  };
+  const own = (e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+  const shown = (e) => own(e) && e.checkVisibility() && !e.closest(':disabled');
+  return [...document.querySelectorAll('body *')].filter(shown).filter((e) => {
+      const [a, b] = [light(channels(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
+      return (a + 0.05) / (b + 0.05) < 4.5;
+    }).map((e) => e.outerHTML.slice(0, 120));
+}"""
+"""Contrast of every text with what is behind it, as WCAG 2.2 measures it; 4.5 is its level AA."""

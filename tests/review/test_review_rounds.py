@@ -1,0 +1,182 @@
+"""A round learns from what was drawn, from the weights in use on, is measured on frozen cases, and can be undone."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from review_page import eventually, square
+
+from criinet.data.splits import load_split
+from criinet.engine.checkpoint import load_checkpoint
+from criinet.engine.folder import RunFolder
+from criinet.engine.training import train
+from criinet.errors import CheckpointError, DataError, RunError
+from criinet.review.rounds import Round
+from criinet.review.session import ReviewSession
+from criinet.review.store import Effort, training_split
+
+OPEN = "case_0010"
+
+
+def draw(session: ReviewSession, *names: str) -> None:
+    for name in names:
+        session.store.save_mask(name, square(), "corrected", session.store.entry(name).version, Effort(seconds=30))
+
+
+def ended(session: ReviewSession, seconds: float = 240) -> Round:
+    """Wait until no round trains."""
+    eventually(lambda: not session.rounds.training, seconds)
+    return session.rounds.book.rounds[-1]
+
+
+def measured(session: ReviewSession) -> ReviewSession:
+    """Wait until the run is measured and every image looked at."""
+    session.start()
+    eventually(lambda: session.queue.complete)
+    return session
+
+
+def test_the_next_split_labels_what_was_drawn_and_drops_what_was_rejected(session):
+    draw(session, OPEN, "case_0011")
+    session.store.decide("case_0012", "rejected", session.store.entry("case_0012").version, Effort())
+    session.store.decide("case_0001", "rejected", session.store.entry("case_0001").version, Effort())
+    before, dataset = session.split, session._open(session.dataset.root)
+    split = training_split(session.store, dataset, before)
+    assert set(split.labeled) == {*before.labeled, OPEN, "case_0011"} - {"case_0001"}
+    assert set(split.unlabeled) == set(before.unlabeled) - {OPEN, "case_0011", "case_0012"}
+    assert (split.val, split.test) == (before.val, before.test)
+
+
+def test_training_begins_with_the_weights_of_another_run_and_says_so(place, tmp_path):
+    recorded = json.loads((place / "run" / "config.json").read_text())
+    settings = {section: recorded[section] for section in ("method", "network", "data", "trainer")}
+    settings["trainer"] |= {"iterations": 1, "learning_rate": 1e-12}
+    run = train(place / "data", tmp_path / "next", settings=settings, initial=place / "run", device="cpu")
+    before, after = (load_checkpoint(r.checkpoint("last"))["method"] for r in (RunFolder(place / "run"), run))
+    learned = [key for key in before if key.endswith("weight")]
+    assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in learned)
+    assert json.loads(run.config.read_text())["initial"] == str(place / "run")
+    settings["network"] = {**settings["network"], "channels": [8, 8, 8]}
+    with pytest.raises(CheckpointError, match="does not fit"):
+        train(place / "data", tmp_path / "other", settings=settings, initial=place / "run", device="cpu")
+    assert not (tmp_path / "other").exists()
+
+
+def test_without_a_decision_there_is_nothing_to_learn(session):
+    with pytest.raises(DataError, match="nothing was corrected"):
+        session.retrain()
+
+
+@pytest.mark.slow
+def test_a_round_is_a_run_measured_on_the_frozen_cases_and_can_be_rolled_back(place, session):
+    measured(session)
+    first = session.rounds.round(0)
+    assert first.dice is not None
+    ranking, doubt = session.queue.number, session.model.doubt(OPEN)
+    draw(session, OPEN, "case_0011")
+    mine = (place / "data" / "masks" / f"{OPEN}.png").read_bytes()
+    session.retrain()
+    with pytest.raises(RunError, match="training already"):
+        session.retrain()
+    done = ended(session)
+    assert (done.status, done.masks, done.minutes, done.began_from) == ("done", first.masks + 2, 1.0, 0)
+    assert done.dice is not None
+    assert done.verdict in ("better", "worse", "no measurable change")
+    folder = session.rounds.folder(1)
+    split = load_split(folder.split, session._open(session.dataset.root))
+    assert {OPEN, "case_0011"} <= set(split.labeled)
+    assert split.val == session.split.val
+    assert json.loads(folder.config.read_text())["trainer"]["iterations"] == 3
+    assert json.loads(folder.validation.read_text()).keys() == set(split.val)
+    assert (place / "data" / "masks" / f"{OPEN}.png").read_bytes() == mine
+    assert session.rounds.current.number == 1
+    eventually(lambda: session.queue.number > ranking)
+    assert session.model.doubt(OPEN) != doubt
+
+    session.use_round(0)
+    assert session.rounds.current.number == 0
+    again = ReviewSession(place / "run", place / "data", device="cpu")
+    assert again.rounds.current.number == 0
+    assert [r.number for r in again.rounds.book.rounds] == [0, 1]
+    again.close()
+    with pytest.raises(RunError, match="no round 7"):
+        session.use_round(7)
+
+
+@pytest.mark.slow
+def test_a_cancelled_round_is_saved_resumed_after_a_restart_and_ends_as_one_that_was_not(place):
+    session = ReviewSession(place / "run", place / "data", device="cpu", iterations=60)
+    draw(session, OPEN)
+    session.retrain()
+    eventually(lambda: (session.rounds.progress() or {})["step"])
+    session.close()
+    stopped = session.rounds.book.rounds[-1]
+    assert stopped.status == "stopped"
+    assert session.rounds.current.number == 0
+    step = load_checkpoint(session.rounds.folder(1).checkpoint("last"))["step"]
+    assert 0 < step < 60
+
+    again = ReviewSession(place / "run", place / "data", device="cpu", iterations=60)
+    assert again.rounds.unfinished is not None
+    with pytest.raises(RunError, match="resume or discard"):
+        again.retrain()
+    again.rounds.resume()
+    done = ended(again)
+    assert done.status == "done"
+    lines = RunFolder(again.rounds.folder(1).root).metrics.read_text().splitlines()
+    steps = [r["step"] for r in map(json.loads, lines) if r["kind"] == "train"]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 60
+    again.close()
+
+
+@pytest.mark.slow
+def test_a_failed_round_says_why_and_can_be_discarded(place, session):
+    draw(session, OPEN)
+    (place / "data" / "images" / "case_0007.png").write_bytes(b"damaged")
+    session.retrain()
+    failed = ended(session)
+    assert failed.status == "failed"
+    assert "case_0007.png is damaged" in failed.reason
+    assert session.rounds.current.number == 0
+    session.rounds.discard()
+    assert [r.number for r in session.rounds.book.rounds] == [0]
+    assert session.store.entry(OPEN).status == "corrected"
+
+
+def test_a_round_that_was_training_when_everything_was_killed_counts_as_stopped(place, session):
+    book = session.rounds.book
+    left = book.rounds[0].model_copy(update={"number": 1, "status": "training", "began_from": 0})
+    path = place / "run" / "review" / "rounds.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(book.model_copy(update={"rounds": (*book.rounds, left)}).model_dump_json())
+    again = ReviewSession(place / "run", place / "data", device="cpu")
+    assert again.rounds.unfinished is not None
+    assert again.rounds.unfinished.status == "stopped"
+    again.close()
+
+
+def test_a_damaged_book_of_rounds_is_refused(place):
+    path = place / "run" / "review" / "rounds.json"
+    path.parent.mkdir()
+    path.write_text("{")
+    with pytest.raises(RunError, match=r"rounds.json cannot be read"):
+        ReviewSession(place / "run", place / "data", device="cpu")
+
+
+def test_another_datasets_classes_are_refused(place: Path):
+    card = place / "data" / "dataset.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "classes": ["background", "polyp"]}))
+    with pytest.raises(DataError, match="was trained on the classes background, lesion"):
+        ReviewSession(place / "run", place / "data", device="cpu")
+
+
+def test_dice_over_classes_counts_only_those_that_occur():
+    from criinet.review.validation import mean_over_classes
+
+    empty, one, two = np.zeros((4, 4), np.uint8), np.ones((4, 4), np.uint8), np.full((4, 4), 2, np.uint8)
+    assert np.isnan(mean_over_classes(empty, empty, 3))
+    assert mean_over_classes(one, one, 3) == 1
+    assert mean_over_classes(one, two, 3) == 0
