@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.formats.dicom import SEGMENTATION, read_segmentation, read_tags
-from criinet.data.formats.volume import VolumeHeader, reading
+from criinet.data.formats.volume import VolumeHeader, library, reading
 from criinet.data.geometry import Affine
 from criinet.data.images import BadFileError
 
@@ -113,7 +113,7 @@ def draw(drawing: Drawing, names: Sequence[str], onto: VolumeHeader) -> NDArray[
 
 def _filled(drawing: Drawing, numbers: Sequence[int], onto: VolumeHeader) -> list[NDArray[np.bool_]]:
     """Fill the contours of structures: a boolean (D, H, W) each."""
-    from skimage.measure import grid_points_in_poly
+    measure = library(drawing.file, "skimage.measure", "dicom")
 
     with reading(drawing.file, "RTSTRUCT"):
         contours = _contours(read_tags(drawing.file, more=_TAGS))
@@ -128,7 +128,7 @@ def _filled(drawing: Drawing, numbers: Sequence[int], onto: VolumeHeader) -> lis
             if not 0 <= at < depth or np.abs(slices - at).max() > _OFF:
                 raise BadFileError(drawing.file, "has a contour that lies on no slice of its series", _REMEDY)
             outline = np.stack([row, column], axis=1).round(_DIGITS)
-            where = grid_points_in_poly((height, width), outline, binarize=False)
+            where = measure.grid_points_in_poly((height, width), outline, binarize=False)
             inside[at] ^= where == _INSIDE
             edge[at] |= where > _INSIDE
         masks.append(inside | edge)
