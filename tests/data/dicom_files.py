@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    RTStructureSetStorage,
+    generate_uid,
+)
 
 PERSON = "Mustermann^Erika"
 SECRETS = (PERSON, "Mustermann", "19520304", "PAT-4711", "Charite-Nord", "ACC-0815")
@@ -86,3 +92,41 @@ def write_multiframe(path: Path, values: np.ndarray, spacing: tuple[float, float
     ds.PerFrameFunctionalGroupsSequence = Sequence(frames)
     ds.PixelData = np.ascontiguousarray(values[::-1]).tobytes()
     finish(ds, EnhancedCTImageStorage).save_as(path, enforce_file_format=True)
+
+
+def item(**tags: Any) -> Dataset:
+    """Return an item of a sequence; lists of items become sequences."""
+    made = Dataset()
+    for name, value in tags.items():
+        listed = isinstance(value, list) and value and isinstance(value[0], Dataset)
+        setattr(made, name, Sequence(value) if listed else value)
+    return made
+
+
+def write_contours(
+    path: Path, series: str, structures: dict[str, list[np.ndarray]], kind: str = "CLOSED_PLANAR"
+) -> None:
+    """Write an RTSTRUCT of structures, each of contours (N, 3) in left-posterior-superior mm, drawn on a series."""
+    ds = common(1, 1, generate_uid(), Modality="RTSTRUCT", OperatorsName=PERSON)
+    del ds.Rows, ds.Columns
+    study = item(RTReferencedSeriesSequence=[item(SeriesInstanceUID=series)])
+    ds.ReferencedFrameOfReferenceSequence = Sequence([item(RTReferencedStudySequence=[study])])
+    numbered = list(enumerate(structures.items(), start=1))
+    ds.StructureSetROISequence = Sequence([item(ROINumber=number, ROIName=name) for number, (name, _) in numbered])
+    ds.ROIContourSequence = Sequence(
+        [
+            item(
+                ReferencedROINumber=number,
+                ContourSequence=[
+                    item(
+                        ContourGeometricType=kind,
+                        NumberOfContourPoints=len(points),
+                        ContourData=[round(float(x), 6) for x in points.ravel()],
+                    )
+                    for points in contours
+                ],
+            )
+            for number, (_, contours) in numbered
+        ]
+    )
+    finish(ds, RTStructureSetStorage).save_as(path, enforce_file_format=True)

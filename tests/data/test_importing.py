@@ -7,11 +7,11 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_files import SECRETS, write_series
+from dicom_files import SECRETS, write_contours, write_series
 from PIL import Image
 
 from criinet.data.dataset import open_dataset
-from criinet.data.importing import IMPORTERS, carry_out, plan_import
+from criinet.data.importing import IMPORTERS, Wanted, carry_out, plan_import
 from criinet.data.volumes import read_volume
 from criinet.errors import DataError
 
@@ -91,10 +91,15 @@ def ssl4mis(root: Path) -> None:
     (root / "test.list").write_text("patient002_frame01\n")
 
 
+SQUARE = np.array([(x, y, 32.5) for x, y in ((-8.8, 20.4), (-6.4, 20.4), (-6.4, 22.4), (-8.8, 22.4))])
+"""Around columns 2 to 4 and rows 1 to 3 of slice 1, in mm."""
+
+
 def dicom(root: Path) -> None:
     values = np.random.default_rng(0).integers(0, 99, (4, 6, 7)).astype(np.int16)
     write_series(root / "Mustermann" / "a", values, series="1.2.1")
     write_series(root / "Mustermann" / "b", values, series="1.2.2")
+    write_contours(root / "Mustermann" / "rs.dcm", "1.2.2", {"heart": [SQUARE]})
     write_series(root / "other", values, series="1.2.3", PatientID="PAT-2", names=[f"s{d}.dcm" for d in range(4)])
     (root / "other" / "s1.dcm").unlink()
 
@@ -108,8 +113,9 @@ SOURCES = {
     "nnunet": (nnunet, 3, 2),
     "msd": (msd, 1, 1),
     "ssl4mis-h5": (ssl4mis, 2, 2),
-    "dicom": (dicom, 2, 0),
+    "dicom": (dicom, 2, 1),
 }
+WANTED = {"msd": {"channel": 1}, "dicom": {"structures": ("heart",)}}
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -124,7 +130,7 @@ def test_every_kind_is_tested():
 def test_a_published_layout_becomes_a_dataset_and_again_changes_nothing(kind, tmp_path):
     make, images, masks = SOURCES[kind]
     make(tmp_path / "source")
-    plan = plan_import(kind, tmp_path / "source", 1 if kind == "msd" else None)
+    plan = plan_import(kind, tmp_path / "source", Wanted(**WANTED.get(kind, {})))
     assert plan.summary()[0].startswith(f"{images} images, {masks} with a mask")
     written = carry_out(plan, tmp_path / "data")
     assert written == images + masks
@@ -133,7 +139,7 @@ def test_a_published_layout_becomes_a_dataset_and_again_changes_nothing(kind, tm
     for case in dataset.labeled:
         dataset.read_mask(case)
     before = files(tmp_path / "data")
-    assert carry_out(plan_import(kind, tmp_path / "source", 1 if kind == "msd" else None), tmp_path / "data") == 0
+    assert carry_out(plan_import(kind, tmp_path / "source", Wanted(**WANTED.get(kind, {}))), tmp_path / "data") == 0
     assert files(tmp_path / "data") == before
 
 
@@ -180,7 +186,7 @@ def test_several_masks_of_one_image_are_joined(tmp_path):
 def test_a_dicom_tree_loses_its_people(tmp_path):
     """No name, number or date of a person is in a file, a file's name, or a sentence; broken series are named."""
     dicom(tmp_path / "source")
-    plan = plan_import("dicom", tmp_path / "source")
+    plan = plan_import("dicom", tmp_path / "source", Wanted(structures=("heart",)))
     carry_out(plan, tmp_path / "data")
     everything = b"".join(name.encode() + content for name, content in files(tmp_path / "data").items())
     said = "\n".join(line.replace(str(tmp_path / "source"), "") for line in plan.summary())
@@ -204,15 +210,29 @@ BAD = {
     ),
     "no dataset.json": ("nnunet", isic, "is missing or names no labels"),
     "no two folders": ("pairs", isic, "needs a folder images and a folder masks"),
+    "a structure that nobody drew": (
+        "dicom",
+        dicom,
+        "no structure 'hart' is drawn in {source}, which holds 'heart' (in 1). Did you mean 'heart'?",
+        {"structures": ("hart",)},
+    ),
+    "a structure given twice": ("dicom", dicom, "--structure heart is given twice", {"structures": ("heart", "heart")}),
+    "an option of another kind": (
+        "isic",
+        isic,
+        "--channel says nothing to isic, only to msd and nnunet",
+        {"channel": 0},
+    ),
 }
 
 
-@pytest.mark.parametrize(("kind", "make", "fragment"), BAD.values(), ids=BAD.keys())
-def test_what_cannot_be_imported_is_said_in_a_sentence(kind, make, fragment, tmp_path):
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
+def test_what_cannot_be_imported_is_said_in_a_sentence(bad, tmp_path):
+    kind, make, fragment, *wanted = bad
     make(tmp_path / "source")
     with pytest.raises(DataError) as refused:
-        plan_import(kind, tmp_path / "source")
-    assert fragment in str(refused.value)
+        plan_import(kind, tmp_path / "source", Wanted(**(wanted[0] if wanted else {})))
+    assert fragment.format(source=tmp_path / "source") in str(refused.value)
 
 
 def test_an_import_does_not_mix_with_other_files(tmp_path):

@@ -56,13 +56,17 @@ def import_(
     source: Annotated[Path, typer.Argument(help="Folder of the unpacked data set.")],
     dataset: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
     channel: Annotated[int | None, typer.Option(min=0, help="Which channel of scans that have several.")] = None,
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of what was drawn on DICOM scans (RTSTRUCT, DICOM-SEG); repeat it for more classes."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> None:
     """Bring a data set of another layout into a dataset folder; a second time only what is missing is written."""
     from criinet.cli.show import bar, err, out
-    from criinet.data.importing import carry_out, plan_import
+    from criinet.data.importing import Wanted, carry_out, plan_import
 
-    plan = plan_import(kind, source, channel)
+    plan = plan_import(kind, source, Wanted(channel, tuple(structure or ())))
     for line in plan.summary():
         out.print(line)
     if dry_run:

@@ -266,7 +266,8 @@ def geometry_of(frames: Sequence[Frame]) -> Geometry:
     return Geometry.from_lps(lengths, first.position, np.stack(columns, axis=1) / lengths)
 
 
-def _header(frames: Sequence[Frame]) -> VolumeHeader:
+def header_of(frames: Sequence[Frame]) -> VolumeHeader:
+    """Return shape, geometry and modality of slices that are in order."""
     dataset = frames[0].dataset
     shape = (len(frames), int(dataset.Rows), int(dataset.Columns))
     return VolumeHeader(shape, geometry_of(frames), str(dataset.get("Modality") or "") or None)
@@ -275,7 +276,7 @@ def _header(frames: Sequence[Frame]) -> VolumeHeader:
 def header(path: Path) -> VolumeHeader:
     """Read shape, geometry and modality from the headers of all slices."""
     with reading(path, _KIND):
-        return _header(frames_in(path, slice_files(path)))
+        return header_of(frames_in(path, slice_files(path)))
 
 
 def read(path: Path, *, labels: bool = False) -> Volume:
@@ -292,7 +293,7 @@ def read(path: Path, *, labels: bool = False) -> Volume:
 def read_frames(path: Path, frames: Sequence[Frame]) -> Volume:
     """Read slices that are in order, in physical units."""
     with reading(path, _KIND):
-        found = _header(frames)
+        found = header_of(frames)
         whole = all(f.slope == round(f.slope) and f.intercept == round(f.intercept) for f in frames)
         values = np.empty(found.shape, np.int32 if whole else np.float32)
         decoded: tuple[Path, NDArray[Any]] | None = None

@@ -1,18 +1,18 @@
 """From the layout in which others publish a data set to a dataset folder: first a plan, then the files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from criinet.data.importing.dicom_trees import plan_dicom
 from criinet.data.importing.pictures import plan_busi, plan_isic, plan_kvasir, plan_pairs
-from criinet.data.importing.plan import ImportPlan, carry_out
+from criinet.data.importing.plan import ImportPlan, Wanted, carry_out
 from criinet.data.importing.scans import plan_acdc, plan_msd, plan_nnunet, plan_ssl4mis
 from criinet.errors import DataError
 from criinet.registry import nearest
 
-__all__ = ["IMPORTERS", "ImportPlan", "carry_out", "plan_import"]
+__all__ = ["IMPORTERS", "ImportPlan", "Wanted", "carry_out", "plan_import"]
 
-IMPORTERS: dict[str, Callable[[Path, int | None], ImportPlan]] = {
+IMPORTERS: dict[str, Callable[[Path, Wanted], ImportPlan]] = {
     "acdc": plan_acdc,
     "busi": plan_busi,
     "dicom": plan_dicom,
@@ -23,17 +23,19 @@ IMPORTERS: dict[str, Callable[[Path, int | None], ImportPlan]] = {
     "pairs": plan_pairs,
     "ssl4mis-h5": plan_ssl4mis,
 }
+_OPTIONS: Mapping[str, tuple[str, ...]] = {"--channel": ("msd", "nnunet"), "--structure": ("dicom",)}
+"""The kinds that each option means something to."""
 
 
-def plan_import(kind: str, source: Path, channel: int | None = None) -> ImportPlan:
+def plan_import(kind: str, source: Path, wanted: Wanted | None = None) -> ImportPlan:
     """Say what an import would do; nothing is written.
 
     Args:
         kind: one of ``IMPORTERS``.
-        channel: which channel of scans that have several.
+        wanted: which channel or structures to take; None leaves it to the source.
 
     Raises:
-        DataError: if the kind is unknown, or the source has not that layout.
+        DataError: if the kind is unknown, does not have what is wanted, or the source has not that layout.
     """
     if kind not in IMPORTERS:
         raise DataError(
@@ -41,7 +43,11 @@ def plan_import(kind: str, source: Path, channel: int | None = None) -> ImportPl
         )
     if not source.is_dir():
         raise DataError(f"{source} is no folder; give the folder of the unpacked data set.")
-    plan = IMPORTERS[kind](source, channel)
+    wanted = wanted or Wanted()
+    for option, given in (("--channel", wanted.channel is not None), ("--structure", bool(wanted.structures))):
+        if given and kind not in _OPTIONS[option]:
+            raise DataError(f"{option} says nothing to {kind}, only to {' and '.join(_OPTIONS[option])}; leave it out.")
+    plan = IMPORTERS[kind](source, wanted)
     if not plan.items:
         raise DataError(f"{source} holds nothing that looks like {kind}; check the folder, or try another kind.")
     return plan

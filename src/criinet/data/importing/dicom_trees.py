@@ -1,49 +1,114 @@
 """A tree of DICOM files: every series becomes one volume without a header, under a name that tells nothing."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from criinet.data.formats.dicom import frames_in, is_image, read_frames, read_tags
+from criinet.data.formats.dicom import frames_in, header_of, is_image, read_frames, read_tags
+from criinet.data.formats.structures import Drawing, draw, drawing_in
+from criinet.data.formats.volume import VolumeHeader
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError
-from criinet.data.importing.plan import ImportPlan, Item, Written
+from criinet.data.importing.plan import ImportPlan, Item, Wanted, Written
 from criinet.data.kinds import is_dicom
+from criinet.errors import DataError
+from criinet.registry import nearest
 
 
-def plan_dicom(source: Path, _: int | None) -> ImportPlan:
-    """Find every series below ``source``, in whatever folders its files lie.
+def plan_dicom(source: Path, wanted: Wanted) -> ImportPlan:
+    """Find every series below ``source``, in whatever folders its files lie, and what was drawn on it.
 
     A series is called after a digest of its UID, and a patient after the first of their series: the patient's number is
-    compared in memory and goes nowhere. Series that make no volume are left out, with the reason.
+    compared in memory and goes nowhere. Series that make no volume are left out, with the reason; those whose wanted
+    structures make no mask come without one, with the reason.
+
+    Raises:
+        DataError: if a structure is wanted that nothing in the source has.
     """
     series: dict[str, list[Path]] = {}
     patients: dict[str, str] = {}
     modalities: set[str] = set()
+    drawings: dict[str, list[Drawing]] = {}
+    left_out: list[str] = []
     for path in sorted(file for file in source.rglob("*") if file.is_file() and is_dicom(file)):
         header = read_tags(path, more=("PatientID",))
-        if not is_image(header):
+        if is_image(header):
+            name = _name(str(header.get("SeriesInstanceUID", path)))
+            series.setdefault(name, []).append(path)
+            patients[name] = str(header.get("PatientID") or name)
+            modalities.add(str(header.get("Modality") or ""))
             continue
-        name = f"series_{hashlib.sha256(str(header.get('SeriesInstanceUID', path)).encode()).hexdigest()[:10]}"
-        series.setdefault(name, []).append(path)
-        patients[name] = str(header.get("PatientID") or name)
-        modalities.add(str(header.get("Modality") or ""))
+        try:
+            if drawing := drawing_in(path):
+                drawings.setdefault(_name(drawing.series), []).append(drawing)
+        except BadFileError as problem:
+            left_out.append(f"left out: {problem}")
+    structures = Counter(name for found in drawings.values() for drawing in found for name in drawing.numbers)
+    _require_found(source, wanted.structures, structures)
     items: list[Item] = []
-    left_out: list[str] = []
     for name, files in sorted(series.items()):
         try:
-            frames_in(files[0].parent, files)
+            onto = header_of(frames_in(files[0].parent, files))
         except BadFileError as problem:
             left_out.append(f"left out {name} of {len(files)} files: {problem}")
             continue
+        mask = None
+        if wanted.structures and name in drawings:
+            try:
+                mask = _mask(drawings[name], wanted.structures, onto)
+                mask.make()  # A dry run must know whether it can be drawn.
+            except BadFileError as problem:
+                mask = None
+                left_out.append(f"{name} comes without a mask: {problem}")
         group = min(other for other, patient in patients.items() if patient == patients[name])
-        items.append(Item(name, Written(".nii.gz", _volume(files)), None, group))
+        items.append(Item(name, Written(".nii.gz", _volume(files)), mask, group))
     card: dict[str, Any] = {"name": "dicom"}
     if len(modalities) == 1 and (modality := modalities.pop()):
         card["modality"] = modality
+    if wanted.structures:
+        card["classes"] = ["background", *wanted.structures]
+    elif structures:
+        left_out.append(f"no mask is taken of {_counted(structures)}; choose with --structure NAME")
     return ImportPlan(tuple(items), card, left_out=tuple(left_out))
+
+
+def _name(uid: str) -> str:
+    return f"series_{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
+
+
+def _counted(structures: Mapping[str, int]) -> str:
+    return ", ".join(f"'{name}' (in {count})" for name, count in sorted(structures.items()))
+
+
+def _require_found(source: Path, wanted: Sequence[str], structures: Mapping[str, int]) -> None:
+    """Check that wanted structures are drawn somewhere, each wanted once.
+
+    Raises:
+        DataError: otherwise; it lists those that are.
+    """
+    for name in wanted:
+        if name not in structures:
+            there = f"holds {_counted(structures)}" if structures else "holds no RTSTRUCT or DICOM-SEG"
+            raise DataError(f"no structure '{name}' is drawn in {source}, which {there}.{nearest(name, structures)}")
+        if wanted.count(name) > 1:
+            raise DataError(f"--structure {name} is given twice; give it once, a class has one number.")
+
+
+def _mask(drawings: Sequence[Drawing], structures: Sequence[str], onto: VolumeHeader) -> Written:
+    """Return the mask that the one drawing with a wanted structure makes on a series.
+
+    Raises:
+        BadFileError: if several have one, so that the person who knows must choose.
+    """
+    having = [drawing for drawing in drawings if any(name in drawing.numbers for name in structures)] or drawings[:1]
+    if len(having) > 1:
+        what = f"and {having[1].file} draw the same structures on one series"
+        raise BadFileError(having[0].file, what, "Keep the one that holds")
+    return Written(".nii.gz", lambda: (draw(having[0], structures, onto), onto.geometry))
 
 
 def _volume(files: list[Path]) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, read_raw_mask
-from criinet.data.importing.plan import ImportPlan, Item, Written
+from criinet.data.importing.plan import ImportPlan, Item, Wanted, Written
 from criinet.data.kinds import is_readable, stem_of, suffix_of
 from criinet.errors import DataError
 
@@ -19,7 +19,7 @@ IMAGE_FOLDERS = ("images", "image", "imgs", "img", "data", "imagesTr")
 _MARKS = ("_segmentation", "_mask", "_seg", "_gt", "_label", "_labels")
 
 
-def plan_isic(source: Path, _: int | None) -> ImportPlan:
+def plan_isic(source: Path, _: Wanted) -> ImportPlan:
     """ISIC challenges: ``ISIC_*.jpg`` and ``ISIC_*_segmentation.png``, in any folders."""
     masks = {path.name.removesuffix("_segmentation.png"): path for path in source.rglob("ISIC_*_segmentation.png")}
     images = sorted(path for path in source.rglob("ISIC_*.jpg"))
@@ -27,14 +27,14 @@ def plan_isic(source: Path, _: int | None) -> ImportPlan:
     return ImportPlan(items, {"name": "isic", "classes": ["background", "lesion"], "source": "ISIC challenge"})
 
 
-def plan_kvasir(source: Path, _: int | None) -> ImportPlan:
+def plan_kvasir(source: Path, _: Wanted) -> ImportPlan:
     """Kvasir-SEG: ``images`` and ``masks`` with files of the same name."""
     root = next((path.parent for path in [source / "masks", *sorted(source.rglob("masks"))] if path.is_dir()), source)
     items = _by_name(root / "images", root / "masks")
     return ImportPlan(items, {"name": "kvasir-seg", "classes": ["background", "polyp"], "source": "Kvasir-SEG"})
 
 
-def plan_busi(source: Path, _: int | None) -> ImportPlan:
+def plan_busi(source: Path, _: Wanted) -> ImportPlan:
     """BUSI: folders benign, malignant and normal; an image may have several masks, which are joined."""
     items: list[Item] = []
     for folder in sorted(path for path in source.rglob("*") if path.name in ("benign", "malignant", "normal")):
@@ -60,7 +60,7 @@ def _joined(masks: Sequence[Path]) -> Any:
     return make
 
 
-def plan_pairs(source: Path, _: int | None) -> ImportPlan:
+def plan_pairs(source: Path, _: Wanted) -> ImportPlan:
     """Two folders, of images and of masks; a mask is named like its image, with or without ``_mask``, ``_seg``, ...
 
     Raises:

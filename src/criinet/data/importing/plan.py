@@ -20,6 +20,17 @@ from criinet.errors import DataError
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What to take of a source that holds more than one mask or image for each case.
+
+    channel: of scans that have several; None: not said. structures: what becomes class 1, 2, ... of DICOM masks.
+    """
+
+    channel: int | None = None
+    structures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Written:
     """A file that is made, not copied: of a volume with its geometry, or a mask of class indices in (H, W)."""
 

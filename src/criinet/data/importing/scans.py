@@ -13,13 +13,13 @@ from criinet.data.formats import Volume
 from criinet.data.formats.nifti import read_channel
 from criinet.data.geometry import Geometry
 from criinet.data.images import IGNORED_VALUE, BadFileError
-from criinet.data.importing.plan import ImportPlan, Item, Source, Written
+from criinet.data.importing.plan import ImportPlan, Item, Source, Wanted, Written
 from criinet.data.kinds import stem_of, suffix_of
 from criinet.data.volumes import read_raw_labels, read_volume
 from criinet.errors import DataError
 
 
-def plan_acdc(source: Path, _: int | None) -> ImportPlan:
+def plan_acdc(source: Path, _: Wanted) -> ImportPlan:
     """ACDC: ``patient*/patient*_frame*.nii.gz`` and ``*_gt.nii.gz``; a patient is a group."""
     items: list[Item] = []
     for path in sorted(source.rglob("patient*_frame*.nii*")):
@@ -95,13 +95,13 @@ def _mask(path: Path, ignored: int | None) -> Source | None:
     return Written(".nii.gz", make)
 
 
-def plan_nnunet(source: Path, channel: int | None) -> ImportPlan:
+def plan_nnunet(source: Path, wanted: Wanted) -> ImportPlan:
     """nnU-Net raw data: ``imagesTr/CASE_0000.nii.gz``, ``labelsTr/CASE.nii.gz``, ``imagesTs``, versions 1 and 2.
 
     Raises:
         DataError: if cases have several channels and none was chosen.
     """
-    content = _card(source)
+    content, channel = _card(source), wanted.channel
     card, ignored = _described(source, content, channel)
     items: list[Item] = []
     channels: set[int] = set()
@@ -123,13 +123,13 @@ def plan_nnunet(source: Path, channel: int | None) -> ImportPlan:
     return ImportPlan(tuple(items), card)
 
 
-def plan_msd(source: Path, channel: int | None) -> ImportPlan:
+def plan_msd(source: Path, wanted: Wanted) -> ImportPlan:
     """Medical Segmentation Decathlon: ``imagesTr``, ``labelsTr``, ``imagesTs``; several channels are a fourth axis.
 
     Raises:
         DataError: if cases have several channels and none was chosen.
     """
-    content = _card(source)
+    content, channel = _card(source), wanted.channel
     card, ignored = _described(source, content, channel)
     names: dict[str, str] = content.get("modality") or {}
     if len(names) > 1 and channel is None:
@@ -155,7 +155,7 @@ def _channel_of(path: Path, channel: int) -> Any:
     return make
 
 
-def plan_ssl4mis(source: Path, _: int | None) -> ImportPlan:
+def plan_ssl4mis(source: Path, _: Wanted) -> ImportPlan:
     """HDF5 of SSL4MIS (``data/*.h5``) and UA-MT (``NAME/mri_norm2.h5``), with their lists as the split.
 
     UA-MT stores (w, h, d); SSL4MIS (d, h, w). Both become NIfTI without a known spacing.
