@@ -12,9 +12,10 @@ from criinet.data.fitting import with_channels
 from criinet.data.formats import Volume
 from criinet.data.intensity import limits_of, to_gray
 from criinet.data.planes import look_point, three_planes
+from criinet.data.predictions import VolumePrediction
 from criinet.data.scans import Scan
 from criinet.engine.folder import RunFolder
-from criinet.engine.predictor import Predicted, VolumePrediction
+from criinet.engine.predictor import Predicted
 
 PERCENTILES = (5, 25, 50, 75, 95)
 LONGEST = 512

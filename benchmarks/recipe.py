@@ -1,0 +1,226 @@
+"""Training images a second, against the usual way of public semi-supervised recipes.
+
+    python benchmarks/recipe.py --data FOLDER
+
+The recipe's way is written here from what such recipes do: an image at a time is read from disk, turned by scipy and
+brought to size, by worker processes; labeled and unlabeled images pass the network in one batch in 32 bits and in
+PyTorch's usual memory layout; losses are read out in every step; the teacher is averaged parameter by parameter. The
+other rows are steps of this project's trainer: Mean Teacher too, with the same network, batch and size, and then with
+the network that `criinet train` takes by itself.
+
+All rows take turns within one run, because machines are noisy: what counts is their ratio. FOLDER holds dataset
+folders.
+"""
+
+import argparse
+import copy
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as Samples
+
+from criinet.data.dataset import Case, Dataset, open_dataset
+from criinet.data.splits import make_split
+from criinet.engine.planner import look_at, plan
+from criinet.engine.processes import launch
+from criinet.engine.reproducibility import pick_device, use_threads
+from criinet.engine.settings import resolve
+from criinet.engine.trainer import Trainer
+from criinet.engine.training import build_method, load_pools
+from criinet.losses import cross_entropy_dice
+from criinet.networks import build_network, parse_network
+
+HERE = Path(__file__).parent
+
+
+class OneByOne(Samples[tuple[Tensor, Tensor]]):
+    """Reads, turns and scales one image when it is asked for."""
+
+    def __init__(self, dataset: Dataset, cases: list[Case], size: int, channels: int) -> None:
+        self.dataset, self.cases, self.size = dataset, cases, size
+        self.mode = "L" if channels == 1 else "RGB"
+        self.rng = np.random.default_rng(0)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, at: int) -> tuple[Tensor, Tensor]:
+        """Return image (C, H, W) in [0, 1] and target (H, W), zeros for a case without a mask."""
+        case = self.cases[at]
+        with Image.open(case.image) as opened:
+            image = np.asarray(opened.convert(self.mode), np.float32) / 255
+        target = np.zeros(image.shape[:2], np.int64) if case.mask is None else self.dataset.read_mask(case)
+        if self.rng.random() < 0.5:
+            turns, axis = self.rng.integers(4), self.rng.integers(2)
+            image, target = (np.flip(np.rot90(a, turns), axis) for a in (image, target))
+        else:
+            angle = self.rng.uniform(-20, 20)
+            image, target = (ndimage.rotate(a, angle, order=0, reshape=False) for a in (image, target))
+        scale = (self.size / image.shape[0], self.size / image.shape[1])
+        image = ndimage.zoom(image, (*scale, *[1] * (image.ndim - 2)), order=0)
+        target = ndimage.zoom(target, scale, order=0)
+        planes = np.atleast_3d(image).transpose(2, 0, 1).copy()
+        return torch.from_numpy(planes), torch.from_numpy(target.astype(np.int64))
+
+
+class TwoStreams:
+    """Yields batches of labeled indices followed by unlabeled ones, for ever."""
+
+    def __init__(self, labeled: int, unlabeled: int, batch: int) -> None:
+        self.pools, self.batch = (np.arange(labeled), labeled + np.arange(unlabeled)), batch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng(0)
+        while True:
+            yield [int(i) for pool in self.pools for i in rng.choice(pool, self.batch, replace=len(pool) < self.batch)]
+
+
+class RecipesWay:
+    """Mean Teacher as recipes train it: ``run`` takes some steps and returns the seconds of each but the first."""
+
+    def __init__(self, asked: argparse.Namespace, dataset: Dataset, channels: int, device: str) -> None:
+        split = make_split(dataset, asked.labeled)
+        cases = list(dataset.select([*split.labeled, *split.unlabeled]))
+        samples = OneByOne(dataset, cases, asked.size, channels)
+        streams = TwoStreams(len(split.labeled), len(split.unlabeled), asked.batch)
+        self.loader = DataLoader(samples, batch_sampler=streams, num_workers=asked.workers, pin_memory=device != "cpu")
+        network = build_network(
+            "unet", parse_network("unet", {}), in_channels=channels, classes=len(dataset.classes), dims=2, seed=0
+        )
+        self.network = network.to(device).to(memory_format=torch.contiguous_format)
+        self.teacher = copy.deepcopy(network).requires_grad_(False)
+        self.optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+        self.step, self.batch, self.device, self.log = 0, asked.batch, device, asked.log
+
+    def run(self, steps: int) -> list[float]:
+        """Start the workers, train, and stop them again, so that they read nothing in the other rows' time."""
+        batches = iter(self.loader)
+        return timed(lambda: self.train_step(next(batches)), steps, self.device)
+
+    def train_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        """Take one step."""
+        image, target = (part.to(self.device) for part in batch)
+        unlabeled = image[self.batch :]
+        noise = torch.clamp(torch.randn_like(unlabeled) * 0.1, -0.2, 0.2)
+        logits = self.network(image).logits
+        with torch.no_grad():
+            taught = self.teacher(unlabeled + noise).logits.softmax(1)
+        supervised = cross_entropy_dice(logits[: self.batch], target[: self.batch])
+        consistency = F.mse_loss(logits[self.batch :].softmax(1), taught)
+        loss = supervised + 0.1 * consistency
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        decay = min(1 - 1 / (self.step + 1), 0.99)
+        for mean, now in zip(self.teacher.parameters(), self.network.parameters(), strict=True):
+            mean.data.mul_(decay).add_(now.data, alpha=1 - decay)
+        print(self.step, loss.item(), supervised.item(), consistency.item(), file=self.log)
+
+
+class OurWay:
+    """Mean Teacher by this project's trainer; ``run`` as above."""
+
+    def __init__(self, asked: argparse.Namespace, dataset: Dataset, network: str, device: str) -> None:
+        split = make_split(dataset, asked.labeled)
+        tables = {
+            "method": {"name": "mean-teacher"},
+            "network": {"name": network},
+            "data": {"size": [asked.size, asked.size]},
+            "trainer": {"iterations": 30000, "labeled_batch": asked.batch, "unlabeled_batch": asked.batch},
+        }
+        config = resolve(tables, plan(look_at(dataset, split), device))
+        method = build_method(config, dataset.classes)
+        pools = load_pools(dataset, split, config)
+        self.trainer = Trainer(method, pools, config, dataset.classes, fabric=launch(device, config.trainer.precision))
+        self.trainer.method.train()
+        self.device = device
+
+    def run(self, steps: int) -> list[float]:
+        """Train."""
+        return timed(self.train_step, steps, self.device)
+
+    def train_step(self) -> None:
+        """Take one step."""
+        self.trainer.train_step(0.5)
+        self.trainer.step += 1
+
+
+def timed(step: Callable[[], None], steps: int, device: str) -> list[float]:
+    """Return the seconds of each step but the first."""
+    wait: Callable[[], None] = torch.cuda.synchronize if device == "cuda" else lambda: None
+    seconds: list[float] = []
+    for _ in range(steps + 1):
+        wait()
+        started = time.perf_counter()
+        step()
+        wait()
+        seconds.append(time.perf_counter() - started)
+    return seconds[1:]
+
+
+def main() -> None:
+    """Let the rows take turns and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of dataset folders")
+    parser.add_argument("--datasets", nargs="+", default=["acdc", "kvasir-seg"])
+    parser.add_argument("--labeled", default="4%")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=12, help="labeled images a step, and as many unlabeled ones")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="processes that read images in the recipe's way")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=4, help="counted steps of each row in a turn")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "recipe.json")
+    asked = parser.parse_args()
+    use_threads(asked.threads)
+    device = pick_device(asked.device)
+    record: dict[str, Any] = {
+        "command": " ".join(["python benchmarks/recipe.py", *sys.argv[1:]]),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {asked.threads} threads, {device}",
+        "rows": [],
+    }
+    with Path(os.devnull).open("w") as asked.log:
+        for name in asked.datasets:
+            dataset = open_dataset(asked.data / name)
+            channels = 1 if look_at(dataset, make_split(dataset, asked.labeled)).gray else 3
+            rows = {
+                "recipe's way, unet": RecipesWay(asked, dataset, channels, device),
+                "criinet, unet": OurWay(asked, dataset, "unet", device),
+                "criinet, lite0-unet": OurWay(asked, dataset, "lite0-unet", device),
+            }
+            seconds: dict[str, list[float]] = {row: [] for row in rows}
+            for _ in range(asked.turns):
+                for row, way in rows.items():
+                    seconds[row] += way.run(asked.steps)
+            slowest = statistics.median(seconds["recipe's way, unet"])
+            for row, seen in seconds.items():
+                found = {
+                    "dataset": name,
+                    "row": row,
+                    "images_per_second": round(2 * asked.batch / statistics.median(seen), 2),
+                    "times_the_recipe": round(slowest / statistics.median(seen), 2),
+                    "seconds_of_each_step": [round(one, 3) for one in seen],
+                }
+                record["rows"].append(found)
+                print(found, flush=True)
+    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
