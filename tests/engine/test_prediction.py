@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from criinet.data.images import PALETTE, read_image
-from criinet.data.predictions import Outputs, images_in
+from criinet.data.predictions import Outputs, Part, images_in
 from criinet.engine.folder import RunFolder
 from criinet.engine.prediction import predict_folder, predict_unlabeled
 from criinet.engine.training import load, recorded_split
-from criinet.errors import DataError
+from criinet.errors import ConfigError, DataError
 
 KINDS = {"a.png": (31, 45, 3), "b.jpg": (64, 20, 3), "c.tif": (48, 48), "d.bmp": (10, 90, 3), "E.PNG": (33, 33)}
 
@@ -30,7 +30,8 @@ def images(tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    """Return the digests of all files but the note of what made them."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".prediction.json")
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -113,6 +114,75 @@ def test_advance_is_told_of_every_image(trained, images, tmp_path):
     told: list[tuple[int, int]] = []
     predict_folder(trained, images, tmp_path / "out", device="cpu", advance=lambda *n: told.append(n))
     assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+class StopError(Exception):
+    """Someone pulled the plug."""
+
+
+def stop_after(count: int):
+    """Return an ``advance`` that stops the prediction after so many images."""
+
+    def advance(done: int, _: int) -> None:
+        if done == count:
+            raise StopError
+
+    return advance
+
+
+def test_a_stopped_prediction_goes_on_with_what_is_missing(trained, images, tmp_path):
+    """And begun anew, or after masks of other weights, it makes all of them again."""
+    outputs = Outputs(probabilities=True, uncertainty=True)
+    predict_folder(trained, images, tmp_path / "whole", outputs=outputs, device="cpu")
+    out = tmp_path / "out"
+    with pytest.raises(StopError):
+        predict_folder(trained, images, out, outputs=outputs, device="cpu", advance=stop_after(2))
+    first = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    assert len(first) == 2
+    told: list[tuple[int, int]] = []
+    again = {"outputs": outputs, "device": "cpu", "part": Part(resume=True)}
+    predict_folder(trained, images, out, **again, advance=lambda *n: told.append(n))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert contents(out) == contents(tmp_path / "whole")
+    assert {name: (out / name).stat().st_mtime_ns for name in first} == first
+    predict_folder(trained, images, out, **again, advance=lambda *n: told.append(n))
+    assert len(told) == 3
+    predict_folder(trained, images, out, outputs=outputs, device="cpu")
+    assert all((out / name).stat().st_mtime_ns > then for name, then in first.items())
+
+
+def test_masks_of_other_weights_or_options_are_not_mixed(trained, images, drawn, fit, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(StopError):
+        predict_folder(trained, images, out, device="cpu", advance=stop_after(2))
+    before = contents(out)
+    other = fit(drawn, tmp_path / "run").root
+    for run, options in ((other, {}), (trained, {"tta": True}), (trained, {"outputs": Outputs(uncertainty=True)})):
+        with pytest.raises(DataError, match="holds masks of other weights or options"):
+            predict_folder(run, images, out, part=Part(resume=True), device="cpu", **options)
+    assert contents(out) == before
+    with pytest.raises(StopError):
+        predict_folder(other, images, out, device="cpu", advance=stop_after(1))
+    predict_folder(other, images, out, device="cpu", part=Part(resume=True))
+    predict_folder(other, images, tmp_path / "other", device="cpu")
+    assert contents(out) == contents(tmp_path / "other")
+
+
+def test_parts_make_the_whole(trained, images, tmp_path):
+    predict_folder(trained, images, tmp_path / "whole", device="cpu")
+    told: list[tuple[int, int]] = []
+    for number in (1, 2, 3):
+        part = Part.parse(f"{number}/3")
+        predict_folder(trained, images, tmp_path / "out", device="cpu", part=part, advance=lambda *n: told.append(n))
+    assert told == [(1, 2), (2, 2), (1, 2), (2, 2), (1, 1)]
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    predict_folder(trained, images, tmp_path / "out", device="cpu", part=Part.parse("7/8"))
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "2", "a/b", "1/0", "1/-1"])
+def test_a_part_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError, match=f"--shard is {text}, but a part of the images is wanted"):
+        Part.parse(text)
 
 
 def test_the_unlabeled_cases_of_a_run_are_segmented_and_the_dataset_stays(dataset, fit, tmp_path):

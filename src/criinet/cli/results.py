@@ -22,18 +22,24 @@ def predict(
     checkpoint: Annotated[str, typer.Option(help="last, or best on the validation cases.")] = "last",
     device: Device = "auto",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out images whose mask is there already.")] = False,
+    shard: Annotated[
+        str, typer.Option(help="A part of the images, as 2/8; each part in a process of its own.")
+    ] = "1/1",
 ) -> None:
     """Write a mask for every image, at the image's own size."""
     from criinet.cli.show import bar, err
-    from criinet.data.predictions import Outputs
+    from criinet.data.predictions import Outputs, Part
 
-    outputs = Outputs(probabilities, uncertainty, dicom_seg)
+    outputs, part = Outputs(probabilities, uncertainty, dicom_seg), Part.parse(shard, resume=resume)
     if run.suffix.lower() == ".onnx" or run.is_file():
         from criinet.deploy.runtime import predict_folder as predict_exported
 
         require_exported_options(run, checkpoint, device)
         with bar("segmenting") as advance:
-            skipped = predict_exported(run, images, out, outputs=outputs, tta=tta, skip_bad=skip_bad, advance=advance)
+            skipped = predict_exported(
+                run, images, out, outputs=outputs, part=part, tta=tta, skip_bad=skip_bad, advance=advance
+            )
     else:
         from criinet.engine.prediction import predict_folder
 
@@ -43,6 +49,7 @@ def predict(
                 images,
                 out,
                 outputs=outputs,
+                part=part,
                 checkpoint=checkpoint,
                 tta=tta,
                 device=device,

@@ -1,7 +1,10 @@
 """Which files a prediction reads and which it writes, whatever segments them; needs no torch."""
 
+import hashlib
+import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
@@ -9,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.dicom_seg import require_dicom, write_segmentation
-from criinet.data.files import make_folder, write_atomically
+from criinet.data.files import make_folder, write_atomically, write_json
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import write_gray, write_mask
 from criinet.data.kinds import SUFFIXES, is_readable, is_series, stem_of
 from criinet.data.scans import Scan, read_scan
 from criinet.data.volumes import write_labels, write_volume
-from criinet.errors import DataError
+from criinet.errors import ConfigError, DataError
 
 Array = NDArray[Any]
 Advance = Callable[[int, int], None]
@@ -29,6 +32,35 @@ class Outputs:
     probabilities: bool = False
     uncertainty: bool = False
     dicom_seg: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which images of a folder are segmented: the ``number``-th of ``of`` parts, and of these, what is not done yet.
+
+    resume: leave out images whose mask the same weights and options have written already.
+    """
+
+    number: int = 1
+    of: int = 1
+    resume: bool = False
+
+    @classmethod
+    def parse(cls, text: str, *, resume: bool = False) -> "Part":
+        """Read ``"2/8"``.
+
+        Raises:
+            ConfigError: if it is anything else, or beyond the last part.
+        """
+        found = re.fullmatch(r"(\d+)/(\d+)", text)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise ConfigError(f"--shard is {text}, but a part of the images is wanted, from 1/8 to 8/8 for instance.")
+        return cls(int(found[1]), int(found[2]), resume)
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether masks that are there already count for nothing."""
+        return self.of == 1 and not self.resume
 
 
 class Segmented(Protocol):
@@ -134,18 +166,26 @@ def write_predictions(
     images: Path,
     out: Path,
     load: Callable[[], Segmenter[Segmented]],
+    weights: Path,
     *,
+    tta: bool,
     outputs: Outputs,
+    part: Part,
     skip_bad: bool,
     advance: Advance | None,
 ) -> list[str]:
     """Write a mask for every image under ``images`` to ``out``; return one sentence for each file that was skipped.
 
+    The mask of an image is written after whatever else is asked for, so that an image with a mask is done. Which
+    weights and options made them stands in ``out``/.prediction.json.
+
     Args:
         load: returns what segments, once ``images`` and ``out`` are known to be fine.
+        weights: file that it is loaded from.
 
     Raises:
-        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, or ``out`` holds originals.
+        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, ``out`` holds originals, or
+            masks that are to be kept were made by other weights or with other options.
     """
     paths = images_in(images)
     spare_originals(paths, out)
@@ -153,13 +193,56 @@ def write_predictions(
         require_dicom(path)
     predictor = load()
     make_folder(out)
+    begun = begin(out, {"weights": digest(weights), "tta": tta, **asdict(outputs)}, anew=part.begins_anew)
+    paths = paths[part.number - 1 :: part.of]
+    if part.resume:
+        suffix = ".png" if predictor.scan_dims == 2 else ".nii.gz"
+        paths = [path for path in paths if not is_newer(out / f"{stem_of(path)}{suffix}", begun)]
     skipped: list[str] = []
     for path, scan, predicted in predict_files(predictor, paths, skipped if skip_bad else None, advance):
         del scan  # A large volume is not needed while the next one is read.
-        write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
         if outputs.dicom_seg:
             write_segmentation(out / f"{stem_of(path)}.dcm", predicted.mask, path, predictor.classes)
+        write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
     return skipped
+
+
+def begin(out: Path, made_by: dict[str, Any], *, anew: bool) -> int:
+    """Note in ``out``/.prediction.json what makes the masks, and return when that was noted first, in nanoseconds.
+
+    Args:
+        anew: False goes on with what is noted there, or notes it if nothing is.
+
+    Raises:
+        DataError: if it is to go on, and something else is noted there.
+    """
+    path = out / ".prediction.json"
+    if not anew and path.exists():
+        try:
+            noted = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            noted = None
+        if noted != made_by:
+            raise DataError(
+                f"{out} holds masks of other weights or options. Give --out another folder, or begin anew without "
+                "--resume and --shard."
+            )
+    else:
+        write_json(path, made_by)
+    return path.stat().st_mtime_ns
+
+
+def is_newer(path: Path, moment: int) -> bool:
+    """Tell whether a file is there and was written at ``moment``, in nanoseconds, or later."""
+    return path.exists() and path.stat().st_mtime_ns >= moment
+
+
+def digest(path: Path) -> str:
+    """Return a digest of a file's content; empty if there is none, which loading it says better."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def predict_files(
@@ -194,16 +277,12 @@ def predict_files(
 
 
 def write_prediction(out: Path, name: str, predicted: Segmented, classes: int, outputs: Outputs) -> None:
-    """Write the mask of one case, and what else was asked for, each file whole or not at all.
+    """Write what was asked for of one case, and then its mask, each file whole or not at all.
 
     NAME.png holds class indices with a palette, of a volume NAME.nii.gz with the volume's geometry;
     probabilities/NAME.npz float16 (K, H, W) or (K, D, H, W); uncertainty/NAME_entropy and NAME_disagreement 0 to 255,
     as PNG or NIfTI.
     """
-    if isinstance(predicted, VolumePrediction):
-        write_labels(out / f"{name}.nii.gz", predicted.mask, predicted.geometry)
-    else:
-        write_mask(out / f"{name}.png", predicted.mask, classes)
     if outputs.probabilities and predicted.probs is not None:
         probs = np.asarray(predicted.probs).astype(np.float16)
 
@@ -216,6 +295,10 @@ def write_prediction(out: Path, name: str, predicted: Segmented, classes: int, o
             write_volume(out / "uncertainty" / f"{name}_{kind}.nii.gz", gray, predicted.geometry)
         else:
             write_gray(out / "uncertainty" / f"{name}_{kind}.png", gray)
+    if isinstance(predicted, VolumePrediction):
+        write_labels(out / f"{name}.nii.gz", predicted.mask, predicted.geometry)
+    else:
+        write_mask(out / f"{name}.png", predicted.mask, classes)
 
 
 def gray_maps(entropy: Array, disagreement: Array | None) -> dict[str, Array]:

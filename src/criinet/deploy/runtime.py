@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from criinet.data.fitting import corners_of, cut, fit, gaussian_window, with_channels
-from criinet.data.predictions import Advance, Outputs, gray_maps, write_predictions
+from criinet.data.predictions import Advance, Outputs, Part, gray_maps, write_predictions
 from criinet.deploy.card import KEY, ModelCard, read_card
 from criinet.errors import CheckpointError, ConfigError
 
@@ -177,6 +177,7 @@ def predict_folder(
     out: Path | str,
     *,
     outputs: Outputs | None = None,
+    part: Part | None = None,
     tta: bool = False,
     skip_bad: bool = False,
     advance: Advance | None = None,
@@ -186,13 +187,17 @@ def predict_folder(
     Raises:
         ConfigError: if onnxruntime is not installed.
         CheckpointError: if the file is missing, damaged, foreign or newer.
-        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, or ``out`` holds originals.
+        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, ``out`` holds originals, or
+            masks that are to be kept were made by another file or with other options.
     """
     return write_predictions(
         Path(images),
         Path(out),
         lambda: load_exported(file, tta=tta),
+        Path(file),
+        tta=tta,
         outputs=outputs or Outputs(),
+        part=part or Part(),
         skip_bad=skip_bad,
         advance=advance,
     )

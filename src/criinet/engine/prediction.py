@@ -12,6 +12,7 @@ from criinet.data.kinds import stem_of
 from criinet.data.predictions import (
     Advance,
     Outputs,
+    Part,
     VolumePrediction,
     predict_files,
     write_prediction,
@@ -30,6 +31,7 @@ def predict_folder(
     out: Path | str,
     *,
     outputs: Outputs | None = None,
+    part: Part | None = None,
     checkpoint: str = "last",
     tta: bool = False,
     device: str = "auto",
@@ -39,7 +41,8 @@ def predict_folder(
     """Write a mask for every image under ``images`` to ``out``; return one sentence for each file that was skipped.
 
     Raises:
-        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, or ``out`` holds originals.
+        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, ``out`` holds originals, or
+            masks that are to be kept were made by other weights or with other options.
     """
     wanted = outputs or Outputs()
 
@@ -48,7 +51,17 @@ def predict_folder(
         predictor.doubt, predictor.keep_probs = wanted.uncertainty, wanted.probabilities
         return predictor
 
-    return write_predictions(Path(images), Path(out), loaded, outputs=wanted, skip_bad=skip_bad, advance=advance)
+    return write_predictions(
+        Path(images),
+        Path(out),
+        loaded,
+        RunFolder(Path(run)).checkpoint(checkpoint),
+        tta=tta,
+        outputs=wanted,
+        part=part or Part(),
+        skip_bad=skip_bad,
+        advance=advance,
+    )
 
 
 def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | None = None) -> int:
