@@ -1,12 +1,13 @@
-"""Training images a second, against the usual way of public semi-supervised recipes.
+"""Images a second in training and in segmenting, against the usual way of public semi-supervised recipes.
 
     python benchmarks/recipe.py --data FOLDER
 
 The recipe's way is written here from what such recipes do: an image at a time is read from disk, turned by scipy and
 brought to size, by worker processes; labeled and unlabeled images pass the network in one batch in 32 bits and in
-PyTorch's usual memory layout; losses are read out in every step; the teacher is averaged parameter by parameter. The
-other rows are steps of this project's trainer: Mean Teacher too, with the same network, batch and size, and then with
-the network that `criinet train` takes by itself.
+PyTorch's usual memory layout; losses are read out in every step; the teacher is averaged parameter by parameter.
+Images to segment are read, scaled, segmented and scaled back one by one. The other rows are steps of this project's
+trainer and images through its predictor: Mean Teacher too, with the same network, batch and size, and then with the
+network that `criinet train` takes by itself.
 
 All rows take turns within one run, because machines are noisy: what counts is their ratio. FOLDER holds dataset
 folders.
@@ -21,6 +22,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +36,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Samples
 
 from criinet.data.dataset import Case, Dataset, open_dataset
+from criinet.data.images import read_image
 from criinet.data.splits import make_split
 from criinet.engine.planner import look_at, plan
+from criinet.engine.predictor import Predictor
 from criinet.engine.processes import launch
 from criinet.engine.reproducibility import pick_device, use_threads
 from criinet.engine.settings import resolve
@@ -105,6 +109,7 @@ class RecipesWay:
         self.teacher = copy.deepcopy(network).requires_grad_(False)
         self.optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
         self.step, self.batch, self.device, self.log = 0, asked.batch, device, asked.log
+        self.mode, self.size = samples.mode, asked.size
 
     def run(self, steps: int) -> list[float]:
         """Start the workers, train, and stop them again, so that they read nothing in the other rows' time."""
@@ -131,6 +136,20 @@ class RecipesWay:
             mean.data.mul_(decay).add_(now.data, alpha=1 - decay)
         print(self.step, loss.item(), supervised.item(), consistency.item(), file=self.log)
 
+    @torch.no_grad()
+    def segment(self, paths: list[Path]) -> None:
+        """Segment files one by one."""
+        self.network.eval()
+        for path in paths:
+            with Image.open(path) as opened:
+                image = np.atleast_3d(np.asarray(opened.convert(self.mode), np.float32) / 255)
+            scale = (self.size / image.shape[0], self.size / image.shape[1])
+            scaled = ndimage.zoom(image, (*scale, 1), order=0).transpose(2, 0, 1)
+            logits = self.network(torch.from_numpy(scaled.copy())[None].to(self.device)).logits
+            mask = logits.softmax(1).argmax(1)[0].cpu().numpy().astype(np.uint8)
+            ndimage.zoom(mask, (1 / scale[0], 1 / scale[1]), order=0)
+        self.network.train()
+
 
 class OurWay:
     """Mean Teacher by this project's trainer; ``run`` as above."""
@@ -149,6 +168,7 @@ class OurWay:
         self.trainer = Trainer(method, pools, config, dataset.classes, fabric=launch(device, config.trainer.precision))
         self.trainer.method.train()
         self.device = device
+        self.predictor = Predictor(method, config.data, dataset.classes, device=device)
 
     def run(self, steps: int) -> list[float]:
         """Train."""
@@ -158,6 +178,33 @@ class OurWay:
         """Take one step."""
         self.trainer.train_step(0.5)
         self.trainer.step += 1
+
+    def segment(self, paths: list[Path]) -> None:
+        """Segment files."""
+        self.trainer.method.eval()
+        for predicted in self.predictor.predict_many(read_image(path) for path in paths):
+            _ = predicted.mask
+        self.trainer.method.train()
+
+
+def compared(dataset: str, what: str, seconds: dict[str, list[float]], images: int) -> list[dict[str, Any]]:
+    """Return a row of images a second for each way; the first way is what the others are compared with."""
+    medians = {row: statistics.median(seen) for row, seen in seconds.items()}
+    slowest = next(iter(medians.values()))
+    rows = [
+        {
+            "dataset": dataset,
+            "what": what,
+            "row": row,
+            "images_per_second": round(images / median, 2),
+            "times_the_recipe": round(slowest / median, 2),
+            "seconds": [round(one, 3) for one in seconds[row]],
+        }
+        for row, median in medians.items()
+    ]
+    for row in rows:
+        print(row, flush=True)
+    return rows
 
 
 def timed(step: Callable[[], None], steps: int, device: str) -> list[float]:
@@ -185,6 +232,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes that read images in the recipe's way")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4, help="counted steps of each row in a turn")
+    parser.add_argument("--images", type=int, default=32, help="images segmented in a turn")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "recipe.json")
     asked = parser.parse_args()
@@ -204,21 +252,15 @@ def main() -> None:
                 "criinet, unet": OurWay(asked, dataset, "unet", device),
                 "criinet, lite0-unet": OurWay(asked, dataset, "lite0-unet", device),
             }
-            seconds: dict[str, list[float]] = {row: [] for row in rows}
+            training: dict[str, list[float]] = {row: [] for row in rows}
+            segmenting: dict[str, list[float]] = {row: [] for row in rows}
+            tested = [case.image for case in dataset.cases[: asked.images]]
             for _ in range(asked.turns):
                 for row, way in rows.items():
-                    seconds[row] += way.run(asked.steps)
-            slowest = statistics.median(seconds["recipe's way, unet"])
-            for row, seen in seconds.items():
-                found = {
-                    "dataset": name,
-                    "row": row,
-                    "images_per_second": round(2 * asked.batch / statistics.median(seen), 2),
-                    "times_the_recipe": round(slowest / statistics.median(seen), 2),
-                    "seconds_of_each_step": [round(one, 3) for one in seen],
-                }
-                record["rows"].append(found)
-                print(found, flush=True)
+                    training[row] += way.run(asked.steps)
+                    segmenting[row] += timed(partial(way.segment, tested), 1, device)
+            record["rows"] += compared(name, "training", training, 2 * asked.batch)
+            record["rows"] += compared(name, "segmenting", segmenting, len(tested))
     asked.results.write_text(json.dumps(record, indent=1) + "\n")
 
 
