@@ -1,6 +1,7 @@
 """One command from volumes to masks that overlay them, by slices and by boxes, with measures in mm."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.prediction import predict_folder, predict_unlabeled
 from criinet.engine.predictor import Predictor
 from criinet.engine.training import choices_for, load, train
-from criinet.engine.volume_planner import VolumeFacts, box_size, plan_volumes
+from criinet.engine.volume_planner import VolumeFacts, box_size, look_at_volumes, plan_volumes
 from criinet.errors import ConfigError, DataError
 from criinet.methods import Method, Prediction
 from criinet.report import write_report
@@ -304,6 +305,42 @@ def test_what_is_picked_follows_from_voxels_device_and_modality():
     scan = chosen(replace(FACTS, modality="CT", object_range=(0.0, 100.0)))
     assert (scan["data.intensity"], scan["data.range"]) == ("range", (-50.0, 150.0))
     assert near["data.intensity"] == "z-score"
+    assert "data.one_object" not in near
+    assert chosen(replace(FACTS, one_object=(2,)))["data.one_object"] == (2,)
+    assert "data.one_object" not in chosen(replace(FACTS, one_object=(2,), labeled=1))
+
+
+def test_predictions_keep_the_largest_object_of_the_classes_that_are_one():
+    """Two blobs and a speck: of a class that is one object the larger blob stays, and the maps of doubt stay whole."""
+    values = np.zeros((6, 16, 16), np.uint8)
+    values[1:4, 2:8, 2:8] = values[4:6, 10:13, 10:13] = values[0, 14, 3] = 255
+    first = np.zeros(values.shape, bool)
+    first[1:4, 2:8, 2:8] = True
+    for classes, expected in (((), values > 0), ((1,), first)):
+        data = DataConfig(**KINDS["volumes"] | {"size": (8, 16, 16)}, window="patch", channels=1, one_object=classes)
+        data = data.model_copy(update={"intensity": "range", "range": (0.0, 255.0)})
+        found = Predictor(ByVoxel(opinions=2), data, ("background", "dark")).predict(255 - values)
+        assert isinstance(found, VolumePrediction)
+        assert found.coarse_mask is not None
+        np.testing.assert_array_equal(found.mask, expected)
+        np.testing.assert_array_equal(found.coarse_mask, expected)
+        assert len(np.unique(found.maps["entropy"])) == 1
+
+
+def test_a_class_is_one_object_if_it_is_so_in_every_labeled_volume(balls, tmp_path):
+    """Organ 2 gets a second piece in one of the labeled volumes."""
+    dataset = open_dataset(balls)
+    split = make_split(dataset, "3")
+    assert look_at_volumes(dataset, split).one_object == (1, 2)
+    copied = Path(shutil.copytree(balls, tmp_path / "data"))
+    path = copied / "masks" / f"{split.labeled[1]}.nii.gz"
+    stored = nib.load(path)
+    mask = np.asarray(stored.dataobj).copy()
+    mask[:3, :3, :3] = 2
+    nib.save(nib.Nifti1Image(mask, stored.affine), path)
+    assert look_at_volumes(open_dataset(copied), split).one_object == (1,)
+    other = split.model_copy(update={"labeled": split.labeled[:1]})
+    assert look_at_volumes(open_dataset(copied), other).one_object == (1, 2)
 
 
 @pytest.mark.parametrize("budget", [2**16, 2**21])

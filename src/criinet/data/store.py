@@ -58,6 +58,10 @@ class DataConfig(Config):
     range: Annotated[
         tuple[float, float], Field(description="of volumes: what becomes black and white with intensity=range, in HU")
     ] = (-160.0, 240.0)
+    one_object: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...],
+        Field(description="of volumes: numbers of classes of which predictions keep the largest connected object"),
+    ] = ()
     foreground: Annotated[Fraction, Field(description="of volumes: how often a window is centred on an object")] = 0.0
     augmentation: AugmentationConfig = AugmentationConfig()
 

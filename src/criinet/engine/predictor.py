@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from criinet.data.fitting import corners_of, cut, fit, gaussian_window, with_channels
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
+from criinet.data.objects import keep_largest
 from criinet.data.predictions import VolumePrediction, gray_maps
 from criinet.data.resampling import Grid, from_grid
 from criinet.data.scans import Scan, read_scan
@@ -180,6 +181,8 @@ class Predictor:
                     place(maps, name, start, (map_of.clamp(0, 1) * 255).round().to(torch.uint8))
             if probs is not None:
                 grid.axes.apply(probs)[:, start : start + refined.shape[1]] = refined.numpy()
+        for mask in masks.values():
+            keep_largest(mask, self.data.one_object)
         kept = None if probs is None else torch.from_numpy(probs)
         return VolumePrediction(masks["mask"], masks.get("coarse"), volume.geometry, maps, kept)
 

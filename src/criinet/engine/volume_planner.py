@@ -12,6 +12,7 @@ from criinet.data.dataset import Dataset
 from criinet.data.formats import Volume, VolumeHeader
 from criinet.data.geometry import Spacing
 from criinet.data.intensity import sampled
+from criinet.data.objects import largest_share
 from criinet.data.splits import Split
 from criinet.data.volumes import read_volume_header
 from criinet.engine.planner import (
@@ -40,6 +41,8 @@ ANISOTROPIC = 3.0
 CT_MARGIN = 0.5
 """How far the CT window reaches beyond the values of objects, as a share of their spread."""
 MOST_SPACING = 16.0
+WHOLE = 0.99
+"""Share of a class that its largest object has if the class is one object, but for specks."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class VolumeFacts:
     modality: "CT", "MR", ... or "".
     object_range: 0.5 and 99.5 percentile of the values inside labeled objects.
     object_diameter: of the connected object that the median labeled voxel lies in, in mm (in voxels without spacing).
+    one_object: classes that are a single connected object, but for specks, in every labeled volume that has them.
     """
 
     shape: tuple[int, int, int]
@@ -59,6 +63,7 @@ class VolumeFacts:
     unlabeled: int
     object_range: tuple[float, float]
     object_diameter: float
+    one_object: tuple[int, ...] = ()
 
 
 def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
@@ -74,12 +79,15 @@ def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
     inside: list[NDArray[np.float64]] = []
     diameters: list[float] = []
     values: list[NDArray[np.float64]] = []
+    shares: dict[int, float] = {}
     for case in (labeled[i] for i in spread(len(labeled), READ)):
         volume, mask = dataset.read_scan(case), dataset.read_mask(case)
         assert isinstance(volume, Volume)
         values.append(sampled(volume.values)[::16])
         inside.append(sampled(volume.values[mask > 0]))
         diameters += object_diameters(mask, volume.geometry.spacing if known else (1.0, 1.0, 1.0))
+        for c in np.unique(mask[mask > 0]).tolist():
+            shares[c] = min(shares.get(c, 1.0), largest_share(mask == c))
     found = np.concatenate(inside) if inside else np.zeros(0)
     low, high = np.percentile(found, (0.5, 99.5)) if found.size else (0.0, 0.0)
     return VolumeFacts(
@@ -90,6 +98,7 @@ def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
         unlabeled=len(split.unlabeled),
         object_range=(float(low), float(high)),
         object_diameter=weighted_median(diameters, 3, none=0.0),
+        one_object=tuple(c for c, share in sorted(shares.items()) if share >= WHOLE),
     )
 
 
@@ -126,6 +135,7 @@ def plan_volumes(facts: VolumeFacts, device: str, asked: Mapping[str, Any]) -> t
         Choice("data.window", "patch", "volumes are seen in windows"),
         Choice("data.channels", 1, "volumes are gray"),
         *intensity_choices(facts),
+        *one_object_choices(facts),
         Choice("data.foreground", 0.5, "half of the labeled windows hold an object, every class as often"),
         Choice("trainer.precision", "bf16" if on_gpu else "32", f"the faster one on {device_name(on_gpu)}"),
         *(
@@ -133,6 +143,15 @@ def plan_volumes(facts: VolumeFacts, device: str, asked: Mapping[str, Any]) -> t
             for name, value in upright.items()
         ),
     )
+
+
+def one_object_choices(facts: VolumeFacts) -> list[Choice]:
+    """Pick the classes of which a prediction keeps the largest object alone; one volume proves nothing."""
+    if not facts.one_object or facts.labeled < 2:
+        return []
+    names = " and ".join(str(c) for c in facts.one_object)
+    why = f"class {names} is one connected object in every labeled volume, so predictions keep the largest"
+    return [Choice("data.one_object", facts.one_object, why)]
 
 
 def kind_choice(facts: VolumeFacts, on_gpu: bool, asked: Mapping[str, Any]) -> Choice:

@@ -1,0 +1,43 @@
+"""Objects of a volume: the largest stays, and only of the classes that were named."""
+
+import numpy as np
+
+from criinet.data.objects import keep_largest, largest_object, largest_share
+
+
+def labels() -> np.ndarray:
+    """Class 1: five voxels, of which one touches by a corner alone, and two apart; class 2: three and three."""
+    drawn = np.zeros((3, 6, 8), np.uint8)
+    drawn[0, 0, :4] = 1
+    drawn[1, 1, 4] = 1
+    drawn[2, 5, 6:] = 1
+    drawn[0, 3, :3] = 2
+    drawn[2, 0, 5:] = 2
+    return drawn
+
+
+def test_voxels_that_touch_at_a_corner_are_one_object():
+    kept = largest_object(labels() == 1)
+    assert kept.sum() == 5
+    assert kept[1, 1, 4]
+    assert not kept[2].any()
+
+
+def test_only_the_named_classes_lose_their_smaller_objects():
+    kept = labels()
+    keep_largest(kept, (1,))
+    expected = labels()
+    expected[2, 5, 6:] = 0
+    np.testing.assert_array_equal(kept, expected)
+    keep_largest(kept, (2, 3))
+    expected[2, 0, 5:] = 0
+    np.testing.assert_array_equal(kept, expected)
+
+
+def test_nothing_stays_nothing_and_one_object_stays_whole():
+    nothing = np.zeros((2, 3, 4), np.uint8)
+    keep_largest(nothing, (1, 2))
+    assert not nothing.any()
+    assert largest_share(nothing > 0) == 1
+    assert largest_share(labels() == 1) == 5 / 7
+    assert largest_share(labels() == 2) == 1 / 2
