@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from criinet.networks.base import CONV, NORM, Network, conv_block
+from criinet.networks.base import CONV, NORM, Features, Network, conv_block
 
 
 class CoarseRefinedOutput(NamedTuple):
@@ -14,13 +14,11 @@ class CoarseRefinedOutput(NamedTuple):
 
     coarse, refined: (B, K, ...) logits at the image's resolution.
     embedding: (B, E, ...) unit vectors at the decoder feature's resolution.
-    feature: (B, decoder_channels, ...) the decoder feature F.
     """
 
     coarse: Tensor
     refined: Tensor
     embedding: Tensor
-    feature: Tensor
 
 
 class CoarseRefined(nn.Module):
@@ -62,15 +60,14 @@ class CoarseRefined(nn.Module):
 
     def forward(self, image: Tensor) -> CoarseRefinedOutput:
         """Segment (B, C, ...) float32 images in [0, 1] twice."""
-        features = self.network.features(image)
+        return self.segment(self.network.features(image), image)
+
+    def segment(self, features: Features, image: Tensor) -> CoarseRefinedOutput:
+        """Apply both heads to features of ``image``, as incomplete ones."""
         decoder = features.decoder
         coarse = self.network.head(decoder)
         embedding = F.normalize(self.embed(decoder), dim=1, eps=1e-6)
         refined = coarse + self.refine(torch.cat([decoder, embedding, features.scales[0], coarse.softmax(1)], dim=1))
         return CoarseRefinedOutput(
-            self.network.to_image(coarse, image), self.network.to_image(refined, image), embedding, decoder
+            self.network.to_image(coarse, image), self.network.to_image(refined, image), embedding
         )
-
-    def coarse(self, feature: Tensor, image: Tensor) -> Tensor:
-        """Return the coarse logits (B, K, ...) that another decoder feature of ``image`` gives, as a perturbed one."""
-        return self.network.to_image(self.network.head(feature), image)
