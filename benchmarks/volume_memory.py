@@ -1,11 +1,19 @@
-"""How much memory the prediction of a large volume takes: python benchmarks/volume_memory.py [D H W].
+"""How much memory the prediction of a large volume takes.
+
+    python benchmarks/volume_memory.py [--shape D H W]
 
 The network says of each voxel what its own gray value says, so that the time is that of windows and blending; the
-activations of one batch of windows come on top. Prints the peak of this process in GiB.
+activations of one batch of windows come on top. Of the mask the largest object is kept. Writes the peak of this process
+in GiB.
 """
 
+import argparse
+import json
+import os
+import platform
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +25,8 @@ from criinet.data.store import DataConfig
 from criinet.engine.predictor import Predictor
 from criinet.engine.reproducibility import peak_memory
 from criinet.methods import Method, Prediction
+
+HERE = Path(__file__).parent
 
 
 class ByVoxel(Method):
@@ -33,17 +43,28 @@ class ByVoxel(Method):
 
 def main() -> None:
     """Predict a volume of int16 noise at its own voxels."""
-    depth, height, width = (int(word) for word in sys.argv[1:4]) if len(sys.argv) > 3 else (512, 1024, 1024)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", type=int, nargs=3, default=(512, 1024, 1024))
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "volume_memory.json")
+    asked = parser.parse_args()
+    depth, height, width = asked.shape
     started = time.monotonic()
     rng = np.random.default_rng(0)
     values = np.empty((depth, height, width), np.int16)
     for plane in values:
         plane[:] = rng.integers(0, 1000, plane.shape)
-    data = DataConfig(kind="volumes", size=(64, 128, 128), window="patch", channels=1)
+    data = DataConfig(kind="volumes", size=(64, 128, 128), window="patch", channels=1, one_object=(1,))
     predictor = Predictor(ByVoxel(), data, ("background", "object"), doubt=False)
     found = predictor.predict(Volume(values, Geometry.unknown()))
-    seconds = time.monotonic() - started
-    print(f"{width}x{height}x{depth}: mask {found.mask.shape}, {peak_memory('cpu') / 1024:.2f} GiB, {seconds:.0f} s")
+    record = {
+        "command": " ".join(["python benchmarks/volume_memory.py", *sys.argv[1:]]),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "shape": list(found.mask.shape),
+        "peak_gib": round(peak_memory("cpu") / 1024, 2),
+        "seconds": round(time.monotonic() - started),
+    }
+    print(record)
+    asked.results.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ def largest_object(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     found, count = ndimage.label(mask, TOUCHING)  # pyright: ignore[reportGeneralTypeIssues]
     if count < 2:
         return mask
-    return found == 1 + int(np.argmax(np.bincount(found.ravel())[1:]))
+    sizes = np.zeros(count + 1, np.int64)
+    for plane in found:  # Of the whole volume at once, bincount would make a copy of twice the bytes.
+        sizes += np.bincount(plane.ravel(), minlength=count + 1)
+    return found == 1 + int(np.argmax(sizes[1:]))
 
 
 def keep_largest(labels: Array, classes: Iterable[int]) -> None:
