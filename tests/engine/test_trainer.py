@@ -5,10 +5,12 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from criinet.data.dataset import open_dataset
+from criinet.data.spill import Spill
 from criinet.data.splits import load_split, make_split
 from criinet.data.store import load_store
 from criinet.engine.checkpoint import load_checkpoint
@@ -251,3 +253,20 @@ def test_watchers_get_every_record_that_is_written(drawn, tiny, tmp_path):
         watch=lambda _, found: heard.extend(found),
     )
     assert [r["kind"] for r in heard] == [json.loads(line)["kind"] for line in run.metrics.read_text().splitlines()]
+
+
+def test_images_that_memory_cannot_hold_are_drawn_and_trained_on_alike(drawn, fit, tiny, tmp_path, monkeypatch):
+    """The same batches from the file, and after a few steps the same weights."""
+    opened = open_dataset(drawn)
+    cases = opened.select(make_split(opened, None, seed=0).unlabeled)
+    stores = [
+        load_store(opened, cases, resolve(tiny()).data, with_masks=False, spill=Spill(limit=limit))
+        for limit in (0, 1e9)
+    ]
+    drawn_images = [store.draw([3, 1, 2], np.random.default_rng(0))[0] for store in stores]
+    assert torch.equal(*drawn_images)
+    runs = []
+    for share in (0.0, 0.5):
+        monkeypatch.setattr("criinet.data.spill.SHARE", share)
+        runs.append(fit(drawn, tmp_path / f"run{share}", method="crii"))
+    assert same(*(weights(run) for run in runs))

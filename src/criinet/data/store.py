@@ -1,4 +1,4 @@
-"""Decoded cases in memory, as the trainer draws them."""
+"""Decoded cases, in memory as far as it goes, as the trainer draws them."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +19,7 @@ from criinet.data.formats import Volume
 from criinet.data.images import Pixels
 from criinet.data.intensity import Intensity, limits_of, to_gray
 from criinet.data.resampling import Grid, labels_to_grid, to_grid, training_grid
+from criinet.data.spill import Spill
 from criinet.types import IGNORE
 
 Side = Annotated[int, Field(ge=16, le=4096)]
@@ -98,7 +99,7 @@ def pad(array: NDArray[Any], config: DataConfig) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Store:
-    """Images, and masks where the store was filled with them, uint8 in memory.
+    """Images, and masks where the store was filled with them, uint8; a spill may have mapped them from a file.
 
     images: (C, h, w) or (C, d, h, w) each; all of the training size in window "whole".
     masks: (h, w) or (d, h, w) each, or none at all; int16 where some pixels are IGNORE.
@@ -155,23 +156,30 @@ class Store:
         return voxels[int(rng.integers(len(voxels)))]
 
 
-def load_store(dataset: Dataset, cases: Sequence[Case], config: DataConfig, *, with_masks: bool) -> Store:
-    """Decode ``cases`` on all cores; masks only where ``with_masks`` says so, never those of unlabeled cases.
+def load_store(
+    dataset: Dataset, cases: Sequence[Case], config: DataConfig, *, with_masks: bool, spill: Spill | None = None
+) -> Store:
+    """Decode ``cases`` once, on all cores; masks only where ``with_masks`` says so, never those of unlabeled cases.
+
+    Args:
+        spill: takes the images; None keeps all of them in memory.
 
     Raises:
         DataError: if a file cannot be read.
+        StorageError: if neither memory nor disk has room for them.
     """
+    keep = torch.from_numpy if spill is None else spill.keep
 
     def load(case: Case) -> tuple[Tensor, Tensor | None]:
         scan = dataset.read_scan(case)
         mask = dataset.read_mask(case) if with_masks else None
         if isinstance(scan, Volume):
             gray, grid = fit_volume(scan, config)
-            pixels = torch.from_numpy(np.repeat(gray[None], config.channels, axis=0))
+            pixels = keep(np.repeat(gray[None], config.channels, axis=0))
             fitted = None if mask is None else pad(labels_to_grid(mask, grid), config)
         else:
             image = fit(with_channels(scan, config.channels), config, labels=False)
-            pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
+            pixels = keep(image.transpose(2, 0, 1).copy())
             fitted = None if mask is None else fit_mask(mask, config)
         return pixels, None if fitted is None else torch.from_numpy(fitted.copy())
 

@@ -9,6 +9,7 @@ from criinet.config import merge
 from criinet.data.dataset import Case, Dataset, open_dataset
 from criinet.data.files import write_json
 from criinet.data.scans import mask_mismatch
+from criinet.data.spill import Spill
 from criinet.data.splits import Split, load_split, make_split, save_split
 from criinet.data.store import load_store
 from criinet.engine.checkpoint import load_checkpoint
@@ -95,7 +96,7 @@ def train(
         watch = tensorboard(folder.root / "tensorboard", watch)
     if announce is not None and is_first():
         announce(config, parts, opened)
-    pools = load_pools(opened, parts, config)
+    pools = load_pools(opened, parts, config, spill=nearest_folder(folder.root))
     for sentence in label_warnings(opened, parts, pools):
         if warn is not None and is_first():
             warn(sentence)
@@ -229,13 +230,17 @@ def begin_with(method: Method, run: RunFolder) -> None:
         ) from error
 
 
-def load_pools(dataset: Dataset, split: Split, config: RunConfig) -> Pools:
-    """Decode what training sees. Without unlabeled cases the labeled images, without their masks, take their place."""
+def load_pools(dataset: Dataset, split: Split, config: RunConfig, *, spill: Path | None = None) -> Pools:
+    """Decode what training sees. Without unlabeled cases the labeled images, without their masks, take their place.
+
+    Args:
+        spill: folder for a nameless file of the unlabeled images that memory cannot hold.
+    """
     unlabeled = split.unlabeled or split.labeled
     require_equal_sizes(dataset.select([*split.labeled, *split.val]), dataset.dims)
     return Pools(
         labeled=load_store(dataset, dataset.select(split.labeled), config.data, with_masks=True),
-        unlabeled=load_store(dataset, dataset.select(unlabeled), config.data, with_masks=False),
+        unlabeled=load_store(dataset, dataset.select(unlabeled), config.data, with_masks=False, spill=Spill(spill)),
         val=load_store(dataset, dataset.select(split.val), config.data, with_masks=True),
     )
 
@@ -263,6 +268,11 @@ def require_kind(config: RunConfig, dataset: Dataset) -> None:
         raise ConfigError(f"data.size is {list(data.size)}, but data.kind={data.kind} needs {sides}; give as many.")
     if data.kind != "images" and data.window != "patch":
         raise ConfigError("data.window is 'whole', but volumes are seen in windows; use data.window=patch.")
+
+
+def nearest_folder(path: Path) -> Path:
+    """Return ``path`` if it is a folder, or else the nearest one above it."""
+    return next(parent for parent in (path, *path.resolve().parents) if parent.is_dir())
 
 
 def label_warnings(dataset: Dataset, split: Split, pools: Pools) -> list[str]:

@@ -1,0 +1,48 @@
+"""What memory cannot hold comes back from a file as it was, and a full disk is said in a sentence."""
+
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from criinet.data import spill as module
+from criinet.data.spill import Spill, memory_limit
+from criinet.errors import StorageError
+
+
+def arrays(count: int = 40) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (3, *rng.integers(5, 40, 2)), dtype=np.uint8) for _ in range(count)]
+
+
+def test_arrays_of_any_size_come_back_from_memory_and_from_the_file(tmp_path, monkeypatch):
+    """Chunks are so small that several are needed, one array is larger than any, and threads put them in at once."""
+    monkeypatch.setattr(module, "CHUNK", 4096)
+    spill = Spill(tmp_path, limit=10_000)
+    given = [*arrays(), np.arange(9000, dtype=np.int64).reshape(90, 100)]
+    with ThreadPoolExecutor(8) as pool:
+        kept = list(pool.map(spill.keep, given))
+    for array, tensor in zip(given, kept, strict=True):
+        np.testing.assert_array_equal(tensor.numpy(), array)
+    assert 0 < spill.in_memory <= 10_000
+    assert spill.in_file >= sum(array.nbytes for array in given) - spill.in_memory
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_while_memory_suffices(tmp_path):
+    spill = Spill(tmp_path)
+    given = arrays()
+    assert all(spill.keep(array).numpy() is not None for array in given)
+    assert (spill.in_memory, spill.in_file) == (sum(array.nbytes for array in given), 0)
+    assert memory_limit() > 2**28
+
+
+def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StorageError, match=r"decoded images need 0\.2 GiB beside memory, for which .* has no room"):
+        Spill(tmp_path, limit=0).keep(arrays()[0])
