@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 
 def ball(shape: tuple[int, int, int], centre: np.ndarray, radius: float, spacing: tuple[float, ...]) -> np.ndarray:
@@ -47,3 +48,18 @@ def write_volumes(
         (root / "splits").mkdir()
         (root / "splits" / "default.json").write_text(json.dumps(parts))
     return root
+
+
+def store_as(path: Path, axes: str) -> None:
+    """Store a volume anew with its axes (w, h, d) running to ``axes``, "RAS" or "PIR" for instance; no voxel moves."""
+    stored = nib.load(path)
+    content = np.asanyarray(stored.dataobj)
+    image = nib.Nifti1Image(content, stored.affine).as_reoriented(
+        ornt_transform(io_orientation(stored.affine), axcodes2ornt(tuple(axes)))
+    )
+    nib.save(image, path)
+
+
+def in_ras(path: Path) -> np.ndarray:
+    """Return a volume with its first axis running to the right, the second to the front, the third to the head."""
+    return np.asarray(nib.as_closest_canonical(nib.load(path)).dataobj)

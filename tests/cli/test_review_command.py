@@ -9,7 +9,6 @@ import time
 import pytest
 
 from review_process import start_review
-from volume_sets import write_volumes
 
 
 def test_a_folder_without_a_run_is_said(criinet, place):
@@ -24,12 +23,8 @@ def test_a_missing_dataset_is_said(criinet, place):
     assert "nowhere does not exist" in outcome.sentence
 
 
-def test_volumes_and_pixels_without_ground_truth_are_refused(criinet, place, tmp_path):
+def test_pixels_without_ground_truth_are_refused(criinet, place):
     """The page could neither show nor keep them."""
-    write_volumes(tmp_path / "balls")
-    outcome = criinet("review", place / "run", tmp_path / "balls")
-    assert outcome.code == 2
-    assert "balls holds volumes, and the review page shows images" in outcome.sentence
     card = place / "data" / "dataset.json"
     told = json.loads(card.read_text())
     card.write_text(json.dumps({**told, "ignore": True}))

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from criinet.data.geometry import Geometry
 from criinet.data.images import read_image
+from criinet.data.predictions import VolumePrediction
 from criinet.engine.acquisition import (
     STRATEGIES,
     Doubt,
@@ -13,7 +15,7 @@ from criinet.engine.acquisition import (
     core_set_order,
     embed,
     expected_dice,
-    look_at_images,
+    look_at_scans,
     outline_length,
     ranks,
     spread_order,
@@ -62,6 +64,25 @@ def test_doubt_without_a_second_opinion_has_no_disagreement():
     probs = two_classes(np.full((4, 4), 0.9))
     assert np.isnan(Doubt.of(CasePrediction(probs, None)).disagreement)
     assert Doubt.of(CasePrediction(probs, probs.flip(0))).disagreement == pytest.approx(0.8)
+
+
+def test_doubt_about_a_volume_is_the_mean_over_its_slices_however_it_is_stored():
+    foreground = np.random.default_rng(0).random((4, 6, 5)).astype(np.float16)
+    probs = np.stack([1 - foreground, foreground])
+    mask, entropy = (foreground > 0.5).astype(np.uint8), np.full((4, 6, 5), 51, np.uint8)
+    from_head = Geometry(np.diag([-2.0, 1.0, 1.0, 1.0])[[2, 1, 0, 3]])
+    across = from_head.affine[:, [1, 2, 0, 3]]
+    found = Doubt.of(VolumePrediction(mask, None, from_head, {"entropy": entropy}, probs))
+    each = [Doubt.of(CasePrediction(torch.from_numpy(probs[:, d]).float(), None)) for d in range(4)]
+    assert found.expected_dice == pytest.approx(np.mean([one.expected_dice for one in each]), abs=1e-5)
+    assert found.boundary == pytest.approx(np.mean([one.boundary for one in each]))
+    assert (found.entropy, np.isnan(found.disagreement)) == (pytest.approx(0.2), True)
+    turned = [array.transpose(*range(array.ndim - 3), -2, -1, -3) for array in (mask, entropy, probs)]
+    maps = {"entropy": turned[1], "disagreement": turned[1]}
+    same = Doubt.of(VolumePrediction(turned[0], None, Geometry(across), maps, turned[2]))
+    assert same.expected_dice == pytest.approx(found.expected_dice)
+    assert same.boundary == found.boundary
+    assert same.disagreement == pytest.approx(0.2)
 
 
 def test_ranks_go_from_0_to_1_and_ties_share_their_mean():
@@ -114,5 +135,5 @@ def test_every_strategy_chooses_so_many_different_images_and_the_same_again(trai
 def test_an_image_looks_the_same_whichever_it_is_batched_with(trained, drawn):
     predictor = load(trained, device="cpu")
     images = [read_image(path) for path in sorted((drawn / "images").iterdir())[:10]]
-    together = [embedding for _, embedding in look_at_images(predictor, images)]
+    together = [embedding for _, embedding in look_at_scans(predictor, images)]
     assert np.allclose(together[9], embed(predictor, [images[9]])[0], atol=1e-5)

@@ -13,6 +13,7 @@ from criinet.engine.training import train
 from criinet.review.app import create_app
 from criinet.review.guard import Guard
 from criinet.review.session import ReviewSession
+from volume_sets import store_as, write_volumes
 
 SETTINGS: dict[str, Any] = {
     "network": {"name": "unet", "channels": [8, 16, 16], "dropout": []},
@@ -34,6 +35,30 @@ def template(tmp_path_factory) -> Path:
 def place(copy_of, template) -> Path:
     """A copy of the template, to be changed at will: data/ and run/."""
     return copy_of(template)
+
+
+@pytest.fixture(scope="session")
+def volume_template(tmp_path_factory) -> Path:
+    """A folder with 8 volumes in data/ (v0 to v5 train, v0 and v1 masked; v6 val, v7 test) and a run in run/.
+
+    They have two voxel sizes; v1, v5 and v7 are stored left to right, v3 along other axes, v4 from head to feet.
+    """
+    root = tmp_path_factory.mktemp("volumes")
+    spacings = ((1.0, 1.0, 2.0), (1.0, 1.25, 2.0))
+    data = write_volumes(root / "data", 8, masks=8, classes=3, spacings=spacings, flip=True)
+    for name in ("v2", "v3", "v4", "v5"):
+        (data / "masks" / f"{name}.nii.gz").unlink()
+    store_as(data / "images" / "v3.nii.gz", "PIR")
+    store_as(data / "images" / "v4.nii.gz", "ALI")
+    settings = {**SETTINGS, "data": {"kind": "slices", "size": [32, 32]}}
+    train(data, root / "run", method="crii", settings=settings, device="cpu")
+    return root
+
+
+@pytest.fixture
+def volume_place(copy_of, volume_template) -> Path:
+    """A copy of the template of volumes, to be changed at will."""
+    return copy_of(volume_template)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from review_process import start_review
+from volume_sets import in_ras
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -207,6 +208,109 @@ def test_tools_layers_keys_and_conflicts(place, page, browser):
         assert not np.array_equal(mine, theirs)
         replaced = np.asarray(Image.open(place / "data" / "review" / "replaced" / f"{name}.2.png"))
         assert np.array_equal(replaced, theirs)
+
+
+def test_a_volume_is_corrected_slice_by_slice(volume_place, page):
+    """Two slices on, a stroke, undone from another slice and done again, a reload, a save: one voxel, where it was."""
+    with serving(volume_place) as (address, _):
+        page.goto(address)
+        ready(page)
+        page.get_by_role("button", name="Got it").click()
+        page.get_by_role("button", name="v3").click()
+        expect(page.locator("#case-name")).to_have_text("v3")
+        about = json.loads(page.evaluate("fetch('/api/cases/v3').then((answer) => answer.text())"))
+        place = page.locator("#slice-place")
+        expect(place).to_have_text(f"slice {about['slice'] + 1} of 12")
+        page.locator("#slice").fill("4")
+        expect(place).to_have_text("slice 4 of 12")
+        page.keyboard.press("PageDown")
+        page.keyboard.press(".")
+        expect(place).to_have_text("slice 6 of 12")
+        k, y, x = 5, 2, 7
+        ask = f"fetch('/api/cases/v3/planes/refined?slice={k}').then((answer) => answer.arrayBuffer())"
+        by_model = page.evaluate(f"{ask}.then((bytes) => [...new Uint8Array(bytes)])")
+        drawn = by_model[y * about["width"] + x] % 2 + 1
+        page.keyboard.press(str(drawn))
+        page.keyboard.press("b")
+        for _ in range(20):
+            page.keyboard.press("[")
+        click_pixel(page, about, x, y)
+        expect(page.locator("#case-state")).to_have_text("not saved yet")
+        page.keyboard.press("z")
+        expect(page.locator("#save-label")).to_have_text("Accept")
+        page.keyboard.press("y")
+        page.keyboard.press(",")
+        expect(place).to_have_text("slice 5 of 12")
+        page.keyboard.press("z")
+        expect(place).to_have_text("slice 6 of 12")
+        page.keyboard.press("y")
+        page.keyboard.down("Shift")
+        page.mouse.wheel(0, 120)
+        page.keyboard.up("Shift")
+        expect(place).to_have_text("slice 7 of 12")
+        with page.expect_response(lambda answer: f"probability-{drawn}?slice=6" in answer.url) as probability:
+            page.keyboard.press("s")
+        assert probability.value.ok
+        stroke(page, at=0.3)
+        page.keyboard.press("z")
+        page.keyboard.press("?")
+        expect(page.locator("#keys")).to_contain_text("slice before, slice after")
+        page.get_by_role("button", name="Close").click()
+        for theme in ("light", "dark"):
+            page.locator("html").evaluate("(html, theme) => (html.dataset.theme = theme)", theme)
+            assert broken_rules(page) == []
+
+        page.reload()
+        assert ready(page) == "v3"
+        expect(place).to_have_text("slice 7 of 12")
+        page.get_by_role("button", name="Save correction").click()
+        expect(page.locator("#case-name")).not_to_have_text("v3")
+        image, mask = (volume_place / "data" / kind / "v3.nii.gz" for kind in ("images", "masks"))
+        written = in_ras(mask)
+        assert written.shape == in_ras(image).shape
+        assert written[written.shape[0] - 1 - x, written.shape[1] - 1 - y, k] == drawn
+        record = json.loads((volume_place / "data" / "review" / "v3.json").read_text())["decisions"][0]
+        assert (record["action"], record["changed"]) == ("corrected", 1)
+
+        page.get_by_label("Show").select_option("corrected")
+        page.get_by_role("button", name="v3").click()
+        expect(page.locator("#case-state")).to_have_text("corrected")
+        expect(place).to_have_text(f"slice {about['slice'] + 1} of 12")
+
+
+def test_strokes_on_a_volume_outlive_a_change_of_the_model(volume_place, page):
+    with serving(volume_place) as (address, _):
+        page.goto(address)
+        first = ready(page)
+        page.get_by_role("button", name="Accept").click()
+        expect(page.locator("#case-name")).not_to_have_text(first)
+        second = ready(page)
+        page.locator("#slice").fill("2")
+        expect(page.locator("#slice-place")).to_have_text("slice 2 of 12")
+        page.keyboard.press("b")
+        stroke(page)
+        expect(page.locator("#case-state")).to_have_text("not saved yet")
+        page.get_by_role("button", name="Retrain").click()
+        expect(page.locator(".rounds li.current")).to_contain_text("Round 1")
+        page.locator("#slice").fill("12")
+        expect(page.locator("#message-text")).to_contain_text("what you drew is kept")
+        expect(page.locator("#slice-place")).to_have_text("slice 12 of 12")
+        expect(page.locator("#case-state")).to_have_text("not saved yet")
+        page.get_by_role("button", name="Save correction").click()
+        expect(page.locator("#progress-text")).to_contain_text("2 of 4 reviewed")
+        record = json.loads((volume_place / "data" / "review" / f"{second}.json").read_text())["decisions"][0]
+        assert (record["action"], record["round"]) == ("corrected", 1)
+        assert record["changed"] > 0
+
+
+def click_pixel(page: Page, about: dict, x: int, y: int) -> None:
+    """Click the middle of a pixel of an image that fills the canvas."""
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    wide, high = about["width"], about["height"] * about["aspect"]
+    scale = min((box["width"] - 24) / wide, (box["height"] - 24) / high)
+    left, top = box["x"] + (box["width"] - wide * scale) / 2, box["y"] + (box["height"] - high * scale) / 2
+    page.mouse.click(left + (x + 0.5) * scale, top + (y + 0.5) * scale * about["aspect"])
 
 
 @pytest.mark.parametrize("width", [1400, 420])

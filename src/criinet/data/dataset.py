@@ -134,6 +134,11 @@ class Dataset:
         """Size (d, h, w) in mm of the voxels of files that do not know theirs."""
         return (self.spacing[0], self.spacing[1], self.spacing[2]) if self.spacing and self.dims == 3 else None
 
+    @property
+    def mask_suffix(self) -> str:
+        """The suffix of the masks that are written."""
+        return ".png" if self.dims == 2 else ".nii.gz"
+
     def read_scan(self, case: Case) -> Scan:
         """Read the image or the volume of ``case``.
 
@@ -151,8 +156,7 @@ class Dataset:
             BadFileError: if the case has no mask, or one that is unreadable or contradicts the dataset's classes.
         """
         if case.mask is None:
-            suffix = ".png" if self.dims == 2 else ".nii.gz"
-            raise BadFileError(case.image, "has no mask", f"Add {self.root / 'masks' / case.name}{suffix}")
+            raise BadFileError(case.image, "has no mask", f"Add {self.root / 'masks' / case.name}{self.mask_suffix}")
         if self.dims == 3:
             return read_labels(case.mask, self.encoding, self.classes, ignore=self.ignore, partial=self.partial)
         return read_mask(case.mask, self.encoding, len(self.classes), names=self.classes, ignore=self.ignore)

@@ -1,6 +1,7 @@
 """Reading and writing volumes and their label masks, whatever the format. Arrays are (D, H, W)."""
 
 import gzip
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, cast
@@ -157,9 +158,23 @@ def write_labels(path: Path, labels: Array, geometry: Geometry) -> None:
         ValueError: if a value does not fit into 8 bits.
         StorageError: if the file cannot be written.
     """
-    if labels.size and (labels.min() < 0 or labels.max() > 255):
-        raise ValueError(f"labels have values from {labels.min()} to {labels.max()}, outside 0..255")
-    write_volume(path, labels.astype(np.uint8), geometry)
+    write_volume(path, _in_8_bits(labels), geometry)
+
+
+def encode_labels(labels: Array, geometry: Geometry, encoding: MaskEncoding) -> bytes:
+    """Return class indices as a compressed NIfTI with the geometry of their image; 255 for class 1 in ``binary255``.
+
+    Args:
+        labels: (D, H, W) integers in 0..255.
+
+    Raises:
+        ShapeError: if ``labels`` is not (D, H, W).
+        ValueError: if a value does not fit into 8 bits.
+    """
+    content = io.BytesIO()
+    values = (labels > 0).astype(np.uint8) * np.uint8(255) if encoding == "binary255" else _in_8_bits(labels)
+    _save(content, values, geometry, packed=True)
+    return content.getvalue()
 
 
 def write_volume(path: Path, values: Array, geometry: Geometry) -> None:
@@ -169,6 +184,17 @@ def write_volume(path: Path, values: Array, geometry: Geometry) -> None:
         ShapeError: if ``values`` is not (D, H, W).
         StorageError: if the file cannot be written.
     """
+    write_atomically(path, lambda file: _save(file, values, geometry, packed=path.suffix == ".gz"))
+
+
+def _in_8_bits(labels: Array) -> NDArray[np.uint8]:
+    if labels.size and (labels.min() < 0 or labels.max() > 255):
+        raise ValueError(f"labels have values from {labels.min()} to {labels.max()}, outside 0..255")
+    return labels.astype(np.uint8)
+
+
+def _save(file: IO[bytes], values: Array, geometry: Geometry, *, packed: bool) -> None:
+    """Write (D, H, W) values as NIfTI; the same bytes for the same values."""
     import nibabel as nib
 
     if values.ndim != 3 or 0 in values.shape:
@@ -179,12 +205,8 @@ def write_volume(path: Path, values: Array, geometry: Geometry) -> None:
         header.set_xyzt_units(xyz="mm")
         image.set_qform(geometry.nifti, code=1)
         image.set_sform(geometry.nifti, code=1)
-
-    def save(file: IO[bytes]) -> None:
-        if path.suffix == ".gz":
-            with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0) as packed:
-                image.to_stream(cast(Any, packed))
-        else:
-            image.to_stream(cast(Any, file))
-
-    write_atomically(path, save)
+    if packed:
+        with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0) as content:
+            image.to_stream(cast(Any, content))
+    else:
+        image.to_stream(cast(Any, file))

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from criinet.data.fitting import fit, with_channels
-from criinet.engine.predictor import BATCH, Array, CasePrediction, Predictor, as_tensor
+from criinet.data.formats import Volume
+from criinet.data.predictions import VolumePrediction
+from criinet.data.scans import Scan
+from criinet.engine.predictor import BATCH, Array, Predicted, Predictor, as_tensor
 from criinet.losses import entropy
 from criinet.networks import Network
 
@@ -31,7 +34,7 @@ MIRRORS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
 
 @dataclass(frozen=True)
 class Doubt:
-    """What a model says about its own mask of one image.
+    """What a model says about its own mask of one image; of a volume the mean over its slices, as viewers show them.
 
     expected_dice: Dice of the mask with a truth drawn from the probabilities, in [0, 1].
     entropy: mean over pixels, in [0, 1].
@@ -45,14 +48,29 @@ class Doubt:
     boundary: float
 
     @classmethod
-    def of(cls, predicted: CasePrediction) -> "Doubt":
-        """Measure one prediction."""
+    def of(cls, predicted: Predicted) -> "Doubt":
+        """Measure one prediction; that of a volume must hold its probabilities."""
+        if isinstance(predicted, VolumePrediction):
+            return cls.of_slices(predicted)
         mask, disagreement = predicted.mask, predicted.disagreement
         return cls(
             expected_dice=expected_dice(predicted.probs),
             entropy=float(predicted.entropy.mean()),
             disagreement=float("nan") if disagreement is None else float(disagreement.mean()),
             boundary=outline_length(mask) / float(np.sqrt(mask.size)),
+        )
+
+    @classmethod
+    def of_slices(cls, predicted: VolumePrediction) -> "Doubt":
+        """Measure every slice of a volume and take the means."""
+        axes, disagreement = predicted.geometry.axes, predicted.maps.get("disagreement")
+        mask, probs = axes.apply(predicted.mask), axes.apply(np.asarray(predicted.probs))
+        slices = (np.ascontiguousarray(probs[:, d], np.float32) for d in range(len(mask)))
+        return cls(
+            expected_dice=float(np.mean([expected_dice(torch.from_numpy(one)) for one in slices])),
+            entropy=float(predicted.maps["entropy"].mean()) / 255,
+            disagreement=float("nan") if disagreement is None else float(disagreement.mean()) / 255,
+            boundary=float(np.mean([outline_length(one) for one in mask])) / float(np.sqrt(mask[0].size)),
         )
 
 
@@ -84,20 +102,40 @@ def outline_length(mask: Array) -> int:
     return int((mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum())
 
 
-def look_at_images(predictor: Predictor, images: Iterable[Array]) -> Iterator[tuple[Doubt, Vector]]:
-    """Yield the doubt about every image of any size, and its embedding (E,) float32, in order."""
-    for batch in in_batches(images):
+def look_at_scans(predictor: Predictor, scans: Iterable[Scan]) -> Iterator[tuple[Doubt, Vector]]:
+    """Yield the doubt about every image or volume of any size, and its embedding (E,) float32, in order.
+
+    Volumes are looked at one by one, with a predictor that keeps probabilities.
+    """
+    if predictor.scan_dims == 3:
+        for volume in scans:
+            assert isinstance(volume, Volume)
+            yield Doubt.of(predictor.predict(volume)), embed_volume(predictor, volume)
+        return
+    for batch in in_batches(scan.values if isinstance(scan, Volume) else scan for scan in scans):
         embeddings = embed(predictor, batch)
         for predicted, embedding in zip(predictor.predict_many(batch), embeddings, strict=True):
-            assert isinstance(predicted, CasePrediction)
             yield Doubt.of(predicted), embedding
 
 
-@torch.no_grad()
 def embed(predictor: Predictor, images: Sequence[Array]) -> NDArray[np.float32]:
     """Return the mean of the coarsest encoder feature over each image, resized to the training size: (B, E)."""
+    return coarsest_means(predictor, whole_batch(predictor, images)).cpu().numpy()
+
+
+def embed_volume(predictor: Predictor, volume: Volume) -> Vector:
+    """Return the mean of the coarsest encoder feature over all windows of a volume, its slices or boxes: (E,)."""
+    pixels, _ = predictor.fitted(volume)
+    batches = predictor.batches(pixels.shape[1:])
+    means = (coarsest_means(predictor, predictor.crops(pixels, some).to(predictor.device)).cpu() for some in batches)
+    return torch.cat(list(means)).mean(0).numpy()
+
+
+@torch.no_grad()
+def coarsest_means(predictor: Predictor, batch: Tensor) -> Tensor:
+    """Return the mean of the coarsest encoder feature over each (C, ...) of a batch: (B, E) float32."""
     network = next(module for module in predictor.method.student.modules() if isinstance(module, Network))
-    return network.encode(whole_batch(predictor, images))[-1].float().flatten(2).mean(2).cpu().numpy()
+    return network.encode(batch)[-1].float().flatten(2).mean(2)
 
 
 @torch.no_grad()
@@ -230,7 +268,7 @@ def choose(
         return best(scores, count)
     if strategy == "core-set":
         return core_set_order(embed_all(predictor, images), embed_all(predictor, labeled), count)
-    looks = list(look_at_images(predictor, (read() for read in images)))
+    looks = list(look_at_scans(predictor, (read() for read in images)))
     doubts = [doubt for doubt, _ in looks]
     if strategy == "entropy":
         return best([doubt.entropy for doubt in doubts], count)

@@ -1,7 +1,7 @@
 """From an image or a volume of any size to a mask of that size, with probabilities and two maps of doubt."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -148,9 +148,13 @@ class Predictor:
     def volume(self, scan: Scan) -> VolumePrediction:
         """Segment a volume at its own voxels."""
         volume = scan if isinstance(scan, Volume) else Volume(scan, Geometry.unknown())
-        gray, grid = fit_volume(volume, self.data)
-        pixels = torch.from_numpy(gray).unsqueeze(0).expand(self.data.channels, *gray.shape)
+        pixels, grid = self.fitted(volume)
         return self.collect(self.slabs(pixels), volume, grid)
+
+    def fitted(self, volume: Volume) -> tuple[Tensor, Grid]:
+        """Bring a volume to the training grid: (C, d, h, w) uint8, at least as large as a window."""
+        gray, grid = fit_volume(volume, self.data)
+        return torch.from_numpy(gray).unsqueeze(0).expand(self.data.channels, *gray.shape), grid
 
     def on_grid(self, pixels: Tensor) -> Tensor:
         """Segment a stored volume (C, d, h, w) uint8 on the training grid: (K, d, h, w) float32."""
@@ -195,16 +199,12 @@ class Predictor:
         Yields:
             (opinions, K, n, h, w) float32 probabilities of the next n slices.
         """
-        box = self.data.box if self.data.kind != "images" else (1, *self.data.size)
-        sides, flat = pixels.shape[1:], box[0] == 1 and self.data.dims == 2
-        corners = corners_of(sides, box)
-        batch = BATCH if self.data.kind == "images" else max(1, min(BATCH, BATCH_VOXELS // math.prod(box)))
+        box, sides, flat = self.box, pixels.shape[1:], self.flat
         weight = torch.from_numpy(gaussian_window(box))
         done, blended, total = 0, torch.zeros(0), torch.zeros(0, *sides[1:])
-        for first in range(0, len(corners), batch):
-            some = corners[first : first + batch]
-            crops = [pixels[(slice(None), *cut(corner, box))].float() / 255 for corner in some]
-            found = self.apply(torch.stack([crop.squeeze(1) if flat else crop for crop in crops]))
+        batches = self.batches(sides)
+        for number, some in enumerate(batches):
+            found = self.apply(self.crops(pixels, some))
             opinions = torch.stack([found.probs] if found.coarse is None else [found.probs, found.coarse])
             missing = some[-1][0] + box[0] - done - total.shape[0]
             if missing > 0:
@@ -216,11 +216,32 @@ class Predictor:
                 total[place] += weight
                 said = opinions[:, i].unsqueeze(2) if flat else opinions[:, i]
                 blended[(slice(None), slice(None), *place)] += said * weight
-            after = corners[first + batch][0] if first + batch < len(corners) else sides[0]
+            after = batches[number + 1][0][0] if number + 1 < len(batches) else sides[0]
             if after > done:
                 ready = after - done
                 yield blended[:, :, :ready] / total[:ready]
                 blended, total, done = blended[:, :, ready:].clone(), total[ready:].clone(), after
+
+    @property
+    def box(self) -> tuple[int, ...]:
+        """Sides (d, h, w) of a window; d is 1 for an image."""
+        return self.data.box if self.data.kind != "images" else (1, *self.data.size)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the network takes single slices."""
+        return self.box[0] == 1 and self.data.dims == 2
+
+    def batches(self, sides: Sequence[int]) -> list[list[tuple[int, ...]]]:
+        """Return where the windows on (d, h, w) start, as many at a time as go through the network together."""
+        corners = corners_of(sides, self.box)
+        batch = BATCH if self.data.kind == "images" else max(1, min(BATCH, BATCH_VOXELS // math.prod(self.box)))
+        return [corners[first : first + batch] for first in range(0, len(corners), batch)]
+
+    def crops(self, pixels: Tensor, corners: Sequence[Sequence[int]]) -> Tensor:
+        """Cut windows out of (C, d, h, w) uint8, as the network takes them: (B, C, ...) float32 in [0, 1]."""
+        crops = [pixels[(slice(None), *cut(corner, self.box))].float() / 255 for corner in corners]
+        return torch.stack([crop.squeeze(1) if self.flat else crop for crop in crops])
 
     @torch.no_grad()
     def apply(self, batch: Tensor) -> Prediction:

@@ -313,7 +313,9 @@ def require_equal_sizes(cases: Sequence[Case], dims: int) -> None:
             raise problem
 
 
-def load(run: Path | str, *, checkpoint: str = "last", device: str = "auto", tta: bool = False) -> Predictor:
+def load(
+    run: Path | str, *, checkpoint: str = "last", device: str = "auto", tta: bool = False, keep_probs: bool = False
+) -> Predictor:
     """Load a trained run for prediction.
 
     Args:
@@ -321,6 +323,7 @@ def load(run: Path | str, *, checkpoint: str = "last", device: str = "auto", tta
         checkpoint: "last", or "best" on the validation cases.
         device: "auto", "cpu" or "cuda".
         tta: average over mirrored images.
+        keep_probs: keep the probabilities of volumes.
 
     Raises:
         RunError: if there is no run.
@@ -332,7 +335,7 @@ def load(run: Path | str, *, checkpoint: str = "last", device: str = "auto", tta
     method = build_method(config, classes)
     state = load_checkpoint(folder.checkpoint(checkpoint))
     method.load_state_dict(state["method"])
-    return Predictor(method, config.data, classes, device=pick_device(device), tta=tta)
+    return Predictor(method, config.data, classes, device=pick_device(device), tta=tta, keep_probs=keep_probs)
 
 
 def recorded_split(folder: RunFolder) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import FastAPI, Query, Request, Response
@@ -12,18 +13,19 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
-from criinet.data.images import read_image
 from criinet.errors import CriinetError, DataError, RunError, StorageError
 from criinet.review.pictures import as_png, as_thumbnail, decode_mask
-from criinet.review.session import ReviewSession
+from criinet.review.session import OtherRoundError, ReviewSession
+from criinet.review.slices import middle_slice
 from criinet.review.store import LONGEST_NAME, ConflictError, Effort
 
 STATIC = Path(__file__).parent / "static"
 OVERHEAD = 64 * 1024
-"""Bytes that an uploaded mask may need beyond one for each pixel."""
+"""Bytes that an uploaded mask may need beyond one for each pixel of the slices that it holds."""
 THUMBNAILS = 4096
 STATUS: tuple[tuple[type[CriinetError], int], ...] = (
     (ConflictError, 409),
+    (OtherRoundError, 412),
     (StorageError, 507),
     (RunError, 409),
     (DataError, 422),
@@ -75,9 +77,12 @@ def create_app(session: ReviewSession) -> FastAPI:
 
 
 def _add_reading(app: FastAPI, session: ReviewSession) -> None:
+    reading = Lock()
+
     @lru_cache(maxsize=THUMBNAILS)
     def thumbnail_of(name: str) -> bytes:
-        return as_thumbnail(read_image(session.store.entry(name).case.image))
+        with reading:  # One volume in memory at a time, whatever a queue asks for at once.
+            return as_thumbnail(middle_slice(session.dataset.read_scan(session.store.entry(name).case)))
 
     @app.get("/api/about")
     def about() -> dict[str, Any]:
@@ -93,27 +98,19 @@ def _add_reading(app: FastAPI, session: ReviewSession) -> None:
 
     @app.get("/api/cases/{name}")
     def case(name: str) -> dict[str, Any]:
-        entry = session.store.entry(name)
-        height, width = session.store.size(name)
-        planes = list(session.model.planes(entry.case).named())
-        planes += ["mask"] if session.store.mask(name) is not None else []
-        round_ = session.rounds.current.number
-        return {**session.summary(entry), "height": height, "width": width, "planes": planes, "round": round_}
+        return session.detail(name)
 
     @app.get("/api/cases/{name}/image")
-    def image(name: str) -> Response:
-        return Response(as_png(read_image(session.store.entry(name).case.image)), media_type="image/png")
+    def image(name: str, slice: Number = 0) -> Response:
+        return Response(as_png(session.image(name, slice)), media_type="image/png")
 
     @app.get("/api/cases/{name}/thumbnail")
     def thumbnail(name: str) -> Response:
         return Response(thumbnail_of(name), media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
 
     @app.get("/api/cases/{name}/planes/{plane}")
-    def plane(name: str, plane: str) -> Response:
-        entry = session.store.entry(name)
-        found = session.store.mask(name) if plane == "mask" else session.model.planes(entry.case).named().get(plane)
-        if found is None:
-            raise DataError(f"{name} has no plane '{plane}'; reload the page.")
+    def plane(name: str, plane: str, slice: Number = 0, round: Number | None = None) -> Response:
+        found = session.plane(name, plane, slice, round)
         return Response(found.tobytes(), media_type="application/octet-stream")
 
 
@@ -128,16 +125,17 @@ def _add_saving(app: FastAPI, session: ReviewSession) -> None:
         seconds: Annotated[float, Query(ge=0, le=86400)] = 0.0,
         changed: Annotated[int, Query(ge=0)] = 0,
         round: Annotated[int, Query(ge=0)] = 0,
+        slice: Annotated[tuple[Number, ...], Query()] = (0,),
     ) -> dict[str, Any]:
         if request.headers.get("content-type") != "image/png":
             raise DataError("a mask is sent as image/png.")
-        height, width = session.store.size(name)
-        body = await read_at_most(request, height * width + OVERHEAD)
+        height, width = await run_in_threadpool(session.require_slices, name, slice)
+        body = await read_at_most(request, len(slice) * height * width + OVERHEAD)
 
         def write() -> dict[str, Any]:
-            mask = decode_mask(body, (height, width))
+            drawn = decode_mask(body, (len(slice) * height, width)).reshape(-1, height, width)
             effort = Effort(by, seconds, changed, round)
-            return session.summary(session.store.save_mask(name, mask, action, version, effort))
+            return session.summary(session.save(name, slice, drawn, action, version, effort))
 
         return await run_in_threadpool(write)
 

@@ -1,4 +1,4 @@
-"""The model behind the page: planes of one image for the canvas, and in the background its doubt about every image."""
+"""The model behind the page: planes of one case for the canvas, and in the background its doubt about every case."""
 
 import threading
 import zipfile
@@ -11,48 +11,62 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from criinet.data.dataset import Case
+from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_atomically
-from criinet.data.images import BadFileError, Pixels, read_image
+from criinet.data.images import BadFileError, Pixels
 from criinet.data.predictions import as_gray
-from criinet.engine.acquisition import Doubt, benefits, look_at_images, spread_order
-from criinet.engine.predictor import CasePrediction, Predictor
+from criinet.data.scans import Scan
+from criinet.engine.acquisition import Doubt, benefits, look_at_scans, spread_order
+from criinet.engine.predictor import Predicted, Predictor
+from criinet.review.slices import Slices, gray_values
 
 MOST_BYTES = 256 * 2**20
 """Planes are kept in memory up to this size, the latest used ones."""
 AT_A_TIME = 4
-"""Images whose doubt is measured before anyone who waits for one image's planes has a turn."""
+"""Images whose doubt is measured before anyone who waits for one image's planes has a turn; of volumes it is one."""
+
+TURN = 0.005
+"""Seconds in between, in which whoever waits gets that turn."""
 
 
 @dataclass(frozen=True)
 class Planes:
-    """What the model says of one image, at the image's own size; every plane is (H, W) uint8.
+    """One case and what the model says of it, at its own size; every plane is (D, H, W) uint8 in slices as shown.
 
+    image: gray, or (1, H, W, 3).
     refined, coarse: class indices; coarse is None where the method has one opinion.
     uncertainty: entropy, 0 to 255. disagreement: of both opinions, 0 to 255, or None.
-    probability: (K, H, W) probabilities, 0 to 255.
+    probability: of each class, 0 to 255.
     """
 
+    image: Pixels
     refined: Pixels
     coarse: Pixels | None
     uncertainty: Pixels
     disagreement: Pixels | None
-    probability: Pixels
+    probability: tuple[Pixels, ...]
 
     @classmethod
-    def of(cls, predicted: CasePrediction) -> "Planes":
-        """Take what the canvas shows of a prediction."""
-        disagreement = predicted.disagreement
+    def of(cls, scan: Scan, predicted: Predicted) -> "Planes":
+        """Take what the canvas shows of a case and its prediction; that of a volume must hold its probabilities."""
+        shown, doubts = Slices.of(scan).shown, predicted.doubts()
+        coarse, disagreement = predicted.coarse_mask, doubts.get("disagreement")
         return cls(
-            refined=predicted.mask,
-            coarse=predicted.coarse_mask,
-            uncertainty=as_gray(predicted.entropy),
-            disagreement=None if disagreement is None else as_gray(disagreement),
-            probability=as_gray(predicted.probs.cpu().numpy()),
+            image=shown(gray_values(scan)),
+            refined=shown(predicted.mask),
+            coarse=None if coarse is None else shown(coarse),
+            uncertainty=shown(doubts["entropy"]),
+            disagreement=None if disagreement is None else shown(disagreement),
+            probability=tuple(shown(as_gray(one)) for one in predicted.probs.cpu().numpy()),
         )
 
+    @property
+    def least_sure(self) -> int:
+        """The slice with the largest sum of uncertainty."""
+        return int(self.uncertainty.sum(axis=(1, 2), dtype=np.int64).argmax())
+
     def named(self) -> dict[str, Pixels]:
-        """Return the planes by the names that the page asks for; "probability-K" for class K."""
+        """Return the model's planes by the names that the page asks for; "probability-K" for class K."""
         found = {"refined": self.refined, "uncertainty": self.uncertainty}
         found |= {} if self.coarse is None else {"coarse": self.coarse}
         found |= {} if self.disagreement is None else {"disagreement": self.disagreement}
@@ -61,7 +75,7 @@ class Planes:
     @property
     def bytes(self) -> int:
         """Size in memory."""
-        return sum(plane.nbytes for plane in self.named().values())
+        return self.image.nbytes + sum(plane.nbytes for plane in self.named().values())
 
 
 @dataclass(frozen=True)
@@ -93,22 +107,30 @@ class Looks:
 
 
 class ReviewModel:
-    """One round's model: predicts single images on demand, and looks at all of them in a thread of its own.
+    """One round's model: predicts single cases on demand, and looks at all of them in a thread of its own.
 
     Args:
-        predictor: of the round.
-        cases: every case that can be reviewed.
+        number: of the round.
+        predictor: of the round; it keeps the probabilities of volumes.
+        cases: every case of the dataset that can be reviewed.
         memory: file that keeps the looks between sessions.
-        ranked: called when every image was looked at.
+        ranked: called when every case was looked at.
     """
 
     def __init__(
-        self, predictor: Predictor, cases: Sequence[Case], memory: Path, ranked: Callable[[], None] | None = None
+        self,
+        number: int,
+        predictor: Predictor,
+        dataset: Dataset,
+        cases: Sequence[Case],
+        memory: Path,
+        ranked: Callable[[], None] | None = None,
     ) -> None:
-        self.predictor, self.cases, self.memory, self.ranked = predictor, cases, memory, ranked
+        self.number, self.predictor, self.dataset = number, predictor, dataset
+        self.cases, self.memory, self.ranked = cases, memory, ranked
         self.looked = 0
         self.unreadable: dict[str, str] = {}
-        self._busy = threading.Lock()
+        self._busy, self._keeping = threading.Lock(), threading.Lock()
         self._kept: OrderedDict[str, Planes] = OrderedDict()
         self._looks: dict[str, tuple[Doubt, NDArray[np.float32]]] = {}
         self._stop = threading.Event()
@@ -119,50 +141,60 @@ class ReviewModel:
         self._thread = threading.Thread(target=self._look_at_all, daemon=True)
 
     def start(self) -> None:
-        """Begin to look at the images that were not looked at yet."""
+        """Begin to look at the cases that were not looked at yet."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after the images in hand."""
+        """End the thread after the cases in hand."""
         self._stop.set()
 
     def wait(self) -> None:
-        """Wait until every image was looked at."""
+        """Wait until every case was looked at."""
         self._thread.join()
 
     @property
     def ready(self) -> bool:
-        """Whether every image was looked at."""
+        """Whether every case was looked at."""
         return self.looked == len(self.cases)
 
     def planes(self, case: Case) -> Planes:
-        """Return what the model says of one image; kept for the next call.
+        """Return what the model says of one case; kept for the next call.
 
         Raises:
-            BadFileError: if the image cannot be read.
+            BadFileError: if the image or volume cannot be read.
         """
+        kept = self._kept_planes(case.name)
+        if kept is not None:
+            return kept
         with self._busy:
-            if case.name in self._kept:
-                self._kept.move_to_end(case.name)
-                return self._kept[case.name]
-            predicted = self.predictor.predict(read_image(case.image))
-            assert isinstance(predicted, CasePrediction)
-            planes = Planes.of(predicted)
-            self._kept[case.name] = planes
-            while len(self._kept) > 1 and sum(p.bytes for p in self._kept.values()) > MOST_BYTES:
-                self._kept.popitem(last=False)
+            kept = self._kept_planes(case.name)
+            if kept is not None:
+                return kept
+            scan = self.dataset.read_scan(case)
+            planes = Planes.of(scan, self.predictor.predict(scan))
+            with self._keeping:
+                self._kept[case.name] = planes
+                while len(self._kept) > 1 and sum(p.bytes for p in self._kept.values()) > MOST_BYTES:
+                    self._kept.popitem(last=False)
             return planes
 
+    def _kept_planes(self, name: str) -> Planes | None:
+        """Return planes that were kept, without waiting for a prediction of others."""
+        with self._keeping:
+            if name in self._kept:
+                self._kept.move_to_end(name)
+            return self._kept.get(name)
+
     def doubt(self, name: str) -> Doubt | None:
-        """Return the doubt about an image, None if it was not looked at yet."""
+        """Return the doubt about a case, None if it was not looked at yet."""
         found = self._looks.get(name)
         return None if found is None else found[0]
 
     def order(self, names: Sequence[str], known: Sequence[str]) -> tuple[list[str], dict[str, float]]:
-        """Order images by expected benefit, lookalikes apart; those not looked at yet come last, by name.
+        """Order cases by expected benefit, lookalikes apart; those not looked at yet come last, by name.
 
         Args:
-            known: the images that have a mask.
+            known: the cases that have a mask.
 
         Returns:
             The names in order, and the benefit in [0, 1] of those that were looked at.
@@ -179,26 +211,30 @@ class ReviewModel:
         return [*(seen[i] for i in order), *unseen], dict(zip(seen, map(float, benefit), strict=True))
 
     def _look_at_all(self) -> None:
-        """Look at every image, a few at a time; those that cannot be read are named in ``unreadable``."""
+        """Look at every case, a few images or one volume at a time; ``unreadable`` names those that cannot be read."""
         left = [case for case in self.cases if case.name not in self._looks]
         self.looked = len(self.cases) - len(left)
-        for start in range(0, len(left), AT_A_TIME):
+        at_a_time = AT_A_TIME if self.dataset.dims == 2 else 1
+        for start in range(0, len(left), at_a_time):
             if self._stop.is_set():
                 return
-            some = left[start : start + AT_A_TIME]
-            images = {case.name: image for case in some if (image := self._read(case)) is not None}
-            with self._busy:
-                found = list(look_at_images(self.predictor, images.values()))
-            self._looks.update(zip(images, found, strict=True))
+            some = left[start : start + at_a_time]
+            self._looks.update(self._look_at(some))
             self.looked += len(some)
+            self._stop.wait(TURN)
         if left and self._looks:
             self._remember()
         if self.ranked is not None:
             self.ranked()
 
-    def _read(self, case: Case) -> Pixels | None:
+    def _look_at(self, cases: Sequence[Case]) -> dict[str, tuple[Doubt, NDArray[np.float32]]]:
+        with self._busy:
+            scans = {case.name: scan for case in cases if (scan := self._read(case)) is not None}
+            return dict(zip(scans, look_at_scans(self.predictor, scans.values()), strict=True))
+
+    def _read(self, case: Case) -> Scan | None:
         try:
-            return read_image(case.image)
+            return self.dataset.read_scan(case)
         except BadFileError as error:
             self.unreadable[case.name] = str(error)
             return None

@@ -14,7 +14,7 @@ THUMBNAIL = 96
 
 def as_png(pixels: Pixels) -> bytes:
     """Return (H, W) or (H, W, 3) uint8 as a PNG, compressed a little, which is fast."""
-    return _saved(Image.fromarray(pixels), format="PNG", compress_level=1)
+    return _saved(Image.fromarray(np.ascontiguousarray(pixels)), format="PNG", compress_level=1)
 
 
 def as_thumbnail(pixels: Pixels) -> bytes:
@@ -25,7 +25,7 @@ def as_thumbnail(pixels: Pixels) -> bytes:
 
 
 def decode_mask(body: bytes, size: tuple[int, int]) -> Pixels:
-    """Read an uploaded mask: an 8-bit gray PNG of ``size`` (H, W) that holds class indices.
+    """Read an uploaded mask: an 8-bit gray PNG of ``size`` (H, W) that holds class indices, slices one above another.
 
     The size is checked before anything is decoded.
 

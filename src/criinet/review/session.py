@@ -7,17 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from criinet.data.dataset import Dataset, open_dataset
-from criinet.data.images import PALETTE
+from criinet.data.images import PALETTE, Pixels
 from criinet.data.splits import load_split
 from criinet.engine.folder import RunFolder
+from criinet.engine.prediction import partly_annotated
 from criinet.engine.reproducibility import pick_device
 from criinet.engine.training import as_path, load
-from criinet.errors import DataError
-from criinet.review.model import ReviewModel
+from criinet.errors import DataError, UserError
+from criinet.review.model import Planes, ReviewModel
 from criinet.review.rounds import Round, Rounds
-from criinet.review.store import REVIEWED, Entry, ReviewStore, training_split
+from criinet.review.store import REVIEWED, Action, Effort, Entry, ReviewStore, training_split
 from criinet.review.validation import measure, read_dice
+
+
+class OtherRoundError(UserError):
+    """Slices were asked for, or built upon, of a model that is not in use any more."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class Queue:
     """An order of the cases that holds until the next ranking.
 
     number: grows with every ranking. places: case to place, 0 first. benefit: case to benefit in [0, 1], where known.
-    complete: whether every image was looked at when it was made.
+    complete: whether every case was looked at when it was made.
     """
 
     number: int
@@ -53,9 +60,9 @@ class ReviewSession:
         self.device = pick_device(device)
         self.recorded = folder.read_config()
         self.dataset = self._open(dataset)
-        require_plain_images(self.dataset)
         require_same_classes(self.recorded["dataset"]["classes"], self.dataset, run)
         self.split = load_split(folder.split, self.dataset)
+        require_ground_truth_everywhere(self.dataset, self.split.labeled)
         self.store = ReviewStore(self.dataset, self.split)
         self.rounds = Rounds(folder, device=self.device, iterations=iterations, finished=self._round_ended)
         self._lock = threading.Lock()
@@ -64,7 +71,7 @@ class ReviewSession:
         self._rank()
 
     def start(self) -> None:
-        """Begin to look at every image; the run itself is measured on the validation cases first."""
+        """Begin to look at every case; the run itself is measured on the validation cases first."""
         threading.Thread(target=self._begin, daemon=True).start()
 
     def close(self) -> None:
@@ -151,19 +158,115 @@ class ReviewSession:
             "problem": self.model.unreadable.get(name, ""),
         }
 
+    def detail(self, name: str) -> dict[str, Any]:
+        """Return a case as it is opened: its sides, its planes, and of each slice what its mask changed.
+
+        Raises:
+            DataError: if there is no such case, or its image or mask cannot be read.
+        """
+        entry, slices, model = self.store.entry(name), self.store.slices(name), self.model
+        depth, height, width = slices.shape
+        planes, mask = model.planes(entry.case), self.store.mask(name)
+        shown = planes.refined if mask is None else slices.shown(mask)
+        return {
+            **self.summary(entry),
+            "slices": depth,
+            "height": height,
+            "width": width,
+            "aspect": slices.aspect,
+            "slice": planes.least_sure,
+            "changed": [int((one != by_model).sum()) for one, by_model in zip(shown, planes.refined, strict=True)],
+            "planes": [*planes.named(), *([] if mask is None else ["mask"])],
+            "round": model.number,
+        }
+
+    def image(self, name: str, number: int) -> Pixels:
+        """Return one slice of a case in 8 bits, (H, W) or (H, W, 3).
+
+        Raises:
+            DataError: if there is no such case or slice, or the image cannot be read.
+        """
+        self.require_slices(name, [number])
+        return self._planes(name, None).image[number]
+
+    def plane(self, name: str, plane: str, number: int, round_: int | None) -> Pixels:
+        """Return one slice of a plane of a case, (H, W) uint8; "mask" is what a person drew.
+
+        Args:
+            round_: whose model is meant; None for the one in use.
+
+        Raises:
+            DataError: if there is no such case, plane or slice, or image or mask cannot be read.
+            OtherRoundError: if another model is in use by now.
+        """
+        self.require_slices(name, [number])
+        if plane == "mask":
+            mask = self.store.mask(name)
+            found = None if mask is None else self.store.slices(name).shown(mask)
+        else:
+            found = self._planes(name, round_).named().get(plane)
+        if found is None:
+            raise DataError(f"{name} has no plane '{plane}'; reload the page.")
+        return found[number]
+
+    def save(
+        self, name: str, numbers: Sequence[int], drawn: Pixels, action: Action, version: str, effort: Effort
+    ) -> Entry:
+        """Write the mask of a case: the given slices, and the others as they were shown, a person's or the model's.
+
+        Args:
+            numbers: which slices these are. drawn: (N, H, W) uint8 class indices.
+
+        Raises:
+            ConflictError: if somebody saved in the meantime; nothing is written.
+            OtherRoundError: if the others were shown as another model had them; nothing is written.
+            DataError, StorageError: as :meth:`ReviewStore.save_mask` does.
+        """
+        slices = self.store.slices(name)
+        mask = np.empty(slices.shape, np.uint8)
+        if len(numbers) < len(mask):
+            before = self.store.mask(name)
+            mask[:] = self._planes(name, effort.round).refined if before is None else slices.shown(before)
+        mask[list(numbers)] = drawn
+        return self.store.save_mask(name, slices.in_file(mask), action, version, effort)
+
+    def require_slices(self, name: str, numbers: Sequence[int]) -> tuple[int, int]:
+        """Check that a case has slices of these numbers, each named once, and return their height and width.
+
+        Raises:
+            DataError: otherwise, or if there is no such case.
+        """
+        depth, height, width = self.store.slices(name).shape
+        beyond = [number for number in numbers if number >= depth]
+        if beyond:
+            raise DataError(f"{name} has {depth} slices, numbered from 0, so there is no {beyond[0]}; reload the page.")
+        if not numbers or len(set(numbers)) < len(numbers):
+            raise DataError("say of each slice once that it is sent, of one at least.")
+        return height, width
+
+    def _planes(self, name: str, round_: int | None) -> Planes:
+        """Return the planes of a case by the model of a round, or by the one in use."""
+        model = self.model
+        if round_ is not None and round_ != model.number:
+            raise OtherRoundError(
+                f"another model came into use while {name} was open, so its slices are shown anew; what you drew is "
+                "kept. Look at them, and save again."
+            )
+        return model.planes(self.store.entry(name).case)
+
     def _open(self, dataset: Path) -> Dataset:
         about = self.recorded["dataset"]
         return open_dataset(dataset, skip_bad=about.get("skip_bad", False), groups=as_path(about.get("groups")))
 
     def _model(self, number: int) -> ReviewModel:
-        predictor = load(self.rounds.folder(number).root, device=self.device)
+        predictor = load(self.rounds.folder(number).root, device=self.device, keep_probs=True)
         cases = [entry.case for entry in self.store.entries()]
-        return ReviewModel(predictor, cases, self.rounds.looks(number), self._rank)
+        return ReviewModel(number, predictor, self.dataset, cases, self.rounds.looks(number), self._rank)
 
     def _begin(self) -> None:
         first = self.rounds.round(0)
         if self.split.val and (first.dice is None or not read_dice(self.rounds.folder(0))):
-            predictor = self.model.predictor if self.rounds.current.number == 0 else load(self.rounds.run.root)
+            predictor = self.model.predictor if self.model.number == 0 else load(self.rounds.run.root)
             self.rounds.measure_first(measure(predictor, self.dataset, self.split.val))
         self.model.start()
 
@@ -203,21 +306,26 @@ class ReviewSession:
         return {"before": sum(own) / len(own), "now": sum(now) / len(now)}
 
 
-def require_plain_images(dataset: Dataset) -> None:
+def require_ground_truth_everywhere(dataset: Dataset, labeled: Sequence[str]) -> None:
     """Check that the page can show and keep all that the masks of a dataset say.
 
+    Args:
+        labeled: the cases that the run learned from.
+
     Raises:
-        DataError: if it holds volumes, or pixels that are marked as without ground truth.
+        DataError: if pixels are marked as without ground truth, or nobody annotated some slices of a labeled volume.
     """
-    if dataset.dims == 3:
-        raise DataError(
-            f"{dataset.root} holds volumes, and the review page shows images. Correct masks in a viewer of volumes, "
-            "put them into masks/, and train again."
-        )
     if dataset.ignore:
         raise DataError(
             f'{dataset.root / "dataset.json"} says "ignore": true, but masks drawn on the review page have no pixel '
             "without ground truth. Correct them in an editor that keeps 255, or remove that line."
+        )
+    some = dataset.partial == "yes" or next(partly_annotated(dataset, labeled), None) is not None
+    if dataset.dims == 3 and some:
+        raise DataError(
+            f"{dataset.root} holds volumes of which some slices alone are annotated, but a mask drawn on the review "
+            'page speaks of every slice. Annotate the others in a viewer, or say "partial": false in dataset.json if '
+            "they are background."
         )
 
 

@@ -1,8 +1,8 @@
 """What people decided: masks in the dataset's own layout, and beside them who decided what, when.
 
-    DATASET/masks/NAME.png              the mask, in the dataset's own encoding
+    DATASET/masks/NAME.png              the mask, in the dataset's own encoding; of a volume NAME.nii.gz
     DATASET/review/NAME.json            every decision about the case, the latest last
-    DATASET/review/replaced/NAME.N.png  the mask that decision N took the place of
+    DATASET/review/replaced/NAME.N.png  the mask that decision N took the place of; of a volume NAME.N.nii.gz
 
 Every file is written whole or not at all, the record before its mask, and a save is acknowledged after both. A process
 that is killed in between leaves a record whose mask is missing, or is the person's earlier one: the case then counts by
@@ -13,20 +13,28 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_bytes_atomically, write_text_atomically
-from criinet.data.images import BadFileError, Pixels, encode_mask, image_size, read_mask
+from criinet.data.images import BadFileError, Pixels, encode_mask
+from criinet.data.kinds import suffix_of
+from criinet.data.scans import mask_mismatch
 from criinet.data.splits import Split
+from criinet.data.volumes import annotated_slices, encode_labels
 from criinet.errors import DataError, StorageError, UserError
+from criinet.review.slices import Slices
+from criinet.types import IGNORE
 
+Array = NDArray[Any]
 FORMAT = 1
+FORMATS = {".png": "PNG", ".nii.gz": "compressed NIfTI (.nii.gz)"}
 Action = Literal["accepted", "corrected", "rejected", "skipped"]
 Status = Literal["open", "accepted", "corrected", "rejected", "skipped", "labeled"]
 REVIEWED = ("accepted", "corrected", "rejected")
@@ -42,8 +50,8 @@ class Decision(BaseModel):
     """What one person did with one case.
 
     by: as the person wishes to be called; may be empty. at: UTC, ISO 8601. seconds: that the case was open and worked
-    on. changed: pixels that differ from the model's mask. round: of the model whose mask was shown. mask: SHA-256 of
-    the mask file, None where none was written.
+    on. changed: pixels or voxels that differ from the model's mask. round: of the model whose mask was shown. mask:
+    SHA-256 of the mask file, None where none was written.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -112,7 +120,9 @@ class ReviewStore:
         self._masks = dataset.root / "masks"
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
-        self._sizes: dict[str, tuple[int, int]] = {}
+        self._reading = threading.Lock()
+        self._slices: dict[str, Slices] = {}
+        self._last_mask: tuple[Any, Pixels] | None = None
         self._entries: dict[str, Entry] = {}
         self._labeled = frozenset(split.labeled)
         frozen = {case.group for case in dataset.select([*split.val, *split.test])}
@@ -151,50 +161,73 @@ class ReviewStore:
         """Return the names of the cases with one of these statuses."""
         return [entry.case.name for entry in self.entries() if entry.status in statuses]
 
-    def size(self, name: str) -> tuple[int, int]:
-        """Return (H, W) of the image of a case, upright."""
-        if name not in self._sizes:
-            self._sizes[name] = image_size(self.entry(name).case.image)
-        return self._sizes[name]
+    def slices(self, name: str) -> Slices:
+        """Return how the pixels of a case lie in slices.
+
+        Raises:
+            DataError: if there is no such case, or its image cannot be read.
+        """
+        if name not in self._slices:
+            self._slices[name] = Slices.read(self.dataset, self.entry(name).case)
+        return self._slices[name]
 
     def mask(self, name: str) -> Pixels | None:
-        """Return the mask of a case, (H, W) uint8 class indices, or None if nobody drew one."""
-        path = self._mask_path(self.entry(name).case)
-        if not path.is_file():
-            return None
-        return read_mask(path, self.dataset.encoding, len(self.dataset.classes), names=self.dataset.classes)
+        """Return the mask of a case as stored, (H, W) or (D, H, W) uint8 class indices, or None if nobody drew one.
 
-    def save_mask(self, name: str, mask: Pixels, action: Action, version: str, effort: Effort) -> Entry:
+        The latest one is kept for the next call; it must not be changed.
+
+        Raises:
+            BadFileError: if it cannot be read, does not fit its image, or nobody annotated some of its slices.
+        """
+        case = self.entry(name).case
+        path = self._mask_path(case)
+        if not path.exists():
+            return None
+        about = path.stat()
+        which = (path, about.st_mtime_ns, about.st_size)
+        with self._reading:
+            if self._last_mask is None or self._last_mask[0] != which:
+                self._last_mask = which, self._read_mask(replace(case, mask=path), path)
+            return self._last_mask[1]
+
+    def _read_mask(self, case: Case, path: Path) -> Pixels:
+        mismatch = mask_mismatch(path, case.image, self.dataset.dims)
+        if mismatch is not None:
+            raise mismatch
+        mask = self.dataset.read_mask(case)
+        if mask.size and mask.min() == IGNORE:
+            what = "has slices that nobody annotated, but the page takes every slice as annotated"
+            raise BadFileError(path, what, 'Annotate them in a viewer, or say "partial": false in dataset.json')
+        return mask
+
+    def save_mask(self, name: str, mask: Array, action: Action, version: str, effort: Effort) -> Entry:
         """Write the mask that a person drew or accepted, then the record of it, and return the case as it stands now.
 
         A mask that stood there is kept in ``review/replaced``.
 
         Args:
-            mask: (H, W) uint8 class indices, of the image's size.
+            mask: (H, W) or (D, H, W) uint8 class indices, of the image's size and in its own order.
             version: of the case, as the person saw it.
 
         Raises:
             ConflictError: if somebody saved in the meantime; nothing is written.
-            DataError: if the mask does not fit the image, or one stands there in another format than PNG.
+            DataError: if the mask does not fit the image or would be read as partly annotated, or one stands there in
+                another format than the page writes.
             StorageError: if the disk is full or the place cannot be written.
         """
-        if mask.shape != self.size(name):
-            height, width = self.size(name)
-            raise DataError(
-                f"the mask of {name} is {mask.shape[1]}x{mask.shape[0]} but its image is {width}x{height}; "
-                "reload the page and draw again."
-            )
-        if mask.size and mask.max() >= len(self.dataset.classes):
-            raise DataError(f"the mask of {name} holds class {mask.max()}, but there are {len(self.dataset.classes)}.")
+        self._require_fitting(name, mask)
         with self._locks[name]:
             current, before = self._checked(name, version)
             path = self._mask_path(current.case)
-            if path.suffix.lower() != ".png":
-                raise DataError(f"{path} is not a PNG, so it cannot be replaced exactly; convert it to PNG first.")
+            suffix = self.dataset.mask_suffix
+            if suffix_of(path) != suffix:
+                kind = FORMATS[suffix]
+                what = f"{path} is not a {kind}, so it cannot be replaced exactly"
+                raise DataError(f"{what}; convert it to {kind} first.")
             if before is not None:
-                kept = self.folder / "replaced" / f"{name}.{len(current.decisions) + 1}.png"
+                kept = self.folder / "replaced" / f"{name}.{len(current.decisions) + 1}{suffix}"
                 write_bytes_atomically(kept, before)
-            content = encode_mask(mask, self.dataset.encoding, len(self.dataset.classes))
+            content = self._encoded(name, mask)
             recorded = self._record(current, action, effort, content)
             try:
                 write_bytes_atomically(path, content)
@@ -204,6 +237,28 @@ class ReviewStore:
                 raise
             self._entries[name] = recorded
             return recorded
+
+    def _require_fitting(self, name: str, mask: Array) -> None:
+        """Check that a mask can be written, and is read again as what it is."""
+        wanted = self.slices(name).stored
+        if mask.shape != wanted:
+            own, other = ("x".join(str(side) for side in reversed(shape)) for shape in (mask.shape, wanted))
+            raise DataError(f"the mask of {name} is {own} but its image is {other}; reload the page and draw again.")
+        if mask.size and mask.max() >= len(self.dataset.classes):
+            raise DataError(f"the mask of {name} holds class {mask.max()}, but there are {len(self.dataset.classes)}.")
+        if self.dataset.dims == 3 and annotated_slices(mask, self.dataset.partial) is not None:
+            raise DataError(
+                f"the mask of {name} has labels on slices that stand alone and evenly, so the empty ones between them "
+                'would count as not annotated. Draw on those too, or say "partial": false in dataset.json and start '
+                "the page again."
+            )
+
+    def _encoded(self, name: str, mask: Array) -> bytes:
+        """Return a mask as the file that is written."""
+        geometry = self.slices(name).geometry
+        if geometry is None:
+            return encode_mask(mask, self.dataset.encoding, len(self.dataset.classes))
+        return encode_labels(mask, geometry, self.dataset.encoding)
 
     def decide(self, name: str, action: Literal["rejected", "skipped"], version: str, effort: Effort) -> Entry:
         """Record a decision that draws no mask: "rejected" leaves the case out of training, "skipped" asks later.
@@ -231,7 +286,7 @@ class ReviewStore:
         return sum(decision.seconds for entry in self.entries() for decision in entry.decisions)
 
     def _mask_path(self, case: Case) -> Path:
-        return case.mask or self._masks / f"{case.name}.png"
+        return case.mask or self._masks / f"{case.name}{self.dataset.mask_suffix}"
 
     def _read(self, case: Case) -> Entry:
         return self._read_with_mask(case)[0]
@@ -332,5 +387,7 @@ def _content(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+    except IsADirectoryError:
+        return b""  # A DICOM series: it is shown and never replaced.
     except OSError as error:
         raise BadFileError(path, "cannot be read", "Change its permissions") from error

@@ -1,18 +1,20 @@
-"""The frozen cases that every round is measured on: validation, at each image's own size."""
+"""The frozen cases that every round is measured on: validation, at each image's or volume's own size."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from criinet.data.dataset import Dataset
 from criinet.data.files import write_json
-from criinet.data.images import Pixels, read_image
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predictor
 from criinet.metrics import dice
+from criinet.types import IGNORE
 
+Array = NDArray[Any]
 DicePerCase = dict[str, float]
 """Case to mean Dice over the classes that prediction or ground truth holds; NaN where both hold none."""
 
@@ -24,16 +26,21 @@ def measure(predictor: Predictor, dataset: Dataset, names: Sequence[str]) -> Dic
         DataError: if a case is unknown, or an image or mask cannot be read.
     """
     cases = dataset.select(names)
-    predictions = predictor.predict_many(read_image(case.image) for case in cases)
+    predictions = predictor.predict_many(dataset.read_scan(case) for case in cases)
     return {
         case.name: mean_over_classes(predicted.mask, dataset.read_mask(case), len(dataset.classes))
         for case, predicted in zip(cases, predictions, strict=True)
     }
 
 
-def mean_over_classes(prediction: Pixels, target: Pixels, classes: int) -> float:
-    """Return the mean Dice over the foreground classes that occur in either mask; NaN if none does."""
-    scores = np.array([dice(prediction == c, target == c) for c in range(1, classes)])
+def mean_over_classes(prediction: Array, target: Array, classes: int) -> float:
+    """Return the mean Dice over the foreground classes that occur in either mask; NaN if none does.
+
+    Args:
+        prediction, target: (H, W) or (D, H, W) class indices; where the target is IGNORE nothing counts.
+    """
+    known = target != IGNORE
+    scores = np.array([dice((prediction == c) & known, target == c) for c in range(1, classes)])
     return float(np.nanmean(scores)) if np.isfinite(scores).any() else float("nan")
 
 

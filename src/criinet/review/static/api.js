@@ -33,15 +33,17 @@ export const status = async () => (await ask("/api/status")).json();
 export const cases = async () => (await ask("/api/cases")).json();
 export const detail = async (name) => (await ask(at(name))).json();
 export const thumbnail = (name) => `${at(name)}/thumbnail`;
-export const image = async (name) =>
-  createImageBitmap(await (await ask(`${at(name)}/image`)).blob(), { colorSpaceConversion: "none" });
-export const plane = async (name, which) =>
-  new Uint8Array(await (await ask(`${at(name)}/planes/${which}`)).arrayBuffer());
+export const image = async (name, slice) =>
+  createImageBitmap(await (await ask(`${at(name)}/image?slice=${slice}`)).blob(), { colorSpaceConversion: "none" });
+export const plane = async (name, which, slice, round) =>
+  new Uint8Array(await (await ask(`${at(name)}/planes/${which}?slice=${slice}&round=${round}`)).arrayBuffer());
 export const decide = async (name, body) => (await post(`${at(name)}/decision`, body)).json();
 export const rounds = async (body) => (await post("/api/rounds", body)).json();
 
-export async function saveMask(name, png, about) {
+// `png` holds the slices of these numbers, one above another.
+export async function saveMask(name, png, slices, about) {
   const headers = { "content-type": "image/png" };
-  const response = await ask(`${at(name)}/mask?${new URLSearchParams(about)}`, { method: "PUT", headers, body: png });
+  const query = new URLSearchParams([...Object.entries(about), ...slices.map((number) => ["slice", number])]);
+  const response = await ask(`${at(name)}/mask?${query}`, { method: "PUT", headers, body: png });
   return response.json();
 }

@@ -1,4 +1,4 @@
-// Undo and redo: each step keeps the pixels of its rectangle, as they were and as they became.
+// Undo and redo over the slices of a case: each step keeps the pixels of its rectangle, as they were and as they became.
 
 const MOST = 64 * 1024 * 1024;
 
@@ -17,23 +17,24 @@ function paste(mask, width, rect, pixels) {
 }
 
 export class History {
-  constructor(mask, width) {
-    this.mask = mask;
+  constructor(width) {
     this.width = width;
     this.done = [];
     this.undone = [];
+    this.slice = null;
     this.before = null;
   }
 
-  begin() {
-    this.before = this.mask.slice();
+  begin(slice) {
+    this.slice = slice;
+    this.before = slice.mask.slice();
   }
 
   commit(rect) {
-    const before = this.before;
+    const { slice, before } = this;
     this.before = null;
     if (!rect) return;
-    this.done.push({ rect, before: cut(before, this.width, rect), after: cut(this.mask, this.width, rect) });
+    this.done.push({ slice, rect, before: cut(before, this.width, rect), after: cut(slice.mask, this.width, rect) });
     this.undone = [];
     let size = 0;
     for (let i = this.done.length - 1; i >= 0; i--) {
@@ -46,7 +47,7 @@ export class History {
   }
 
   abort(rect) {
-    if (rect) paste(this.mask, this.width, rect, cut(this.before, this.width, rect));
+    if (rect) paste(this.slice.mask, this.width, rect, cut(this.before, this.width, rect));
     this.before = null;
     return rect;
   }
@@ -54,16 +55,16 @@ export class History {
   undo() {
     const step = this.done.pop();
     if (!step) return null;
-    paste(this.mask, this.width, step.rect, step.before);
+    paste(step.slice.mask, this.width, step.rect, step.before);
     this.undone.push(step);
-    return step.rect;
+    return step;
   }
 
   redo() {
     const step = this.undone.pop();
     if (!step) return null;
-    paste(this.mask, this.width, step.rect, step.after);
+    paste(step.slice.mask, this.width, step.rect, step.after);
     this.done.push(step);
-    return step.rect;
+    return step;
   }
 }

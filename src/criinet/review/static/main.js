@@ -20,10 +20,13 @@ const TOOLS = [
 ];
 const LAYERS = [
   { name: "mask", label: "Mask", key: "m" },
-  { name: "model", label: "Model (stripes \\)", key: "d" },
-  { name: "coarse", label: "Coarse (stripes /)", key: "c" },
-  { name: "uncertainty", label: "Uncertainty", key: "u" },
+  { name: "model", label: "Model (stripes \\)", key: "d", plane: "refined" },
+  { name: "coarse", label: "Coarse (stripes /)", key: "c", plane: "coarse" },
+  { name: "uncertainty", label: "Uncertainty", key: "u", plane: "uncertainty" },
 ];
+const SLICE_KEYS = { pageup: -1, ",": -1, pagedown: 1, ".": 1 };
+const MOST_SLICES = 24;
+const NOTCH = 50;
 const AWAY_AFTER = 60;
 const POLL = 1500;
 
@@ -32,7 +35,7 @@ const queue = new Queue($("queue"), $("queue-empty"), (name) => open(name));
 const panel = new ModelPanel($("model"), (text) => tell(text));
 const state = {
   about: null, status: null, current: null, tool: "brush", size: 12, class: 1, pointers: new Map(), stroke: null,
-  points: [], spaceHeld: false, polling: null, saving: false,
+  points: [], spaceHeld: false, polling: null, saving: false, wheeled: 0,
 };
 
 // ---- messages -------------------------------------------------------------------------------------------------------
@@ -63,8 +66,9 @@ function empty(title, text) {
 
 const draftKey = (name) => `${state.about.dataset}/${name}`;
 
-// With `quietly` the case is only shown anew if nobody draws on it by then.
-async function open(name, quietly = false) {
+// With `quietly` the case is only shown anew if nobody draws on it by then. `number` is the slice to show first; without
+// it, and without a draft, it is the one of which the model is least sure.
+async function open(name, quietly = false, number = null) {
   endStroke();
   if (!name) return finished();
   await putAside();
@@ -74,18 +78,18 @@ async function open(name, quietly = false) {
   const wanted = (state.wanted = Symbol(name));
   try {
     const detail = await api.detail(name);
-    const planes = {};
-    const [image] = await Promise.all([
-      api.image(name),
-      ...detail.planes.filter((p) => !p.startsWith("probability-")).map(async (p) => (planes[p] = await api.plane(name, p))),
-    ]);
+    const current = {
+      ...detail, kept: new Map(), drawn: new Map(), history: new History(detail.width), seconds: 0, touched: Date.now(),
+      dirty: false,
+    };
+    const draft = fitting(await drafts.get(draftKey(name)).catch(() => null), current);
+    const [first, ...drafted] = await Promise.all(
+      [number ?? draft?.at ?? detail.slice, ...(draft?.slices.keys() ?? [])].map((one) => slice(current, one)));
     if (state.wanted !== wanted) return;
-    if (!quietly || !drawing()) {
-      show(detail, image, planes);
-      await takeUpDraft();
-    }
+    if (!quietly || !drawing()) show(current, first, draft, drafted);
   } catch (problem) {
     if (state.wanted !== wanted) return;
+    if (problem.status === 412) return open(name, quietly, number);
     state.current = null;
     view.clear();
     queue.mark(name);
@@ -97,22 +101,86 @@ async function open(name, quietly = false) {
 
 const drawing = () => state.stroke || state.points.length > 0 || state.current?.dirty;
 
-function show(detail, image, planes) {
+function show(current, first, draft, drafted) {
   endStroke();
-  const mask = (planes.mask ?? planes.refined).slice();
-  state.current = {
-    ...detail, planes, mask, saved: mask.slice(), history: new History(mask, detail.width), seconds: 0, touched: Date.now(),
-    dirty: false, probability: new Map(),
-  };
+  state.current = current;
   state.points = [];
-  view.load(image, mask, planes, state.about.classes.map((c) => c.color));
+  state.wheeled = 0;
+  $("slice").max = current.slices;
+  if (draft) takeUp(draft, drafted);
+  showSlice(current.drawn.get(first.number) ?? first);
+  view.fit();
+  queue.mark(current.name);
+  for (const layer of LAYERS) $(`layer-${layer.name}`).disabled = layer.plane && !current.planes.includes(layer.plane);
+}
+
+// A slice of a case with its layers. Those that were drawn on are kept, of the others the latest.
+async function slice(current, number) {
+  const { kept, drawn } = current;
+  if (drawn.has(number)) return drawn.get(number);
+  const found = kept.get(number) ?? fetchSlice(current, number);
+  kept.delete(number);
+  kept.set(number, found);
+  found.catch(() => kept.delete(number));
+  if (kept.size > MOST_SLICES) kept.delete(kept.keys().next().value);
+  return found;
+}
+
+async function fetchSlice(current, number) {
+  const planes = {};
+  const wanted = ["mask", ...LAYERS.map((layer) => layer.plane)].filter((plane) => current.planes.includes(plane));
+  const [image] = await Promise.all([
+    api.image(current.name, number),
+    ...wanted.map(async (plane) => (planes[plane] = await api.plane(current.name, plane, number, current.round))),
+  ]);
+  const before = planes.mask ?? planes.refined;
+  return { number, image, planes, before, mask: before.slice(), edits: 0, probability: new Map() };
+}
+
+function showSlice(shown) {
+  const { current } = state;
+  current.shown = shown;
+  view.load(shown.image, shown.mask, shown.planes, state.about.classes.map((c) => c.color), current.aspect);
   applyWindow();
-  queue.mark(detail.name);
-  for (const layer of LAYERS) {
-    const there = layer.name === "mask" || (layer.name === "model" ? planes.refined : planes[layer.name]);
-    $(`layer-${layer.name}`).disabled = !there;
-  }
+  placeSlice(shown.number);
   fetchProbability();
+  for (const next of [shown.number + 1, shown.number - 1])
+    if (next >= 0 && next < current.slices) slice(current, next).catch(() => {});
+}
+
+function placeSlice(number) {
+  const { current } = state;
+  const place = `slice ${number + 1} of ${current.slices}`;
+  current.at = number;
+  $("slice").value = number + 1;
+  $("slice").setAttribute("aria-valuetext", place);
+  $("slice-place").textContent = place;
+}
+
+async function moveTo(number) {
+  const { current } = state;
+  if (!current || number === current.at || number < 0 || number >= current.slices) return;
+  endStroke();
+  closePolygon();
+  touch();
+  placeSlice(number);
+  try {
+    const wanted = await slice(current, number);
+    if (state.current === current && current.at === number) showSlice(wanted);
+  } catch (problem) {
+    if (state.current !== current || current.at !== number) return;
+    if (problem.status !== 412) placeSlice(current.shown.number);
+    explain(problem);
+  }
+}
+
+const moveBy = (step) => state.current && moveTo(state.current.at + step);
+const moving = () => state.current.at !== state.current.shown.number;
+
+// Under another model than a case was opened with, it is opened anew, with what was drawn on it.
+async function explain(problem, actions = []) {
+  if (problem.status === 412) await open(state.current.name, false, state.current.at);
+  tell(problem.message, problem.status === 412 ? [] : actions);
 }
 
 function finished() {
@@ -129,25 +197,40 @@ function finished() {
   describe();
 }
 
-async function takeUpDraft() {
-  const current = state.current;
-  const draft = await drafts.get(draftKey(current.name)).catch(() => null);
-  if (!draft || state.current !== current || draft.mask.length !== current.mask.length) return;
-  current.history.begin();
-  current.mask.set(draft.mask);
-  current.history.commit({ x0: 0, y0: 0, x1: current.width, y1: current.height });
+// A draft if there is one and its slices are slices of the case.
+function fitting(draft, { slices, width, height }) {
+  const fits = ([number, mask]) => number < slices && mask.length === width * height;
+  return draft?.slices && [...draft.slices].every(fits) ? draft : null;
+}
+
+function takeUp(draft, drafted) {
+  const { current } = state;
+  for (const one of drafted) {
+    current.history.begin(one);
+    one.mask.set(draft.slices.get(one.number));
+    current.history.commit({ x0: 0, y0: 0, x1: current.width, y1: current.height });
+    drawnOn(one);
+  }
   current.seconds = draft.seconds;
   current.dirty = true;
-  view.paintMask({ x0: 0, y0: 0, x1: current.width, y1: current.height });
   const changed = draft.version !== current.version;
   if (changed) tell("Your unsaved strokes are back, but somebody saved this case since. Undo shows theirs.");
 }
+
+function drawnOn(one) {
+  one.edits = differing(one.mask, one.before);
+  state.current.drawn.set(one.number, one);
+  state.current.kept.delete(one.number);
+}
+
+const edited = (current) => [...current.drawn.values()].filter((one) => one.edits > 0);
 
 async function keepDraft() {
   const { current } = state;
   if (!current) return;
   try {
-    const draft = { mask: current.mask.slice(), version: current.version, seconds: current.seconds };
+    const slices = new Map(edited(current).map((one) => [one.number, one.mask]));
+    const draft = { slices, at: current.shown.number, version: current.version, seconds: current.seconds };
     await drafts.put(draftKey(current.name), draft);
     current.drafted = true;
   } catch {
@@ -161,11 +244,12 @@ async function putAside() {
 
 function describe() {
   const { current } = state;
-  const changed = current?.dirty && differing(current.mask, current.planes.mask ?? current.planes.refined) > 0;
+  const changed = current?.dirty && edited(current).length > 0;
   $("case-name").textContent = current?.name ?? "";
   $("case-state").textContent = !current ? "" : changed ? "not saved yet" : statusWord(current.status);
   $("save-label").textContent = changed ? "Save correction" : "Accept";
   for (const id of ["save", "skip", "reject", "previous", "next"]) $(id).disabled = !current;
+  $("slices").hidden = !(current?.slices > 1);
   if (current) $("skip").disabled = !["open", "skipped"].includes(current.status);
   $("undo").disabled = !current?.history.done.length;
   $("redo").disabled = !current?.history.undone.length;
@@ -186,12 +270,17 @@ async function save(version) {
   closePolygon();
   touch();
   state.saving = true;
-  const mask = current.mask.slice();
-  const changed = differing(mask, current.planes.refined);
-  const untouched = current.planes.mask ? differing(mask, current.planes.mask) === 0 && current.status !== "corrected" : changed === 0;
+  const drawn = edited(current);
+  const sent = drawn.length ? drawn : [current.shown];
+  const changedOf = (count, number) => {
+    const one = current.drawn.get(number);
+    return one ? differing(one.mask, one.planes.refined) : count;
+  };
+  const changed = current.changed.map(changedOf).reduce((sum, count) => sum + count, 0);
+  const untouched = !drawn.length && !(current.planes.includes("mask") && current.status === "corrected");
   try {
-    const png = await encodeGray(mask, current.width, current.height);
-    const summary = await api.saveMask(current.name, png, {
+    const png = await encodeGray(sent.map((one) => one.mask), current.width, current.height);
+    const summary = await api.saveMask(current.name, png, sent.map((one) => one.number), {
       action: untouched ? "accepted" : "corrected", version: version ?? current.version, by: $("by").value,
       seconds: current.seconds.toFixed(1), changed, round: current.round,
     });
@@ -201,7 +290,7 @@ async function save(version) {
     open(queue.nextToReview(current.name));
   } catch (problem) {
     if (problem.status === 409) conflict(problem.message, save);
-    else tell(problem.message, [["Try again", () => save(version)]]);
+    else explain(problem, [["Try again", () => save(version)]]);
   }
   state.saving = false;
 }
@@ -240,7 +329,9 @@ function conflict(message, again) {
     }],
     ["Save mine over it", async () => {
       try {
-        again((await api.detail(current.name)).version);
+        const { version, changed } = await api.detail(current.name);
+        current.changed = changed;
+        again(version);
       } catch (problem) {
         tell(problem.message);
       }
@@ -253,19 +344,20 @@ function conflict(message, again) {
 async function fetchProbability() {
   const { current } = state;
   const wanted = `probability-${state.class}`;
-  if (!current || state.tool !== "smart" || current.probability.has(wanted) || !current.planes.refined) return;
+  if (!current || state.tool !== "smart" || current.shown.probability.has(wanted)) return;
+  const { number, probability } = current.shown;
   try {
-    current.probability.set(wanted, await api.plane(current.name, wanted));
+    probability.set(wanted, await api.plane(current.name, wanted, number, current.round));
   } catch (problem) {
-    tell(problem.message);
+    if (state.current === current) explain(problem);
   }
 }
 
 function stamp(x, y) {
-  const { mask, width, height } = state.current;
+  const { shown: { mask, probability: known }, width, height } = state.current;
   const radius = state.size / 2;
   if (state.tool === "eraser") return disc(mask, width, height, x, y, radius, 0);
-  const probability = state.tool === "smart" && state.current.probability.get(`probability-${state.class}`);
+  const probability = state.tool === "smart" && known.get(`probability-${state.class}`);
   if (probability) return snappedDisc(mask, width, height, x, y, radius, state.class, probability);
   return disc(mask, width, height, x, y, radius, state.class);
 }
@@ -278,6 +370,7 @@ function paint(point) {
   view.paintMask(rect);
   if (Date.now() - stroke.kept > 1000) {
     stroke.kept = Date.now();
+    drawnOn(state.current.shown);
     keepDraft();
   }
 }
@@ -287,6 +380,7 @@ function changed(rect) {
   current.history.commit(rect);
   if (!rect) return;
   view.paintMask(rect);
+  drawnOn(current.shown);
   current.dirty = true;
   touch();
   keepDraft();
@@ -304,8 +398,8 @@ function closePolygon() {
   state.points = [];
   view.setTrace(null);
   if (!current || points.length < 3) return false;
-  current.history.begin();
-  changed(polygon(current.mask, current.width, current.height, points, state.class));
+  current.history.begin(current.shown);
+  changed(polygon(current.shown.mask, current.width, current.height, points, state.class));
   return true;
 }
 
@@ -322,9 +416,11 @@ function redo() {
   if (state.current && !state.stroke) after(state.current.history.redo());
 }
 
-function after(rect) {
-  if (!rect) return;
-  view.paintMask(rect);
+function after(step) {
+  if (!step) return;
+  if (step.slice === state.current.shown) view.paintMask(step.rect);
+  else showSlice(step.slice);
+  drawnOn(step.slice);
   state.current.dirty = true;
   keepDraft();
   describe();
@@ -336,7 +432,7 @@ function place(event) {
 }
 
 view.canvas.addEventListener("pointerdown", (event) => {
-  if (!state.current) return;
+  if (!state.current || moving()) return;
   const at = place(event);
   state.pointers.set(event.pointerId, at);
   view.canvas.setPointerCapture(event.pointerId);
@@ -349,10 +445,11 @@ view.canvas.addEventListener("pointerdown", (event) => {
     if (event.detail > 1) closePolygon();
     else view.setTrace(state.points);
   } else if (state.tool === "fill") {
-    state.current.history.begin();
-    changed(fill(state.current.mask, state.current.width, state.current.height, point.x, point.y, state.class));
+    const { shown, width, height } = state.current;
+    state.current.history.begin(shown);
+    changed(fill(shown.mask, width, height, point.x, point.y, state.class));
   } else {
-    state.current.history.begin();
+    state.current.history.begin(state.current.shown);
     state.stroke = { last: null, rect: null, kept: Date.now() };
     paint(point);
   }
@@ -388,15 +485,25 @@ view.canvas.addEventListener("contextmenu", (event) => event.preventDefault());
 view.canvas.addEventListener("wheel", (event) => {
   if (!state.current) return;
   event.preventDefault();
+  if (event.shiftKey && state.current.slices > 1) return turnWheel(event);
   const at = place(event);
   view.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), at.x, at.y);
   moveCursor(event);
 }, { passive: false });
 
+// One slice for each notch; a touchpad, which has none, adds up to them. With Shift some systems scroll sideways.
+function turnWheel(event) {
+  state.wheeled += (event.deltaY || event.deltaX) * (event.deltaMode ? 40 : 1);
+  if (Math.abs(state.wheeled) < NOTCH) return;
+  moveBy(Math.sign(state.wheeled));
+  state.wheeled = 0;
+}
+
 // Two fingers zoom and move; what the first had begun to paint is taken back.
 function startPinch() {
   if (state.stroke) {
     view.paintMask(state.current.history.abort(state.stroke.rect));
+    drawnOn(state.current.shown);
     state.stroke = null;
   }
   state.drag = null;
@@ -418,9 +525,11 @@ function moveCursor(event) {
   cursor.hidden = !round || event.pointerType === "touch";
   if (cursor.hidden) return;
   const at = place(event);
-  const size = Math.max(2, state.size * view.pixel);
-  cursor.style.width = cursor.style.height = `${size}px`;
-  cursor.style.transform = `translate(${at.x - size / 2}px, ${at.y - size / 2}px)`;
+  const wide = Math.max(2, state.size * view.pixel);
+  const high = Math.max(2, state.size * view.pixel * view.aspect);
+  cursor.style.width = `${wide}px`;
+  cursor.style.height = `${high}px`;
+  cursor.style.transform = `translate(${at.x - wide / 2}px, ${at.y - high / 2}px)`;
 }
 
 // ---- controls -------------------------------------------------------------------------------------------------------
@@ -565,7 +674,7 @@ const KEYS = [
   ["Enter", "accept the mask, or save the correction, and open the next"], ["K", "skip: ask again later"],
   ["R", "reject: leave the image out of training"], ["← →", "previous, next"], ["Z, Y", "undo, redo (also with Ctrl)"],
   ...TOOLS.map((tool) => [tool.key.toUpperCase(), tool.label.toLowerCase()]), ["[ ]", "smaller, larger brush"],
-  ["1 … 9", "class"], ["Enter, Backspace, Esc", "close a polygon, take back a corner, drop it"],
+  [", . PgUp PgDn", "slice before, slice after, in a volume; also the wheel with Shift"], ["1 … 9", "class"], ["Enter, Backspace, Esc", "close a polygon, take back a corner, drop it"],
   ...LAYERS.map((layer) => [layer.key.toUpperCase(), `show or hide: ${layer.label.toLowerCase()}`]),
   ["+ − 0", "zoom in, out, fit; also the wheel or two fingers"], ["Space", "hold to drag the image"], ["?", "this list"],
 ];
@@ -593,6 +702,7 @@ function onKey(event) {
   if (tool) setTool(tool.name);
   else if (layer) setLayer(layer.name, !view.shown[layer.name]);
   else if (/^[1-9]$/.test(key)) setClass(Number(key));
+  else if (key in SLICE_KEYS && state.current?.slices > 1) moveBy(SLICE_KEYS[key]);
   else if (key in ACTIONS) ACTIONS[key]();
   else return;
   event.preventDefault();
@@ -659,7 +769,7 @@ async function refresh() {
   queue.set((await api.cases()).cases);
   const { current } = state;
   const stale = current && current.round !== state.status.rounds.find((r) => r.current).number;
-  if (stale && !drawing()) open(current.name, true);
+  if (stale && !drawing()) open(current.name, true, current.at);
 }
 
 async function start() {
@@ -709,6 +819,7 @@ function connect() {
   const clicks = {
     save: () => save(), skip: () => decide("skipped"), reject: () => decide("rejected"), next: ACTIONS.arrowright,
     previous: ACTIONS.arrowleft, "help-open": ACTIONS["?"],
+    "slice-before": () => moveBy(-1), "slice-after": () => moveBy(1),
     theme: () => {
       const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
       setTheme(theme);
@@ -725,6 +836,7 @@ function connect() {
     },
   };
   for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
+  $("slice").addEventListener("input", () => moveTo(Number($("slice").value) - 1));
   for (const id of ["window", "level"]) $(id).addEventListener("input", applyWindow);
   $("by").addEventListener("change", () => remember("criinet-by", $("by").value));
   $("filter").addEventListener("change", () => {

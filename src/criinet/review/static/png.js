@@ -21,14 +21,18 @@ function chunk(type, content) {
   return bytes;
 }
 
-export async function encodeGray(pixels, width, height) {
-  const rows = new Uint8Array((width + 1) * height);
-  for (let y = 0; y < height; y++) rows.set(pixels.subarray(y * width, (y + 1) * width), y * (width + 1) + 1);
+// The slices of one size stand one above another.
+export async function encodeGray(slices, width, height) {
+  const rows = new Uint8Array((width + 1) * height * slices.length);
+  slices.forEach((pixels, number) => {
+    for (let y = 0; y < height; y++)
+      rows.set(pixels.subarray(y * width, (y + 1) * width), (number * height + y) * (width + 1) + 1);
+  });
   const packed = new Response(new Blob([rows]).stream().pipeThrough(new CompressionStream("deflate")));
   const header = new Uint8Array(13);
   const view = new DataView(header.buffer);
   view.setUint32(0, width);
-  view.setUint32(4, height);
+  view.setUint32(4, height * slices.length);
   header[8] = 8;
   const signature = Uint8Array.of(137, 80, 78, 71, 13, 10, 26, 10);
   const data = new Uint8Array(await packed.arrayBuffer());

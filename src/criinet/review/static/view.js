@@ -16,6 +16,7 @@ export class View {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false });
     this.scale = 1;
+    this.aspect = 1;
     this.left = 0;
     this.top = 0;
     this.layers = {};
@@ -32,12 +33,18 @@ export class View {
     return window.devicePixelRatio || 1;
   }
 
-  load(image, mask, planes, colors) {
+  // How much higher than wide a pixel is, times the scale.
+  get scaleDown() {
+    return this.scale * this.aspect;
+  }
+
+  load(image, mask, planes, colors, aspect) {
     this.image = image;
     this.width = image.width;
     this.height = image.height;
     this.mask = mask;
     this.colors = colors;
+    this.aspect = aspect;
     this.layers = {
       image: surface(this.width, this.height),
       mask: surface(this.width, this.height),
@@ -50,7 +57,7 @@ export class View {
     if (planes.coarse) this.layers.coarse = this.classLayer(planes.coarse, (x, y) => (x + y) & HATCH);
     if (planes.uncertainty) this.layers.uncertainty = this.heatLayer(planes.uncertainty);
     this.paintMask({ x0: 0, y0: 0, x1: this.width, y1: this.height });
-    this.fit();
+    this.all();
   }
 
   clear() {
@@ -150,9 +157,9 @@ export class View {
   fit() {
     const margin = 12 * this.ratio;
     const room = [this.canvas.width - 2 * margin, this.canvas.height - 2 * margin];
-    this.scale = Math.max(0.01, Math.min(room[0] / this.width, room[1] / this.height));
+    this.scale = Math.max(0.01, Math.min(room[0] / this.width, room[1] / (this.height * this.aspect)));
     this.left = (this.canvas.width - this.width * this.scale) / 2;
-    this.top = (this.canvas.height - this.height * this.scale) / 2;
+    this.top = (this.canvas.height - this.height * this.scaleDown) / 2;
     this.fitted = true;
     this.all();
   }
@@ -177,7 +184,7 @@ export class View {
 
   // A point of the screen, in CSS pixels of the canvas, as image coordinates.
   toImage(x, y) {
-    return { x: (x * this.ratio - this.left) / this.scale, y: (y * this.ratio - this.top) / this.scale };
+    return { x: (x * this.ratio - this.left) / this.scale, y: (y * this.ratio - this.top) / this.scaleDown };
   }
 
   get pixel() {
@@ -214,9 +221,9 @@ export class View {
     context.save();
     if (!this.whole && this.dirty) {
       const x = Math.floor(this.left + this.dirty.x0 * this.scale) - 2;
-      const y = Math.floor(this.top + this.dirty.y0 * this.scale) - 2;
+      const y = Math.floor(this.top + this.dirty.y0 * this.scaleDown) - 2;
       const wide = Math.ceil((this.dirty.x1 - this.dirty.x0) * this.scale) + 5;
-      const high = Math.ceil((this.dirty.y1 - this.dirty.y0) * this.scale) + 5;
+      const high = Math.ceil((this.dirty.y1 - this.dirty.y0) * this.scaleDown) + 5;
       context.beginPath();
       context.rect(x, y, wide, high);
       context.clip();
@@ -226,7 +233,7 @@ export class View {
     context.fillStyle = getComputedStyle(canvas).backgroundColor;
     context.fillRect(0, 0, canvas.width, canvas.height);
     if (this.image) {
-      context.setTransform(this.scale, 0, 0, this.scale, this.left, this.top);
+      context.setTransform(this.scale, 0, 0, this.scaleDown, this.left, this.top);
       context.imageSmoothingEnabled = this.scale < 2;
       context.drawImage(this.layers.image, 0, 0);
       for (const name of ["uncertainty", "coarse", "model"]) this.drawLayer(name, name, this.opacity[name]);
@@ -247,15 +254,17 @@ export class View {
   drawTrace() {
     if (!this.trace?.length) return;
     const { context } = this;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    const corners = this.trace.map((p) => [this.left + p.x * this.scale, this.top + p.y * this.scaleDown]);
     const line = new Path2D();
-    this.trace.forEach((p, i) => (i ? line.lineTo(p.x, p.y) : line.moveTo(p.x, p.y)));
+    corners.forEach(([x, y], i) => (i ? line.lineTo(x, y) : line.moveTo(x, y)));
     for (const [style, width] of [["#000", 4], ["#fff", 2]]) {
       context.strokeStyle = style;
-      context.lineWidth = (width * this.ratio) / this.scale;
+      context.lineWidth = width * this.ratio;
       context.stroke(line);
     }
-    const size = (6 * this.ratio) / this.scale;
+    const size = 6 * this.ratio;
     context.fillStyle = "#fff";
-    for (const p of this.trace) context.fillRect(p.x - size / 2, p.y - size / 2, size, size);
+    for (const [x, y] of corners) context.fillRect(x - size / 2, y - size / 2, size, size);
   }
 }
