@@ -40,8 +40,10 @@ class Slices:
         Raises:
             BadFileError: if it cannot be read.
         """
-        shape = scan_shape(case.image, dataset.dims)
-        return cls(shape, None if dataset.dims == 2 else read_volume_header(case.image, dataset.voxel).geometry)
+        if dataset.dims == 2:
+            return cls(scan_shape(case.image, 2), None)
+        header = read_volume_header(case.image, dataset.voxel)
+        return cls(header.shape, header.geometry)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -13,11 +13,12 @@ function open() {
 }
 
 async function within(mode, work) {
-  const store = (await open()).transaction("drafts", mode).objectStore("drafts");
+  const transaction = (await open()).transaction("drafts", mode);
   return new Promise((resolve, reject) => {
-    const request = work(store);
+    const request = work(transaction.objectStore("drafts"));
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
+    transaction.commit(); // At once: a page that is closed before it has heard of success would lose the stroke.
   });
 }
 

@@ -325,7 +325,7 @@ function conflict(message, again) {
     ["Load theirs", async () => {
       current.dirty = false;
       await drafts.remove(draftKey(current.name)).catch(() => {});
-      open(current.name);
+      open(current.name, false, current.at);
     }],
     ["Save mine over it", async () => {
       try {
@@ -761,7 +761,7 @@ function showStatus() {
   $("progress-text").title = "The Dice that the model expects of all masks to review: with its own alone → with yours";
   $("progress-bar").style.width = `${(100 * status.reviewed) / Math.max(1, status.to_review)}%`;
   $("ranking").textContent = status.ranked ? "Most useful first" :
-    `Ranking: ${status.looked.toLocaleString("en")} of ${status.cases.toLocaleString("en")} images looked at`;
+    `Ranking: ${status.looked.toLocaleString("en")} of ${status.cases.toLocaleString("en")} cases looked at`;
   panel.render(status, state.about.validation > 0);
 }
 
