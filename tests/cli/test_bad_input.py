@@ -366,7 +366,7 @@ def test_a_full_disk_spares_earlier_masks(criinet, place, monkeypatch):
     monkeypatch.setattr("criinet.data.files.os.fsync", full)
     outcome = criinet("predict", "run", "data", "--out", "masks")
     assert outcome.code == 2
-    assert "no space left to write masks/case_0001.png" in outcome.sentence
+    assert "no space left to write masks/.prediction.json" in outcome.sentence
     assert contents(place) == before
 
 

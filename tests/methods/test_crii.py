@@ -78,7 +78,7 @@ def test_the_losses_are_the_composition_by_hand(scene):
     terms = method.losses(labeled, unlabeled, 0.0)
 
     torch.manual_seed(3)
-    coarse, refined, of_labeled, _ = method.student(labeled.image)
+    coarse, refined, of_labeled = method.student(labeled.image)
     coarse_unlabeled, refined_unlabeled, *_ = method.student(unlabeled.weak)
     target = labeled.target
     edge = boundary_patches(target, 3, size=(8, 12), count=3, band=2)
