@@ -38,8 +38,12 @@ class CutMix:
     box: Tensor
 
     def apply(self, image: Tensor) -> Tensor:
-        """Paste the boxes into ``image`` (B, C, ...): pseudo-labels and confidences are mixed like the view was."""
+        """Paste the boxes into ``image`` (B, C, ...), or confidences, as the view was mixed."""
         return torch.where(self.box, image[self.source], image)
+
+    def apply_to_labels(self, label: Tensor) -> Tensor:
+        """Paste the boxes into class indices (B, ...), which have no axis of channels."""
+        return self.apply(label.unsqueeze(1)).squeeze(1)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,16 @@ from criinet.data.images import (
     read_raw_mask,
     value_counts,
 )
-from criinet.data.kinds import SUFFIXES, VOLUME_SUFFIXES, is_companion, is_readable, is_volume, stem_of, suffix_of
+from criinet.data.kinds import (
+    SUFFIXES,
+    VOLUME_SUFFIXES,
+    is_companion,
+    is_readable,
+    is_volume,
+    mask_suffix,
+    stem_of,
+    suffix_of,
+)
 from criinet.data.scans import Scan, place_mismatch, read_scan, size_mismatch, spatial
 from criinet.data.volumes import Partial, annotated_slices, read_labels, read_raw_labels, read_volume_header
 from criinet.errors import DataError
@@ -137,7 +146,7 @@ class Dataset:
     @property
     def mask_suffix(self) -> str:
         """The suffix of the masks that are written."""
-        return ".png" if self.dims == 2 else ".nii.gz"
+        return mask_suffix(self.dims)
 
     def read_scan(self, case: Case) -> Scan:
         """Read the image or the volume of ``case``.

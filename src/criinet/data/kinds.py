@@ -27,6 +27,11 @@ def stem_of(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix_of(path))] if suffix_of(path) else path.stem
 
 
+def mask_suffix(dims: int) -> str:
+    """Return the suffix of the masks that are written: of images (2 axes), or of volumes (3)."""
+    return ".png" if dims == 2 else ".nii.gz"
+
+
 def is_companion(path: Path) -> bool:
     """Tell whether a file holds the pixels of a header file."""
     return path.suffix.lower() in _COMPANIONS

@@ -15,7 +15,7 @@ from criinet.data.dicom_seg import require_dicom, write_segmentation
 from criinet.data.files import make_folder, write_atomically, write_json
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import write_gray, write_mask
-from criinet.data.kinds import SUFFIXES, is_readable, is_series, stem_of
+from criinet.data.kinds import SUFFIXES, is_readable, is_series, mask_suffix, stem_of
 from criinet.data.scans import Scan, read_scan
 from criinet.data.volumes import write_labels, write_volume
 from criinet.errors import ConfigError, DataError
@@ -196,7 +196,7 @@ def write_predictions(
     begun = begin(out, {"weights": digest(weights), "tta": tta, **asdict(outputs)}, anew=part.begins_anew)
     paths = paths[part.number - 1 :: part.of]
     if part.resume:
-        suffix = ".png" if predictor.scan_dims == 2 else ".nii.gz"
+        suffix = mask_suffix(predictor.scan_dims)
         paths = [path for path in paths if not is_newer(out / f"{stem_of(path)}{suffix}", begun)]
     skipped: list[str] = []
     for path, scan, predicted in predict_files(predictor, paths, skipped if skip_bad else None, advance):

@@ -58,7 +58,7 @@ class CrossPseudoSupervision(Method):
             mix = self.draw_mix(image)
             with torch.no_grad():
                 labels = [sure_pixels(probabilities(network, image), 0) for network in networks]
-            labels = [mix.apply(label.unsqueeze(1)).squeeze(1) for label in labels]
+            labels = [mix.apply_to_labels(label) for label in labels]
             logits = [network(mix.apply(image)).logits.float() for network in networks]
         else:
             logits = [network(image).logits.float() for network in networks]

@@ -73,7 +73,7 @@ class CRIIPlus(CRIINet):
         names = ("strong_1", "strong_2")
         strong: CoarseRefinedOutput = student(torch.cat([unlabeled.views[name] for name in names]))
         for name, coarse, refined in zip(names, strong.coarse.chunk(2), strong.refined.chunk(2), strict=True):
-            mixed = unlabeled.mixes[name].apply(label.unsqueeze(1)).squeeze(1)
+            mixed = unlabeled.mixes[name].apply_to_labels(label)
             terms[name] = taught(coarse, refined, mixed)
         terms["features"] = taught(incomplete.coarse, incomplete.refined, label)
         return terms

@@ -44,6 +44,6 @@ class FixMatch(Method):
         supervised = cross_entropy_dice(self.student(labeled.image).logits, labeled.target)
         with torch.no_grad():
             label = sure_pixels(probabilities(self.student, unlabeled.weak), self.config.confidence)
-        label = unlabeled.mixes["strong_1"].apply(label.unsqueeze(1)).squeeze(1)
+        label = unlabeled.mixes["strong_1"].apply_to_labels(label)
         strong = self.student(unlabeled.views["strong_1"]).logits
         return {"supervised": supervised, "strong": cross_entropy_over_all(strong, label)}

@@ -57,7 +57,7 @@ class STPlusPlus(Method):
         supervised = cross_entropy_dice(self.student(labeled.image).logits, labeled.target)
         if unlabeled.pseudo_label is None:
             return {"supervised": supervised, "pseudo": supervised.new_zeros(())}
-        label = unlabeled.mixes["strong_1"].apply(unlabeled.pseudo_label.unsqueeze(1)).squeeze(1)
+        label = unlabeled.mixes["strong_1"].apply_to_labels(unlabeled.pseudo_label)
         logits = self.student(unlabeled.views["strong_1"]).logits
         return {"supervised": supervised, "pseudo": cross_entropy_dice(logits, label)}
 

@@ -58,7 +58,7 @@ class UniMatch(Method):
         names = ("strong_1", "strong_2")
         strong = network(torch.cat([unlabeled.views[name] for name in names])).logits.chunk(2)
         for name, logits in zip(names, strong, strict=True):
-            mixed = unlabeled.mixes[name].apply(label.unsqueeze(1)).squeeze(1)
+            mixed = unlabeled.mixes[name].apply_to_labels(label)
             terms[name] = soft_dice_loss(logits.float().softmax(1), mixed)
         terms["features"] = soft_dice_loss(incomplete.float().softmax(1), label)
         return terms

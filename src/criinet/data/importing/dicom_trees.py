@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,48 @@ from criinet.errors import DataError
 from criinet.registry import nearest
 
 
+@dataclass
+class Tree:
+    """What lies below a folder.
+
+    series: the files of each, by the name that it will have. patients: whose each is, compared and never written.
+    drawings: what was drawn on each. left_out: one sentence for each drawing that cannot be read.
+    """
+
+    series: dict[str, list[Path]] = field(default_factory=dict[str, list[Path]])
+    patients: dict[str, str] = field(default_factory=dict[str, str])
+    modalities: set[str] = field(default_factory=set[str])
+    drawings: dict[str, list[Drawing]] = field(default_factory=dict[str, list[Drawing]])
+    left_out: list[str] = field(default_factory=list[str])
+
+    @classmethod
+    def read(cls, source: Path) -> "Tree":
+        """Read the headers of all DICOM files, in whatever folders they lie."""
+        tree = cls()
+        for path in sorted(file for file in source.rglob("*") if file.is_file() and is_dicom(file)):
+            header = read_tags(path, more=("PatientID",))
+            if is_image(header):
+                name = _name(str(header.get("SeriesInstanceUID", path)))
+                tree.series.setdefault(name, []).append(path)
+                tree.patients[name] = str(header.get("PatientID") or name)
+                tree.modalities.add(str(header.get("Modality") or ""))
+                continue
+            try:
+                if drawing := drawing_in(path):
+                    tree.drawings.setdefault(_name(drawing.series), []).append(drawing)
+            except BadFileError as problem:
+                tree.left_out.append(f"left out: {problem}")
+        return tree
+
+    def structures(self) -> Counter[str]:
+        """Count how many drawings have each structure."""
+        return Counter(name for found in self.drawings.values() for drawing in found for name in drawing.numbers)
+
+    def group(self, name: str) -> str:
+        """Return the first series of the patient of a series."""
+        return min(other for other, patient in self.patients.items() if patient == self.patients[name])
+
+
 def plan_dicom(source: Path, wanted: Wanted) -> ImportPlan:
     """Find every series below ``source``, in whatever folders its files lie, and what was drawn on it.
 
@@ -29,45 +72,27 @@ def plan_dicom(source: Path, wanted: Wanted) -> ImportPlan:
     Raises:
         DataError: if a structure is wanted that nothing in the source has.
     """
-    series: dict[str, list[Path]] = {}
-    patients: dict[str, str] = {}
-    modalities: set[str] = set()
-    drawings: dict[str, list[Drawing]] = {}
-    left_out: list[str] = []
-    for path in sorted(file for file in source.rglob("*") if file.is_file() and is_dicom(file)):
-        header = read_tags(path, more=("PatientID",))
-        if is_image(header):
-            name = _name(str(header.get("SeriesInstanceUID", path)))
-            series.setdefault(name, []).append(path)
-            patients[name] = str(header.get("PatientID") or name)
-            modalities.add(str(header.get("Modality") or ""))
-            continue
-        try:
-            if drawing := drawing_in(path):
-                drawings.setdefault(_name(drawing.series), []).append(drawing)
-        except BadFileError as problem:
-            left_out.append(f"left out: {problem}")
-    structures = Counter(name for found in drawings.values() for drawing in found for name in drawing.numbers)
+    tree = Tree.read(source)
+    structures, left_out = tree.structures(), tree.left_out
     _require_found(source, wanted.structures, structures)
     items: list[Item] = []
-    for name, files in sorted(series.items()):
+    for name, files in sorted(tree.series.items()):
         try:
             onto = header_of(frames_in(files[0].parent, files))
         except BadFileError as problem:
             left_out.append(f"left out {name} of {len(files)} files: {problem}")
             continue
         mask = None
-        if wanted.structures and name in drawings:
+        if wanted.structures and name in tree.drawings:
             try:
-                mask = _mask(drawings[name], wanted.structures, onto)
+                mask = _mask(tree.drawings[name], wanted.structures, onto)
                 mask.make()  # A dry run must know whether it can be drawn.
             except BadFileError as problem:
                 mask = None
                 left_out.append(f"{name} comes without a mask: {problem}")
-        group = min(other for other, patient in patients.items() if patient == patients[name])
-        items.append(Item(name, Written(".nii.gz", _volume(files)), mask, group))
+        items.append(Item(name, Written(".nii.gz", _volume(files)), mask, tree.group(name)))
     card: dict[str, Any] = {"name": "dicom"}
-    if len(modalities) == 1 and (modality := modalities.pop()):
+    if len(tree.modalities) == 1 and (modality := tree.modalities.pop()):
         card["modality"] = modality
     if wanted.structures:
         card["classes"] = ["background", *wanted.structures]
