@@ -80,6 +80,20 @@ def compare(
     return rows
 
 
+def whole_commands(predictors: dict[str, Path], paths: list[Path]) -> list[dict[str, Any]]:
+    """Time `criinet predict` of each run or file on the images, the start of Python included."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "images").mkdir()
+        for path in paths:
+            (Path(folder) / "images" / path.name).symlink_to(path.resolve())
+        words = [sys.executable, "-m", "criinet.cli.main", "predict"]
+        rest = [str(Path(folder) / "images"), "--out", str(Path(folder) / "predicted")]
+        timed = {
+            name: lambda what=what: command_clocks([*words, str(what), *rest]) for name, what in predictors.items()
+        }
+        return [{"what": "whole command", **row} for row in compare(timed, len(paths), COMMANDS)]
+
+
 def main(run: Path, float_file: Path, int8_file: Path) -> None:
     """Measure and write the table."""
     files = {"onnx float": float_file, "onnx int8": int8_file}
@@ -104,17 +118,7 @@ def main(run: Path, float_file: Path, int8_file: Path) -> None:
                 work()
             timed = {name: lambda work=work: both_clocks(work) for name, work in works.items()}
             rows += [{"what": what, "threads": threads, **row} for row in compare(timed, count, REPETITIONS)]
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "images").mkdir()
-        for path in paths:
-            (Path(folder) / "images" / path.name).symlink_to(path.resolve())
-        words = [sys.executable, "-m", "criinet.cli.main", "predict"]
-        rest = [str(Path(folder) / "images"), "--out", str(Path(folder) / "predicted")]
-        timed = {
-            name: lambda what=what: command_clocks([*words, str(what), *rest])
-            for name, what in {"eager PyTorch": run, **files}.items()
-        }
-        rows += [{"what": "whole command", **row} for row in compare(timed, len(images), COMMANDS)]
+    rows += whole_commands({"eager PyTorch": run, **files}, paths)
     record = {
         "command": "python benchmarks/inference.py RUN RUN/model.onnx RUN/model_int8.onnx",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",

@@ -17,9 +17,12 @@ def arrays(count: int = 40) -> list[np.ndarray]:
     return [rng.integers(0, 256, (3, *rng.integers(5, 40, 2)), dtype=np.uint8) for _ in range(count)]
 
 
-def test_arrays_of_any_size_come_back_from_memory_and_from_the_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("has_call", [True, False])
+def test_arrays_of_any_size_come_back_from_memory_and_from_the_file(has_call, tmp_path, monkeypatch):
     """Chunks are so small that several are needed, one array is larger than any, and threads put them in at once."""
     monkeypatch.setattr(module, "CHUNK", 4096)
+    if not has_call:
+        monkeypatch.delattr(os, "posix_fallocate")
     spill = Spill(tmp_path, limit=10_000)
     given = [*arrays(), np.arange(9000, dtype=np.int64).reshape(90, 100)]
     with ThreadPoolExecutor(8) as pool:

@@ -29,6 +29,20 @@ def memory_limit() -> float:
         return math.inf
 
 
+def reserve(file: IO[bytes], start: int, size: int) -> None:
+    """Have the disk set bytes of a file aside; where the system has no call for it, zeros are written.
+
+    Raises:
+        OSError: if there is no room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), start, size)
+        return
+    file.seek(start)
+    file.write(bytes(size))
+    file.flush()
+
+
 class Spill:
     """Keeps arrays in memory up to a limit, and all later ones in a file without a name, which ends with the process.
 
@@ -77,7 +91,7 @@ class Spill:
                 self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
                 weakref.finalize(self, self._file.close)  # What is mapped stays until its last tensor goes.
             start = self.in_file
-            os.posix_fallocate(self._file.fileno(), start, size)
+            reserve(self._file, start, size)
             self.in_file += size
             return np.memmap(self._file, np.uint8, "r+", offset=start, shape=(size,))
         except OSError as error:
