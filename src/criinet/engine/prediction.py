@@ -47,9 +47,8 @@ def predict_folder(
     wanted = outputs or Outputs()
 
     def loaded() -> Predictor:
-        predictor = load(run, checkpoint=checkpoint, device=device, tta=tta)
-        predictor.doubt, predictor.keep_probs = wanted.uncertainty, wanted.probabilities
-        return predictor
+        kept = {"doubt": wanted.uncertainty, "keep_probs": wanted.probabilities}
+        return load(run, checkpoint=checkpoint, device=device, tta=tta, **kept)
 
     return write_predictions(
         Path(images),

@@ -314,7 +314,13 @@ def require_equal_sizes(cases: Sequence[Case], dims: int) -> None:
 
 
 def load(
-    run: Path | str, *, checkpoint: str = "last", device: str = "auto", tta: bool = False, keep_probs: bool = False
+    run: Path | str,
+    *,
+    checkpoint: str = "last",
+    device: str = "auto",
+    tta: bool = False,
+    doubt: bool = True,
+    keep_probs: bool = False,
 ) -> Predictor:
     """Load a trained run for prediction.
 
@@ -323,6 +329,7 @@ def load(
         checkpoint: "last", or "best" on the validation cases.
         device: "auto", "cpu" or "cuda".
         tta: average over mirrored images.
+        doubt: keep maps of doubt, and the first of two opinions, of volumes.
         keep_probs: keep the probabilities of volumes.
 
     Raises:
@@ -335,7 +342,8 @@ def load(
     method = build_method(config, classes)
     state = load_checkpoint(folder.checkpoint(checkpoint))
     method.load_state_dict(state["method"])
-    return Predictor(method, config.data, classes, device=pick_device(device), tta=tta, keep_probs=keep_probs)
+    where = pick_device(device)
+    return Predictor(method, config.data, classes, device=where, tta=tta, doubt=doubt, keep_probs=keep_probs)
 
 
 def recorded_split(folder: RunFolder) -> dict[str, Any]:
