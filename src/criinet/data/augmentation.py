@@ -95,7 +95,7 @@ def draw_affine_of_boxes(
     ]
     shift = uniform((count, 3, 1), -2 * config.shift, 2 * config.shift, generator)
     rotation = rotations(turn, (0, 1)) @ rotations(tilts[0], (0, 2)) @ rotations(tilts[1], (1, 2))
-    half = torch.tensor([size[2], size[1], size[0]], device=generator.device) / 2
+    half = torch.tensor([size[2], size[1], size[0]]).to(generator.device, non_blocking=True) / 2
     matrix = rotation * (half / half.unsqueeze(1)) / zoom.view(-1, 1, 1)
     matrix = matrix * torch.stack([*flips, torch.ones_like(zoom)], dim=1).unsqueeze(1)
     return torch.cat([matrix, shift], dim=2)
@@ -125,7 +125,8 @@ def transform_mask(mask: Tensor, affine: Tensor) -> Tensor:
 
 
 LUMA = (0.299, 0.587, 0.114)
-TO_YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
+TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+FROM_YIQ = torch.linalg.inv(TO_YIQ)
 
 
 def jitter_colour(image: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
@@ -146,8 +147,8 @@ def jitter_colour(image: Tensor, config: AugmentationConfig, generator: Generato
         cos, sin = torch.cos(turn) * saturation, torch.sin(turn) * saturation
         zero, one = torch.zeros_like(cos), torch.ones_like(cos)
         rows = [one, zero, zero, zero, cos, -sin, zero, sin, cos]
-        to_yiq = torch.tensor(TO_YIQ, device=image.device)
-        matrix = torch.linalg.inv(to_yiq) @ torch.stack(rows, dim=1).view(n, 3, 3) @ to_yiq
+        there, back = (fixed.to(image.device, non_blocking=True) for fixed in (TO_YIQ, FROM_YIQ))
+        matrix = back @ torch.stack(rows, dim=1).view(n, 3, 3) @ there
         image = torch.einsum("bij,bj...->bi...", matrix, image)
     return image.clamp(0, 1)
 

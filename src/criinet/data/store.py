@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -114,6 +114,16 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def to(self, device: torch.device) -> "Store":
+        """Return the same cases on a device, where ``draw`` then works too."""
+        images, masks = (tuple(each.to(device) for each in part) for part in (self.images, self.masks))
+        return replace(self, images=images, masks=masks)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the images and masks take."""
+        return sum(each.nbytes for each in (*self.images, *self.masks))
 
     def draw(self, indices: Sequence[int], rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
         """Return images (B, C, ...) float32 in [0, 1] and masks (B, ...) int64, cropped alike in window "patch"."""

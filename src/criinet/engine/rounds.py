@@ -44,7 +44,8 @@ class PseudoLabels:
     def store(self, unlabeled: Store) -> Store:
         """Return the kept images with their pseudo-labels."""
         images = tuple(unlabeled.images[i] for i in self.kept)
-        return Store(images, tuple(self.labels[i] for i in self.kept), unlabeled.config)
+        masks = tuple(self.labels[i].to(image.device) for i, image in zip(self.kept, images, strict=True))
+        return Store(images, masks, unlabeled.config)
 
 
 @torch.no_grad()

@@ -120,12 +120,13 @@ def patch_descriptors(embedding: Tensor, patches: Patches, classes: int, case: T
     Returns:
         Descriptors with M = B N K.
     """
-    members = torch.stack([patches.labels == c for c in range(classes)], dim=-1).to(embedding.dtype)
-    pooled = members.transpose(-1, -2) @ gather_pixels(embedding, patches.pixels)
-    present = members.any(dim=2)
+    members = torch.stack([patches.labels == c for c in range(classes)], dim=-2)
+    with torch.autocast(embedding.device.type, enabled=False):
+        pooled = members.float() @ gather_pixels(embedding, patches.pixels).float()
+    present = members.any(dim=-1)
     label = torch.where(present, torch.arange(classes, device=present.device), IGNORE)
     return Descriptors(
-        F.normalize(pooled.flatten(0, 2).float(), dim=-1, eps=1e-6),
+        F.normalize(pooled.flatten(0, 2), dim=-1, eps=1e-6),
         label.flatten(),
         case[:, None, None].expand_as(label).flatten(),
     )

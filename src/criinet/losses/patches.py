@@ -4,7 +4,7 @@ All functions take labels (B, ...) with any number of spatial axes and run on th
 the global generator of that device.
 """
 
-from itertools import product
+import math
 from typing import NamedTuple
 
 import torch
@@ -76,7 +76,7 @@ def window_share(selected: Tensor, size: tuple[int, ...]) -> Tensor:
         total = total.narrow(axis, length, total.shape[axis] - length) - total.narrow(
             axis, 0, total.shape[axis] - length
         )
-    return (total / float(torch.tensor(size).prod())).float()
+    return (total / math.prod(size)).float()
 
 
 def class_shares(labels: Tensor, classes: int, size: tuple[int, ...]) -> Tensor:
@@ -104,13 +104,12 @@ def cut(
     labels: Tensor, band: Tensor, corners: Tensor, found: Tensor, windows: torch.Size, size: tuple[int, ...]
 ) -> Patches:
     """Cut the windows at ``corners`` (B, N), flat indices in the grid ``windows``, out of labels and band."""
-    spatial = labels.shape[1:]
-    grid = torch.stack(torch.unravel_index(corners, windows), dim=-1)
-    offsets = torch.tensor(list(product(*(range(length) for length in size))), device=labels.device)
-    strides = torch.tensor(
-        [int(torch.tensor(spatial[i + 1 :]).prod()) for i in range(len(spatial))], device=labels.device
-    )
-    pixels = (grid * strides).sum(-1, keepdim=True) + (offsets * strides).sum(-1)
+    first, offsets = torch.zeros_like(corners), torch.zeros((), dtype=torch.int64, device=labels.device)
+    for axis, length in enumerate(size):
+        stride = math.prod(labels.shape[axis + 2 :])
+        first = first + corners // math.prod(windows[axis + 1 :]) % windows[axis] * stride
+        offsets = offsets.unsqueeze(-1) + torch.arange(length, device=labels.device) * stride
+    pixels = first.unsqueeze(-1) + offsets.flatten()
     flat = pixels.flatten(1)
     patch_labels = labels.flatten(1).gather(1, flat).view_as(pixels)
     patch_labels = torch.where(found[:, None, None], patch_labels, IGNORE)

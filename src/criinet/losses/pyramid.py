@@ -1,5 +1,6 @@
 """Consistency of predictions made at several scales."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -33,7 +34,7 @@ def uncertainty_rectified_consistency(logits: Sequence[Tensor]) -> Tensor:
     if len({scale.shape for scale in logits}) != 1:
         raise ShapeError(f"scales of shapes {[tuple(scale.shape) for scale in logits]} are not of one shape.")
     log_probs = torch.stack([scale.float().log_softmax(1) for scale in logits])
-    log_mean = log_probs.logsumexp(0) - torch.log(torch.tensor(float(len(log_probs)), device=log_probs.device))
+    log_mean = log_probs.logsumexp(0) - math.log(len(log_probs))
     mean = log_mean.exp()
     divergence = (mean * (log_mean - log_probs)).sum(2).clamp(min=0)
     least = divergence.detach().flatten(1).amin(1).view(-1, *[1] * (divergence.ndim - 1))

@@ -69,9 +69,13 @@ def ranked_list_loss(
 
 
 def euclidean(queries: Tensor, keys: Tensor) -> Tensor:
-    """Compute the distances (..., Q, G) between (..., Q, E) and (..., G, E), with a finite gradient at zero."""
-    squared = queries.square().sum(-1).unsqueeze(-1) + keys.square().sum(-1).unsqueeze(-2)
-    squared = squared - 2 * queries @ keys.transpose(-1, -2)
+    """Compute the distances (..., Q, G) between (..., Q, E) and (..., G, E), with a finite gradient at zero.
+
+    In float32 under autocast too: the difference of nearly equal numbers has no digit left in bfloat16.
+    """
+    with torch.autocast(queries.device.type, enabled=False):
+        product = queries @ keys.transpose(-1, -2)
+    squared = queries.square().sum(-1).unsqueeze(-1) + keys.square().sum(-1).unsqueeze(-2) - 2 * product
     return squared.clamp(min=MIN_SQUARED_DISTANCE).sqrt()
 
 

@@ -1,5 +1,7 @@
 """Losses between logits or probabilities and targets, pixel by pixel."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -86,4 +88,4 @@ def check_shapes(scores: Tensor, target: Tensor) -> None:
 def entropy(probs: Tensor) -> Tensor:
     """Compute the entropy of (B, K, ...) probabilities, divided by ln K: (B, ...) in [0, 1], 1 is least sure."""
     terms = torch.special.entr(probs.float()).sum(1)
-    return terms / torch.log(torch.tensor(float(probs.shape[1]), device=probs.device))
+    return terms / math.log(probs.shape[1])

@@ -1,0 +1,147 @@
+"""How many steps a second several runs take together that share one GPU, or one machine's cores.
+
+    python benchmarks/many_runs.py --data FOLDER --runs 1 4 8 16
+
+Each run is a process of its own with its own method, images and draws. All build, warm up, wait for each other, and
+then train for so many seconds; what counts is the sum of their steps. FOLDER holds dataset folders.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from criinet.data.dataset import open_dataset
+from criinet.data.splits import make_split
+from criinet.engine.planner import look_at, plan
+from criinet.engine.processes import launch
+from criinet.engine.reproducibility import pick_device, use_threads
+from criinet.engine.settings import resolve
+from criinet.engine.trainer import Trainer
+from criinet.engine.training import build_method, load_pools
+
+HERE = Path(__file__).parent
+WARM_UP = 10
+
+
+def main() -> None:
+    """Measure every number of runs and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of dataset folders")
+    parser.add_argument("--dataset", default="kvasir-seg")
+    parser.add_argument("--method", default="crii")
+    parser.add_argument("--network", default="lite0-unet")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=12)
+    parser.add_argument("--runs", type=int, nargs="+", default=[1, 4, 8, 16])
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--note", default="", help="what else a reader must know of the machine")
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "many_runs.json")
+    asked = parser.parse_args()
+    rows = [measure(asked, count) for count in asked.runs]
+    record = {
+        "command": " ".join(["python benchmarks/many_runs.py", *sys.argv[1:]]),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {rows[0]['device']}",
+        "note": asked.note,
+        "rows": rows,
+    }
+    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def measure(asked: argparse.Namespace, count: int) -> dict[str, Any]:
+    """Train ``count`` runs side by side and return their steps and images a second."""
+    context = multiprocessing.get_context("spawn")
+    barrier, queue = context.Barrier(count), context.Queue()
+    started = time.monotonic()
+    processes = [context.Process(target=one_run, args=(asked, seed, barrier, queue)) for seed in range(count)]
+    for process in processes:
+        process.start()
+    found = [queue.get() for _ in processes]
+    for process in processes:
+        process.join()
+    rate = sum(one["steps_per_second"] for one in found)
+    row = {
+        "runs": count,
+        "steps_per_second": round(rate, 2),
+        "images_per_second": round(rate * found[0]["images"], 1),
+        "slowest": round(min(one["steps_per_second"] for one in found), 2),
+        "memory_mb_each": max(one["memory"] for one in found),
+        "seconds_until_ready": round(max(one["ready"] for one in found) - started, 1),
+        "device": found[0]["device"],
+    }
+    print(row, flush=True)
+    return row
+
+
+def one_run(asked: argparse.Namespace, seed: int, barrier: Barrier, queue: Any) -> None:
+    """Build one run, wait for the others, train until the time is over, and say how many steps it took."""
+    use_threads(1)
+    device = pick_device(asked.device)
+    trainer = build(asked, seed, device)
+    for _ in range(WARM_UP):
+        step(trainer)
+    barrier.wait()
+    ready = begun = time.monotonic()
+    steps = 0
+    while time.monotonic() - begun < asked.seconds:
+        terms, _ = step(trainer)
+        steps += 1
+        if steps % 10 == 0:
+            torch.stack([term.detach() for term in terms.values()]).tolist()  # As logging does: the host waits.
+    if device == "cuda":
+        torch.cuda.synchronize()
+    seconds = time.monotonic() - begun
+    gpu = device == "cuda"
+    queue.put(
+        {
+            "steps_per_second": steps / seconds,
+            "images": asked.batch * (1 + bool(trainer.method.views)),
+            "memory": round(torch.cuda.max_memory_allocated() / 2**20) if gpu else 0,
+            "ready": ready,
+            "device": torch.cuda.get_device_name() if gpu else "cpu",
+        }
+    )
+
+
+def step(trainer: Trainer) -> Any:
+    """Take one step."""
+    taken = trainer.train_step(0.5)
+    trainer.step += 1
+    return taken
+
+
+def build(asked: argparse.Namespace, seed: int, device: str) -> Trainer:
+    """Return a trainer at its beginning."""
+    dataset = open_dataset(asked.data / asked.dataset)
+    split = make_split(dataset, "4%", seed)
+    settings = {
+        "method": {"name": asked.method},
+        "network": {"name": asked.network},
+        "data": {"size": [asked.size, asked.size]},
+        "trainer": {
+            "labeled_batch": asked.batch,
+            "unlabeled_batch": asked.batch,
+            "precision": asked.precision,
+            "threads": 1,
+        },
+    }
+    config = resolve(settings, plan(look_at(dataset, split), device), seed=seed)
+    method = build_method(config, dataset.classes)
+    pools = load_pools(dataset, split, config)
+    trainer = Trainer(method, pools, config, dataset.classes, fabric=launch(device, asked.precision))
+    trainer.method.train()
+    return trainer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""On a GPU: the host never waits inside a step, results are a CPU's within rounding, and resuming goes on."""
+
+import numpy as np
+import pytest
+import torch
+
+from criinet.data.dataset import open_dataset
+from criinet.data.splits import make_split
+from criinet.engine.checkpoint import load_checkpoint
+from criinet.engine.evaluator import evaluate
+from criinet.engine.processes import launch
+from criinet.engine.settings import resolve
+from criinet.engine.trainer import Trainer
+from criinet.engine.training import build_method, load, load_pools, train
+from criinet.losses import Descriptors, inter_patch_ranked_loss, ranked_list_loss
+from criinet.methods import methods
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU"),
+]
+ON_THE_HOST = {"dtc", "sassnet"}
+"""Methods whose distance maps SciPy makes on the CPU, in every step."""
+
+
+def trainer_of(name: str, dataset, tiny, device: str, precision: str) -> Trainer:
+    opened = open_dataset(dataset)
+    split = make_split(opened, None)
+    config = resolve({**tiny(precision=precision, iterations=100), "method": {"name": name}})
+    pools = load_pools(opened, split, config)
+    method = build_method(config, opened.classes)
+    trainer = Trainer(method, pools, config, opened.classes, fabric=launch(device, precision))
+    trainer.method.train()
+    return trainer
+
+
+@pytest.mark.parametrize("name", [n for n in methods if n not in ON_THE_HOST])
+def test_a_step_never_makes_the_host_wait(name, drawn, tiny):
+    """After a first step, in which libraries set themselves up; PyTorch raises at every hidden synchronisation."""
+    trainer = trainer_of(name, drawn, tiny, "cuda", "bf16")
+    trainer.train_step(0.5)
+    trainer.step += 1
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(2):
+            terms, _ = trainer.train_step(0.5)
+            trainer.step += 1
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(bool(torch.isfinite(term)) for term in terms.values())
+
+
+def test_a_run_trained_on_a_gpu_says_the_same_on_a_cpu(drawn, tiny, tmp_path):
+    run = train(drawn, tmp_path / "run", method="crii", settings=tiny(precision="bf16"), device="cuda")
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    there, here = (load(run.root, device=device).predict(image).probs for device in ("cuda", "cpu"))
+    assert np.abs(np.asarray(there) - np.asarray(here)).max() < 5e-3
+    assert evaluate(run.root, device="cuda")["rows"]
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+@pytest.mark.parametrize("name", ["supervised", "crii", "crii-plus", "mean-teacher"])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(name, precision, drawn, tiny, tmp_path):
+    """Within rounding: sums on a GPU have no fixed order."""
+    settings = tiny(iterations=8, checks=4, precision=precision)
+    whole = train(drawn, tmp_path / "whole", method=name, settings=settings, device="cuda")
+
+    def cut_off(step, records):
+        if step == 6 and records[0]["kind"] == "train":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(drawn, tmp_path / "run", method=name, settings=settings, device="cuda", watch=cut_off)
+    run = train(drawn, tmp_path / "run", method=name, settings=settings, device="cuda", resume=True)
+    one, other = (load_checkpoint(folder.checkpoint("last"))["method"] for folder in (run, whole))
+    for key, value in other.items():
+        if value.is_floating_point():
+            assert (one[key] - value).norm() <= 0.02 * value.norm() + 1e-3, key
+
+
+def test_ranked_losses_are_in_float32_under_autocast():
+    """Against float64 on the CPU, with embeddings so near each other that bfloat16 would see no distance."""
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.nn.functional.normalize(torch.randn(1, 16, generator=generator) + 0.01 * torch.randn(64, 16), dim=1)
+    label = torch.arange(64) % 2
+    exact = ranked_list_loss(vectors.double(), label, vectors.double(), label)
+    known = Descriptors(vectors.cuda(), label.cuda(), torch.arange(64).cuda())
+    with torch.autocast("cuda", torch.bfloat16):
+        found = ranked_list_loss(vectors.cuda(), label.cuda(), vectors.cuda(), label.cuda())
+        across = inter_patch_ranked_loss(known, known)
+    assert float(found) == pytest.approx(float(exact), rel=1e-3)
+    assert float(across) == pytest.approx(float(exact), rel=1e-3)
