@@ -34,6 +34,7 @@ def trainer_of(name: str, dataset, tiny, device: str, precision: str) -> Trainer
     return trainer
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("name", [n for n in methods if n not in ON_THE_HOST])
 def test_a_step_never_makes_the_host_wait(name, drawn, tiny):
     """After a first step, in which libraries set themselves up; PyTorch raises at every hidden synchronisation."""
