@@ -30,6 +30,8 @@ from criinet.engine.training import build_method, load_pools
 
 HERE = Path(__file__).parent
 WARM_UP = 10
+LONGEST = 120
+"""Seconds until a run that did not get ready ends the measurement."""
 
 
 def main() -> None:
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--eager", action="store_true", help="do not record a step and replay it")
     parser.add_argument("--note", default="", help="what else a reader must know of the machine")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "many_runs.json")
     asked = parser.parse_args()
@@ -66,7 +69,7 @@ def measure(asked: argparse.Namespace, count: int) -> dict[str, Any]:
     processes = [context.Process(target=one_run, args=(asked, seed, barrier, queue)) for seed in range(count)]
     for process in processes:
         process.start()
-    found = [queue.get() for _ in processes]
+    found = [queue.get(timeout=LONGEST) for _ in processes]
     for process in processes:
         process.join()
     rate = sum(one["steps_per_second"] for one in found)
@@ -90,7 +93,7 @@ def one_run(asked: argparse.Namespace, seed: int, barrier: Barrier, queue: Any) 
     trainer = build(asked, seed, device)
     for _ in range(WARM_UP):
         step(trainer)
-    barrier.wait()
+    barrier.wait(LONGEST)
     ready = begun = time.monotonic()
     steps = 0
     while time.monotonic() - begun < asked.seconds:
@@ -132,6 +135,7 @@ def build(asked: argparse.Namespace, seed: int, device: str) -> Trainer:
             "labeled_batch": asked.batch,
             "unlabeled_batch": asked.batch,
             "precision": asked.precision,
+            "cuda_graph": not asked.eager,
             "threads": 1,
         },
     }

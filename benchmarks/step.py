@@ -35,6 +35,7 @@ from criinet.engine.reproducibility import pick_device, use_threads
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
 from criinet.engine.training import build_method, load_pools
+from criinet.types import LabeledBatch, UnlabeledBatch
 
 HERE = Path(__file__).parent
 PARTS = ("data", "losses", "backward", "clip and optimizer", "after step")
@@ -85,8 +86,8 @@ def main() -> None:
         for method in asked.methods:
             trainer = build(asked, network, method, device)
             parts = time_parts(trainer, asked.steps)
+            total = time_whole(trainer, asked.steps)
             flops, moved = work_of(trainer)
-            total = sum(parts.values())
             floor = 1e3 * max(flops / rate, moved / bandwidth)
             row = {
                 "network": network,
@@ -134,7 +135,7 @@ def time_parts(trainer: Trainer, steps: int) -> dict[str, float]:
     for _ in range(steps):
         (labeled, unlabeled), seconds = timed(trainer.batches, trainer)
         seen["data"].append(seconds)
-        terms, seconds = timed(lambda batch=(labeled, unlabeled): trainer.trained.losses(*batch, 0.5), trainer)
+        terms, seconds = timed(lambda batch=(labeled, unlabeled): losses_of(trainer, *batch), trainer)
         seen["losses"].append(seconds)
         weights = trainer.method.config.weights_at(0.5)
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
@@ -144,6 +145,21 @@ def time_parts(trainer: Trainer, steps: int) -> dict[str, float]:
         seen["after step"].append(timed(trainer.method.after_step, trainer)[1])
         trainer.step += 1
     return {name: 1e3 * statistics.median(values) for name, values in seen.items()}
+
+
+def losses_of(trainer: Trainer, labeled: LabeledBatch, unlabeled: UnlabeledBatch) -> dict[str, Tensor]:
+    """Return the losses, in the precision that was asked for."""
+    with trainer.fabric.autocast():
+        return trainer.trained.losses(labeled, unlabeled, 0.5)
+
+
+def time_whole(trainer: Trainer, steps: int) -> float:
+    """Return the median milliseconds of a whole step as the trainer takes it: recorded and replayed, where it does."""
+    seen: list[float] = []
+    for _ in range(steps + 5):
+        seen.append(timed(lambda: trainer.train_step(0.5), trainer)[1])
+        trainer.step += 1
+    return 1e3 * statistics.median(seen[5:])
 
 
 def finish(trainer: Trainer) -> None:
@@ -169,6 +185,7 @@ def wait(device: str) -> None:
 
 def work_of(trainer: Trainer) -> tuple[float, float]:
     """Return the floating-point operations of a step's convolutions and products, and the bytes that it moves."""
+    trainer.recorded = None
     grouped = {torch.ops.aten.convolution_backward: backward_operations}
     with FlopCounterMode(display=False, custom_mapping=grouped) as flops:
         trainer.train_step(0.5)

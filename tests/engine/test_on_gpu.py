@@ -19,14 +19,16 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU"),
 ]
-ON_THE_HOST = {"dtc", "sassnet"}
-"""Methods whose distance maps SciPy makes on the CPU, in every step."""
+ON_THE_HOST = {"dtc", "sassnet", "bcp", "st++"}
+"""Methods that wait: for SciPy's distance maps, for a component that may be labeled, for a count that is looked at."""
+RECORDABLE = [name for name in methods if methods.get(name).recordable]
 
 
 def trainer_of(name: str, dataset, tiny, device: str, precision: str) -> Trainer:
     opened = open_dataset(dataset)
     split = make_split(opened, None)
-    config = resolve({**tiny(precision=precision, iterations=100), "method": {"name": name}})
+    trainer = {"precision": precision, "iterations": 100, "cuda_graph": False}
+    config = resolve({**tiny(**trainer), "method": {"name": name}})
     pools = load_pools(opened, split, config)
     method = build_method(config, opened.classes)
     trainer = Trainer(method, pools, config, opened.classes, fabric=launch(device, precision))
@@ -60,24 +62,40 @@ def test_a_run_trained_on_a_gpu_says_the_same_on_a_cpu(drawn, tiny, tmp_path):
     assert evaluate(run.root, device="cuda")["rows"]
 
 
+def weights(run) -> torch.Tensor:
+    state = load_checkpoint(run.checkpoint("last"))["method"]
+    return torch.cat([v.flatten() for key, v in state.items() if v.is_floating_point() and "memory" not in key])
+
+
+def is_as_near(found, whole, again) -> bool:
+    """Whether ``found`` is from ``whole`` no farther than a run done twice is: sums on a GPU have no fixed order."""
+    one, other, third = weights(found), weights(whole), weights(again)
+    return bool((one - other).norm() <= 3 * (third - other).norm() + 1e-4 * other.norm())
+
+
 @pytest.mark.parametrize("precision", ["32", "bf16"])
-@pytest.mark.parametrize("name", ["supervised", "crii", "crii-plus", "mean-teacher"])
+@pytest.mark.parametrize("name", ["crii", "crii-plus", "mean-teacher", "ua-mt"])
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(name, precision, drawn, tiny, tmp_path):
-    """Within rounding: sums on a GPU have no fixed order."""
-    settings = tiny(iterations=8, checks=4, precision=precision)
-    whole = train(drawn, tmp_path / "whole", method=name, settings=settings, device="cuda")
+    def run(out, **options):
+        settings = tiny(iterations=12, checks=3, precision=precision)
+        return train(drawn, tmp_path / out, method=name, settings=settings, device="cuda", **options)
 
     def cut_off(step, records):
-        if step == 6 and records[0]["kind"] == "train":
+        if step == 8 and records[0]["kind"] == "validation":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(drawn, tmp_path / "run", method=name, settings=settings, device="cuda", watch=cut_off)
-    run = train(drawn, tmp_path / "run", method=name, settings=settings, device="cuda", resume=True)
-    one, other = (load_checkpoint(folder.checkpoint("last"))["method"] for folder in (run, whole))
-    for key, value in other.items():
-        if value.is_floating_point():
-            assert (one[key] - value).norm() <= 0.02 * value.norm() + 1e-3, key
+        run("cut", watch=cut_off)
+    assert is_as_near(run("cut", resume=True), run("whole"), run("again"))
+
+
+@pytest.mark.parametrize("name", RECORDABLE)
+def test_a_recorded_step_does_what_it_does_unrecorded(name, drawn, tiny, tmp_path):
+    def run(out, recorded):
+        settings = tiny(iterations=12, checks=2, precision="bf16", cuda_graph=recorded)
+        return train(drawn, tmp_path / out, method=name, settings=settings, device="cuda")
+
+    assert is_as_near(run("recorded", True), run("whole", False), run("again", False))
 
 
 def test_ranked_losses_are_in_float32_under_autocast():

@@ -5,6 +5,7 @@ All randomness comes from the generator that is passed, which lives on the batch
 """
 
 import math
+from functools import cache
 from typing import Annotated
 
 import torch
@@ -95,10 +96,16 @@ def draw_affine_of_boxes(
     ]
     shift = uniform((count, 3, 1), -2 * config.shift, 2 * config.shift, generator)
     rotation = rotations(turn, (0, 1)) @ rotations(tilts[0], (0, 2)) @ rotations(tilts[1], (1, 2))
-    half = torch.tensor([size[2], size[1], size[0]]).to(generator.device, non_blocking=True) / 2
+    half = half_sides(size, generator.device)
     matrix = rotation * (half / half.unsqueeze(1)) / zoom.view(-1, 1, 1)
     matrix = matrix * torch.stack([*flips, torch.ones_like(zoom)], dim=1).unsqueeze(1)
     return torch.cat([matrix, shift], dim=2)
+
+
+@cache
+def half_sides(size: tuple[int, int, int], device: torch.device) -> Tensor:
+    """Return half of width, height and depth, (3,) float32 on a device."""
+    return torch.tensor([size[2], size[1], size[0]], device=device) / 2
 
 
 def rotations(angle: Tensor, plane: tuple[int, int]) -> Tensor:
@@ -129,6 +136,12 @@ TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.211
 FROM_YIQ = torch.linalg.inv(TO_YIQ)
 
 
+@cache
+def yiq(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the matrices into the YIQ space and back, on a device."""
+    return TO_YIQ.to(device), FROM_YIQ.to(device)
+
+
 def jitter_colour(image: Tensor, config: AugmentationConfig, generator: Generator) -> Tensor:
     """Change brightness, contrast and, in colour images, saturation and hue, each image by its own draw.
 
@@ -147,7 +160,7 @@ def jitter_colour(image: Tensor, config: AugmentationConfig, generator: Generato
         cos, sin = torch.cos(turn) * saturation, torch.sin(turn) * saturation
         zero, one = torch.zeros_like(cos), torch.ones_like(cos)
         rows = [one, zero, zero, zero, cos, -sin, zero, sin, cos]
-        there, back = (fixed.to(image.device, non_blocking=True) for fixed in (TO_YIQ, FROM_YIQ))
+        there, back = yiq(image.device)
         matrix = back @ torch.stack(rows, dim=1).view(n, 3, 3) @ there
         image = torch.einsum("bij,bj...->bi...", matrix, image)
     return image.clamp(0, 1)

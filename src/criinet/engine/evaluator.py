@@ -83,10 +83,14 @@ def evaluate(
     test = TestSet.open(opened, opened.select(split["test"]))
     names = [name for name in ("last", "best") if folder.checkpoint(name).exists()] or ["last"]
     about = describe_run(folder, recorded, split, device)
+    steps = {name: load_checkpoint(folder.checkpoint(name))["step"] for name in names}
+    found: dict[int, list[Row]] = {}  # By step: where the best checkpoint is the last one, it is measured once.
     rows: list[Row] = []
     for i, name in enumerate(names):
-        rows += measure(folder, name, test, device, offset(advance, i * len(test.cases), len(names) * len(test.cases)))
-    steps = {name: load_checkpoint(folder.checkpoint(name))["step"] for name in names}
+        if steps[name] not in found:
+            progress = offset(advance, i * len(test.cases), len(names) * len(test.cases))
+            found[steps[name]] = measure(folder, name, test, device, progress)
+        rows += [{**row, "checkpoint": name} for row in found[steps[name]]]
     results = {
         "format": 1,
         "run": about,

@@ -44,12 +44,12 @@ class CasePrediction:
     @property
     def mask(self) -> Array:
         """(H, W) uint8: the most probable class."""
-        return self.probs.argmax(0).to(torch.uint8).cpu().numpy()
+        return self.probs.max(0).indices.to(torch.uint8).cpu().numpy()
 
     @property
     def coarse_mask(self) -> Array | None:
         """(H, W) uint8: the most probable class of the first opinion, or None."""
-        return None if self.coarse is None else self.coarse.argmax(0).to(torch.uint8).cpu().numpy()
+        return None if self.coarse is None else self.coarse.max(0).indices.to(torch.uint8).cpu().numpy()
 
     @property
     def entropy(self) -> Array:

@@ -34,6 +34,9 @@ class TrainerConfig(Config):
     precision: Annotated[Literal["32", "bf16"], BeforeValidator(str), Field(description="bf16 pays on GPUs only")] = (
         "32"
     )
+    cuda_graph: Annotated[
+        bool, Field(description="on a GPU, record a step once and replay it as one launch, for methods that allow it")
+    ] = True
     threads: Annotated[int, Field(ge=0, description="CPU threads; 0: all cores")] = 0
     tensorboard: Annotated[bool, Field(description="also write RUN/tensorboard; needs criinet[track]")] = False
 

@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -22,6 +22,7 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.monitor import Monitor
 from criinet.engine.predictor import Predictor
 from criinet.engine.processes import anyone, launch, share
+from criinet.engine.recording import Recorded
 from criinet.engine.reproducibility import peak_memory
 from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import RunConfig, TrainerConfig
@@ -65,15 +66,21 @@ class Watcher(Protocol):
     def __call__(self, step: int, records: list[dict[str, Any]], /) -> None: ...
 
 
-def parameter_groups(method: nn.Module, config: TrainerConfig) -> list[dict[str, Any]]:
-    """Return two groups: pretrained encoders at their own rate, and everything else that learns."""
+def parameter_groups(method: nn.Module, config: TrainerConfig, device: torch.device) -> list[dict[str, Any]]:
+    """Return two groups: pretrained encoders at their own rate, and everything else that learns.
+
+    On a GPU the rates are tensors there, so that a recorded step reads the present ones.
+    """
     backbones = [m for m in method.modules() if isinstance(m, Backbone) and m.pretrained]
     encoders = {id(p) for backbone in backbones for p in backbone.encoder.parameters()}
     learning = [p for p in method.parameters() if p.requires_grad]
-    return [
+    groups = [
         {"params": [p for p in learning if id(p) not in encoders], "scale": 1.0},
         {"params": [p for p in learning if id(p) in encoders], "scale": config.encoder_rate},
     ]
+    if device.type == "cuda":
+        groups = [{**group, "lr": torch.zeros((), device=device), "capturable": True} for group in groups]
+    return groups
 
 
 @contextmanager
@@ -125,7 +132,7 @@ class Trainer:
         self.near = pools.near(self.device)
         self.method = method.to(self.device)
         optimizer = torch.optim.AdamW(
-            parameter_groups(method, self.settings),
+            parameter_groups(method, self.settings, self.device),
             lr=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay,
             fused=True,
@@ -133,9 +140,17 @@ class Trainer:
         self.unwrapped = optimizer
         self.trained, self.optimizer = self.fabric.setup(self.method, optimizer)
         self.trained.mark_forward_method("losses")
+        self.generator = torch.Generator(self.device)
+        self.recorded = Recorded(self.advance, self.generator) if self.records else None
         self.monitor = self.make_monitor()
         self.step, self.seconds, self.best, self.memory = 0, 0.0, -1.0, 0.0
         self.pseudo_labeled: Store | None = None
+
+    @property
+    def records(self) -> bool:
+        """Whether a step is recorded once and replayed: on one GPU, for methods whose steps are all alike."""
+        alone = self.device.type == "cuda" and self.fabric.world_size == 1
+        return alone and self.settings.cuda_graph and self.method.recordable
 
     @property
     def round_length(self) -> int:
@@ -178,18 +193,32 @@ class Trainer:
     def train_step(self, progress: float) -> tuple[dict[str, Tensor], Tensor]:
         """Take one optimizer step; return the unweighted losses and the gradient's norm."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * group["scale"] * self.settings.rate(progress)
-        labeled, unlabeled = self.batches()
+            rate = self.settings.learning_rate * group["scale"] * self.settings.rate(progress)
+            group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
+        weights = torch.tensor(list(self.method.config.weights_at(progress).values()))
+        inputs = [*self.draw(), weights.to(self.device, non_blocking=True)]
+        self.generator.manual_seed(self.random_seed(AUGMENT))
         torch.manual_seed(self.random_seed(METHOD))
-        terms: dict[str, Tensor] = self.trained.losses(labeled, unlabeled, progress)
-        weights = self.method.config.weights_at(progress)
-        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        return self.advance(inputs, progress) if self.recorded is None else self.recorded(inputs)
+
+    def advance(self, inputs: Sequence[Tensor], progress: float = 0.0) -> tuple[dict[str, Tensor], Tensor]:
+        """Do what a step does on the device: views, losses, gradient, and the optimizer's step.
+
+        Args:
+            inputs: what ``draw`` returns, and after it the weight of each loss term, in the order of the settings.
+            progress: for methods that look at it, none of which is recorded.
+        """
+        *drawn, weights = inputs
+        labeled, unlabeled = self.views_of(drawn)
+        with self.fabric.autocast():
+            terms: dict[str, Tensor] = self.trained.losses(labeled, unlabeled, progress)
+        loss = (torch.stack([terms[name] for name in self.method.config.weights]) * weights).sum()
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.method.parameters(), self.settings.clip)
         self.optimizer.step()
         self.method.after_step()
-        return terms, norm
+        return {name: term.detach() for name, term in terms.items()}, norm
 
     def random_seed(self, stream: int) -> int:
         """Return the seed of a stream of random numbers in this step; each process has streams of its own."""
@@ -200,24 +229,38 @@ class Trainer:
         batch = getattr(self.settings, name)
         return batch_indices(len(store), batch, step_seed(self.config.seed, 0, stream), self.step)[self.shares[name]]
 
-    def batches(self) -> tuple[LabeledBatch, UnlabeledBatch]:
-        """Return the augmented batches of this step, which depend on the seed, the step and the process alone."""
-        pools = self.near
-        generator = torch.Generator(self.device).manual_seed(self.random_seed(AUGMENT))
-        augmentation = self.config.data.augmentation
-        at = self.cases(pools.labeled, "labeled_batch", LABELED)
-        image, target = pools.labeled.draw(at, np.random.default_rng(self.random_seed(LABELED)))
+    def draw(self) -> list[Tensor]:
+        """Return what this step sees, before augmentation, on the device; it depends on seed, step and process alone.
+
+        Returns:
+            Labeled images, their targets and identities, then, where the method uses them, unlabeled images and, where
+            a round before made some, their pseudo-labels.
+        """
+        at = self.cases(self.near.labeled, "labeled_batch", LABELED)
+        image, target = self.near.labeled.draw(at, np.random.default_rng(self.random_seed(LABELED)))
         assert target is not None
-        case = torch.tensor(at).to(self.device, non_blocking=True)
-        batch = LabeledBatch(image.to(self.device), target.to(self.device), case)
-        labeled = labeled_views(batch, augmentation, generator)
-        if not self.method.views:
+        drawn = [image, target, torch.tensor(at)]
+        if self.method.views:
+            pool = self.pseudo_labeled or self.near.unlabeled
+            at = self.cases(pool, "unlabeled_batch", UNLABELED)
+            image, label = pool.draw(at, np.random.default_rng(self.random_seed(UNLABELED)))
+            drawn += [image] if label is None else [image, label]
+        return [each.to(self.device, non_blocking=True) for each in drawn]
+
+    def batches(self) -> tuple[LabeledBatch, UnlabeledBatch]:
+        """Return the augmented batches of this step."""
+        self.generator.manual_seed(self.random_seed(AUGMENT))
+        return self.views_of(self.draw())
+
+    def views_of(self, drawn: Sequence[Tensor]) -> tuple[LabeledBatch, UnlabeledBatch]:
+        """Augment what was drawn, by the random numbers of ``generator``."""
+        image, target, case, *unlabeled = drawn
+        augmentation = self.config.data.augmentation
+        labeled = labeled_views(LabeledBatch(image, target, case), augmentation, self.generator)
+        if not unlabeled:
             return labeled, UnlabeledBatch({}, {})
-        pool = self.pseudo_labeled or pools.unlabeled
-        at = self.cases(pool, "unlabeled_batch", UNLABELED)
-        image, label = pool.draw(at, np.random.default_rng(self.random_seed(UNLABELED)))
-        label = None if label is None else label.to(self.device)
-        return labeled, unlabeled_views(image.to(self.device), self.method.views, augmentation, generator, label)
+        image, *label = unlabeled
+        return labeled, unlabeled_views(image, self.method.views, augmentation, self.generator, *label)
 
     def begin_round(self) -> None:
         """Label the unlabeled images with what was learned so far, and start anew with a fresh optimizer."""
@@ -251,7 +294,7 @@ class Trainer:
             "step": self.step,
             "progress": self.step / self.settings.iterations,
             "seconds": round(self.seconds, 3),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.settings.learning_rate * self.settings.rate(progress),
             "loss": sum(weights[name] * value for name, value in values.items()),
             "terms": values,
             "weights": {name: weights[name] for name in values},
@@ -355,7 +398,10 @@ class Trainer:
         state = load_checkpoint(path, str(self.device))
         try:
             self.method.load_state_dict(state["method"])
+            present = [{key: group[key] for key in ("lr", "capturable")} for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(state["optimizer"])
+            for group, kept in zip(self.optimizer.param_groups, present, strict=True):
+                group.update(kept)  # They belong to the device, which may be another one now.
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"checkpoint {path} does not fit this run's method; train anew with --overwrite."

@@ -34,6 +34,8 @@ class Method(nn.Module):
         unlabeled_terms: the loss terms that unlabeled images alone cause.
         opponent_terms: the loss terms that train an opponent of the student, as a discriminator, and never the student.
         rounds: how often training starts anew; each round but the first has pseudo-labels of the one before.
+        recordable: all steps do the same operations on the device, in one round: neither ``losses`` nor ``after_step``
+            looks at ``progress``, keeps numbers in Python, draws random numbers on the CPU, or waits for the device.
         student: the module that ``predict`` uses; the network itself, unless the method builds more around it.
     """
 
@@ -44,6 +46,7 @@ class Method(nn.Module):
     unlabeled_terms: ClassVar[tuple[str, ...]] = ()
     opponent_terms: ClassVar[tuple[str, ...]] = ()
     rounds: int = 1
+    recordable: ClassVar[bool] = False
     student: nn.Module
 
     def __init__(self, network: Network, config: MethodConfig) -> None:

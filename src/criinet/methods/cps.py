@@ -43,6 +43,7 @@ class CrossPseudoSupervision(Method):
     reference = "Chen et al., CVPR 2021, arXiv 2106.01226"
     views = ("weak",)
     unlabeled_terms = ("cross",)
+    recordable = True
     config: Config
 
     def __init__(self, network: Network, config: Config) -> None:

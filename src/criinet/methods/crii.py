@@ -89,6 +89,7 @@ class CRIINet(Method):
     reference = "Du et al., IEEE JBHI 2023, doi 10.1109/JBHI.2023.3278741"
     views = ("weak",)
     unlabeled_terms = ("consistency",)
+    recordable = True
     config: Config
 
     def __init__(self, network: Network, config: Config) -> None:

@@ -34,6 +34,7 @@ class CrossTeaching(Method):
     reference = "Luo et al., MIDL 2022, arXiv 2112.04894"
     views = ("weak",)
     unlabeled_terms = ("cross",)
+    recordable = True
     config: Config
 
     def __init__(self, network: Network, config: Config) -> None:

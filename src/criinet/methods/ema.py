@@ -1,7 +1,7 @@
 """A moving average of a network."""
 
 import copy
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,6 @@ class EMA(nn.Module):
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self.decay = decay
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self._updates: int | None = None
-        self.register_load_state_dict_post_hook(recount)
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever the method's mode is."""
@@ -39,17 +37,9 @@ class EMA(nn.Module):
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Move towards ``network`` by one step."""
-        t = int(self.steps) if self._updates is None else self._updates
-        keep = min(1 - 1 / (t + 1), self.decay)
-        mine: list[Tensor] = [*self.network.parameters()]
-        theirs: list[Tensor] = [*network.parameters()]
-        torch._foreach_lerp_(mine, theirs, 1 - keep)  # pyright: ignore[reportPrivateUsage]
+        self.steps += 1
+        gain = (1 / self.steps.double()).clamp(min=1 - self.decay)
+        for own, other in zip(self.network.parameters(), network.parameters(), strict=True):
+            own.lerp_(other, gain.to(own.dtype))
         for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
             own.copy_(other)
-        self.steps += 1
-        self._updates = t + 1
-
-
-def recount(average: nn.Module, _: Any) -> None:
-    """Count updates by the loaded ``steps`` from now on."""
-    cast(EMA, average)._updates = None  # pyright: ignore[reportPrivateUsage]

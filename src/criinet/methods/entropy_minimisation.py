@@ -27,6 +27,7 @@ class EntropyMinimisation(Method):
     reference = "Grandvalet & Bengio, NeurIPS 2004"
     views = ("weak",)
     unlabeled_terms = ("entropy",)
+    recordable = True
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return ``supervised`` and ``entropy``."""

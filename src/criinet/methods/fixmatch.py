@@ -37,6 +37,7 @@ class FixMatch(Method):
     reference = "Sohn et al., NeurIPS 2020, arXiv 2001.07685"
     views = ("weak", "strong_1")
     unlabeled_terms = ("strong",)
+    recordable = True
     config: Config
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002

@@ -35,6 +35,7 @@ class InterpolationConsistency(Taught):
     reference = "Verma et al., IJCAI 2019, arXiv 1903.03825"
     views = ("weak",)
     unlabeled_terms = ("consistency",)
+    recordable = True
     config: Config
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
@@ -49,7 +50,7 @@ class InterpolationConsistency(Taught):
 def draw_share(image: Tensor, alpha: float) -> Tensor:
     """Draw m ~ Beta(alpha, alpha) for each image: (B, 1, ...)."""
     both = torch.full((len(image),), alpha, device=image.device)
-    return torch.distributions.Beta(both, both).sample().view(-1, *[1] * (image.ndim - 1))
+    return torch.distributions.Beta(both, both, validate_args=False).sample().view(-1, *[1] * (image.ndim - 1))
 
 
 def mix(values: Tensor, share: Tensor) -> Tensor:

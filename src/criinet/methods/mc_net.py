@@ -44,6 +44,7 @@ class MutualConsistency(Method):
     reference = "Wu et al., Medical Image Analysis 2022, arXiv 2109.09960"
     views = ("weak",)
     unlabeled_terms = ("consistency",)
+    recordable = True
     config: Config
 
     def __init__(self, network: Network, config: Config) -> None:

@@ -32,6 +32,7 @@ class MeanTeacher(Taught):
     reference = "Tarvainen & Valpola, NeurIPS 2017, arXiv 1703.01780"
     views = ("weak",)
     unlabeled_terms = ("consistency",)
+    recordable = True
     config: Config
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002

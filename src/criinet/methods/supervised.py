@@ -21,6 +21,7 @@ class Supervised(Method):
 
     summary = "labeled images only, equally augmented: the baseline"
     reference = "Ronneberger et al., MICCAI 2015, arXiv 1505.04597"
+    recordable = True
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return ``supervised``."""

@@ -43,6 +43,7 @@ class UniMatch(Method):
     reference = "Yang et al., CVPR 2023, arXiv 2208.09910"
     views = ("weak", "strong_1", "strong_2")
     unlabeled_terms = ("strong_1", "strong_2", "features")
+    recordable = True
     config: Config
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002

@@ -40,6 +40,7 @@ class PyramidConsistency(Method):
     reference = "Luo et al., MICCAI 2021, arXiv 2012.07042"
     views = ("weak",)
     unlabeled_terms = ("consistency",)
+    recordable = True
     config: Config
 
     def __init__(self, network: Network, config: Config) -> None:
