@@ -140,6 +140,18 @@ def test_an_opponent_never_moves_the_student_and_no_other_term_moves_an_opponent
     assert not any(path.startswith("student.") for path in of_opponents)
 
 
+@pytest.mark.parametrize("name", [n for n in NAMES if methods.get(n).recordable])
+def test_a_recordable_method_does_the_same_at_any_time(name, task):
+    """Its losses are the same numbers early and late, and it has one round."""
+    values = []
+    for progress in (0.0, 0.9):
+        method = task.method(name)
+        torch.manual_seed(0)
+        values.append(method.losses(task.labeled_batch(), task.unlabeled_batch(method.views), progress))
+    assert method.rounds == 1
+    assert {k: v.item() for k, v in values[0].items()} == {k: v.item() for k, v in values[1].items()}
+
+
 @every_method
 def test_supervised_methods_ignore_unlabeled_images_and_others_need_them(name, tasks):
     """A method that asks for no view works on an empty unlabeled batch."""

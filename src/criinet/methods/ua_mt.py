@@ -43,6 +43,7 @@ class UncertaintyAwareMeanTeacher(MeanTeacher):
 
     summary = "mean teacher where the teacher's noisy predictions have little entropy"
     reference = "Yu et al., MICCAI 2019, arXiv 1907.07034"
+    recordable = False
 
     def __init__(self, network: Network, config: Config) -> None:
         super().__init__(network, config)
