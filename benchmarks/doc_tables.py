@@ -58,7 +58,8 @@ def down(folder: Path) -> list[str]:
     """Return a row for each method, best first: for each data set its mean Dice, each draw's, and its verdict."""
     rows = measured(folder)
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    datasets = [name for name in dict.fromkeys(row["dataset"] for row in rows) if compared(rows, name)]
+    rows = [row for row in rows if row["dataset"] in datasets]
     effects = {
         (setting["setting"]["dataset"], effect["run"]): effect
         for setting in summary["settings"]
@@ -84,6 +85,11 @@ def down(folder: Path) -> list[str]:
             cells += [mean, " ".join(f"{dice:.3f}" for dice in found), against(effects.get((dataset, method)))]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines
+
+
+def compared(rows: list[Row], dataset: str) -> bool:
+    """Whether more than one method has a run on a data set: of a benchmark that was cut off, one may stand alone."""
+    return len({row["row"] for row in rows if row["dataset"] == dataset}) > 1
 
 
 def against(effect: Row | None) -> str:

@@ -51,4 +51,4 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert isinstance(mask, np.ndarray)
     assert mask.shape == (50, 70)
     assert isinstance(results, dict)
-    assert results["run"]["method"] == "crii"
+    assert results["run"]["method"] == "crii-plus"

@@ -64,7 +64,7 @@ def test_a_folder_of_images_and_a_few_masks_become_masks_for_all_and_a_report(ow
     page = Path("run/report.html").read_text(encoding="utf-8")
     assert "<html" in page
     assert "my scans" in page
-    assert json.loads(Path("run/config.json").read_text())["method"]["name"] == "crii"
+    assert json.loads(Path("run/config.json").read_text())["method"]["name"] == "crii-plus"
     assert {path: path.read_bytes() for path in own.rglob("*") if path.is_file()} == before
 
 

@@ -71,6 +71,23 @@ def test_results_and_cases_hold_what_the_contract_names(run):
     )
 
 
+def test_the_best_checkpoint_is_measured_once_where_it_is_the_last_one(run, monkeypatch):
+    """Both rows stand in the results, with the same numbers."""
+    run.checkpoint("best").write_bytes(run.checkpoint("last").read_bytes())
+    measured = []
+    measure = evaluator.measure
+
+    def counted(folder, checkpoint, *others):
+        measured.append(checkpoint)
+        return measure(folder, checkpoint, *others)
+
+    monkeypatch.setattr(evaluator, "measure", counted)
+    results = evaluate(run.root, device="cpu")
+    assert measured == ["last"]
+    last, best = ({**means(results, name), "checkpoint": None} for name in ("last", "best"))
+    assert str(last) == str(best)
+
+
 def test_a_perfect_prediction_has_dice_1_and_no_distance(run, answer):
     answer(lambda target: target)
     row = means(evaluate(run.root, device="cpu"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from criinet.engine.checkpoint import load_checkpoint
+from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.errors import ConfigError, InterruptedRunError, RunError
 
@@ -241,3 +241,15 @@ def test_ctrl_c_in_a_terminal_exits_130_and_resumes(drawn, process_settings, lon
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert_same(run, long_run)
+
+
+def test_a_run_begun_on_a_gpu_goes_on_on_a_cpu(whole, drawn, fit, tmp_path):
+    """A GPU's rates are tensors, which its checkpoints hold; the CPU's own are numbers."""
+    with pytest.raises(CutOffError):
+        fit(drawn, tmp_path / "run", method="crii", trainer=LONG, watch=cut_off(4, "train"))
+    run = RunFolder(tmp_path / "run")
+    state = load_checkpoint(run.checkpoint("last"))
+    for group in state["optimizer"]["param_groups"]:
+        group.update(lr=torch.tensor(group["lr"]), capturable=True)
+    save_checkpoint(run.checkpoint("last"), state)
+    assert_same(fit(drawn, run.root, method="crii", trainer=LONG, resume=True), whole["crii"])

@@ -18,7 +18,7 @@ PICKED = (
 def test_what_is_picked_holds_where_nothing_is_asked():
     config = resolve({}, PICKED, seed=3)
     assert (config.network_name, config.data.size, config.trainer.iterations) == ("unet", (64, 96), 700)
-    assert (config.method_name, config.seed, config.choices) == ("crii", 3, PICKED)
+    assert (config.method_name, config.seed, config.choices) == ("crii-plus", 3, PICKED)
 
 
 def test_a_choice_that_the_user_overrides_vanishes_from_the_list():

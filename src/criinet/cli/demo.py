@@ -29,7 +29,7 @@ def demo(
     from criinet.report import compare, read_run, write_report
 
     started = time.monotonic()
-    data, runs = out / "data", [out / "supervised", out / "crii"]
+    data, runs = out / "data", [out / "supervised", out / "crii-plus"]
     if overwrite and (data / "parameters.csv").exists():
         for part in (data, *runs):
             shutil.rmtree(part, ignore_errors=True)

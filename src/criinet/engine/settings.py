@@ -14,6 +14,7 @@ from criinet.networks import NetworkConfig, networks, parse_network
 
 FORMAT = 1
 SECTIONS = ("method", "network", "data", "trainer")
+DEFAULT_METHOD = "crii-plus"
 Count = Annotated[int, Field(ge=1)]
 Precision = Annotated[Literal["32", "bf16"], BeforeValidator(str)]
 """As text, though a settings file may write the number 32."""
@@ -118,7 +119,7 @@ def resolve(asked: Mapping[str, Any], choices: tuple[Choice, ...] = (), *, seed:
     kept = tuple(c for c in choices if not overridden(c.setting, asked))
     tables = merge(nested(choices), asked)
     method, network = dict(tables.get("method", {})), dict(tables.get("network", {}))
-    method_name, network_name = str(method.pop("name", "crii")), str(network.pop("name", "lite0-unet"))
+    method_name, network_name = str(method.pop("name", DEFAULT_METHOD)), str(network.pop("name", "lite0-unet"))
     require_right_sections(
         {**tables, "method": method, "network": network},
         {

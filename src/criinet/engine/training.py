@@ -52,7 +52,7 @@ def train(
     Args:
         dataset: folder with images/ and, for labeled cases, masks/.
         out: folder of the run.
-        method: name of the method; "crii" if neither this nor ``settings`` says so.
+        method: name of the method; "crii-plus" if neither this nor ``settings`` says so.
         labeled: how many of the training cases are labeled, as "4%" or "32"; None takes every mask there is.
         split: a file from `criinet split`, instead of ``labeled``.
         groups: a CSV of case and group (patient); groups.csv of the dataset if None.
