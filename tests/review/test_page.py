@@ -161,6 +161,25 @@ def test_the_whole_loop(place, page):
         expect(page.locator("#queue li")).to_have_count(1)
 
 
+def test_the_next_case_is_asked_for_while_one_is_looked_at(place, page):
+    """So the server has predicted it, a volume too, by the time it is opened."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    with serving(place) as (address, _):
+        page.goto(address)
+        first = ready(page)
+
+        def foreseen() -> set[str]:
+            return {found[1] for url in asked if (found := re.search(r"/api/cases/([^/]+)$", url))} - {first}
+
+        for _ in range(100):
+            if foreseen():
+                break
+            page.wait_for_timeout(50)
+        assert foreseen()
+        assert ready(page) == first
+
+
 def test_tools_layers_keys_and_conflicts(place, page, browser):
     with serving(place) as (address, _):
         page.goto(address)

@@ -87,6 +87,7 @@ async function open(name, quietly = false, number = null) {
       [number ?? draft?.at ?? detail.slice, ...(draft?.slices.keys() ?? [])].map((one) => slice(current, one)));
     if (state.wanted !== wanted) return;
     if (!quietly || !drawing()) show(current, first, draft, drafted);
+    foresee(name);
   } catch (problem) {
     if (state.wanted !== wanted) return;
     if (problem.status === 412) return open(name, quietly, number);
@@ -97,6 +98,12 @@ async function open(name, quietly = false, number = null) {
   }
   if (state.wanted === wanted) $("loading").hidden = true;
   describe();
+}
+
+// Let the server predict the next case while this one is looked at; of a volume that takes a while.
+function foresee(name) {
+  const next = queue.nextToReview(name);
+  if (next) api.detail(next).catch(() => {});
 }
 
 const drawing = () => state.stroke || state.points.length > 0 || state.current?.dirty;
