@@ -32,6 +32,10 @@ class TrainerConfig(Config):
     warm_up: Annotated[Fraction, Field(description="fraction of training over which the rate rises from 0")] = 0.02
     clip: Annotated[float, Field(gt=0, description="largest norm of the gradient; longer ones are shortened")] = 5.0
     checks: Annotated[Count, Field(description="validations, looks at targets and checkpoints in a run")] = 20
+    statistics: Annotated[
+        int,
+        Field(ge=0, description="images that batch normalisation is measured on at the end; 0: keep running averages"),
+    ] = 256
     precision: Annotated[Literal["32", "bf16"], BeforeValidator(str), Field(description="bf16 pays on GPUs only")] = (
         "32"
     )

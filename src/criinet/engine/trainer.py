@@ -26,6 +26,7 @@ from criinet.engine.recording import Recorded
 from criinet.engine.reproducibility import peak_memory
 from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import RunConfig, TrainerConfig
+from criinet.engine.statistics import measure_statistics
 from criinet.errors import CheckpointError, DivergedError, InterruptedRunError
 from criinet.methods import Method
 from criinet.networks import Backbone
@@ -181,9 +182,13 @@ class Trainer:
                 self.step += 1
                 self.seconds = time.monotonic() - started
                 stop, done = anyone(interrupted(), self.fabric), self.step == self.settings.iterations
-                due = done or self.step % self.settings.interval == 0 or self.step % self.round_length == 0
+                ends = done or self.step % self.round_length == 0
+                due = ends or self.step % self.settings.interval == 0
                 if due or stop or self.step % LOG_EVERY == 0:
                     self.log_step(terms, norm, progress)  # Before saving: NaN weights must not replace good ones.
+                if ends:
+                    measure_statistics(self.method, self.near.unlabeled, self.settings.statistics, self.device)
+                    self.method.train()
                 if due:
                     self.check()
                 if stop:
