@@ -29,7 +29,7 @@ def test_the_tables_are_those_of_the_results(page):
 
 
 def test_the_readme_has_a_table():
-    assert "<!-- methods across: defaults -->" in README.read_text(encoding="utf-8")
+    assert "<!-- methods down: " in README.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
