@@ -47,14 +47,16 @@ def test_two_processes_find_the_weights_of_one(dataset, tmp_path):
     """Batches are shared, gradients averaged, batch statistics those of the whole batch.
 
     Of every method both processes hold exactly the same student after four steps.
-    In five steps at a rate of .01 weights move by up to .05, and rounding by less than 2e-4.
+    In five steps at a rate of .01 weights move by up to .05, and rounding by less than 2e-4; statistics, which are
+    measured at the end, sum over many weights.
     """
     for processes in (1, 2):
         done = run(SCRIPT, dataset, tmp_path, processes=processes)
         assert done.returncode == 0, done.stderr[-3000:]
     alone, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1_0", "2_0", "2_1"))
     for name, value in alone["weights"].items():
-        torch.testing.assert_close(first["weights"][name], value, rtol=0, atol=2e-4, msg=name)
+        rounding = 1e-3 if "running" in name else 2e-4
+        torch.testing.assert_close(first["weights"][name], value, rtol=0, atol=rounding, msg=name)
         assert torch.equal(first["weights"][name], second["weights"][name]), name
     assert set(first["every"]) >= {"crii", "mean-teacher", "bcp", "st++", "dan"}
     for method, weights in first["every"].items():
