@@ -200,6 +200,8 @@ def test_tools_layers_keys_and_conflicts(place, page, browser):
         stroke(page, at=0.3)
         page.keyboard.press("e")
         stroke(page, at=0.3)
+        page.keyboard.press("b")
+        stroke(page, at=0.7)  # So the mask holds both classes: it differs from a model's that holds one.
         for key in ("u", "c", "d", "m", "m", "]", "[", "+", "-", "0"):
             page.keyboard.press(key)
         for layer in ("uncertainty", "coarse", "model", "mask"):
