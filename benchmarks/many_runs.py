@@ -18,15 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from trainers import make_trainer, take_step
 
 from criinet.data.dataset import open_dataset
-from criinet.data.splits import make_split
-from criinet.engine.planner import look_at, plan
-from criinet.engine.processes import launch
 from criinet.engine.reproducibility import pick_device, use_threads
-from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
-from criinet.engine.training import build_method, load_pools
 
 HERE = Path(__file__).parent
 WARM_UP = 10
@@ -90,21 +86,21 @@ def one_run(asked: argparse.Namespace, seed: int, barrier: Barrier, queue: Any) 
     """Build one run, wait for the others, train until the time is over, and say how many steps it took."""
     use_threads(1)
     device = pick_device(asked.device)
+    gpu = device == "cuda"
     trainer = build(asked, seed, device)
     for _ in range(WARM_UP):
-        step(trainer)
+        take_step(trainer)
     barrier.wait(LONGEST)
     ready = begun = time.monotonic()
     steps = 0
     while time.monotonic() - begun < asked.seconds:
-        terms, _ = step(trainer)
+        terms, _ = take_step(trainer)
         steps += 1
         if steps % 10 == 0:
-            torch.stack([term.detach() for term in terms.values()]).tolist()  # As logging does: the host waits.
-    if device == "cuda":
+            torch.stack(list(terms.values())).tolist()  # As logging does: the host waits.
+    if gpu:
         torch.cuda.synchronize()
     seconds = time.monotonic() - begun
-    gpu = device == "cuda"
     queue.put(
         {
             "steps_per_second": steps / seconds,
@@ -116,17 +112,8 @@ def one_run(asked: argparse.Namespace, seed: int, barrier: Barrier, queue: Any) 
     )
 
 
-def step(trainer: Trainer) -> Any:
-    """Take one step."""
-    taken = trainer.train_step(0.5)
-    trainer.step += 1
-    return taken
-
-
 def build(asked: argparse.Namespace, seed: int, device: str) -> Trainer:
     """Return a trainer at its beginning."""
-    dataset = open_dataset(asked.data / asked.dataset)
-    split = make_split(dataset, "4%", seed)
     settings = {
         "method": {"name": asked.method},
         "network": {"name": asked.network},
@@ -139,12 +126,7 @@ def build(asked: argparse.Namespace, seed: int, device: str) -> Trainer:
             "threads": 1,
         },
     }
-    config = resolve(settings, plan(look_at(dataset, split), device), seed=seed)
-    method = build_method(config, dataset.classes)
-    pools = load_pools(dataset, split, config)
-    trainer = Trainer(method, pools, config, dataset.classes, fabric=launch(device, asked.precision))
-    trainer.method.train()
-    return trainer
+    return make_trainer(open_dataset(asked.data / asked.dataset), settings, device, seed=seed)
 
 
 if __name__ == "__main__":

@@ -34,17 +34,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Samples
+from trainers import make_trainer, take_step
 
 from criinet.data.dataset import Case, Dataset, open_dataset
 from criinet.data.images import read_image
 from criinet.data.splits import make_split
-from criinet.engine.planner import look_at, plan
+from criinet.engine.planner import look_at
 from criinet.engine.predictor import Predictor
-from criinet.engine.processes import launch
 from criinet.engine.reproducibility import pick_device, use_threads
-from criinet.engine.settings import resolve
-from criinet.engine.trainer import Trainer
-from criinet.engine.training import build_method, load_pools
 from criinet.losses import cross_entropy_dice
 from criinet.networks import build_network, parse_network
 
@@ -155,20 +152,16 @@ class OurWay:
     """Mean Teacher by this project's trainer; ``run`` as above."""
 
     def __init__(self, asked: argparse.Namespace, dataset: Dataset, network: str, device: str) -> None:
-        split = make_split(dataset, asked.labeled)
         tables = {
             "method": {"name": "mean-teacher"},
             "network": {"name": network},
             "data": {"size": [asked.size, asked.size]},
             "trainer": {"iterations": 30000, "labeled_batch": asked.batch, "unlabeled_batch": asked.batch},
         }
-        config = resolve(tables, plan(look_at(dataset, split), device))
-        method = build_method(config, dataset.classes)
-        pools = load_pools(dataset, split, config)
-        self.trainer = Trainer(method, pools, config, dataset.classes, fabric=launch(device, config.trainer.precision))
-        self.trainer.method.train()
+        self.trainer = make_trainer(dataset, tables, device, labeled=asked.labeled)
         self.device = device
-        self.predictor = Predictor(method, config.data, dataset.classes, device=device)
+        self.predictor = Predictor(self.trainer.method, self.trainer.config.data, dataset.classes, device=device)
+        self.trainer.method.train()  # A predictor leaves its method in evaluation mode.
 
     def run(self, steps: int) -> list[float]:
         """Train."""
@@ -176,8 +169,7 @@ class OurWay:
 
     def train_step(self) -> None:
         """Take one step."""
-        self.trainer.train_step(0.5)
-        self.trainer.step += 1
+        take_step(self.trainer)
 
     def segment(self, paths: list[Path]) -> None:
         """Segment files."""

@@ -3,7 +3,8 @@
     python benchmarks/step.py --data FOLDER
 
 For each network, and for supervised training and CRII-Net on it: milliseconds of data, losses (forward passes
-included), backward, clipping and optimizer, and what follows a step (a teacher, if any), medians over steps.
+included), backward, clipping and optimizer, and what follows a step (a teacher, if any), each waited for, and in total
+a whole step as the trainer takes it, on a GPU recorded and replayed where the method allows; medians over steps.
 
 Beside it the floor: the step's multiplications and additions at the rate that one large matrix product reaches on this
 machine, and the bytes that its operations read and write at the rate of a large copy, each by itself. A step cannot be
@@ -26,15 +27,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+from trainers import make_trainer, take_step
 
 from criinet.data.dataset import open_dataset
-from criinet.data.splits import make_split
-from criinet.engine.planner import look_at, plan
-from criinet.engine.processes import launch
 from criinet.engine.reproducibility import pick_device, use_threads
-from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
-from criinet.engine.training import build_method, load_pools
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 HERE = Path(__file__).parent
@@ -105,8 +102,6 @@ def main() -> None:
 
 def build(asked: argparse.Namespace, network: str, method: str, device: str) -> Trainer:
     """Return a trainer that has taken three steps, so that nothing is done for the first time."""
-    dataset = open_dataset(asked.data / asked.dataset)
-    split = make_split(dataset, "4%")
     settings = {
         "method": {"name": method},
         "network": {"name": network},
@@ -118,14 +113,9 @@ def build(asked: argparse.Namespace, network: str, method: str, device: str) -> 
             "precision": asked.precision,
         },
     }
-    config = resolve(settings, plan(look_at(dataset, split), device))
-    built = build_method(config, dataset.classes)
-    pools = load_pools(dataset, split, config)
-    trainer = Trainer(built, pools, config, dataset.classes, fabric=launch(device, asked.precision))
-    trainer.method.train()
+    trainer = make_trainer(open_dataset(asked.data / asked.dataset), settings, device)
     for _ in range(3):
-        trainer.train_step(0.5)
-        trainer.step += 1
+        take_step(trainer)
     return trainer
 
 
@@ -155,10 +145,7 @@ def losses_of(trainer: Trainer, labeled: LabeledBatch, unlabeled: UnlabeledBatch
 
 def time_whole(trainer: Trainer, steps: int) -> float:
     """Return the median milliseconds of a whole step as the trainer takes it: recorded and replayed, where it does."""
-    seen: list[float] = []
-    for _ in range(steps + 5):
-        seen.append(timed(lambda: trainer.train_step(0.5), trainer)[1])
-        trainer.step += 1
+    seen = [timed(lambda: take_step(trainer), trainer)[1] for _ in range(steps + 5)]
     return 1e3 * statistics.median(seen[5:])
 
 

@@ -28,8 +28,9 @@ def test_the_tables_are_those_of_the_results(page):
     assert module.filled(text) == text
 
 
-def test_the_readme_has_a_table():
-    assert "<!-- methods down: " in README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["full_size", "four_methods"])
+def test_the_readme_has_its_tables(name):
+    assert f"<!-- methods down: {name} -->" in README.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -27,11 +27,12 @@ def demo(
     from criinet.cli.training import finish, run_training
     from criinet.data.synthetic import write_dataset
     from criinet.engine.evaluator import evaluate
+    from criinet.engine.settings import DEFAULT_METHOD
     from criinet.errors import RunError
     from criinet.report import compare, read_run, write_report
 
     started = time.monotonic()
-    data, runs = out / "data", [out / "supervised", out / "crii-plus"]
+    data, runs = out / "data", [out / "supervised", out / DEFAULT_METHOD]
     if overwrite and (data / "parameters.csv").exists():
         for part in (data, *runs):
             shutil.rmtree(part, ignore_errors=True)

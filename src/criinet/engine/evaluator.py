@@ -85,12 +85,13 @@ def evaluate(
     about = describe_run(folder, recorded, split, device)
     steps = {name: load_checkpoint(folder.checkpoint(name))["step"] for name in names}
     found: dict[int, list[Row]] = {}  # By step: where the best checkpoint is the last one, it is measured once.
+    total = len(set(steps.values())) * len(test.cases)
     rows: list[Row] = []
-    for i, name in enumerate(names):
-        if steps[name] not in found:
-            progress = offset(advance, i * len(test.cases), len(names) * len(test.cases))
-            found[steps[name]] = measure(folder, name, test, device, progress)
-        rows += [{**row, "checkpoint": name} for row in found[steps[name]]]
+    for name, step in steps.items():
+        if step not in found:
+            progress = offset(advance, len(found) * len(test.cases), total)
+            found[step] = measure(folder, name, test, device, progress)
+        rows += [{**row, "checkpoint": name} for row in found[step]]
     results = {
         "format": 1,
         "run": about,

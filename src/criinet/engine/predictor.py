@@ -30,6 +30,14 @@ BATCH_VOXELS = 2**19
 Array = NDArray[Any]
 
 
+def most_probable(probs: Tensor) -> Tensor:
+    """Return the most probable class of every pixel of (K, ...): uint8.
+
+    On CPUs ``max`` finds it faster than ``argmax``.
+    """
+    return probs.max(0).indices.to(torch.uint8)
+
+
 @dataclass(frozen=True)
 class CasePrediction:
     """What a run says of one image, at the image's own size (H, W).
@@ -44,12 +52,12 @@ class CasePrediction:
     @property
     def mask(self) -> Array:
         """(H, W) uint8: the most probable class."""
-        return self.probs.max(0).indices.to(torch.uint8).cpu().numpy()
+        return most_probable(self.probs).cpu().numpy()
 
     @property
     def coarse_mask(self) -> Array | None:
         """(H, W) uint8: the most probable class of the first opinion, or None."""
-        return None if self.coarse is None else self.coarse.max(0).indices.to(torch.uint8).cpu().numpy()
+        return None if self.coarse is None else most_probable(self.coarse).cpu().numpy()
 
     @property
     def entropy(self) -> Array:
@@ -175,11 +183,11 @@ class Predictor:
         for start, mixed in from_grid(cropped, grid):
             opinions = mixed.unflatten(0, (-1, len(self.classes)))
             refined = opinions[0]
-            place(masks, "mask", start, refined.argmax(0).to(torch.uint8))
+            place(masks, "mask", start, most_probable(refined))
             if self.doubt:
                 doubt = {"entropy": entropy(refined.unsqueeze(0))[0]}
                 if len(opinions) > 1:
-                    place(masks, "coarse", start, opinions[1].argmax(0).to(torch.uint8))
+                    place(masks, "coarse", start, most_probable(opinions[1]))
                     doubt["disagreement"] = (refined - opinions[1]).abs().sum(0) / 2
                 for name, map_of in doubt.items():
                     place(maps, name, start, (map_of.clamp(0, 1) * 255).round().to(torch.uint8))

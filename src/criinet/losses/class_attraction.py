@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from criinet.errors import ShapeError
+from criinet.losses.precision import product_in_float32
 
 
 def class_attraction(queries: Tensor, query_class: Tensor, keys: Tensor, key_class: Tensor) -> Tensor:
@@ -32,8 +33,8 @@ def class_attraction(queries: Tensor, query_class: Tensor, keys: Tensor, key_cla
     if queries.shape[-1] != keys.shape[-1]:
         raise ShapeError(f"queries have {queries.shape[-1]} channels, keys have {keys.shape[-1]}.")
     pairs = (query_class.unsqueeze(1) == key_class.unsqueeze(0)) & (key_class >= 0).unsqueeze(0)
-    with torch.autocast(queries.device.type, enabled=False):
-        cosine = F.normalize(queries.float(), dim=1, eps=1e-6) @ F.normalize(keys.detach().float(), dim=1, eps=1e-6).T
+    query, key = (F.normalize(features.float(), dim=1, eps=1e-6) for features in (queries, keys.detach()))
+    cosine = product_in_float32(query, key.T)
     count = pairs.sum(1)
     nearness = (cosine * pairs).sum(1) / count.clamp(min=1)
     counted = count > 0

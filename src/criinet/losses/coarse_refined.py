@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from criinet.losses.patches import Patches, draw_pixels
+from criinet.losses.precision import product_in_float32
 from criinet.losses.ranked import ranked_list_loss
 from criinet.losses.segmentation import mean_squared
 from criinet.types import IGNORE
@@ -121,8 +122,7 @@ def patch_descriptors(embedding: Tensor, patches: Patches, classes: int, case: T
         Descriptors with M = B N K.
     """
     members = torch.stack([patches.labels == c for c in range(classes)], dim=-2)
-    with torch.autocast(embedding.device.type, enabled=False):
-        pooled = members.float() @ gather_pixels(embedding, patches.pixels).float()
+    pooled = product_in_float32(members, gather_pixels(embedding, patches.pixels))
     present = members.any(dim=-1)
     label = torch.where(present, torch.arange(classes, device=present.device), IGNORE)
     return Descriptors(

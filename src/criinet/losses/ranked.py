@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from criinet.errors import ShapeError
+from criinet.losses.precision import product_in_float32
 
 MIN_SQUARED_DISTANCE = 1e-12
 
@@ -69,13 +70,9 @@ def ranked_list_loss(
 
 
 def euclidean(queries: Tensor, keys: Tensor) -> Tensor:
-    """Compute the distances (..., Q, G) between (..., Q, E) and (..., G, E), with a finite gradient at zero.
-
-    In float32 under autocast too: the difference of nearly equal numbers has no digit left in bfloat16.
-    """
-    with torch.autocast(queries.device.type, enabled=False):
-        product = queries @ keys.transpose(-1, -2)
-    squared = queries.square().sum(-1).unsqueeze(-1) + keys.square().sum(-1).unsqueeze(-2) - 2 * product
+    """Compute the distances (..., Q, G) between (..., Q, E) and (..., G, E), with a finite gradient at zero."""
+    squared = queries.square().sum(-1).unsqueeze(-1) + keys.square().sum(-1).unsqueeze(-2)
+    squared = squared - 2 * product_in_float32(queries, keys.transpose(-1, -2))
     return squared.clamp(min=MIN_SQUARED_DISTANCE).sqrt()
 
 

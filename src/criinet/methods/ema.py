@@ -38,7 +38,7 @@ class EMA(nn.Module):
     def update(self, network: nn.Module) -> None:
         """Move towards ``network`` by one step."""
         self.steps += 1
-        gain = (1 / self.steps.double()).clamp(min=1 - self.decay)
+        gain = (1 / self.steps.double()).clamp(min=1 - self.decay).float()
         for own, other in zip(self.network.parameters(), network.parameters(), strict=True):
             own.lerp_(other, gain.to(own.dtype))
         for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
