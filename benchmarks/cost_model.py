@@ -87,7 +87,8 @@ def whole_run(folder: Path, count: int, asked: argparse.Namespace) -> dict[str, 
     opened = open_dataset(data)
     split = make_split(opened, str(LABELED))
     decoding = time.perf_counter()
-    load_pools(opened, split, from_recorded(trained.read_config()), spill=folder)
+    pools = load_pools(opened, split, from_recorded(trained.read_config()), spill=folder)
+    pools.unlabeled.require_all()
     decoding = time.perf_counter() - decoding
     return {
         "images": count,

@@ -9,8 +9,9 @@ Images to segment are read, scaled, segmented and scaled back one by one. The ot
 trainer and images through its predictor: Mean Teacher too, with the same network, batch and size, and then with the
 network that `criinet train` takes by itself.
 
-All rows take turns within one run, because machines are noisy: what counts is their ratio. FOLDER holds dataset
-folders.
+All rows take turns within one run, because machines are noisy: what counts is their ratio. Each lives in a process of
+its own, which waits while another's turn is measured, since training settles threads and memory for its whole process.
+FOLDER holds dataset folders.
 """
 
 import argparse
@@ -22,7 +23,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +45,12 @@ from criinet.data.images import read_image
 from criinet.data.splits import make_split
 from criinet.engine.planner import look_at
 from criinet.engine.predictor import Predictor
-from criinet.engine.reproducibility import pick_device, use_threads
+from criinet.engine.reproducibility import keep_memory, pick_device, use_threads
 from criinet.losses import cross_entropy_dice
 from criinet.networks import build_network, parse_network
 
 HERE = Path(__file__).parent
+ROWS = ("recipe's way, unet", "criinet, unet", "criinet, lite0-unet")
 
 
 class OneByOne(Samples[tuple[Tensor, Tensor]]):
@@ -105,7 +110,7 @@ class RecipesWay:
         self.network = network.to(device).to(memory_format=torch.contiguous_format)
         self.teacher = copy.deepcopy(network).requires_grad_(False)
         self.optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-        self.step, self.batch, self.device, self.log = 0, asked.batch, device, asked.log
+        self.step, self.batch, self.device, self.log = 0, asked.batch, device, Path(os.devnull).open("w")  # noqa: SIM115
         self.mode, self.size = samples.mode, asked.size
 
     def run(self, steps: int) -> list[float]:
@@ -158,6 +163,7 @@ class OurWay:
             "data": {"size": [asked.size, asked.size]},
             "trainer": {"iterations": 30000, "labeled_batch": asked.batch, "unlabeled_batch": asked.batch},
         }
+        keep_memory()
         self.trainer = make_trainer(dataset, tables, device, labeled=asked.labeled)
         self.device = device
         self.predictor = Predictor(self.trainer.method, self.trainer.config.data, dataset.classes, device=device)
@@ -177,6 +183,30 @@ class OurWay:
         for predicted in self.predictor.predict_many(read_image(path) for path in paths):
             _ = predicted.mask
         self.trainer.method.train()
+
+
+class Turns:
+    """Builds one row's way in this process, once, and gives it its turns."""
+
+    way: RecipesWay | OurWay
+
+    @classmethod
+    def begin(cls, asked: argparse.Namespace, name: str, row: str) -> None:
+        """Build the way of a row."""
+        use_threads(asked.threads)
+        dataset, network = open_dataset(asked.data / name), row.split(", ")[1]
+        channels = 1 if look_at(dataset, make_split(dataset, asked.labeled)).gray else 3
+        if row.startswith("recipe"):
+            cls.way = RecipesWay(asked, dataset, channels, asked.device)
+        else:
+            cls.way = OurWay(asked, dataset, network, asked.device)
+
+    @classmethod
+    def take(cls, asked: argparse.Namespace, name: str) -> tuple[list[float], list[float]]:
+        """Train and segment; return the seconds of each counted step and of all images."""
+        tested = [case.image for case in open_dataset(asked.data / name).cases[: asked.images]]
+        training = cls.way.run(asked.steps)
+        return training, timed(partial(cls.way.segment, tested), 1, asked.device)
 
 
 def compared(dataset: str, what: str, seconds: dict[str, list[float]], images: int) -> list[dict[str, Any]]:
@@ -228,31 +258,29 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "recipe.json")
     asked = parser.parse_args()
-    use_threads(asked.threads)
-    device = pick_device(asked.device)
+    asked.device = pick_device(asked.device)
     record: dict[str, Any] = {
         "command": " ".join(["python benchmarks/recipe.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {asked.threads} threads, {device}",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {asked.threads} threads, {asked.device}",
         "rows": [],
     }
-    with Path(os.devnull).open("w") as asked.log:
-        for name in asked.datasets:
-            dataset = open_dataset(asked.data / name)
-            channels = 1 if look_at(dataset, make_split(dataset, asked.labeled)).gray else 3
-            rows = {
-                "recipe's way, unet": RecipesWay(asked, dataset, channels, device),
-                "criinet, unet": OurWay(asked, dataset, "unet", device),
-                "criinet, lite0-unet": OurWay(asked, dataset, "lite0-unet", device),
+    for name in asked.datasets:
+        training: dict[str, list[float]] = {row: [] for row in ROWS}
+        segmenting: dict[str, list[float]] = {row: [] for row in ROWS}
+        with ExitStack() as stack:
+            ways = {
+                row: stack.enter_context(
+                    ProcessPoolExecutor(1, get_context("spawn"), initializer=Turns.begin, initargs=(asked, name, row))
+                )
+                for row in ROWS
             }
-            training: dict[str, list[float]] = {row: [] for row in rows}
-            segmenting: dict[str, list[float]] = {row: [] for row in rows}
-            tested = [case.image for case in dataset.cases[: asked.images]]
             for _ in range(asked.turns):
-                for row, way in rows.items():
-                    training[row] += way.run(asked.steps)
-                    segmenting[row] += timed(partial(way.segment, tested), 1, device)
-            record["rows"] += compared(name, "training", training, 2 * asked.batch)
-            record["rows"] += compared(name, "segmenting", segmenting, len(tested))
+                for row, way in ways.items():
+                    trained, segmented = way.submit(Turns.take, asked, name).result()
+                    training[row] += trained
+                    segmenting[row] += segmented
+        record["rows"] += compared(name, "training", training, 2 * asked.batch)
+        record["rows"] += compared(name, "segmenting", segmenting, asked.images)
     asked.results.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -67,14 +67,14 @@ def test_none_asked_for_or_a_single_image_leaves_the_running_averages(made):
     method, store = made
     before = first_norm(method).running_mean.clone()
     measure_statistics(method, store, 0, CPU)
-    single = Store(store.images[:1], (), store.config)
+    single = Store((store.images[0],), (), store.config)
     measure_statistics(method, single, 256, CPU)
     assert torch.equal(first_norm(method).running_mean, before)
 
 
 def test_batches_are_full_and_hold_each_image_once(made):
     _, store = made
-    many = Store(store.images * 10, (), store.config)
+    many = Store(tuple(store.images) * 10, (), store.config)
     batches = drawn_at(many, 64)
     assert [len(batch) for batch in batches] == [BATCH] * (64 // BATCH)
     assert len(set(np.concatenate(batches))) == 64

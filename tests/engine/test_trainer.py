@@ -18,7 +18,7 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer, stop_on_interrupt
 from criinet.engine.training import build_method, load_pools, train
-from criinet.errors import DivergedError, RunError
+from criinet.errors import DataError, DivergedError, RunError
 from criinet.methods import Supervised, methods
 from criinet.types import LabeledBatch, UnlabeledBatch
 
@@ -270,3 +270,18 @@ def test_images_that_memory_cannot_hold_are_drawn_and_trained_on_alike(drawn, fi
         monkeypatch.setattr("criinet.data.spill.SHARE", share)
         runs.append(fit(drawn, tmp_path / f"run{share}", method="crii"))
     assert same(*(weights(run) for run in runs))
+
+
+def test_a_bad_unlabeled_image_ends_the_run_before_its_first_checkpoint_and_leaves_no_folder(drawn, fit, tmp_path):
+    """However few steps are taken while images are still decoded; once the file is mended, the same call works."""
+    copied = tmp_path / "data"
+    shutil.copytree(drawn, copied)
+    split = make_split(open_dataset(copied), "2")
+    image = open_dataset(copied).select([split.unlabeled[-1]])[0].image
+    whole = image.read_bytes()
+    image.write_bytes(whole[:200])
+    with pytest.raises(DataError, match=rf"{image.name} is damaged"):
+        fit(copied, tmp_path / "run", labeled="2", method="supervised")
+    assert not (tmp_path / "run").exists()
+    image.write_bytes(whole)
+    assert fit(copied, tmp_path / "run", labeled="2", method="supervised").checkpoint("last").exists()

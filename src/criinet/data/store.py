@@ -14,6 +14,7 @@ from torch import Tensor
 from criinet.config import Config, Fraction
 from criinet.data.augmentation import AugmentationConfig
 from criinet.data.dataset import Case, Dataset
+from criinet.data.decoding import Decoding
 from criinet.data.fitting import cut, fit, with_channels
 from criinet.data.formats import Volume
 from criinet.data.images import Pixels
@@ -107,7 +108,7 @@ class Store:
         where only some have one.
     """
 
-    images: tuple[Tensor, ...]
+    images: Sequence[Tensor]
     masks: tuple[Tensor, ...]
     config: DataConfig
     centres: tuple[tuple[NDArray[np.int32], ...], ...] = ()
@@ -119,6 +120,21 @@ class Store:
         """Return the same cases on a device, where ``draw`` then works too."""
         images, masks = (tuple(each.to(device) for each in part) for part in (self.images, self.masks))
         return replace(self, images=images, masks=masks)
+
+    def require_all(self) -> None:
+        """Wait until every image is decoded.
+
+        Raises:
+            DataError: if a file cannot be read.
+            StorageError: if neither memory nor disk has room for them.
+        """
+        for _ in self.images:
+            pass
+
+    def stop(self) -> None:
+        """Decode no image any more that nobody asks for."""
+        if isinstance(self.images, Decoding):
+            self.images.stop()
 
     @property
     def nbytes(self) -> int:
@@ -167,12 +183,20 @@ class Store:
 
 
 def load_store(
-    dataset: Dataset, cases: Sequence[Case], config: DataConfig, *, with_masks: bool, spill: Spill | None = None
+    dataset: Dataset,
+    cases: Sequence[Case],
+    config: DataConfig,
+    *,
+    with_masks: bool,
+    spill: Spill | None = None,
+    background: bool = False,
 ) -> Store:
     """Decode ``cases`` once, on all cores; masks only where ``with_masks`` says so, never those of unlabeled cases.
 
     Args:
         spill: takes the images; None keeps all of them in memory.
+        background: return at once and go on decoding, for images without masks; who takes an image next then meets the
+            error.
 
     Raises:
         DataError: if a file cannot be read.
@@ -193,6 +217,9 @@ def load_store(
             fitted = None if mask is None else fit_mask(mask, config)
         return pixels, None if fitted is None else torch.from_numpy(fitted.copy())
 
+    if background:
+        assert not with_masks
+        return Store(Decoding(lambda index: load(cases[index])[0], len(cases)), (), config)
     with ThreadPoolExecutor() as pool:
         loaded = list(pool.map(load, cases))
     masks = tuple(m for _, m in loaded if m is not None)

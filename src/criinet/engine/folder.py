@@ -97,6 +97,10 @@ class RunFolder:
                 ) from error
         make_folder(self.root)
 
+    def discard(self) -> None:
+        """Remove the folder and what is in it, as far as the system lets it."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
     def read_config(self) -> dict[str, Any]:
         """Return ``config.json``.
 

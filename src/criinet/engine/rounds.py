@@ -81,7 +81,7 @@ def chunks(store: Store) -> Iterator[list[Tensor]]:
     """Yield the images a few at a time, or one by one where their sizes differ."""
     size = BATCH if store.config.window == "whole" else 1
     for start in range(0, len(store), size):
-        yield list(store.images[start : start + size])
+        yield [store.images[i] for i in range(start, min(start + size, len(store)))]
 
 
 def pieces(images: Tensor, probs: Tensor, data: DataConfig) -> Iterator[tuple[Tensor, Tensor]]:

@@ -324,6 +324,7 @@ class Trainer:
             records += self.monitor.look(self.method, self.step, self.step / self.settings.iterations)
         self.method.train()
         self.record(records)
+        self.pools.unlabeled.require_all()  # A file that cannot be read ends a run before its first checkpoint.
         if records and records[0]["kind"] == "validation" and records[0]["dice"] > self.best:
             self.best = records[0]["dice"]
             self.save("best")

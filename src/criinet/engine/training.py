@@ -17,12 +17,12 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.planner import look_at, plan
 from criinet.engine.predictor import Predictor
 from criinet.engine.processes import is_first, launch
-from criinet.engine.reproducibility import environment, pick_device, use_threads
+from criinet.engine.reproducibility import environment, keep_memory, pick_device, use_threads
 from criinet.engine.settings import SECTIONS, Choice, RunConfig, first_difference, from_recorded, resolve
 from criinet.engine.tracking import tensorboard
 from criinet.engine.trainer import Pools, Trainer, Watcher
 from criinet.engine.volume_planner import look_at_volumes, plan_volumes
-from criinet.errors import CheckpointError, ConfigError, DataError, RunError
+from criinet.errors import CheckpointError, ConfigError, DataError, RunError, StorageError
 from criinet.methods import Method, methods
 from criinet.networks import Network, build_network
 from criinet.types import IGNORE
@@ -88,6 +88,7 @@ def train(
         config = resolve(asked, choices_for(opened, parts, device, asked), seed=seed or 0)
     require_kind(config, opened)
     use_threads(config.trainer.threads)
+    keep_memory()
     fabric = launch(device, config.trainer.precision)
     trained = build_method(config, opened.classes)
     if initial is not None:
@@ -97,19 +98,37 @@ def train(
     if announce is not None and is_first():
         announce(config, parts, opened)
     pools = load_pools(opened, parts, config, spill=nearest_folder(folder.root))
-    for sentence in label_warnings(opened, parts, pools):
-        if warn is not None and is_first():
-            warn(sentence)
-    trainer = Trainer(trained, pools, config, opened.classes, fabric=fabric, folder=folder, watch=watch)
-    if resume:
-        trainer.resume(folder)
-    elif is_first():
-        folder.create(overwrite=overwrite)
-        save_split(parts, folder.split)
-        described = describe(opened, groups=groups, skip_bad=skip_bad, initial=initial)
-        write_json(folder.config, {**config.to_dict(), **described, "environment": environment(device)})
-    trainer.fit()
+    try:
+        for sentence in label_warnings(opened, parts, pools):
+            if warn is not None and is_first():
+                warn(sentence)
+        trainer = Trainer(trained, pools, config, opened.classes, fabric=fabric, folder=folder, watch=watch)
+        if resume:
+            trainer.resume(folder)
+        elif is_first():
+            if overwrite:
+                pools.unlabeled.require_all()  # What stands there goes only when every file was read.
+            folder.create(overwrite=overwrite)
+            save_split(parts, folder.split)
+            described = describe(opened, groups=groups, skip_bad=skip_bad, initial=initial)
+            write_json(folder.config, {**config.to_dict(), **described, "environment": environment(device)})
+        fit(trainer, folder, begun=not resume)
+    finally:
+        pools.unlabeled.stop()
     return folder
+
+
+def fit(trainer: Trainer, folder: RunFolder, *, begun: bool) -> None:
+    """Train; a run that has just begun and fails over a file before its first checkpoint leaves no folder behind.
+
+    So the same command works once the file is mended.
+    """
+    try:
+        trainer.fit()
+    except (DataError, StorageError):
+        if begun and is_first() and not folder.checkpoint("last").exists():
+            folder.discard()
+        raise
 
 
 def recorded_run(
@@ -231,7 +250,9 @@ def begin_with(method: Method, run: RunFolder) -> None:
 
 
 def load_pools(dataset: Dataset, split: Split, config: RunConfig, *, spill: Path | None = None) -> Pools:
-    """Decode what training sees. Without unlabeled cases the labeled images, without their masks, take their place.
+    """Decode what training sees, the unlabeled images in the background.
+
+    Without unlabeled cases the labeled images, without their masks, take their place.
 
     Args:
         spill: folder for a nameless file of the unlabeled images that memory cannot hold.
@@ -240,7 +261,9 @@ def load_pools(dataset: Dataset, split: Split, config: RunConfig, *, spill: Path
     require_equal_sizes(dataset.select([*split.labeled, *split.val]), dataset.dims)
     return Pools(
         labeled=load_store(dataset, dataset.select(split.labeled), config.data, with_masks=True),
-        unlabeled=load_store(dataset, dataset.select(unlabeled), config.data, with_masks=False, spill=Spill(spill)),
+        unlabeled=load_store(
+            dataset, dataset.select(unlabeled), config.data, with_masks=False, spill=Spill(spill), background=True
+        ),
         val=load_store(dataset, dataset.select(split.val), config.data, with_masks=True),
     )
 

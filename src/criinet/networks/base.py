@@ -185,11 +185,11 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     return F.pad(image, padding, mode="replicate") if any(padding) else image
 
 
-def conv_block(dims: int, inputs: int, outputs: int, *, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
-    """Return a 3x3 convolution, batch normalisation and an activation, same size out as in."""
+def conv_block(dims: int, inputs: int, outputs: int) -> nn.Sequential:
+    """Return a 3x3 convolution, batch normalisation and a ReLU, same size out as in."""
     convolution = CONV[dims](inputs, outputs, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    return nn.Sequential(convolution, NORM[dims](outputs), activation())
+    return nn.Sequential(convolution, NORM[dims](outputs), nn.ReLU(inplace=True))
 
 
 def prefer_channels_last(module: nn.Module, dims: int) -> None:

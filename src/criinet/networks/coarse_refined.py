@@ -50,7 +50,7 @@ class CoarseRefined(nn.Module):
         dims, decoder = backbone.dims, backbone.decoder_channels
         conv, norm = CONV[dims], NORM[dims]
         self.embed = nn.Sequential(
-            conv(decoder, decoder, 1), norm(decoder), nn.ReLU(), conv(decoder, embedding_channels, 1)
+            conv(decoder, decoder, 1), norm(decoder), nn.ReLU(inplace=True), conv(decoder, embedding_channels, 1)
         )
         inputs = decoder + embedding_channels + backbone.scale_channels[0] + network.classes
         correction = conv(width, network.classes, 1)

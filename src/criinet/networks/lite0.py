@@ -68,8 +68,8 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
         hidden = inputs * expansion
-        expand = [*normalised(inputs, hidden), nn.ReLU6()] if expansion > 1 else []
-        filtering = [*normalised(hidden, hidden, kernel, stride, hidden), nn.ReLU6()]
+        expand = [*normalised(inputs, hidden), nn.ReLU6(inplace=True)] if expansion > 1 else []
+        filtering = [*normalised(hidden, hidden, kernel, stride, hidden), nn.ReLU6(inplace=True)]
         self.layers = nn.Sequential(*expand, *filtering, *normalised(hidden, outputs))
         self.residual = stride == 1 and inputs == outputs
 
@@ -86,7 +86,7 @@ class Lite0Encoder(nn.Module):
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*normalised(in_channels, 32, 3, 2), nn.ReLU6())
+        self.stem = nn.Sequential(*normalised(in_channels, 32, 3, 2), nn.ReLU6(inplace=True))
         blocks: list[nn.Module] = []
         inputs = 32
         for count, outputs, expansion, kernel, stride in STAGES:
