@@ -251,7 +251,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=12, help="labeled images a step, and as many unlabeled ones")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=1, help="that read images for the recipe; 1 is best on two cores")
+    parser.add_argument("--workers", type=int, default=1, help="that read for the recipe; 1 is best on two cores")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4, help="counted steps of each row in a turn")
     parser.add_argument("--images", type=int, default=32, help="images segmented in a turn")
