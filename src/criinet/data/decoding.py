@@ -1,9 +1,18 @@
 """Images that are decoded while others of them are used already."""
 
+import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from torch import Tensor
+
+
+def step_back() -> None:
+    """Let this thread run where others leave time: on Linux each thread has a priority of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 class Decoding(Sequence[Tensor]):
@@ -21,7 +30,7 @@ class Decoding(Sequence[Tensor]):
         self.decode = decode
         self.error: Exception | None = None
         self.ready: dict[int, Tensor] = {}
-        self.pool = ThreadPoolExecutor()
+        self.pool = ThreadPoolExecutor(initializer=step_back)
         self.coming: list[Future[Tensor]] = [self.pool.submit(self.attempt, i) for i in range(count)]
 
     def attempt(self, index: int) -> Tensor:

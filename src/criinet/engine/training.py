@@ -261,10 +261,10 @@ def load_pools(dataset: Dataset, split: Split, config: RunConfig, *, spill: Path
     require_equal_sizes(dataset.select([*split.labeled, *split.val]), dataset.dims)
     return Pools(
         labeled=load_store(dataset, dataset.select(split.labeled), config.data, with_masks=True),
+        val=load_store(dataset, dataset.select(split.val), config.data, with_masks=True),
         unlabeled=load_store(
             dataset, dataset.select(unlabeled), config.data, with_masks=False, spill=Spill(spill), background=True
         ),
-        val=load_store(dataset, dataset.select(split.val), config.data, with_masks=True),
     )
 
 
