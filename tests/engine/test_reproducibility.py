@@ -22,7 +22,7 @@ def new_pages():
 torch.ones(2**24)
 usual = new_pages()
 keep_memory()
-torch.ones(2**24)
+new_pages()
 print(usual, new_pages())
 """
 """Prints how many pages the system had to give for twenty tensors of 64 MiB, each freed before the next."""

@@ -67,6 +67,7 @@ def ready(page: Page) -> str:
     """Wait until a case is shown and return its name."""
     expect(page.locator("#loading")).to_be_hidden()
     expect(page.locator("#case-name")).not_to_be_empty()
+    expect(page.locator("#canvas")).to_have_attribute("aria-busy", "false")
     return page.locator("#case-name").inner_text()
 
 
@@ -255,6 +256,7 @@ def test_a_volume_is_corrected_slice_by_slice(volume_place, page):
         page.keyboard.press("b")
         for _ in range(20):
             page.keyboard.press("[")
+        ready(page)
         click_pixel(page, about, x, y)
         expect(page.locator("#case-state")).to_have_text("not saved yet")
         page.keyboard.press("z")
@@ -308,6 +310,7 @@ def test_strokes_on_a_volume_outlive_a_change_of_the_model(volume_place, page):
         second = ready(page)
         page.locator("#slice").fill("2")
         expect(page.locator("#slice-place")).to_have_text("slice 2 of 12")
+        ready(page)
         page.keyboard.press("b")
         stroke(page)
         expect(page.locator("#case-state")).to_have_text("not saved yet")

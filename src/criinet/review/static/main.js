@@ -162,6 +162,7 @@ function placeSlice(number) {
   $("slice").value = number + 1;
   $("slice").setAttribute("aria-valuetext", place);
   $("slice-place").textContent = place;
+  view.canvas.ariaBusy = String(moving());
 }
 
 async function moveTo(number) {
