@@ -39,8 +39,7 @@ def keep_memory() -> None:
     """Let this process keep freed memory for its next tensors instead of giving it back to the system.
 
     By default the GNU C library maps every large tensor anew and unmaps it when it is freed, so each step of training
-    pays for fresh, zeroed pages. The peak stays what it was. Other C libraries are
-    left as they are.
+    pays for fresh, zeroed pages. The peak stays what it was. Other C libraries are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
