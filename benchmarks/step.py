@@ -74,7 +74,7 @@ def main() -> None:
     rate, bandwidth = matrix_rate(device, asked.precision), copy_rate(device)
     record: dict[str, Any] = {
         "command": " ".join(["python benchmarks/step.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {asked.threads} threads, {device}",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {asked.threads} threads, {name_of(device)}",
         "gflops_per_second": round(rate / 1e9, 1),
         "gigabytes_per_second": round(bandwidth / 1e9, 1),
         "rows": [],
@@ -162,6 +162,11 @@ def timed(do: Callable[[], Any], trainer: Trainer) -> tuple[Any, float]:
     found = do()
     wait(trainer.device.type)
     return found, time.perf_counter() - started
+
+
+def name_of(device: str) -> str:
+    """Return what the device is called."""
+    return torch.cuda.get_device_name() if device == "cuda" else device
 
 
 def wait(device: str) -> None:

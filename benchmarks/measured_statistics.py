@@ -1,0 +1,66 @@
+"""What measuring batch normalisation's statistics anew does to finished runs: the same weights, with and without.
+
+    python benchmarks/measured_statistics.py RUN [RUN ...] --results FILE
+
+For runs that were trained with ``trainer.statistics=0``, so that their checkpoint holds running averages: the Dice on all
+validation cases, at the training size, by running averages, and by statistics measured on so many unlabeled images.
+Nothing is trained, and no test case is opened.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from on_validation import mean_dice
+
+from criinet.data.splits import make_split
+from criinet.data.store import load_store
+from criinet.engine.folder import RunFolder
+from criinet.engine.reproducibility import use_threads
+from criinet.engine.settings import from_recorded
+from criinet.engine.statistics import measure_statistics
+from criinet.engine.training import load, open_recorded, recorded_split
+
+
+def main() -> None:
+    """Measure every run and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--images", nargs="+", type=int, default=[64, 256, 672], help="unlabeled images")
+    parser.add_argument("--checkpoint", default="last")
+    parser.add_argument("--results", type=Path, required=True, help="file that the table is written to")
+    asked = parser.parse_args()
+    use_threads(1)
+    record = {
+        "command": " ".join(["python benchmarks/measured_statistics.py", *sys.argv[1:]]),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread",
+        "rows": [measure(run, asked) for run in asked.runs],
+    }
+    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def measure(run: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """Return the validation Dice of a run's weights by each kind of statistics."""
+    recorded = RunFolder(run).read_config()
+    config, split = from_recorded(recorded), recorded_split(RunFolder(run))
+    dataset = open_recorded(recorded)
+    held_out = make_split(dataset, measure="val").test
+    store = load_store(dataset, dataset.select(held_out), config.data, with_masks=True)
+    unlabeled = load_store(dataset, dataset.select(split["unlabeled"]), config.data, with_masks=False)
+    method = load(run, checkpoint=asked.checkpoint).method.eval()
+    dice = {"running": mean_dice(store, lambda image: method.predict(image).probs, method)}
+    for images in asked.images:
+        measure_statistics(method, unlabeled, images, torch.device("cpu"))
+        dice[f"measured on {images}"] = mean_dice(store, lambda image: method.predict(image).probs, method)
+    row = {"run": run.name, "method": config.method_name, "draw": split["seed"], "cases": len(held_out), "dice": dice}
+    print(row, flush=True)
+    return row
+
+
+if __name__ == "__main__":
+    main()
