@@ -2,8 +2,8 @@
 
     python benchmarks/measured_statistics.py RUN [RUN ...] --results FILE
 
-For runs that were trained with ``trainer.statistics=0``, so that their checkpoint holds running averages: the Dice on all
-validation cases, at the training size, by running averages, and by statistics measured on so many unlabeled images.
+For runs that were trained with ``trainer.statistics=0``, so that their checkpoint holds running averages: the Dice on
+all validation cases, at the training size, by running averages, and by statistics measured on so many unlabeled images.
 Nothing is trained, and no test case is opened.
 """
 

@@ -1,11 +1,12 @@
-"""What trained runs reach on all validation cases, what averaging weights gains, and where their targets went.
+"""What trained runs reach on all validation cases, what averaging gains, and where their targets went.
 
     python benchmarks/on_validation.py RUN [RUN ...] --results FILE
 
-Measures, at the training size, what each run predicts, and for methods that keep a moving average of their student both
-of them by themselves. Beside it stands, from the run's own log, which share of the pixels of some unlabeled images its
-targets called an object at every tenth of the run, and that share in the labeled masks. Nothing is trained, and no test
-case is opened: for looking into finished runs of a benchmark.
+Measures, at the training size, what each run predicts, by itself and averaged over mirrored images (``tta``), for
+CRII-Net also what its coarse head says, and for methods that keep a moving average of their student both of them by
+themselves. Beside it stands, from the run's own log, which share of the pixels of some unlabeled images its targets
+called an object at every tenth of the run, and that share in the labeled masks. Nothing is trained, and no test case is
+opened: for looking into finished runs of a benchmark.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -55,7 +56,13 @@ def measure(run: Path) -> dict[str, Any]:
     held_out = make_split(dataset, measure="val").test
     store = load_store(dataset, dataset.select(held_out), config.data, with_masks=True)
     method = load(run).method.eval()
-    dice = {"predicted": mean_dice(store, lambda image: method.predict(image).probs, method)}
+    mirrored = load(run, tta=True)
+    dice = {
+        "predicted": mean_dice(store, lambda image: method.predict(image).probs, method),
+        "mirrored": mean_dice(store, lambda image: mirrored.apply(image).probs, method),
+    }
+    if config.method_name in ("crii", "crii-plus"):
+        dice["coarse"] = mean_dice(store, lambda image: cast(Tensor, method.predict(image).coarse), method)
     averaged = next((module for module in method.modules() if isinstance(module, EMA)), None)
     if averaged is not None:
         dice["student"] = mean_dice(store, lambda image: logits(method.student, image), method)

@@ -13,7 +13,6 @@ from criinet.errors import ConfigError, DataError
 from criinet.methods import methods
 from volume_sets import write_volumes
 
-
 ROOT = Path(__file__).parents[2]
 KEPT = sorted((ROOT / "benchmarks" / "plans").glob("*.toml"))
 """Plans whose results stand in benchmarks/results."""

@@ -125,6 +125,7 @@ def test_predictions_can_be_evaluated_as_they_are_written(criinet, place):
     assert len(list((place / "masks").glob("*.png"))) == 24
     criinet("predict", "run", "data", "--out", "masks", "--tta", "--resume", "--shard", "1/2")
     assert len(list((place / "masks").glob("*.png"))) == 24
+    assert criinet("predict", "run", "data", "--out", "masks", "--no-tta", "--resume").code == 2
     outcome = criinet("evaluate", "--predictions", "masks", "--targets", place / "data" / "masks", "--json")
     assert outcome.code == 0, outcome.err
     assert 0 <= json.loads(outcome.out)["rows"][0]["dice"] <= 1

@@ -47,6 +47,13 @@ def pictures() -> list[np.ndarray]:
     return found
 
 
+def test_the_file_mirrors_as_the_run_does_unless_it_is_asked_otherwise(exported):
+    file = load_exported(exported.path, threads=1)
+    cards = {averages: file.card.model_copy(update={"tta": averages}) for averages in (False, True)}
+    for averages, asked, passes in ((False, None, 1), (True, None, 3), (True, False, 1), (False, True, 3)):
+        assert len(ExportedPredictor(file.session, cards[averages], tta=asked).mirrors) == passes
+
+
 @pytest.mark.parametrize("tta", [False, True])
 @pytest.mark.parametrize(("window", "size"), [("whole", (32, 48)), ("patch", (32, 48)), ("whole", (30, 45))])
 def test_the_file_predicts_as_the_run_does(trained, exported, window, size, tta):

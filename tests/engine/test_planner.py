@@ -46,6 +46,8 @@ def test_gray_scans_have_one_channel_and_are_not_mirrored():
     assert gray["data.augmentation.flip_vertical"] is False
     assert gray["data.augmentation.flip_horizontal"] is False
     assert "data.augmentation.rotate" not in colour
+    assert colour["data.tta"] is True
+    assert "data.tta" not in gray
 
 
 def test_small_objects_are_worth_a_larger_size():

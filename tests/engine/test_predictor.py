@@ -104,6 +104,14 @@ def test_mirroring_averages_what_the_method_says_of_each_mirror_image():
     torch.testing.assert_close(probs[1, :, 16:], torch.full((32, 16), 1 / 3))
 
 
+def test_the_settings_say_whether_to_mirror_unless_it_is_asked_for():
+    """2/3 of the mean over mirrors, 1 without."""
+    for asked, expected in ((None, 2 / 3), (True, 2 / 3), (False, 1.0)):
+        found = Predictor(LeftIsCup(), DataConfig(size=(32, 32), tta=True), CLASSES, tta=asked)
+        assert found.predict(picture((32, 32))).probs[1, 0, 0].item() == pytest.approx(expected)
+    assert len(Predictor(LeftIsCup(), DataConfig(size=(32, 32)), CLASSES).mirrors) == 1
+
+
 def test_mirrors_are_those_that_training_used():
     """Scans that are never mirrored in training are not mirrored in prediction."""
     data = DataConfig(size=(32, 32), augmentation=AugmentationConfig(flip_horizontal=False, flip_vertical=False))

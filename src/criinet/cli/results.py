@@ -18,7 +18,10 @@ def predict(
     dicom_seg: Annotated[
         bool, typer.Option("--dicom-seg", help="Also write NAME.dcm, a DICOM-SEG of the scan's own patient.")
     ] = False,
-    tta: Annotated[bool, typer.Option("--tta", help="Average over mirrored images: slower, often better.")] = False,
+    tta: Annotated[
+        bool | None,
+        typer.Option("--tta/--no-tta", help="Average over mirrored images, or be faster. [default: as the run says]"),
+    ] = None,
     checkpoint: Annotated[str, typer.Option(help="last, or best on the validation cases.")] = "last",
     device: Device = "auto",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files out.")] = False,

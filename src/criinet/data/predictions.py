@@ -111,6 +111,7 @@ class Segmenter(Protocol[S_co]):
 
     classes: their names, background first.
     scan_dims: 2 if it takes images, (H, W) or (H, W, 3) uint8; 3 if it takes volumes.
+    mirrors: axes along which an image is mirrored before it is segmented; the mean over all of them is predicted.
     """
 
     @property
@@ -118,6 +119,9 @@ class Segmenter(Protocol[S_co]):
 
     @property
     def scan_dims(self) -> int: ...
+
+    @property
+    def mirrors(self) -> Sequence[Sequence[int]]: ...
 
     def predict_many(self, scans: Iterable[Any], /) -> Iterator[S_co]: ...
 
@@ -168,7 +172,6 @@ def write_predictions(
     load: Callable[[], Segmenter[Segmented]],
     weights: Path,
     *,
-    tta: bool,
     outputs: Outputs,
     part: Part,
     skip_bad: bool,
@@ -193,7 +196,9 @@ def write_predictions(
         require_dicom(path)
     predictor = load()
     make_folder(out)
-    begun = begin(out, {"weights": digest(weights), "tta": tta, **asdict(outputs)}, anew=part.begins_anew)
+    begun = begin(
+        out, {"weights": digest(weights), "tta": len(predictor.mirrors) > 1, **asdict(outputs)}, anew=part.begins_anew
+    )
     paths = paths[part.number - 1 :: part.of]
     if part.resume:
         suffix = mask_suffix(predictor.scan_dims)

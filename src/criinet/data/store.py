@@ -64,6 +64,7 @@ class DataConfig(Config):
         tuple[Annotated[int, Field(ge=1)], ...],
         Field(description="of volumes: numbers of classes of which predictions keep the largest connected object"),
     ] = ()
+    tta: Annotated[bool, Field(description="predict the mean over mirrored images, as training mirrors them")] = False
     foreground: Annotated[Fraction, Field(description="of volumes: how often a window is centred on an object")] = 0.0
     augmentation: AugmentationConfig = AugmentationConfig()
 

@@ -38,6 +38,7 @@ class ModelCard(Config):
     size: height and width of training; in window "whole" an image is resized to it, in "patch" crops have it.
     multiple: every side of the input is a multiple of this; pad at the far sides by repeating the border.
     mirrors: axes of (B, C, h, w) along which training mirrored, what `--tta` averages over.
+    tta: whether that is done unless `--no-tta` is given.
     outputs: names of the outputs.
     method, network, dataset, checkpoint, step, version: where the weights come from.
     quantisation: None for a file in float32.
@@ -50,6 +51,7 @@ class ModelCard(Config):
     channels: Literal[1, 3]
     multiple: Annotated[int, Field(ge=1)]
     mirrors: tuple[tuple[int, ...], ...]
+    tta: bool = False
     outputs: tuple[Literal["probabilities"]] | tuple[Literal["probabilities"], Literal["coarse"]]
     method: str
     network: str

@@ -183,6 +183,7 @@ def describe(folder: RunFolder, predictor: Predictor, checkpoint: str) -> ModelC
         channels=data.channels,
         multiple=multiple,
         mirrors=tuple(tuple(axes) for axes in predictor.mirrors if axes),
+        tta=data.tta,
         outputs=("probabilities",) if found.coarse is None else ("probabilities", "coarse"),
         method=recorded["method"]["name"],
         network=recorded["network"]["name"],

@@ -62,15 +62,15 @@ class ExportedPredictor:
     Args:
         session: an ``onnxruntime.InferenceSession``.
         card: what the file says about itself.
-        tta: average over the mirrored images that training mirrored too.
+        tta: average over the mirrored images that training mirrored too; None: as the card says.
     """
 
     scan_dims = 2
     """It takes images, no volumes."""
 
-    def __init__(self, session: Any, card: ModelCard, *, tta: bool = False) -> None:
+    def __init__(self, session: Any, card: ModelCard, *, tta: bool | None = None) -> None:
         self.session, self.card = session, card
-        self.mirrors: list[tuple[int, ...]] = [(), *(card.mirrors if tta else ())]
+        self.mirrors: list[tuple[int, ...]] = [(), *(card.mirrors if (card.tta if tta is None else tta) else ())]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -134,12 +134,12 @@ class ExportedPredictor:
         return [probs[..., :height, :width] for probs in found]
 
 
-def load_exported(source: Path | str | bytes, *, tta: bool = False, threads: int = 0) -> ExportedPredictor:
+def load_exported(source: Path | str | bytes, *, tta: bool | None = None, threads: int = 0) -> ExportedPredictor:
     """Load an ONNX file of `criinet export` for prediction on the CPU.
 
     Args:
         source: the file, or its content.
-        tta: average over mirrored images.
+        tta: average over mirrored images; None: as the file says.
         threads: of the network; 0 leaves onnxruntime its own choice, all cores.
 
     Raises:
@@ -178,7 +178,7 @@ def predict_folder(
     *,
     outputs: Outputs | None = None,
     part: Part | None = None,
-    tta: bool = False,
+    tta: bool | None = None,
     skip_bad: bool = False,
     advance: Advance | None = None,
 ) -> list[str]:
@@ -195,7 +195,6 @@ def predict_folder(
         Path(out),
         lambda: load_exported(file, tta=tta),
         Path(file),
-        tta=tta,
         outputs=outputs or Outputs(),
         part=part or Part(),
         skip_bad=skip_bad,

@@ -169,4 +169,7 @@ def plan(facts: Facts, device: str) -> tuple[Choice, ...]:
         why = "gray scans have an anatomical orientation"
         upright = {"flip_horizontal": False, "flip_vertical": False, "rotate": 20.0}
         choices += [Choice(f"data.augmentation.{name}", value, why) for name, value in upright.items()]
+    else:
+        why = "the mean over mirrored images was better in every run tried; --no-tta is three times as fast"
+        choices.append(Choice("data.tta", True, why))
     return tuple(choices)

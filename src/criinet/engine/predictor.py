@@ -86,7 +86,7 @@ class Predictor:
     slice and not with the number of slices.
 
     Args:
-        tta: average over the mirrored images that training mirrored too.
+        tta: average over the mirrored images that training mirrored too; None: as ``data`` says.
         doubt: keep maps of doubt, and the first of two opinions, of volumes.
         keep_probs: keep the probabilities of volumes.
     """
@@ -98,16 +98,17 @@ class Predictor:
         classes: tuple[str, ...],
         *,
         device: str = "cpu",
-        tta: bool = False,
+        tta: bool | None = None,
         doubt: bool = True,
         keep_probs: bool = False,
     ) -> None:
         self.method = method.to(device).eval()
         self.data, self.classes, self.device = data, classes, device
         self.doubt, self.keep_probs = doubt, keep_probs
+        averages = data.tta if tta is None else tta
         augmentation = data.augmentation
         axes = [a for a, on in ((-1, augmentation.flip_horizontal), (-2, augmentation.flip_vertical)) if on]
-        self.mirrors: list[list[int]] = [[], *([[axis] for axis in axes] if tta else [])]
+        self.mirrors: list[list[int]] = [[], *([[axis] for axis in axes] if averages else [])]
 
     @property
     def scan_dims(self) -> int:

@@ -354,7 +354,7 @@ class Trainer:
 
     def validate_volumes(self) -> list[Tensor]:
         """Return the Dice (1, K - 1) of every validation volume, whole, on the training grid."""
-        predictor = Predictor(self.method, self.config.data, self.classes, device=str(self.device))
+        predictor = Predictor(self.method, self.config.data, self.classes, device=str(self.device), tta=False)
         val = self.pools.val
         return [
             dice_by_class(predictor.on_grid(image).argmax(0)[None], mask.long()[None], len(self.classes))

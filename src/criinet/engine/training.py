@@ -341,7 +341,7 @@ def load(
     *,
     checkpoint: str = "last",
     device: str = "auto",
-    tta: bool = False,
+    tta: bool | None = None,
     doubt: bool = True,
     keep_probs: bool = False,
 ) -> Predictor:
@@ -351,7 +351,7 @@ def load(
         run: folder of the run.
         checkpoint: "last", or "best" on the validation cases.
         device: "auto", "cpu" or "cuda".
-        tta: average over mirrored images.
+        tta: average over mirrored images; None: as the run's settings say.
         doubt: keep maps of doubt, and the first of two opinions, of volumes.
         keep_probs: keep the probabilities of volumes.
 
