@@ -19,8 +19,8 @@ WHOLE = {
         "for image in inputs]).to(inputs.device) / 255"
     ),
     "inferer": (
-        "$lambda inputs, network: F.interpolate(network(@resized(inputs))[0], size=inputs.shape[2:], mode='bilinear', "
-        "align_corners=False, antialias=True)"
+        "$lambda inputs, network: F.interpolate(@mirrored(@resized(inputs), network), size=inputs.shape[2:], "
+        "mode='bilinear', align_corners=False, antialias=True)"
     ),
 }
 """As criinet does: Pillow resizes each channel of 8 bits, and the probabilities go back to the image's size."""
@@ -35,7 +35,7 @@ PATCH = {
         "sigma_scale": 0.125,
         "padding_mode": "replicate",
     },
-    "inferer": "$lambda inputs, network: @windows(inputs, lambda crops: network(crops)[0])",
+    "inferer": "$lambda inputs, network: @windows(inputs, lambda crops: @mirrored(crops, network))",
 }
 """MONAI's own sliding window: the same Gaussian as criinet's, but at other places."""
 
@@ -118,6 +118,11 @@ def inference(card: ModelCard) -> dict[str, Any]:
             "f": "$@bundle_root + '/models/model.ts'",
             "map_location": "@device",
         },
+        "mirrors": [[], *(list(axes) for axes in card.mirrors if card.tta)],
+        "mirrored": (
+            "$lambda images, network: torch.stack("
+            "[network(images.flip(axes))[0].flip(axes) for axes in @mirrors]).mean(0)"
+        ),
         **(WHOLE if card.window == "whole" else PATCH),
         "preprocessing": {
             "_target_": "Compose",
