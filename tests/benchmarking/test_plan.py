@@ -15,7 +15,7 @@ from volume_sets import write_volumes
 
 ROOT = Path(__file__).parents[2]
 KEPT = sorted((ROOT / "benchmarks" / "plans").glob("*.toml"))
-"""Plans whose results stand in benchmarks/results."""
+"""Plans of the benchmarks that are run by hand."""
 
 
 @pytest.mark.parametrize("name", [*shipped_plans(), *[str(path) for path in KEPT]], ids=lambda name: Path(name).stem)
