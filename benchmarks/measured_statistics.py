@@ -16,15 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from on_validation import mean_dice
+from on_validation import mean_dice, open_run
 
-from criinet.data.splits import make_split
 from criinet.data.store import load_store
-from criinet.engine.folder import RunFolder
 from criinet.engine.reproducibility import use_threads
-from criinet.engine.settings import from_recorded
 from criinet.engine.statistics import measure_statistics
-from criinet.engine.training import load, open_recorded, recorded_split
+from criinet.engine.training import load
 
 
 def main() -> None:
@@ -46,18 +43,14 @@ def main() -> None:
 
 def measure(run: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Return the validation Dice of a run's weights by each kind of statistics."""
-    recorded = RunFolder(run).read_config()
-    config, split = from_recorded(recorded), recorded_split(RunFolder(run))
-    dataset = open_recorded(recorded)
-    held_out = make_split(dataset, measure="val").test
-    store = load_store(dataset, dataset.select(held_out), config.data, with_masks=True)
-    unlabeled = load_store(dataset, dataset.select(split["unlabeled"]), config.data, with_masks=False)
-    method = load(run, checkpoint=asked.checkpoint).method.eval()
+    opened, method = open_run(run), load(run, checkpoint=asked.checkpoint).method
+    store, cases = opened.validation, opened.dataset.select(opened.split["unlabeled"])
+    unlabeled = load_store(opened.dataset, cases, opened.config.data, with_masks=False)
     dice = {"running": mean_dice(store, lambda image: method.predict(image).probs, method)}
     for images in asked.images:
         measure_statistics(method, unlabeled, images, torch.device("cpu"))
         dice[f"measured on {images}"] = mean_dice(store, lambda image: method.predict(image).probs, method)
-    row = {"run": run.name, "method": config.method_name, "draw": split["seed"], "cases": len(held_out), "dice": dice}
+    row = {**opened.about(run), "dice": dice}
     print(row, flush=True)
     return row
 

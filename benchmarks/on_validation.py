@@ -14,7 +14,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,14 +23,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from criinet.data.dataset import Dataset
 from criinet.data.splits import make_split
 from criinet.data.store import Store, load_store
 from criinet.engine.folder import RunFolder
 from criinet.engine.reproducibility import use_threads
-from criinet.engine.settings import from_recorded
+from criinet.engine.settings import RunConfig, from_recorded
 from criinet.engine.trainer import dice_by_class
 from criinet.engine.training import load, open_recorded, recorded_split
 from criinet.methods import Method
+from criinet.methods.crii import CRIINet
 from criinet.methods.ema import EMA
 
 
@@ -48,27 +51,45 @@ def main() -> None:
     asked.results.write_text(json.dumps(record, indent=1) + "\n")
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A finished run, its dataset and split, and all cases that are held out for validation, as it sees them."""
+
+    config: RunConfig
+    split: Mapping[str, Any]
+    dataset: Dataset
+    validation: Store
+
+    def about(self, run: Path) -> dict[str, Any]:
+        """Return what a row says of the run."""
+        cases = len(self.validation)
+        return {"run": run.name, "method": self.config.method_name, "draw": self.split["seed"], "cases": cases}
+
+
+def open_run(run: Path) -> Opened:
+    """Return what looking into a run needs beside its weights."""
+    recorded = RunFolder(run).read_config()
+    config, dataset = from_recorded(recorded), open_recorded(recorded)
+    held_out = dataset.select(make_split(dataset, measure="val").test)
+    store = load_store(dataset, held_out, config.data, with_masks=True)
+    return Opened(config, recorded_split(RunFolder(run)), dataset, store)
+
+
 def measure(run: Path) -> dict[str, Any]:
     """Return the validation Dice of a run, and of its student and moving average where it has both."""
-    recorded = RunFolder(run).read_config()
-    config, split = from_recorded(recorded), recorded_split(RunFolder(run))
-    dataset = open_recorded(recorded)
-    held_out = make_split(dataset, measure="val").test
-    store = load_store(dataset, dataset.select(held_out), config.data, with_masks=True)
-    method = load(run).method.eval()
-    mirrored = load(run, tta=True)
+    opened, mirrored = open_run(run), load(run, tta=True)
+    store, method = opened.validation, mirrored.method
     dice = {
         "predicted": mean_dice(store, lambda image: method.predict(image).probs, method),
         "mirrored": mean_dice(store, lambda image: mirrored.apply(image).probs, method),
     }
-    if config.method_name in ("crii", "crii-plus"):
+    if isinstance(method, CRIINet):
         dice["coarse"] = mean_dice(store, lambda image: cast(Tensor, method.predict(image).coarse), method)
     averaged = next((module for module in method.modules() if isinstance(module, EMA)), None)
     if averaged is not None:
         dice["student"] = mean_dice(store, lambda image: logits(method.student, image), method)
         dice["averaged"] = mean_dice(store, lambda image: logits(averaged, image), method)
-    about = {"run": run.name, "method": config.method_name, "draw": split["seed"], "cases": len(held_out)}
-    row = {**about, "dice": dice, **object_shares(RunFolder(run))}
+    row = {**opened.about(run), "dice": dice, **object_shares(RunFolder(run))}
     print(row, flush=True)
     return row
 
