@@ -13,6 +13,7 @@ import torch
 
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
+from criinet.engine.training import load
 from criinet.errors import ConfigError, InterruptedRunError, RunError
 
 METHODS = ("crii", "mean-teacher", "supervised")
@@ -155,6 +156,14 @@ def test_a_checkpoint_of_another_network_does_not_resume(run, drawn, fit, tmp_pa
     run.checkpoint("last").write_bytes(other.checkpoint("last").read_bytes())
     with pytest.raises(RunError, match="does not fit this run's method"):
         fit(drawn, run.root, method="crii", resume=True)
+
+
+def test_a_checkpoint_of_another_version_of_the_method_does_not_predict(run):
+    state = load_checkpoint(run.checkpoint("last"))
+    state["method"].popitem()
+    save_checkpoint(run.checkpoint("last"), state)
+    with pytest.raises(RunError, match=r"does not fit this run's method.*Another version of criinet wrote it"):
+        load(run.root)
 
 
 def test_a_run_on_a_dataset_with_bad_files_resumes_without_saying_so_again(dataset, fit, tmp_path):

@@ -65,6 +65,7 @@ def test_the_defaults_are_those_of_the_description():
     assert (ranked.alpha, ranked.margin, ranked.temperature, ranked.memory) == (1.2, 0.4, 10.0, 512)
     assert (ranked.boundary_patches, ranked.pure_patches, ranked.keys, ranked.contrast) == (8, 8, 256, 0.0)
     assert config.embedding == 64
+    assert config.prototypes.model_dump() == {"temperature": 0.05, "sure": 0.8, "prior": 0.01, "passes": 3}
     assert config.weights_at(0.2)["consistency"] == pytest.approx(math.exp(-5 / 4))
 
 
@@ -74,12 +75,12 @@ def test_the_losses_are_the_composition_by_hand(scene):
     method = make()
     method.losses(labeled, unlabeled, 0.0)
     remembered = method.memory.stored()
+    coarse, refined, of_labeled = method.student(labeled.image)
+    coarse_unlabeled, refined_unlabeled, *_ = method.student(unlabeled.weak)
     torch.manual_seed(3)
     terms = method.losses(labeled, unlabeled, 0.0)
 
     torch.manual_seed(3)
-    coarse, refined, of_labeled = method.student(labeled.image)
-    coarse_unlabeled, refined_unlabeled, *_ = method.student(unlabeled.weak)
     target = labeled.target
     edge = boundary_patches(target, 3, size=(8, 12), count=3, band=2)
     inside = pure_patches(target, 3, size=(8, 12), count=2, foreground=True)
@@ -101,6 +102,26 @@ def test_the_losses_are_the_composition_by_hand(scene):
         torch.testing.assert_close(terms[name], value, msg=name)
     assert terms["intra"] > 0
     assert terms["inter"] > 0
+
+
+def test_labeled_patches_are_remembered_as_prototypes_in_training_mode_alone(scene):
+    make, labeled, unlabeled = scene
+    method = make()
+    method.eval()
+    method.losses(labeled, unlabeled, 0.0)
+    assert method.student.prototypes.remembered.abs().sum() == 0
+    method.train()
+    method.losses(labeled, unlabeled, 0.0)
+    norms = method.student.prototypes.remembered.norm(dim=1)
+    present = torch.bincount(labeled.target[labeled.target != IGNORE], minlength=3) > 0
+    torch.testing.assert_close(norms[present], torch.ones(int(present.sum())))
+
+
+def test_a_temperature_of_zero_leaves_the_prototypes_out(tasks):
+    task = tasks(classes=3, sides=(32, 48))
+    method = task.method("crii", embedding=6, width=4, ranked=RANKED, prototypes={"temperature": 0})
+    assert method.student.prototypes is None
+    method.losses(task.labeled_batch(), task.unlabeled_batch(("weak",)), 0.0)
 
 
 def test_both_ranked_losses_leave_unlabeled_images_alone(scene):

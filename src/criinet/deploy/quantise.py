@@ -31,7 +31,8 @@ OPERATORS = ["Conv", "Clip", "Add", "Concat", "Resize", "MaxPool"]
 def quantise(content: bytes, card: ModelCard, folder: RunFolder) -> tuple[bytes, ModelCard]:
     """Return an ONNX file in 8-bit integers, and its card with what they cost on the validation cases.
 
-    Convolutions and what lies between them are quantised; the softmax of the heads stays in float32. Weights are int8
+    Convolutions and what lies between them are quantised; what is made of the last ones' outputs, prototypes and
+    softmax, stays in float32. Weights are int8
     with a scale for each output channel, activations uint8 with the range that they had on unlabeled images (labeled
     ones where there are none).
 
@@ -97,6 +98,7 @@ def to_int8(content: bytes, images: Sequence[Array]) -> bytes:
                 str(small),
                 Images(),
                 op_types_to_quantize=OPERATORS,
+                nodes_to_exclude=behind_convolutions(folded),
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
@@ -104,6 +106,21 @@ def to_int8(content: bytes, images: Sequence[Array]) -> bytes:
         finally:
             logging.root.setLevel(level)
         return small.read_bytes()
+
+
+def behind_convolutions(file: Path) -> list[str]:
+    """Return the names of the nodes that no convolution takes anything from: what is made of the last ones' outputs."""
+    import onnx
+
+    graph = onnx.load(str(file)).graph
+    taken: set[str] = set()
+    behind: list[str] = []
+    for node in reversed(graph.node):
+        if node.op_type == "Conv" or not taken.isdisjoint(node.output):
+            taken.update(node.input)
+        else:
+            behind.append(node.name)
+    return behind
 
 
 def with_card(content: bytes, card: ModelCard) -> bytes:

@@ -239,13 +239,23 @@ def begin_with(method: Method, run: RunFolder) -> None:
     Raises:
         CheckpointError: if there are none, or they belong to another method, network or classes.
     """
-    path = run.checkpoint("last")
+    fill(method, run.checkpoint("last"), "Begin with a run of the same settings, or without one.")
+
+
+def fill(method: Method, checkpoint: Path, otherwise: str) -> None:
+    """Fill a method with the weights of a checkpoint.
+
+    Args:
+        otherwise: what to do where they do not fit.
+
+    Raises:
+        CheckpointError: if there are none, or they belong to another method, network, classes or version.
+    """
     try:
-        method.load_state_dict(load_checkpoint(path)["method"])
+        method.load_state_dict(load_checkpoint(checkpoint)["method"])
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
-            f"checkpoint {path} does not fit this run's method, network and classes. "
-            "Begin with a run of the same settings, or without one."
+            f"checkpoint {checkpoint} does not fit this run's method, network and classes. {otherwise}"
         ) from error
 
 
@@ -357,14 +367,13 @@ def load(
 
     Raises:
         RunError: if there is no run.
-        CheckpointError: if the checkpoint is missing, truncated or newer.
+        CheckpointError: if the checkpoint is missing, truncated, newer, or of a method that has changed since.
     """
     folder = RunFolder(Path(run))
     recorded = folder.read_config()
     config, classes = from_recorded(recorded), tuple(recorded["dataset"]["classes"])
     method = build_method(config, classes)
-    state = load_checkpoint(folder.checkpoint(checkpoint))
-    method.load_state_dict(state["method"])
+    fill(method, folder.checkpoint(checkpoint), "Another version of criinet wrote it: train anew with --overwrite.")
     where = pick_device(device)
     return Predictor(method, config.data, classes, device=where, tta=tta, doubt=doubt, keep_probs=keep_probs)
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from criinet.errors import ShapeError
-from criinet.losses.precision import product_in_float32
+from criinet.precision import product_in_float32
 
 
 def class_attraction(queries: Tensor, query_class: Tensor, keys: Tensor, key_class: Tensor) -> Tensor:

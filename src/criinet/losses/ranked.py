@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from criinet.errors import ShapeError
-from criinet.losses.precision import product_in_float32
+from criinet.precision import product_in_float32
 
 MIN_SQUARED_DISTANCE = 1e-12
 

@@ -1,6 +1,6 @@
 """CRII-Net: coarse-refined consistency, and ranked losses on pixels at boundaries and on patches across images."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
@@ -24,7 +24,7 @@ from criinet.losses import (
 )
 from criinet.methods.base import Method, Prediction
 from criinet.methods.memory_bank import MemoryBank
-from criinet.networks import CoarseRefined, CoarseRefinedOutput, Network
+from criinet.networks import CoarseRefined, CoarseRefinedOutput, ImagePrototypes, Network
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 Count = Annotated[int, Field(ge=1)]
@@ -51,6 +51,19 @@ class RankedSettings(Settings):
         return RankedGeometry(self.alpha, self.margin, self.temperature)
 
 
+class PrototypeSettings(Settings):
+    """How the refined head compares pixels with their image's prototypes.  [C]"""
+
+    temperature: Annotated[
+        float, Field(ge=0, description="t, divides the likeness to a prototype; 0: no prototypes")
+    ] = 0.05
+    sure: Annotated[Fraction, Field(description="least probability of a pixel that a prototype is made of")] = 0.8
+    prior: Annotated[
+        float, Field(ge=0, description="weight of labeled images in a prototype, as a share of the pixels")
+    ] = 0.01
+    passes: Annotated[Count, Field(description="how often prototypes and prediction are made of each other")] = 3
+
+
 class CRIINet(Method):
     """Coarse-refined consistency learning with pixel-level features.
 
@@ -61,6 +74,7 @@ class CRIINet(Method):
         Inter = ranked list loss of patch descriptors across images          [A: patch-wise, low contrast; I: the loss]
         w(t)  = w_max exp(-5 (1 - min(t, t_r) / t_r)^2), t a fraction of the run                                     [C]
 
+    The refined head sees what the coarse one does not: how like each pixel is to what is sure in the same image.  [C]
     Both ranked losses learn from labeled images only, at the resolution of the decoder feature. The prediction is p_r.
     Marks: [A] stated by the paper's abstract, [I] inferred from it, [C] our choice, to be ablated.
 
@@ -76,6 +90,7 @@ class CRIINet(Method):
         target: Annotated[
             ConsistencyTarget, Field(description="which output gets no gradient from the consistency")
         ] = "refined"
+        prototypes: PrototypeSettings = PrototypeSettings()
         ranked: RankedSettings = RankedSettings()
         weights: LossWeights = {
             "supervised_coarse": 1.0,
@@ -94,7 +109,13 @@ class CRIINet(Method):
 
     def __init__(self, network: Network, config: Config) -> None:
         super().__init__(network, config)
-        self.student = CoarseRefined(network, embedding_channels=config.embedding, width=config.width)
+        prototypes = ImagePrototypes(self.classes, config.embedding, **config.prototypes.model_dump())
+        self.student = CoarseRefined(
+            network,
+            embedding_channels=config.embedding,
+            width=config.width,
+            prototypes=prototypes if config.prototypes.temperature > 0 else None,
+        )
         self.stride = network.backbone.stride
         self.memory = MemoryBank(self.classes, config.ranked.memory, config.embedding)
 
@@ -136,6 +157,9 @@ class CRIINet(Method):
         )
         if self.training:
             self.memory.add(batch)
+            prototypes = cast(CoarseRefined, self.student).prototypes
+            if prototypes is not None:
+                prototypes.remember(batch.vector, batch.label)
         return intra, inter
 
     def query_weight(self, labeled: LabeledBatch, found: list[Descriptors]) -> Tensor | None:

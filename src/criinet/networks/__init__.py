@@ -20,6 +20,7 @@ from criinet.networks.base import (
 )
 from criinet.networks.branch import Branch
 from criinet.networks.coarse_refined import CoarseRefined, CoarseRefinedOutput
+from criinet.networks.image_prototypes import ImagePrototypes
 from criinet.networks.lite0 import Lite0UNet, Lite0UNetConfig
 from criinet.networks.mit import MiTUNet, MiTUNetConfig
 from criinet.networks.unet import UNet, UNetConfig
@@ -31,6 +32,7 @@ __all__ = [
     "CoarseRefined",
     "CoarseRefinedOutput",
     "Features",
+    "ImagePrototypes",
     "Network",
     "NetworkConfig",
     "NetworkEntry",

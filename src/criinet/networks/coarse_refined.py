@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from criinet.networks.base import CONV, NORM, Features, Network, conv_block
+from criinet.networks.image_prototypes import ImagePrototypes
 
 
 class CoarseRefinedOutput(NamedTuple):
@@ -28,8 +29,10 @@ class CoarseRefined(nn.Module):
         z_c = conv1x1(F),  p_c = softmax(z_c)     coarse                        [A: two outputs; C: form]
         e   = g(F) / ||g(F)||                     g = conv1x1, norm, ReLU, conv1x1
                                                                          [A: pixel features; C: form]
-        z_r = z_c + R([F, e, E_1, p_c])           R = two 3x3 blocks and a 1x1, E_1 the finest encoder
+        z_0 = z_c + R([F, e, E_1, p_c])           R = two 3x3 blocks and a 1x1, E_1 the finest encoder
                                                   feature                                        [I/C]
+        z_r = z_0 + s / t                         s = likeness of e to what is sure in the same image;
+                                                  see ImagePrototypes                            [C]
 
     Marks: [A] stated by the abstract, [I] inferred from it, [C] our choice.
 
@@ -37,15 +40,24 @@ class CoarseRefined(nn.Module):
         network: any backbone with its linear head, which becomes the coarse head.
         embedding_channels: E, length of a pixel embedding.
         width: channels inside R.
+        prototypes: compares pixels with their image's prototypes; None leaves s out, so that z_r = z_0.
 
     Reference: Du, Zhang, Liu, Wang, IEEE JBHI 27(8), 2023, doi 10.1109/JBHI.2023.3278741.
-    Differs: only the abstract is open, so the forms above are ours. The last layer of R starts at zero, so refined
-    equals coarse at the first step.
+    Differs: only the abstract is open, so the forms above are ours. The last layer of R starts at zero, so z_0
+    equals z_c at the first step.
     """
 
-    def __init__(self, network: Network, *, embedding_channels: int = 64, width: int = 32) -> None:
+    def __init__(
+        self,
+        network: Network,
+        *,
+        embedding_channels: int = 64,
+        width: int = 32,
+        prototypes: ImagePrototypes | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.prototypes = prototypes
         backbone = network.backbone
         dims, decoder = backbone.dims, backbone.decoder_channels
         conv, norm = CONV[dims], NORM[dims]
@@ -67,7 +79,10 @@ class CoarseRefined(nn.Module):
         decoder = features.decoder
         coarse = self.network.head(decoder)
         embedding = F.normalize(self.embed(decoder), dim=1, eps=1e-6)
-        refined = coarse + self.refine(torch.cat([decoder, embedding, features.scales[0], coarse.softmax(1)], dim=1))
+        seen = torch.cat([decoder, embedding, features.scales[0], coarse.softmax(1)], dim=1)
+        refined = coarse + self.refine(seen)
+        if self.prototypes is not None:
+            refined = self.prototypes(embedding, coarse, refined)
         return CoarseRefinedOutput(
             self.network.to_image(coarse, image), self.network.to_image(refined, image), embedding
         )
