@@ -1,4 +1,4 @@
-"""CRII-Net beyond the paper: what its two heads teach, to which views, and that the rest is CRII-Net."""
+"""CRII-Net beyond the paper: what its two heads teach the coarse one, on which views, and that the rest is CRII-Net."""
 
 import pytest
 import torch
@@ -6,7 +6,6 @@ import torch
 from criinet.losses import coarse_refined_consistency, soft_dice_loss
 from criinet.methods import CRIIPlus
 from criinet.methods.cct import drop_channels
-from criinet.methods.crii_plus import taught
 from criinet.networks import CoarseRefinedOutput
 from criinet.types import IGNORE
 
@@ -40,38 +39,29 @@ def test_a_pixel_is_taught_where_the_mean_of_both_heads_is_sure(scene, confidenc
     assert scene[0](confidence=confidence).pseudo_label(output).tolist() == [[label]]
 
 
-def test_both_heads_are_taught_alike():
-    """The mean of two soft Dice losses, with ignored pixels left out."""
-    torch.manual_seed(0)
-    coarse, refined = torch.randn(2, 2, 3, 4, 5)
-    label = torch.randint(-1, 3, (2, 4, 5))
-    expected = (soft_dice_loss(coarse.softmax(1), label) + soft_dice_loss(refined.softmax(1), label)) / 2
-    torch.testing.assert_close(taught(coarse, refined, label), expected)
-
-
 def test_strong_views_and_incomplete_features_learn_what_the_weak_view_means(scene):
     """Every unlabeled term again from the pure functions; a view's labels are mixed as the view was."""
     make, labeled, unlabeled = scene
-    method = make(confidence=0.4).eval()
+    method = make(confidence=0.6).eval()
     torch.manual_seed(3)
     terms = method.losses(labeled, unlabeled, 0.5)
     with torch.no_grad():
         whole = method.student(unlabeled.weak)
     mean = (whole.coarse.softmax(1) + whole.refined.softmax(1)) / 2
-    label = torch.where(mean.amax(1) >= 0.4, mean.argmax(1), IGNORE)
+    label = torch.where(mean.amax(1) >= 0.6, mean.argmax(1), IGNORE)
     assert 0 < (label == IGNORE).float().mean() < 1
     for name in ("strong_1", "strong_2"):
         mix = unlabeled.mixes[name]
         mixed = torch.where(mix.box.squeeze(1), label[mix.source], label)
-        output = method.student(unlabeled.views[name])
-        torch.testing.assert_close(terms[name], taught(output.coarse, output.refined, mixed))
+        coarse = method.student(unlabeled.views[name]).coarse
+        torch.testing.assert_close(terms[name], soft_dice_loss(coarse.softmax(1), mixed))
     torch.manual_seed(3)
     method.labeled_losses(labeled)  # Draws patches, before features are silenced.
     network = method.student.network
     silenced = tuple(drop_channels(feature, 0.5) for feature in network.encode(unlabeled.weak))
-    incomplete = method.student.segment(network.decode(silenced), unlabeled.weak)
-    torch.testing.assert_close(terms["features"], taught(incomplete.coarse, incomplete.refined, label))
-    torch.testing.assert_close(terms["consistency"], coarse_refined_consistency(incomplete.coarse, whole.refined))
+    incomplete = method.student.segment(network.decode(silenced), unlabeled.weak).coarse
+    torch.testing.assert_close(terms["features"], soft_dice_loss(incomplete.softmax(1), label))
+    torch.testing.assert_close(terms["consistency"], coarse_refined_consistency(incomplete, whole.refined))
 
 
 def test_the_consistency_teaches_through_incomplete_features_alone(scene):

@@ -1,4 +1,4 @@
-"""CRII-Net beyond the paper: its two heads teach strong views and incomplete features what both are sure of."""
+"""CRII-Net beyond the paper: both heads teach the coarse one, on strong views and incomplete features."""
 
 from typing import Annotated, cast
 
@@ -10,7 +10,7 @@ from criinet.config import Fraction, LossWeights, Ramp
 from criinet.losses import coarse_refined_consistency, soft_dice_loss, sure_pixels
 from criinet.methods.cct import drop_channels
 from criinet.methods.crii import CRIINet
-from criinet.networks import CoarseRefined, CoarseRefinedOutput
+from criinet.networks import CoarseRefined, CoarseRefinedOutput, Segmentation
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 
@@ -21,7 +21,7 @@ class CRIIPlus(CRIINet):
             + w(t) mean (p_c(d) - stopgrad(p_r(x_u)))^2
             + D(s1) / 2 + D(s2) / 2 + D(d)
 
-        D(v) = (Dice(p_c(v), y_u) + Dice(p_r(v), y_u)) / 2
+        D(v) = Dice(p_c(v), y_u)
         y_u  = argmax_c q_c where max_c q_c >= h, left out elsewhere,   q = (p_c(x_u) + p_r(x_u)) / 2, without gradient
 
     s1, s2 are strong views of x_u, each with a CutMix of its own that its labels get too; d is x_u through incomplete
@@ -29,12 +29,13 @@ class CRIIPlus(CRIINet):
 
     On whole features the two heads of a trained CRII-Net hardly differ, so their consistency has little to say. Here
     the coarse head sees incomplete features and the refined head whole ones: the target stays as stable as it was.
-    Where q reaches h >= .75 both heads say the same class.
+    Where q reaches h >= .75 both heads say the same class. The coarse head alone is taught: the refined one compares
+    pixels with their image's prototypes, which a view mixed of two images does not have.
 
     Reference: Du et al., IEEE JBHI 2023, doi 10.1109/JBHI.2023.3278741, for the parts of CRII-Net; Yang et al., CVPR
     2023, arXiv 2208.09910 (UniMatch), for strong views and incomplete features; this project for their combination.
-    Differs: from UniMatch by the two heads that teach and are taught; from CRII-Net by smaller weights of the ranked
-    losses. No paper describes this method; it claims nothing but what this project's benchmark shows.
+    Differs: from UniMatch by the refined head, which teaches with the coarse one; from CRII-Net by smaller weights of
+    the ranked losses. No paper describes this method; it claims nothing but what this project's benchmark shows.
     """
 
     class Config(CRIINet.Config):
@@ -53,7 +54,7 @@ class CRIIPlus(CRIINet):
             "features": 1.0,
         }
 
-    summary = "CRII-Net whose two heads teach strong views and incomplete features"
+    summary = "CRII-Net that also learns from strong views and incomplete features"
     reference = "this project; CRII-Net by Du et al., IEEE JBHI 2023, doi 10.1109/JBHI.2023.3278741"
     views = ("weak", "strong_1", "strong_2")
     unlabeled_terms = ("consistency", "strong_1", "strong_2", "features")
@@ -68,22 +69,16 @@ class CRIIPlus(CRIINet):
             whole = student.segment(student.network.decode(scales), weak)
             label = self.pseudo_label(whole)
         silenced = tuple(drop_channels(feature, self.config.drop) for feature in scales)
-        incomplete = student.segment(student.network.decode(silenced), weak)
-        terms["consistency"] = coarse_refined_consistency(incomplete.coarse, whole.refined, target=self.config.target)
+        incomplete = student.network.segment(student.network.decode(silenced), weak).logits
+        terms["consistency"] = coarse_refined_consistency(incomplete, whole.refined, target=self.config.target)
         names = ("strong_1", "strong_2")
-        strong: CoarseRefinedOutput = student(torch.cat([unlabeled.views[name] for name in names]))
-        for name, coarse, refined in zip(names, strong.coarse.chunk(2), strong.refined.chunk(2), strict=True):
-            mixed = unlabeled.mixes[name].apply_to_labels(label)
-            terms[name] = taught(coarse, refined, mixed)
-        terms["features"] = taught(incomplete.coarse, incomplete.refined, label)
+        strong: Segmentation = student.network(torch.cat([unlabeled.views[name] for name in names]))
+        for name, logits in zip(names, strong.logits.chunk(2), strict=True):
+            terms[name] = soft_dice_loss(logits.float().softmax(1), unlabeled.mixes[name].apply_to_labels(label))
+        terms["features"] = soft_dice_loss(incomplete.float().softmax(1), label)
         return terms
 
     def pseudo_label(self, output: CoarseRefinedOutput) -> Tensor:
         """Return what the mean of both heads is sure of: (B, ...) int64, IGNORE elsewhere."""
         mean = (output.coarse.float().softmax(1) + output.refined.float().softmax(1)) / 2
         return sure_pixels(mean, self.config.confidence)
-
-
-def taught(coarse: Tensor, refined: Tensor, label: Tensor) -> Tensor:
-    """Compute the mean over both heads' logits (B, K, ...) of their soft Dice loss: a scalar."""
-    return torch.stack([soft_dice_loss(logits.float().softmax(1), label) for logits in (coarse, refined)]).mean()

@@ -21,7 +21,7 @@ class ImagePrototypes(nn.Module):
     A network learns from a few images what an object looks like; in another image objects and surroundings look
     otherwise, but still like themselves. The parts that are sure tell how, and decide those that are not.
     m_k is a moving average of labeled patches of class k; in an image where nothing is surely of class k
-    it alone is the prototype.
+    it alone is the prototype. Where an image is cut into windows, each window is an image of its own here.
 
     Args:
         classes: K. channels: E, length of an embedding.
