@@ -65,7 +65,7 @@ def test_the_defaults_are_those_of_the_description():
     assert (ranked.alpha, ranked.margin, ranked.temperature, ranked.memory) == (1.2, 0.4, 10.0, 512)
     assert (ranked.boundary_patches, ranked.pure_patches, ranked.keys, ranked.contrast) == (8, 8, 256, 0.0)
     assert config.embedding == 64
-    assert config.prototypes.model_dump() == {"temperature": 0.05, "sure": 0.5, "prior": 0.01, "passes": 3}
+    assert config.prototypes.model_dump() == {"temperature": 0.05, "sure": 0.8, "prior": 0.01, "passes": 3}
     assert config.weights_at(0.2)["consistency"] == pytest.approx(math.exp(-5 / 4))
 
 

@@ -57,7 +57,7 @@ class PrototypeSettings(Settings):
     temperature: Annotated[
         float, Field(ge=0, description="t, divides the likeness to a prototype; 0: no prototypes")
     ] = 0.05
-    sure: Annotated[Fraction, Field(description="least probability of a pixel that a prototype is made of")] = 0.5
+    sure: Annotated[Fraction, Field(description="least probability of a pixel that a prototype is made of")] = 0.8
     prior: Annotated[
         float, Field(ge=0, description="weight of labeled images in a prototype, as a share of the pixels")
     ] = 0.01
