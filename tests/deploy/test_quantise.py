@@ -12,7 +12,7 @@ from criinet.data.dataset import open_dataset
 from criinet.data.fitting import fit
 from criinet.data.images import IGNORED_VALUE
 from criinet.deploy.export import export
-from criinet.deploy.quantise import crop, mean_dice, quantise
+from criinet.deploy.quantise import behind_convolutions, crop, mean_dice, quantise
 from criinet.deploy.runtime import ExportedPrediction, load_exported
 from criinet.engine.folder import RunFolder
 from criinet.errors import ConfigError, RunError
@@ -38,6 +38,26 @@ def test_eight_bits_are_smaller_and_priced(trained, exported):
         assert mine.shape == theirs.shape
         assert np.abs(mine - theirs).mean() < 0.05
     assert np.abs(predictor.run(batch)[0] - whole.run(batch)[0]).max() > 0
+
+
+def test_what_no_convolution_takes_anything_from_stays_in_float(tmp_path):
+    """A pooled image is added to the first convolution's output; the second one's is clipped and resized."""
+    from onnx import helper, save
+
+    def node(kind: str, inputs: list[str], output: str):
+        return helper.make_node(kind, inputs, [output], name=output)
+
+    chain = [
+        node("Conv", ["image", "weight"], "first"),
+        node("MaxPool", ["image"], "pooled"),
+        node("Add", ["first", "pooled"], "sum"),
+        node("Relu", ["sum"], "unused"),
+        node("Conv", ["sum", "weight"], "second"),
+        node("Clip", ["second"], "clipped"),
+        node("Resize", ["clipped"], "resized"),
+    ]
+    save(helper.make_model(helper.make_graph(chain, "graph", [], [])), tmp_path / "graph.onnx")
+    assert sorted(behind_convolutions(tmp_path / "graph.onnx")) == ["clipped", "resized", "unused"]
 
 
 def nodes(content: bytes):
