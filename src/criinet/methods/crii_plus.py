@@ -27,10 +27,10 @@ class CRIIPlus(CRIINet):
     s1, s2 are strong views of x_u, each with a CutMix of its own that its labels get too; d is x_u through incomplete
     features: half of the channels of every encoder feature are silenced, whole maps at a time. The prediction is p_r.
 
-    On whole features the two heads of a trained CRII-Net hardly differ, so their consistency has little to say. Here
-    the coarse head sees incomplete features and the refined head whole ones: the target stays as stable as it was.
-    Where q reaches h >= .75 both heads say the same class. The coarse head alone is taught: the refined one compares
-    pixels with their image's prototypes, which a view mixed of two images does not have.
+    On whole features the two heads of a trained CRII-Net differ in little but what prototypes say, so their consistency
+    has little more to say. Here the coarse head sees incomplete features and the refined head whole ones: the target
+    stays as stable as it was. Where q reaches h >= .75 both heads say the same class. The coarse head alone is taught:
+    the refined one compares pixels with their image's prototypes, which a view mixed of two images does not have.
 
     Reference: Du et al., IEEE JBHI 2023, doi 10.1109/JBHI.2023.3278741, for the parts of CRII-Net; Yang et al., CVPR
     2023, arXiv 2208.09910 (UniMatch), for strong views and incomplete features; this project for their combination.

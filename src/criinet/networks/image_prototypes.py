@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from criinet.networks.normalisation import mean_over_all, shared
 from criinet.precision import product_in_float32
 
 KEPT = 0.9
@@ -68,7 +69,7 @@ class ImagePrototypes(nn.Module):
 
     @torch.no_grad()
     def remember(self, vector: Tensor, label: Tensor) -> None:
-        """Move m_k towards the mean of the new descriptors of class k.
+        """Move m_k towards the mean of the new descriptors of class k, of all processes that share the batch.
 
         Args:
             vector: (M, E) unit vectors of labeled patches.
@@ -76,6 +77,9 @@ class ImagePrototypes(nn.Module):
         """
         classes = torch.arange(len(self.remembered), device=label.device)
         of_class = label == classes.unsqueeze(1)
-        new = F.normalize(product_in_float32(of_class, vector), dim=-1, eps=1e-6)
+        total, count = product_in_float32(of_class, vector), of_class.sum(1, keepdim=True).float()
+        if shared(self):
+            total, count = mean_over_all(total), mean_over_all(count)
+        new = F.normalize(total, dim=-1, eps=1e-6)
         moved = F.normalize(KEPT * self.remembered + (1 - KEPT) * new, dim=-1, eps=1e-6)
-        self.remembered.copy_(torch.where(of_class.any(1, keepdim=True), moved, self.remembered))
+        self.remembered.copy_(torch.where(count > 0, moved, self.remembered))
