@@ -184,6 +184,8 @@ def test_the_next_case_is_asked_for_while_one_is_looked_at(place, page):
 def test_tools_layers_keys_and_conflicts(place, page, browser):
     with serving(place) as (address, _):
         page.goto(address)
+        expect(page.locator("#ranking")).to_contain_text("Most useful first")
+        page.reload()  # Before the queue was ranked its first case may have been another one.
         name = ready(page)
         box = page.locator("#canvas").bounding_box()
         assert box is not None
