@@ -32,9 +32,8 @@ def quantise(content: bytes, card: ModelCard, folder: RunFolder) -> tuple[bytes,
     """Return an ONNX file in 8-bit integers, and its card with what they cost on the validation cases.
 
     Convolutions and what lies between them are quantised; what is made of the last ones' outputs, prototypes and
-    softmax, stays in float32. Weights are int8
-    with a scale for each output channel, activations uint8 with the range that they had on unlabeled images (labeled
-    ones where there are none).
+    softmax, stays in float32. Weights are int8 with a scale for each output channel, activations uint8 with the range
+    that they had on unlabeled images (labeled ones where there are none).
 
     Args:
         content: the file in float32.

@@ -109,12 +109,11 @@ class CRIINet(Method):
 
     def __init__(self, network: Network, config: Config) -> None:
         super().__init__(network, config)
-        prototypes = ImagePrototypes(self.classes, config.embedding, **config.prototypes.model_dump())
+        prototypes = None
+        if config.prototypes.temperature > 0:
+            prototypes = ImagePrototypes(self.classes, config.embedding, **config.prototypes.model_dump())
         self.student = CoarseRefined(
-            network,
-            embedding_channels=config.embedding,
-            width=config.width,
-            prototypes=prototypes if config.prototypes.temperature > 0 else None,
+            network, embedding_channels=config.embedding, width=config.width, prototypes=prototypes
         )
         self.stride = network.backbone.stride
         self.memory = MemoryBank(self.classes, config.ranked.memory, config.embedding)
