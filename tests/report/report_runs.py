@@ -69,7 +69,8 @@ class RunMaker:
                 records.append({"kind": "validation", "step": step, "dice": dice, "dice_by_class": {"lesion": dice}})
                 area = {c: 0.12 + 0.03 * np.sin(6 * t + i) for i, c in enumerate(classes)}
                 look = {"kind": "monitor", "step": step, "confident": 0.5 + 0.4 * t, "area": area}
-                look |= {"labeled_area": dict.fromkeys(classes, 0.13)}
+                look["area"] = {"background": 1 - sum(area.values())} | area
+                look |= {"labeled_area": {"background": 1 - 0.13 * len(classes)} | dict.fromkeys(classes, 0.13)}
                 records.append(look | {"target_change": None if step == 25 else 0.2 * float(np.exp(-4 * t)) / level})
         (run / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
 

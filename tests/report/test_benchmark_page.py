@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -83,7 +84,9 @@ def test_figures_and_tables_are_written(whole):
     assert files == {f"{stem}{kind}" for stem in stems for kind in (".png", ".pdf")}
     assert b"/Subtype /Type0" in (folder / "figures" / "critical_difference.pdf").read_bytes(), "fonttype 42"
     names = {path.name for path in (folder / "tables").iterdir()}
-    assert names == {f"{t}{k}" for t in ("dice", "strata", "cost", "comparisons", "wins") for k in (".csv", ".tex")}
+    assert names == {
+        f"{t}{k}" for t in ("dice", "strata", "stability", "cost", "comparisons", "wins") for k in (".csv", ".tex")
+    }
 
 
 def test_the_tables_and_the_summary_hold_the_numbers(whole):
@@ -101,6 +104,18 @@ def test_the_tables_and_the_summary_hold_the_numbers(whole):
     comparisons = (folder / "tables" / "comparisons.tex").read_text()
     assert r"cps\_cutmix & supervised & $+$.0" in comparisons
     assert r"\textbf{.7" in (folder / "tables" / "dice.tex").read_text()
+
+
+def test_the_stability_table_follows_the_targets(whole):
+    folder, _, _ = whole
+    with (folder / "tables" / "stability.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["row"] for row in rows} == set(METHODS), "full supervision has no unlabeled images"
+    changes = {row["row"]: [float(row[f"change_{quarter}"]) for quarter in (1, 2, 3, 4)] for row in rows}
+    assert all(sorted(found, reverse=True) == found for found in changes.values()), "the targets of the runs calm down"
+    for row in rows:
+        assert float(row["objects"]) == pytest.approx(0.12 + 0.03 * math.sin(6), abs=1e-5), "of the last look"
+        assert float(row["objects_labeled"]) == pytest.approx(0.13)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from criinet.report.benchmark.analysis import Entry, SettingReport
 from criinet.report.benchmark.grid import Grid, GridRun
+from criinet.report.benchmark.stability import Stability
 from criinet.report.benchmark.standing import Standing
 from criinet.report.comparison import SUPERVISED, number
 from criinet.report.figures import Panel, Style, Ticks, label_styles, line_panel, plain, quartile_panel, save_figure
 from criinet.report.overlays import Gallery, Strip
-from criinet.report.recorded import RecordedRun, Stratum
+from criinet.report.recorded import Stratum
 
 RANKS, EFFICIENCY, QUARTILES, STABILITY = "critical_difference", "label_efficiency", "contrast_quartiles", "stability"
 _SIZE = (4.3, 3.2)
@@ -39,12 +40,15 @@ def benchmark_panels(
     reports: Sequence[SettingReport],
     found: Standing,
     styles: Mapping[str, Style],
-    recorded: Mapping[str, RecordedRun],
+    stability: Sequence[Sequence[Stability]],
 ) -> list[Panel]:
-    """Return every chart that there is data for, group by group."""
+    """Return every chart that there is data for, group by group; ``stability`` has the rows of each report."""
     panels = [rank_panel(found, styles), *_efficiency_panels(reports, styles), *_effort_panels(grid, styles)]
     panels += [_quartiles(i, report, styles) for i, report in enumerate(reports)]
-    panels += [_stability(i, report, grid, styles, recorded) for i, report in enumerate(reports)]
+    panels += [
+        _stability_panel(i, report.title, rows, styles)
+        for i, (report, rows) in enumerate(zip(reports, stability, strict=True))
+    ]
     return [panel for panel in panels if panel is not None]
 
 
@@ -244,22 +248,11 @@ def _quartiles(index: int, report: SettingReport, styles: Mapping[str, Style]) -
     return quartile_panel(f"{QUARTILES}_{index}", QUARTILES, report.title, shown, rows, _SIZE)
 
 
-def _stability(
-    index: int, report: SettingReport, grid: Grid, styles: Mapping[str, Style], recorded: Mapping[str, RecordedRun]
-) -> Panel | None:
+def _stability_panel(index: int, title: str, rows: Sequence[Stability], styles: Mapping[str, Style]) -> Panel | None:
     """Change of the targets over training, the mean over the runs of each row."""
-    lines: dict[str, dict[float, list[float]]] = {}
-    for run in grid.runs:
-        if run.setting != report.setting or run.full or run.name not in recorded:
-            continue
-        own = recorded[run.name]
-        for record in own.monitor:
-            if math.isfinite(record.target_change):
-                at = lines.setdefault(run.label, {})
-                at.setdefault(own.progress(record.step), []).append(record.target_change)
-    means = {label: sorted((x, float(np.mean(values))) for x, values in at.items()) for label, at in lines.items()}
-    shown = [style for label, style in styles.items() if label in means]
-    return line_panel(f"{STABILITY}_{index}", STABILITY, report.title, shown, means, "mean change of the targets")
+    lines = {row.label: list(row.changes.items()) for row in rows}
+    shown = [style for label, style in styles.items() if label in lines]
+    return line_panel(f"{STABILITY}_{index}", STABILITY, title, shown, lines, "mean change of the targets")
 
 
 def _example_figure(strips: Sequence[Strip], labels: Sequence[str]) -> Figure:

@@ -22,6 +22,7 @@ from criinet.report.benchmark.figures import (
 from criinet.report.benchmark.grid import Grid, read_grid
 from criinet.report.benchmark.latex import as_latex
 from criinet.report.benchmark.sentences import listed, notes, verdicts
+from criinet.report.benchmark.stability import Stability, stability_of
 from criinet.report.benchmark.standing import Standing, standing
 from criinet.report.benchmark.summary import as_summary
 from criinet.report.benchmark.tables import TextTable
@@ -50,6 +51,7 @@ class SettingView:
     dice: TextTable
     comparisons: tuple[TextTable, ...]
     strata: TextTable
+    stability: TextTable
     cost: TextTable
 
 
@@ -62,6 +64,7 @@ class _Benchmark:
     found: Standing
     styles: Mapping[str, Style]
     recorded: Mapping[str, RecordedRun]
+    stability: tuple[tuple[Stability, ...], ...]
     notes: tuple[str, ...]
 
 
@@ -86,10 +89,11 @@ def write_benchmark_report(folder: Path | str) -> Path:
     reports, found = analyse(grid), standing(grid)
     styles = row_styles(row_labels(grid))
     said = (*notes(grid, reports, found), *unread)
-    benchmark = _Benchmark(grid, reports, found, styles, recorded, said)
-    views = [_view(report, recorded, grid) for report in reports]
+    stability = tuple(tuple(stability_of(report, grid, recorded)) for report in reports)
+    benchmark = _Benchmark(grid, reports, found, styles, recorded, stability, said)
+    views = [_view(report, rows, recorded, grid) for report, rows in zip(reports, stability, strict=True)]
     _write_tables(benchmark, views)
-    panels = benchmark_panels(grid, reports, found, styles, recorded)
+    panels = benchmark_panels(grid, reports, found, styles, stability)
     examples = _examples(benchmark)
     figures = folder / "figures"
     save_panels([panel for panel in panels if panel.group == RANKS], [], figures)
@@ -118,7 +122,9 @@ def _recorded(grid: Grid) -> tuple[dict[str, RecordedRun], list[str]]:
     return recorded, [said] if lost else []
 
 
-def _view(report: SettingReport, recorded: Mapping[str, RecordedRun], grid: Grid) -> SettingView:
+def _view(
+    report: SettingReport, stability: Sequence[Stability], recorded: Mapping[str, RecordedRun], grid: Grid
+) -> SettingView:
     names = [run.name for run in grid.runs if run.setting.dataset == report.setting.dataset]
     unit = next((recorded[name].unit for name in names if name in recorded), "px")
     return SettingView(
@@ -126,6 +132,7 @@ def _view(report: SettingReport, recorded: Mapping[str, RecordedRun], grid: Grid
         dice=tables.dice_table(report, unit),
         comparisons=tuple(tables.comparison_tables(report)),
         strata=tables.strata_table(report),
+        stability=tables.stability_table(report.title, stability),
         cost=tables.cost_table(report),
     )
 
@@ -133,10 +140,16 @@ def _view(report: SettingReport, recorded: Mapping[str, RecordedRun], grid: Grid
 def _write_tables(benchmark: _Benchmark, views: Sequence[SettingView]) -> None:
     """Write every table as CSV of plain numbers, and as LaTeX."""
     reports, found = benchmark.reports, benchmark.found
+    moved = [
+        record
+        for report, rows in zip(reports, benchmark.stability, strict=True)
+        for record in tables.stability_records(report, rows)
+    ]
     wins = [tables.wins_table(found)] if len(found.labels) > 1 else []
     written: dict[str, tuple[list[tables.Record], list[TextTable]]] = {
         "dice": (tables.dice_records(reports), [view.dice for view in views]),
         "strata": (tables.strata_records(reports), [view.strata for view in views if view.strata.rows]),
+        "stability": (moved, [view.stability for view in views if view.stability.rows]),
         "cost": (tables.cost_records(reports), [view.cost for view in views]),
         "comparisons": (tables.comparison_records(reports), [table for view in views for table in view.comparisons]),
         "wins": (tables.win_records(found), wins),

@@ -9,6 +9,7 @@ from typing import Any
 
 from criinet.report.benchmark.analysis import COSTS, MEASURES, Entry, Measured, SettingReport
 from criinet.report.benchmark.sentences import with_sd
+from criinet.report.benchmark.stability import QUARTERS, Stability
 from criinet.report.benchmark.standing import Standing
 from criinet.report.comparison import FEWEST, MISSING, Effect, chance_text, distance, interval, minutes, number, signed
 from criinet.report.recorded import BEST, LAST
@@ -82,6 +83,24 @@ def cost_table(report: SettingReport) -> TextTable:
     """Return what every row costs to train."""
     headers = ("Row", "Training (min)", "Images per second", "Peak memory (MB)", "Parameters (M)", "Iterations")
     return TextTable(f"{report.title}: mean over runs", headers, tuple(_costs(entry) for entry in report.entries))
+
+
+def stability_table(title: str, found: Sequence[Stability]) -> TextTable:
+    """Return how much the targets of every row moved in each quarter of the training, and what they end with."""
+    headers = ("Row", "Runs", *(f"Quarter {i}" for i in range(1, QUARTERS + 1)), "Objects", "Objects, labeled masks")
+    rows = tuple(
+        (
+            row.label,
+            str(row.runs),
+            *(with_sd(change.mean, change.sd) for change in (*row.quarters, row.area)),
+            number(row.labeled_area.mean),
+        )
+        for row in found
+    )
+    caption = (
+        f"{title}: change of the targets since the last look, by quarter of the training; share of objects at its end"
+    )
+    return TextTable(caption, headers, rows)
 
 
 def wins_table(found: Standing) -> TextTable:
@@ -158,6 +177,20 @@ def comparison_records(reports: Iterable[SettingReport]) -> list[Record]:
             ("peer", (*report.peers, *report.peers_hard)),
         )
         for effect in effects
+    ]
+
+
+def stability_records(report: SettingReport, found: Iterable[Stability]) -> list[Record]:
+    """Return how much the targets of every row moved, and the share of objects in them at the end."""
+    return [
+        {
+            **_setting(report),
+            "row": row.label,
+            "runs": row.runs,
+            **_spreads({f"change_{i}": change for i, change in enumerate(row.quarters, 1)}),
+            **_spreads({"objects": row.area, "objects_labeled": row.labeled_area}),
+        }
+        for row in found
     ]
 
 
