@@ -17,6 +17,7 @@ FOLDER holds dataset folders.
 import argparse
 import copy
 import json
+import math
 import os
 import platform
 import statistics
@@ -32,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
@@ -96,20 +98,33 @@ class TwoStreams:
 
 
 class RecipesWay:
-    """Mean Teacher as recipes train it: ``run`` takes some steps and returns the seconds of each but the first."""
+    """Mean Teacher as recipes train it: ``run`` takes some steps and returns the seconds of each but the first.
 
-    def __init__(self, asked: argparse.Namespace, dataset: Dataset, channels: int, device: str) -> None:
-        split = make_split(dataset, asked.labeled)
+    total: steps of the whole training, over which the rate falls to 0 and the weight of the consistency rises.
+    """
+
+    def __init__(
+        self,
+        asked: argparse.Namespace,
+        dataset: Dataset,
+        channels: int,
+        device: str,
+        *,
+        draw: int = 0,
+        total: int = 30000,
+    ) -> None:
+        split = make_split(dataset, asked.labeled, draw)
         cases = list(dataset.select([*split.labeled, *split.unlabeled]))
         samples = OneByOne(dataset, cases, asked.size, channels)
         streams = TwoStreams(len(split.labeled), len(split.unlabeled), asked.batch)
         self.loader = DataLoader(samples, batch_sampler=streams, num_workers=asked.workers, pin_memory=device != "cpu")
         network = build_network(
-            "unet", parse_network("unet", {}), in_channels=channels, classes=len(dataset.classes), dims=2, seed=0
+            "unet", parse_network("unet", {}), in_channels=channels, classes=len(dataset.classes), dims=2, seed=draw
         )
         self.network = network.to(device).to(memory_format=torch.contiguous_format)
         self.teacher = copy.deepcopy(network).requires_grad_(False)
         self.optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+        self.total = total
         self.step, self.batch, self.device, self.log = 0, asked.batch, device, Path(os.devnull).open("w")  # noqa: SIM115
         self.mode, self.size = samples.mode, asked.size
 
@@ -128,7 +143,10 @@ class RecipesWay:
             taught = self.teacher(unlabeled + noise).logits.softmax(1)
         supervised = cross_entropy_dice(logits[: self.batch], target[: self.batch])
         consistency = F.mse_loss(logits[self.batch :].softmax(1), taught)
-        loss = supervised + 0.1 * consistency
+        progress = self.step / self.total
+        loss = supervised + 0.1 * math.exp(-5 * (1 - progress) ** 2) * consistency
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.01 * (1 - progress) ** 0.9
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -138,19 +156,23 @@ class RecipesWay:
             mean.data.mul_(decay).add_(now.data, alpha=1 - decay)
         print(self.step, loss.item(), supervised.item(), consistency.item(), file=self.log)
 
-    @torch.no_grad()
     def segment(self, paths: list[Path]) -> None:
         """Segment files one by one."""
         self.network.eval()
         for path in paths:
-            with Image.open(path) as opened:
-                image = np.atleast_3d(np.asarray(opened.convert(self.mode), np.float32) / 255)
-            scale = (self.size / image.shape[0], self.size / image.shape[1])
-            scaled = ndimage.zoom(image, (*scale, 1), order=0).transpose(2, 0, 1)
-            logits = self.network(torch.from_numpy(scaled.copy())[None].to(self.device)).logits
-            mask = logits.softmax(1).argmax(1)[0].cpu().numpy().astype(np.uint8)
-            ndimage.zoom(mask, (1 / scale[0], 1 / scale[1]), order=0)
+            self.mask_of(path)
         self.network.train()
+
+    @torch.no_grad()
+    def mask_of(self, path: Path) -> NDArray[np.uint8]:
+        """Return the mask (H, W) of a file."""
+        with Image.open(path) as opened:
+            image = np.atleast_3d(np.asarray(opened.convert(self.mode), np.float32) / 255)
+        scale = (self.size / image.shape[0], self.size / image.shape[1])
+        scaled = ndimage.zoom(image, (*scale, 1), order=0).transpose(2, 0, 1)
+        logits = self.network(torch.from_numpy(scaled.copy())[None].to(self.device)).logits
+        mask = logits.softmax(1).argmax(1)[0].cpu().numpy().astype(np.uint8)
+        return ndimage.zoom(mask, (1 / scale[0], 1 / scale[1]), order=0)
 
 
 class OurWay:

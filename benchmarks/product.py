@@ -1,0 +1,126 @@
+"""What a user would otherwise run: a public recipe's Mean Teacher, against runs of this project on the same images.
+
+    criinet benchmark PLAN --data FOLDER --out OUT
+    python benchmarks/product.py --data FOLDER --dataset NAME --against OUT/runs/RUN [...]
+
+The recipe is written out in recipe.py: a U-Net from random weights, SGD at .01 falling to 0, quarter turns, mirrors,
+rotations, labeled and unlabeled images in one batch, a consistency whose weight rises to .1, the last weights of the
+student, nearest neighbours to the size of the network and back. Its publications train it for 30,000 steps of 24 images
+at 256x256; here it gets the size, the steps and the images a step that the runs had, no more and no less.
+
+For every RUN the recipe is trained on the split of that run and both are measured on its test cases, image by image.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from recipe import RecipesWay
+
+from criinet.data.dataset import open_dataset
+from criinet.data.splits import make_split
+from criinet.engine.folder import RunFolder
+from criinet.engine.planner import look_at
+from criinet.engine.reproducibility import use_threads
+from criinet.metrics import dice
+from criinet.metrics.statistics import paired_difference, summarise
+
+HERE = Path(__file__).parent
+
+
+def dice_of_recipe(asked: argparse.Namespace, run: Path) -> tuple[dict[str, float], float]:
+    """Train the recipe on the split of a run; return Dice of every test case, the mean of its classes, and minutes."""
+    use_threads(1)
+    config = RunFolder(run).read_config()
+    split = json.loads((run / "split.json").read_text(encoding="utf-8"))
+    dataset = open_dataset(asked.data / asked.dataset)
+    mine = make_split(dataset, asked.labeled, split["seed"])
+    if mine.hash != split["hash"]:
+        raise SystemExit(f"{run} was trained on another split than {asked.labeled} of {asked.dataset}.")
+    trainer = config["trainer"]
+    asked.size, asked.batch = config["data"]["size"][0], trainer["labeled_batch"]
+    channels = 1 if look_at(dataset, mine).gray else 3
+    way = RecipesWay(asked, dataset, channels, "cpu", draw=split["seed"], total=trainer["iterations"])
+    started = time.perf_counter()
+    way.run(trainer["iterations"] - 1)
+    minutes = (time.perf_counter() - started) / 60
+    way.network.eval()
+    found: dict[str, float] = {}
+    for case in dataset.select(mine.test):
+        predicted, target = way.mask_of(case.image), dataset.read_mask(case)
+        classes = range(1, len(dataset.classes))
+        each = [dice(predicted == c, target == c) for c in classes if (target == c).any() or (predicted == c).any()]
+        if each:
+            found[case.name] = float(np.mean(each))
+    return found, minutes
+
+
+def dice_of_run(run: Path) -> dict[str, float]:
+    """Return what the run's last weights reached on every test case, the mean of its classes."""
+    found: dict[str, list[float]] = {}
+    with (run / "cases.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["checkpoint"] == "last" and row["dice"]:
+                found.setdefault(row["case"], []).append(float(row["dice"]))
+    return {case: float(np.mean(values)) for case, values in found.items()}
+
+
+def compared(name: str, runs: list[dict[str, float]], recipes: list[dict[str, float]]) -> dict[str, Any]:
+    """Return the two means over runs and cases, and the paired difference over cases."""
+    cases = sorted(set.intersection(*(set(found) for found in (*runs, *recipes))))
+    ours, theirs = (np.array([[found[case] for case in cases] for found in all_of]) for all_of in (runs, recipes))
+    paired = paired_difference(ours.mean(0), theirs.mean(0))
+    return {
+        "row": name,
+        "cases": len(cases),
+        "dice": [round(float(found.mean()), 4) for found in ours],
+        "recipe": [round(float(found.mean()), 4) for found in theirs],
+        "recipe_interval": [round(end, 4) for end in (summarise(theirs.mean(0)).low, summarise(theirs.mean(0)).high)],
+        "difference": round(paired.mean, 4),
+        "interval": [round(paired.low, 4), round(paired.high, 4)],
+        "p": paired.p,
+    }
+
+
+def main() -> None:
+    """Train the recipe once for every split of the runs, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of dataset folders")
+    parser.add_argument("--dataset", default="kvasir-seg")
+    parser.add_argument("--labeled", default="4%")
+    parser.add_argument("--against", type=Path, nargs="+", required=True, help="finished runs, of one draw each")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read for a training; 0: itself")
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "product.json")
+    asked = parser.parse_args()
+    with ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
+        trained = list(pool.map(dice_of_recipe, [asked] * len(asked.against), asked.against))
+    config = RunFolder(asked.against[0]).read_config()
+    record = {
+        "command": " ".join(["python benchmarks/product.py", *sys.argv[1:]]),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {asked.jobs} trainings at a time, one thread each",
+        "dataset": asked.dataset,
+        "labeled": asked.labeled,
+        "iterations": config["trainer"]["iterations"],
+        "size": config["data"]["size"],
+        "recipe_minutes": round(statistics.mean(minutes for _, minutes in trained), 1),
+        "rows": [
+            compared(config["method"]["name"], [dice_of_run(run) for run in asked.against], [d for d, _ in trained])
+        ],
+    }
+    print(json.dumps(record["rows"], indent=1))
+    asked.results.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
