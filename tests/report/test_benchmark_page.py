@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 import subprocess
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -104,6 +105,19 @@ def test_the_tables_and_the_summary_hold_the_numbers(whole):
     comparisons = (folder / "tables" / "comparisons.tex").read_text()
     assert r"cps\_cutmix & supervised & $+$.0" in comparisons
     assert r"\textbf{.7" in (folder / "tables" / "dice.tex").read_text()
+
+
+def test_every_pair_of_rows_is_compared_once(whole):
+    folder, _, _ = whole
+    with (folder / "tables" / "comparisons.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["family"] == "pair" and row["fraction"] == "0.04"]
+    on_all = [row for row in rows if row["scope"] == "all test images"]
+    pairs = [frozenset((row["row"], row["against"])) for row in on_all]
+    assert set(pairs) == {frozenset(pair) for pair in combinations(METHODS, 2)}
+    assert len(pairs) == len(set(pairs)) == len(rows) - len(on_all), "the hardest quarter has each pair too"
+    assert all(float(row["difference"]) > 0 for row in on_all), "the better row stands first"
+    third = next(row for row in on_all if (row["row"], row["against"]) == ("crii", "mean-teacher"))
+    assert float(third["difference"]) == pytest.approx(0.04, abs=0.005)
 
 
 def test_the_stability_table_follows_the_targets(whole):

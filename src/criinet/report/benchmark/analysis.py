@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -94,8 +95,9 @@ class SettingReport:
 
     masks: the number of labeled images of each draw.
     supervised: every method against the supervised row. peers: every row against the best of the others but the
-    supervised one. Both at the last checkpoint, with Holm's correction over the rows. supervised_hard, peers_hard: the
-    same on the quarter of lowest contrast.
+    supervised one. pairs: every row against every other that stands below it. All at the last checkpoint, each with
+    Holm's correction over its comparisons. supervised_hard, peers_hard, pairs_hard: the same on the quarter of lowest
+    contrast.
     """
 
     setting: Setting
@@ -106,6 +108,8 @@ class SettingReport:
     peers: tuple[Effect, ...]
     supervised_hard: tuple[Effect, ...]
     peers_hard: tuple[Effect, ...]
+    pairs: tuple[Effect, ...]
+    pairs_hard: tuple[Effect, ...]
 
     @property
     def rows(self) -> tuple[Entry, ...]:
@@ -168,8 +172,9 @@ def _setting(grid: Grid, setting: Setting, one_network: bool) -> SettingReport:
     masks = sorted(
         {int(run.fact("labeled")) for run in grid.runs if run.setting == setting and run.fact("labeled") > 0}
     )
-    against = {label: SUPERVISED for label in compared if label != SUPERVISED and SUPERVISED in compared}
-    peers = {label: peer for label in compared if (peer := _best_peer(label, list(compared)))}
+    against = [(label, SUPERVISED) for label in compared if label != SUPERVISED and SUPERVISED in compared]
+    peers = [(label, peer) for label in compared if (peer := _best_peer(label, list(compared)))]
+    pairs = list(combinations(compared, 2))
     return SettingReport(
         setting=setting,
         title=_title(setting, masks, one_network),
@@ -179,6 +184,8 @@ def _setting(grid: Grid, setting: Setting, one_network: bool) -> SettingReport:
         peers=_effects(compared, peers, "", any_case),
         supervised_hard=_effects(compared, against, HARDEST, is_hard),
         peers_hard=_effects(compared, peers, HARDEST, is_hard),
+        pairs=_effects(compared, pairs, "", any_case),
+        pairs_hard=_effects(compared, pairs, HARDEST, is_hard),
     )
 
 
@@ -262,10 +269,10 @@ def _strata(runs: Sequence[GridRun], checkpoint: str) -> dict[str, tuple[Spread,
 
 
 def _effects(
-    rows: Mapping[str, Sequence[GridRun]], against: Mapping[str, str], scope: str, chosen: Chosen
+    rows: Mapping[str, Sequence[GridRun]], against: Iterable[tuple[str, str]], scope: str, chosen: Chosen
 ) -> tuple[Effect, ...]:
     """Compare rows with the one that each is set against; they are one family of Holm's."""
-    pairs = [_pairs(label, rows[label], other, rows[other], scope, chosen) for label, other in against.items()]
+    pairs = [_pairs(label, rows[label], other, rows[other], scope, chosen) for label, other in against]
     return judged(pair for pair in pairs if pair.images or not scope)
 
 

@@ -168,13 +168,14 @@ def cost_records(reports: Iterable[SettingReport]) -> list[Record]:
 
 
 def comparison_records(reports: Iterable[SettingReport]) -> list[Record]:
-    """Return every comparison with supervised training and with the best peer."""
+    """Return every comparison with supervised training, with the best peer, and of all pairs of rows."""
     return [
         {**_setting(report), "row": effect.run, "against": effect.baseline, "family": family, **_effect(effect)}
         for report in reports
         for family, effects in (
             ("supervised", (*report.supervised, *report.supervised_hard)),
             ("peer", (*report.peers, *report.peers_hard)),
+            ("pair", (*report.pairs, *report.pairs_hard)),
         )
         for effect in effects
     ]
