@@ -8,7 +8,8 @@ rotations, labeled and unlabeled images in one batch, a consistency whose weight
 student, nearest neighbours to the size of the network and back. Its publications train it for 30,000 steps of 24 images
 at 256x256; here it gets the size, the steps and the images a step that the runs had, no more and no less.
 
-For every RUN the recipe is trained on the split of that run and both are measured on its test cases, image by image.
+For every split that a RUN was trained on the recipe is trained once, and both are measured on its test cases, image by
+image. Runs of one method and one start, pretrained or from random weights, are a row.
 """
 
 import argparse
@@ -38,11 +39,22 @@ from criinet.metrics.statistics import paired_difference, summarise
 HERE = Path(__file__).parent
 
 
+def row_of(run: Path) -> str:
+    """Return the row that a run belongs to."""
+    config = RunFolder(run).read_config()
+    return f"{config['method']['name']}, {'pretrained' if config['network'].get('pretrained') else 'from scratch'}"
+
+
+def split_of(run: Path) -> dict[str, Any]:
+    """Return the split that a run was trained on."""
+    return json.loads((run / "split.json").read_text(encoding="utf-8"))
+
+
 def dice_of_recipe(asked: argparse.Namespace, run: Path) -> tuple[dict[str, float], float]:
     """Train the recipe on the split of a run; return Dice of every test case, the mean of its classes, and minutes."""
     use_threads(1)
     config = RunFolder(run).read_config()
-    split = json.loads((run / "split.json").read_text(encoding="utf-8"))
+    split = split_of(run)
     dataset = open_dataset(asked.data / asked.dataset)
     mine = make_split(dataset, asked.labeled, split["seed"])
     if mine.hash != split["hash"]:
@@ -103,8 +115,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that read for a training; 0: itself")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "product.json")
     asked = parser.parse_args()
+    splits = {split_of(run)["hash"]: run for run in asked.against}
     with ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
-        trained = list(pool.map(dice_of_recipe, [asked] * len(asked.against), asked.against))
+        trained = dict(zip(splits, pool.map(dice_of_recipe, [asked] * len(splits), splits.values()), strict=True))
+    rows: dict[str, list[Path]] = {}
+    for run in asked.against:
+        rows.setdefault(row_of(run), []).append(run)
     config = RunFolder(asked.against[0]).read_config()
     record = {
         "command": " ".join(["python benchmarks/product.py", *sys.argv[1:]]),
@@ -113,9 +129,10 @@ def main() -> None:
         "labeled": asked.labeled,
         "iterations": config["trainer"]["iterations"],
         "size": config["data"]["size"],
-        "recipe_minutes": round(statistics.mean(minutes for _, minutes in trained), 1),
+        "recipe_minutes": round(statistics.mean(minutes for _, minutes in trained.values()), 1),
         "rows": [
-            compared(config["method"]["name"], [dice_of_run(run) for run in asked.against], [d for d, _ in trained])
+            compared(row, [dice_of_run(run) for run in runs], [trained[split_of(run)["hash"]][0] for run in runs])
+            for row, runs in rows.items()
         ],
     }
     print(json.dumps(record["rows"], indent=1))
