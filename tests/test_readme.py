@@ -28,7 +28,7 @@ def test_the_tables_are_those_of_the_results(page):
     assert module.filled(text) == text
 
 
-@pytest.mark.parametrize("name", ["full_size_measured", "image_prototypes", "from_scratch_peers"])
+@pytest.mark.parametrize("name", ["full_size_measured", "image_prototypes", "from_scratch_peers", "from_scratch_isic2018"])
 def test_the_readme_has_its_tables(name):
     assert f"<!-- methods down: {name} -->" in README.read_text(encoding="utf-8")
 
