@@ -29,9 +29,7 @@ def test_the_tables_are_those_of_the_results(page):
     assert module.filled(text) == text
 
 
-@pytest.mark.parametrize(
-    "name", TABLES
-)
+@pytest.mark.parametrize("name", TABLES)
 def test_the_readme_has_its_tables(name):
     assert f"<!-- methods down: {name} -->" in README.read_text(encoding="utf-8")
 
