@@ -17,9 +17,7 @@ import csv
 import json
 import os
 import platform
-import statistics
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -50,8 +48,8 @@ def split_of(run: Path) -> dict[str, Any]:
     return json.loads((run / "split.json").read_text(encoding="utf-8"))
 
 
-def dice_of_recipe(asked: argparse.Namespace, run: Path) -> tuple[dict[str, float], float]:
-    """Train the recipe on the split of a run; return Dice of every test case, the mean of its classes, and minutes."""
+def dice_of_recipe(asked: argparse.Namespace, run: Path) -> dict[str, float]:
+    """Train the recipe on the split of a run; return Dice of every test case, the mean of its classes."""
     use_threads(1)
     config = RunFolder(run).read_config()
     split = split_of(run)
@@ -63,9 +61,7 @@ def dice_of_recipe(asked: argparse.Namespace, run: Path) -> tuple[dict[str, floa
     asked.size, asked.batch = config["data"]["size"][0], trainer["labeled_batch"]
     channels = 1 if look_at(dataset, mine).gray else 3
     way = RecipesWay(asked, dataset, channels, "cpu", draw=split["seed"], total=trainer["iterations"])
-    started = time.perf_counter()
     way.run(trainer["iterations"] - 1)
-    minutes = (time.perf_counter() - started) / 60
     way.network.eval()
     found: dict[str, float] = {}
     for case in dataset.select(mine.test):
@@ -74,7 +70,7 @@ def dice_of_recipe(asked: argparse.Namespace, run: Path) -> tuple[dict[str, floa
         each = [dice(predicted == c, target == c) for c in classes if (target == c).any() or (predicted == c).any()]
         if each:
             found[case.name] = float(np.mean(each))
-    return found, minutes
+    return found
 
 
 def dice_of_run(run: Path) -> dict[str, float]:
@@ -129,9 +125,8 @@ def main() -> None:
         "labeled": asked.labeled,
         "iterations": config["trainer"]["iterations"],
         "size": config["data"]["size"],
-        "recipe_minutes": round(statistics.mean(minutes for _, minutes in trained.values()), 1),
         "rows": [
-            compared(row, [dice_of_run(run) for run in runs], [trained[split_of(run)["hash"]][0] for run in runs])
+            compared(row, [dice_of_run(run) for run in runs], [trained[split_of(run)["hash"]] for run in runs])
             for row, runs in rows.items()
         ],
     }
