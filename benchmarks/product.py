@@ -13,8 +13,8 @@ image. Runs of one method and one start, pretrained or from random weights, are 
 """
 
 import argparse
-import csv
 import json
+import math
 import os
 import platform
 import sys
@@ -27,12 +27,15 @@ import numpy as np
 from recipe import RecipesWay
 
 from criinet.data.dataset import open_dataset
-from criinet.data.splits import make_split
+from criinet.data.splits import load_split
 from criinet.engine.folder import RunFolder
 from criinet.engine.planner import look_at
 from criinet.engine.reproducibility import use_threads
 from criinet.metrics import dice
 from criinet.metrics.statistics import paired_difference, summarise
+from criinet.report.benchmark.analysis import any_case
+from criinet.report.comparison import dice_by_case
+from criinet.report.recorded import read_run
 
 HERE = Path(__file__).parent
 
@@ -43,28 +46,20 @@ def row_of(run: Path) -> str:
     return f"{config['method']['name']}, {'pretrained' if config['network'].get('pretrained') else 'from scratch'}"
 
 
-def split_of(run: Path) -> dict[str, Any]:
-    """Return the split that a run was trained on."""
-    return json.loads((run / "split.json").read_text(encoding="utf-8"))
-
-
 def dice_of_recipe(asked: argparse.Namespace, run: Path) -> dict[str, float]:
     """Train the recipe on the split of a run; return Dice of every test case, the mean of its classes."""
     use_threads(1)
     config = RunFolder(run).read_config()
-    split = split_of(run)
     dataset = open_dataset(asked.data / asked.dataset)
-    mine = make_split(dataset, asked.labeled, split["seed"])
-    if mine.hash != split["hash"]:
-        raise SystemExit(f"{run} was trained on another split than {asked.labeled} of {asked.dataset}.")
+    split = load_split(RunFolder(run).split, dataset)
     trainer = config["trainer"]
     asked.size, asked.batch = config["data"]["size"][0], trainer["labeled_batch"]
-    channels = 1 if look_at(dataset, mine).gray else 3
-    way = RecipesWay(asked, dataset, channels, "cpu", draw=split["seed"], total=trainer["iterations"])
+    channels = 1 if look_at(dataset, split).gray else 3
+    way = RecipesWay(asked, dataset, split, channels, "cpu", total=trainer["iterations"])
     way.run(trainer["iterations"] - 1)
     way.network.eval()
     found: dict[str, float] = {}
-    for case in dataset.select(mine.test):
+    for case in dataset.select(split.test):
         predicted, target = way.mask_of(case.image), dataset.read_mask(case)
         classes = range(1, len(dataset.classes))
         each = [dice(predicted == c, target == c) for c in classes if (target == c).any() or (predicted == c).any()]
@@ -75,12 +70,8 @@ def dice_of_recipe(asked: argparse.Namespace, run: Path) -> dict[str, float]:
 
 def dice_of_run(run: Path) -> dict[str, float]:
     """Return what the run's last weights reached on every test case, the mean of its classes."""
-    found: dict[str, list[float]] = {}
-    with (run / "cases.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["checkpoint"] == "last" and row["dice"]:
-                found.setdefault(row["case"], []).append(float(row["dice"]))
-    return {case: float(np.mean(values)) for case, values in found.items()}
+    found = dice_by_case(read_run(run).cases, any_case)
+    return {case: value for case, value in found.items() if math.isfinite(value)}
 
 
 def compared(name: str, runs: list[dict[str, float]], recipes: list[dict[str, float]]) -> dict[str, Any]:
@@ -105,13 +96,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of dataset folders")
     parser.add_argument("--dataset", default="kvasir-seg")
-    parser.add_argument("--labeled", default="4%")
     parser.add_argument("--against", type=Path, nargs="+", required=True, help="finished runs, of one draw each")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each")
     parser.add_argument("--workers", type=int, default=0, help="processes that read for a training; 0: itself")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "product.json")
     asked = parser.parse_args()
-    splits = {split_of(run)["hash"]: run for run in asked.against}
+    dataset = open_dataset(asked.data / asked.dataset)
+    split_of = {run: load_split(RunFolder(run).split, dataset).hash for run in asked.against}
+    splits = {split: run for run, split in split_of.items()}
     with ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
         trained = dict(zip(splits, pool.map(dice_of_recipe, [asked] * len(splits), splits.values()), strict=True))
     rows: dict[str, list[Path]] = {}
@@ -122,11 +114,10 @@ def main() -> None:
         "command": " ".join(["python benchmarks/product.py", *sys.argv[1:]]),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {asked.jobs} trainings at a time, one thread each",
         "dataset": asked.dataset,
-        "labeled": asked.labeled,
         "iterations": config["trainer"]["iterations"],
         "size": config["data"]["size"],
         "rows": [
-            compared(row, [dice_of_run(run) for run in runs], [trained[split_of(run)["hash"]] for run in runs])
+            compared(row, [dice_of_run(run) for run in runs], [trained[split_of[run]] for run in runs])
             for row, runs in rows.items()
         ],
     }

@@ -44,7 +44,7 @@ from trainers import make_trainer, take_step
 
 from criinet.data.dataset import Case, Dataset, open_dataset
 from criinet.data.images import read_image
-from criinet.data.splits import make_split
+from criinet.data.splits import Split, make_split
 from criinet.engine.planner import look_at
 from criinet.engine.predictor import Predictor
 from criinet.engine.reproducibility import keep_memory, pick_device, use_threads
@@ -104,22 +104,19 @@ class RecipesWay:
     """
 
     def __init__(
-        self,
-        asked: argparse.Namespace,
-        dataset: Dataset,
-        channels: int,
-        device: str,
-        *,
-        draw: int = 0,
-        total: int = 30000,
+        self, asked: argparse.Namespace, dataset: Dataset, split: Split, channels: int, device: str, total: int = 30000
     ) -> None:
-        split = make_split(dataset, asked.labeled, draw)
         cases = list(dataset.select([*split.labeled, *split.unlabeled]))
         samples = OneByOne(dataset, cases, asked.size, channels)
         streams = TwoStreams(len(split.labeled), len(split.unlabeled), asked.batch)
         self.loader = DataLoader(samples, batch_sampler=streams, num_workers=asked.workers, pin_memory=device != "cpu")
         network = build_network(
-            "unet", parse_network("unet", {}), in_channels=channels, classes=len(dataset.classes), dims=2, seed=draw
+            "unet",
+            parse_network("unet", {}),
+            in_channels=channels,
+            classes=len(dataset.classes),
+            dims=2,
+            seed=split.seed,
         )
         self.network = network.to(device).to(memory_format=torch.contiguous_format)
         self.teacher = copy.deepcopy(network).requires_grad_(False)
@@ -217,9 +214,10 @@ class Turns:
         """Build the way of a row."""
         use_threads(asked.threads)
         dataset, network = open_dataset(asked.data / name), row.split(", ")[1]
-        channels = 1 if look_at(dataset, make_split(dataset, asked.labeled)).gray else 3
+        split = make_split(dataset, asked.labeled)
+        channels = 1 if look_at(dataset, split).gray else 3
         if row.startswith("recipe"):
-            cls.way = RecipesWay(asked, dataset, channels, asked.device)
+            cls.way = RecipesWay(asked, dataset, split, channels, asked.device)
         else:
             cls.way = OurWay(asked, dataset, network, asked.device)
 

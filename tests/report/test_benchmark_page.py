@@ -127,6 +127,8 @@ def test_the_stability_table_follows_the_targets(whole):
     assert {row["row"] for row in rows} == set(METHODS), "full supervision has no unlabeled images"
     changes = {row["row"]: [float(row[f"change_{quarter}"]) for quarter in (1, 2, 3, 4)] for row in rows}
     assert all(sorted(found, reverse=True) == found for found in changes.values()), "the targets of the runs calm down"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [row["row"] for row in summary["stability"]] == [row["row"] for row in rows]
     for row in rows:
         assert float(row["objects"]) == pytest.approx(0.12 + 0.03 * math.sin(6), abs=1e-5), "of the last look"
         assert float(row["objects_labeled"]) == pytest.approx(0.13)

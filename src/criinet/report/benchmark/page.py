@@ -100,7 +100,7 @@ def write_benchmark_report(folder: Path | str) -> Path:
     save_panels([panel for panel in panels if panel.group != RANKS], list(styles.values()), figures)
     for one in examples:
         save_examples(one.shown, one.labels, figures / one.name)
-    summary = as_summary(grid, reports, found, verdicts(reports, found), said)
+    summary = as_summary(grid, reports, found, stability, verdicts(reports, found), said)
     write_text_atomically(folder / "summary.json", summary)
     write_text_atomically(folder / "report.html", _render(benchmark, views, panels, examples))
     return folder / "report.html"
@@ -140,16 +140,14 @@ def _view(
 def _write_tables(benchmark: _Benchmark, views: Sequence[SettingView]) -> None:
     """Write every table as CSV of plain numbers, and as LaTeX."""
     reports, found = benchmark.reports, benchmark.found
-    moved = [
-        record
-        for report, rows in zip(reports, benchmark.stability, strict=True)
-        for record in tables.stability_records(report, rows)
-    ]
     wins = [tables.wins_table(found)] if len(found.labels) > 1 else []
     written: dict[str, tuple[list[tables.Record], list[TextTable]]] = {
         "dice": (tables.dice_records(reports), [view.dice for view in views]),
         "strata": (tables.strata_records(reports), [view.strata for view in views if view.strata.rows]),
-        "stability": (moved, [view.stability for view in views if view.stability.rows]),
+        "stability": (
+            tables.stability_records(reports, benchmark.stability),
+            [view.stability for view in views if view.stability.rows],
+        ),
         "cost": (tables.cost_records(reports), [view.cost for view in views]),
         "comparisons": (tables.comparison_records(reports), [table for view in views for table in view.comparisons]),
         "wins": (tables.win_records(found), wins),

@@ -9,14 +9,20 @@ from criinet.data.files import jsonable
 from criinet.report.benchmark.analysis import SettingReport
 from criinet.report.benchmark.grid import Grid
 from criinet.report.benchmark.sentences import Said
+from criinet.report.benchmark.stability import Stability
 from criinet.report.benchmark.standing import Standing
-from criinet.report.benchmark.tables import win_records
+from criinet.report.benchmark.tables import stability_records, win_records
 
 FORMAT = 1
 
 
 def as_summary(
-    grid: Grid, reports: Sequence[SettingReport], found: Standing, said: Sequence[Said], notes: Sequence[str]
+    grid: Grid,
+    reports: Sequence[SettingReport],
+    found: Standing,
+    stability: Sequence[Sequence[Stability]],
+    said: Sequence[Said],
+    notes: Sequence[str],
 ) -> str:
     """Return the statistics as JSON text; what is not known is null."""
     value: dict[str, Any] = {
@@ -26,6 +32,7 @@ def as_summary(
         "verdicts": [asdict(one) for one in said],
         "notes": list(notes),
         "settings": [asdict(report) for report in reports],
+        "stability": stability_records(reports, stability),
         "wins": win_records(found),
         "ranking": {
             "rows": dict(found.ranked),

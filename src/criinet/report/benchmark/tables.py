@@ -181,8 +181,8 @@ def comparison_records(reports: Iterable[SettingReport]) -> list[Record]:
     ]
 
 
-def stability_records(report: SettingReport, found: Iterable[Stability]) -> list[Record]:
-    """Return how much the targets of every row moved, and the share of objects in them at the end."""
+def stability_records(reports: Sequence[SettingReport], found: Sequence[Sequence[Stability]]) -> list[Record]:
+    """Return how much the targets of every row of each report moved, and the share of objects in them at the end."""
     return [
         {
             **_setting(report),
@@ -191,7 +191,8 @@ def stability_records(report: SettingReport, found: Iterable[Stability]) -> list
             **_spreads({f"change_{i}": change for i, change in enumerate(row.quarters, 1)}),
             **_spreads({"objects": row.area, "objects_labeled": row.labeled_area}),
         }
-        for row in found
+        for report, rows in zip(reports, found, strict=True)
+        for row in rows
     ]
 
 
