@@ -26,17 +26,25 @@ def scene(tasks):
 
 
 @pytest.mark.parametrize(
-    ("confidence", "label"), [(0.8, [1, IGNORE, IGNORE, 0]), (0.7, [1, 1, IGNORE, 0]), (0.0, [1, 1, 1, 0])]
+    ("teacher", "confidence", "label"),
+    [
+        ("both", 0.8, [1, IGNORE, IGNORE, 0]),
+        ("both", 0.7, [1, 1, IGNORE, 0]),
+        ("both", 0.0, [1, 1, 1, 0]),
+        ("coarse", 0.8, [1, IGNORE, IGNORE, 0]),
+        ("coarse", 0.0, [1, 0, 1, 0]),
+        ("refined", 0.8, [1, 1, IGNORE, 0]),
+    ],
 )
-def test_a_pixel_is_taught_where_the_mean_of_both_heads_is_sure(scene, confidence, label):
-    """Means .85, .7, .6, .1 of class 1."""
+def test_a_pixel_is_taught_where_its_teacher_is_sure(scene, teacher, confidence, label):
+    """Means .85, .7, .6, .1 of class 1; the heads apart by .1, .5, 0 and .1."""
     said = (
         torch.tensor([[[[1 - p for p in row]], [row]]]).log()
-        for row in ([0.8, 0.45, 0.6, 0.05], [0.9, 0.95, 0.6, 0.15])
+        for row in ([0.805, 0.45, 0.6, 0.05], [0.895, 0.95, 0.6, 0.15])
     )
     coarse, refined = (each.view(1, 2, 1, 4) for each in said)
     output = CoarseRefinedOutput(coarse, refined, coarse)
-    assert scene[0](confidence=confidence).pseudo_label(output).tolist() == [[label]]
+    assert scene[0](teacher=teacher, confidence=confidence).pseudo_label(output).tolist() == [[label]]
 
 
 def test_strong_views_and_incomplete_features_learn_what_the_weak_view_means(scene):

@@ -1,6 +1,6 @@
 """CRII-Net beyond the paper: both heads teach the coarse one, on strong views and incomplete features."""
 
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import Field
@@ -14,6 +14,10 @@ from criinet.networks import CoarseRefined, CoarseRefinedOutput, Segmentation
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 
+Teacher = Literal["both", "coarse", "refined"]
+"""The head that a pseudo-label is taken from, or the mean of both."""
+
+
 class CRIIPlus(CRIINet):
     """All of CRII-Net, with a perturbation for its consistency to speak of, and weak-to-strong consistency beside it.
 
@@ -23,6 +27,7 @@ class CRIIPlus(CRIINet):
 
         D(v) = Dice(p_c(v), y_u)
         y_u  = argmax_c q_c where max_c q_c >= h, left out elsewhere,   q = (p_c(x_u) + p_r(x_u)) / 2, without gradient
+               (or one head's alone, to see what the other brings)
 
     s1, s2 are strong views of x_u, each with a CutMix of its own that its labels get too; d is x_u through incomplete
     features: half of the channels of every encoder feature are silenced, whole maps at a time. The prediction is p_r.
@@ -42,6 +47,9 @@ class CRIIPlus(CRIINet):
         """Settings of CRII-Net beyond the paper."""
 
         confidence: Annotated[Fraction, Field(description="least mean probability of a pixel that is taught")] = 0.95
+        teacher: Annotated[Teacher, Field(description="head that the pseudo-label is taken from; both: their mean")] = (
+            "both"
+        )
         drop: Annotated[float, Field(ge=0, lt=1, description="share of feature channels that are silenced")] = 0.5
         weights: LossWeights = {
             "supervised_coarse": 1.0,
@@ -79,6 +87,7 @@ class CRIIPlus(CRIINet):
         return terms
 
     def pseudo_label(self, output: CoarseRefinedOutput) -> Tensor:
-        """Return what the mean of both heads is sure of: (B, ...) int64, IGNORE elsewhere."""
-        mean = (output.coarse.float().softmax(1) + output.refined.float().softmax(1)) / 2
-        return sure_pixels(mean, self.config.confidence)
+        """Return what the teacher is sure of: (B, ...) int64, IGNORE elsewhere."""
+        heads = {"coarse": [output.coarse], "refined": [output.refined], "both": [output.coarse, output.refined]}
+        probs = torch.stack([logits.float().softmax(1) for logits in heads[self.config.teacher]])
+        return sure_pixels(probs.mean(0), self.config.confidence)
