@@ -13,7 +13,6 @@ from criinet.methods.crii import CRIINet
 from criinet.networks import CoarseRefined, CoarseRefinedOutput, Segmentation
 from criinet.types import LabeledBatch, UnlabeledBatch
 
-
 Teacher = Literal["both", "coarse", "refined"]
 """The head that a pseudo-label is taken from, or the mean of both."""
 
