@@ -64,9 +64,31 @@ def test_the_defaults_are_those_of_the_description():
     ranked = config.ranked
     assert (ranked.alpha, ranked.margin, ranked.temperature, ranked.memory) == (1.2, 0.4, 10.0, 512)
     assert (ranked.boundary_patches, ranked.pure_patches, ranked.keys, ranked.contrast) == (8, 8, 256, 0.0)
-    assert config.embedding == 64
+    assert (config.embedding, config.width, config.scales) == (64, 32, 4)
     assert config.prototypes.model_dump() == {"temperature": 0.05, "sure": 0.8, "prior": 0.01, "passes": 3}
     assert config.weights_at(0.2)["consistency"] == pytest.approx(math.exp(-5 / 4))
+
+
+def coarse_by_hand(method, image) -> list[torch.Tensor]:
+    """Return the logits of the network's own head, and of each coarser head grown to the image."""
+    said = method.student.network(image)
+    features = [*said.features.pyramid[1:], said.features.scales[-1]]
+    coarser = [head(feature) for head, feature in zip(method.coarser, features, strict=False)]
+    grown = [torch.nn.functional.interpolate(z, size=image.shape[2:], mode="bilinear") for z in coarser]
+    return [said.logits, *grown]
+
+
+def test_one_scale_has_one_coarse_head_and_as_many_as_there_are_predict_alike(tasks):
+    """The coarser heads are of training alone, and leave the initial weights of all else as they were."""
+    task = tasks(classes=3, sides=(32, 48))
+    one, all_scales = (task.method("crii", embedding=6, width=4, scales=scales).eval() for scales in (1, 4))
+    assert len(one.coarser) == 0 < len(all_scales.coarser) <= 3
+    image = task.labeled_batch().image
+    assert torch.equal(one.predict(image).probs, all_scales.predict(image).probs)
+    torch.testing.assert_close(
+        one.labeled_losses(task.labeled_batch())["supervised_coarse"],
+        cross_entropy_dice(one.student(image).coarse, task.labeled_batch().target),
+    )
 
 
 def test_the_losses_are_the_composition_by_hand(scene):
@@ -75,8 +97,10 @@ def test_the_losses_are_the_composition_by_hand(scene):
     method = make()
     method.losses(labeled, unlabeled, 0.0)
     remembered = method.memory.stored()
-    coarse, refined, of_labeled = method.student(labeled.image)
-    coarse_unlabeled, refined_unlabeled, *_ = method.student(unlabeled.weak)
+    _, refined, of_labeled = method.student(labeled.image)
+    refined_unlabeled = method.student(unlabeled.weak).refined
+    coarse, coarse_unlabeled = (coarse_by_hand(method, image) for image in (labeled.image, unlabeled.weak))
+    assert len(coarse) == len(method.coarser) + 1 > 1
     torch.manual_seed(3)
     terms = method.losses(labeled, unlabeled, 0.0)
 
@@ -91,11 +115,12 @@ def test_the_losses_are_the_composition_by_hand(scene):
     batch = Descriptors(*(torch.cat(parts) for parts in zip(*found, strict=True)))
     keys = Descriptors(*(torch.cat(parts) for parts in zip(batch, remembered, strict=True)))
     expected = {
-        "supervised_coarse": cross_entropy_dice(coarse, target),
+        "supervised_coarse": sum(cross_entropy_dice(each, target) for each in coarse) / len(coarse),
         "supervised_refined": cross_entropy_dice(refined, target),
         "intra": intra,
         "inter": inter_patch_ranked_loss(batch, keys, geometry=geometry),
-        "consistency": coarse_refined_consistency(coarse_unlabeled, refined_unlabeled),
+        "consistency": sum(coarse_refined_consistency(each, refined_unlabeled) for each in coarse_unlabeled)
+        / len(coarse),
     }
     assert terms.keys() == expected.keys()
     for name, value in expected.items():

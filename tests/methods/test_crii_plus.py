@@ -47,31 +47,40 @@ def test_a_pixel_is_taught_where_its_teacher_is_sure(scene, teacher, confidence,
     assert scene[0](teacher=teacher, confidence=confidence).pseudo_label(output).tolist() == [[label]]
 
 
+def mean(losses) -> torch.Tensor:
+    return torch.stack(list(losses)).mean()
+
+
 def test_strong_views_and_incomplete_features_learn_what_the_weak_view_means(scene):
     """Every unlabeled term again from the pure functions; a view's labels are mixed as the view was."""
     make, labeled, unlabeled = scene
     method = make().eval()
     with torch.no_grad():
         whole = method.student(unlabeled.weak)
-    mean = (whole.coarse.softmax(1) + whole.refined.softmax(1)) / 2
-    half = float(mean.amax(1).median())
+    both = (whole.coarse.softmax(1) + whole.refined.softmax(1)) / 2
+    half = float(both.amax(1).median())
     method.config = method.config.model_copy(update={"confidence": half})
     torch.manual_seed(3)
     terms = method.losses(labeled, unlabeled, 0.5)
-    label = torch.where(mean.amax(1) >= half, mean.argmax(1), IGNORE)
+    label = torch.where(both.amax(1) >= half, both.argmax(1), IGNORE)
     assert 0 < (label == IGNORE).float().mean() < 1
     for name in ("strong_1", "strong_2"):
         mix = unlabeled.mixes[name]
         mixed = torch.where(mix.box.squeeze(1), label[mix.source], label)
-        coarse = method.student(unlabeled.views[name]).coarse
-        torch.testing.assert_close(terms[name], soft_dice_loss(coarse.softmax(1), mixed))
+        coarse = method.at_scales(unlabeled.views[name])[1]
+        assert len(coarse) > 1
+        torch.testing.assert_close(terms[name], mean(soft_dice_loss(each.softmax(1), mixed) for each in coarse))
     torch.manual_seed(3)
     method.labeled_losses(labeled)  # Draws patches, before features are silenced.
     network = method.student.network
     silenced = tuple(drop_channels(feature, 0.5) for feature in network.encode(unlabeled.weak))
-    incomplete = method.student.segment(network.decode(silenced), unlabeled.weak).coarse
-    torch.testing.assert_close(terms["features"], soft_dice_loss(incomplete.softmax(1), label))
-    torch.testing.assert_close(terms["consistency"], coarse_refined_consistency(incomplete, whole.refined))
+    features = network.decode(silenced)
+    finest = method.student.segment(features, unlabeled.weak).coarse
+    incomplete = [finest, *method.coarser(features, unlabeled.weak)]
+    torch.testing.assert_close(terms["features"], mean(soft_dice_loss(each.softmax(1), label) for each in incomplete))
+    torch.testing.assert_close(
+        terms["consistency"], mean(coarse_refined_consistency(each, whole.refined) for each in incomplete)
+    )
 
 
 def test_the_consistency_teaches_through_incomplete_features_alone(scene):

@@ -24,7 +24,7 @@ from criinet.losses import (
 )
 from criinet.methods.base import Method, Prediction
 from criinet.methods.memory_bank import MemoryBank
-from criinet.networks import CoarseRefined, CoarseRefinedOutput, ImagePrototypes, Network
+from criinet.networks import CoarseRefined, CoarseRefinedOutput, ImagePrototypes, Network, ScaleHeads
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 Count = Annotated[int, Field(ge=1)]
@@ -67,13 +67,16 @@ class PrototypeSettings(Settings):
 class CRIINet(Method):
     """Coarse-refined consistency learning with pixel-level features.
 
-        L = sup(p_c, y) + sup(p_r, y) + l1 Intra + l2 Inter + w(t) L_con,    sup = (cross-entropy + soft Dice) / 2   [C]
+        L = mean_s sup(p_s, y) + sup(p_r, y) + l1 Intra + l2 Inter + w(t) mean_s L_con(p_s),    s = 1 .. S           [C]
 
-        L_con = mean over unlabeled pixels of (p_c - stopgrad(p_r))^2        [A: the constraint; C: its form]
+        sup   = (cross-entropy + soft Dice) / 2                                                                      [C]
+        L_con = mean over unlabeled pixels of (p_s - stopgrad(p_r))^2        [A: the constraint; C: its form]
         Intra = ranked list loss of boundary pixels inside one patch         [A: pixel-wise, boundaries; I: the loss]
         Inter = ranked list loss of patch descriptors across images          [A: patch-wise, low contrast; I: the loss]
         w(t)  = w_max exp(-5 (1 - min(t, t_r) / t_r)^2), t a fraction of the run                                     [C]
 
+    Coarse heads read the S finest scales of the network, as in URPC (arXiv 2012.07042), and learn from labels and from
+    the refined one. p_c = p_1 is the finest, and the only one that prediction needs.  [C]
     The refined head sees what the coarse one does not: how like each pixel is to what is sure in the same image.  [C]
     Both ranked losses learn from labeled images only, at the resolution of the decoder feature. The prediction is p_r.
     Marks: [A] stated by the paper's abstract, [I] inferred from it, [C] our choice, to be ablated.
@@ -87,6 +90,7 @@ class CRIINet(Method):
 
         embedding: Annotated[Count, Field(description="channels of a pixel embedding")] = 64
         width: Annotated[Count, Field(description="channels inside the refinement")] = 32
+        scales: Annotated[Count, Field(description="S, how many of the finest scales have a coarse head")] = 4
         target: Annotated[
             ConsistencyTarget, Field(description="which output gets no gradient from the consistency")
         ] = "refined"
@@ -115,25 +119,37 @@ class CRIINet(Method):
         self.student = CoarseRefined(
             network, embedding_channels=config.embedding, width=config.width, prototypes=prototypes
         )
+        self.coarser = ScaleHeads(network, config.scales)
         self.stride = network.backbone.stride
         self.memory = MemoryBank(self.classes, config.ranked.memory, config.embedding)
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the two supervised terms, ``intra``, ``inter`` and ``consistency``."""
-        on_unlabeled: CoarseRefinedOutput = self.student(unlabeled.weak)
-        consistency = coarse_refined_consistency(on_unlabeled.coarse, on_unlabeled.refined, target=self.config.target)
-        return {**self.labeled_losses(labeled), "consistency": consistency}
+        output, coarse = self.at_scales(unlabeled.weak)
+        return {**self.labeled_losses(labeled), "consistency": self.consistency(coarse, output.refined)}
 
     def labeled_losses(self, labeled: LabeledBatch) -> dict[str, Tensor]:
         """Return the terms that labeled images alone cause: two supervised ones, ``intra`` and ``inter``."""
-        output: CoarseRefinedOutput = self.student(labeled.image)
+        output, coarse = self.at_scales(labeled.image)
         intra, inter = self.ranked_losses(output.embedding, labeled)
         return {
-            "supervised_coarse": cross_entropy_dice(output.coarse, labeled.target),
+            "supervised_coarse": torch.stack([cross_entropy_dice(each, labeled.target) for each in coarse]).mean(),
             "supervised_refined": cross_entropy_dice(output.refined, labeled.target),
             "intra": intra,
             "inter": inter,
         }
+
+    def at_scales(self, image: Tensor) -> tuple[CoarseRefinedOutput, list[Tensor]]:
+        """Return what the student says of (B, C, ...) images, and the coarse logits of every scale, finest first."""
+        student = cast(CoarseRefined, self.student)
+        features = student.network.features(image)
+        output = student.segment(features, image)
+        return output, [output.coarse, *self.coarser(features, image)]
+
+    def consistency(self, coarse: list[Tensor], refined: Tensor) -> Tensor:
+        """Return the mean over scales of the coarse-refined consistency."""
+        target = self.config.target
+        return torch.stack([coarse_refined_consistency(each, refined, target=target) for each in coarse]).mean()
 
     def ranked_losses(self, embedding: Tensor, labeled: LabeledBatch) -> tuple[Tensor, Tensor]:
         """Return Intra-PRL and Inter-PRL of the labeled images, and remember their descriptors."""

@@ -1,5 +1,6 @@
 """CRII-Net beyond the paper: both heads teach the coarse one, on strong views and incomplete features."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, cast
 
 import torch
@@ -7,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from criinet.config import Fraction, LossWeights, Ramp
-from criinet.losses import coarse_refined_consistency, soft_dice_loss, sure_pixels
+from criinet.losses import soft_dice_loss, sure_pixels
 from criinet.methods.cct import drop_channels
 from criinet.methods.crii import CRIINet
 from criinet.networks import CoarseRefined, CoarseRefinedOutput, Segmentation
@@ -20,20 +21,21 @@ Teacher = Literal["both", "coarse", "refined"]
 class CRIIPlus(CRIINet):
     """All of CRII-Net, with a perturbation for its consistency to speak of, and weak-to-strong consistency beside it.
 
-        L = sup(p_c, y) + sup(p_r, y) + l1 Intra + l2 Inter
-            + w(t) mean (p_c(d) - stopgrad(p_r(x_u)))^2
-            + D(s1) / 2 + D(s2) / 2 + D(d)
+        L = mean_s sup(p_s, y) + sup(p_r, y) + l1 Intra + l2 Inter
+            + w(t) mean_s mean (p_s(d) - stopgrad(p_r(x_u)))^2
+            + D(v1) / 2 + D(v2) / 2 + D(d)
 
-        D(v) = Dice(p_c(v), y_u)
+        D(v) = mean_s Dice(p_s(v), y_u)
         y_u  = argmax_c q_c where max_c q_c >= h, left out elsewhere,   q = (p_c(x_u) + p_r(x_u)) / 2, without gradient
                (or one head's alone, to see what the other brings)
 
-    s1, s2 are strong views of x_u, each with a CutMix of its own that its labels get too; d is x_u through incomplete
-    features: half of the channels of every encoder feature are silenced, whole maps at a time. The prediction is p_r.
+    p_s are the coarse predictions of the S finest scales, p_c = p_1; v1, v2 are strong views of x_u, each with a CutMix
+    of its own that its labels get too; d is x_u through incomplete features: half of the channels of every encoder
+    feature are silenced, whole maps at a time. The prediction is p_r.
 
     On whole features the two heads of a trained CRII-Net differ in little but what prototypes say, so their consistency
     has little more to say. Here the coarse head sees incomplete features and the refined head whole ones: the target
-    stays as stable as it was. Where q reaches h >= .75 both heads say the same class. The coarse head alone is taught:
+    stays as stable as it was. Where q reaches h >= .75 both heads say the same class. Coarse heads alone are taught:
     the refined one compares pixels with their image's prototypes, which a view mixed of two images does not have.
 
     Reference: Du et al., IEEE JBHI 2023, doi 10.1109/JBHI.2023.3278741, for the parts of CRII-Net; Yang et al., CVPR
@@ -46,9 +48,7 @@ class CRIIPlus(CRIINet):
         """Settings of CRII-Net beyond the paper."""
 
         confidence: Annotated[Fraction, Field(description="least mean probability of a pixel that is taught")] = 0.95
-        teacher: Annotated[Teacher, Field(description="head that the pseudo-label is taken from; both: their mean")] = (
-            "both"
-        )
+        teacher: Annotated[Teacher, Field(description="head that gives the pseudo-label; both: their mean")] = "both"
         drop: Annotated[float, Field(ge=0, lt=1, description="share of feature channels that are silenced")] = 0.5
         weights: LossWeights = {
             "supervised_coarse": 1.0,
@@ -76,17 +76,27 @@ class CRIIPlus(CRIINet):
             whole = student.segment(student.network.decode(scales), weak)
             label = self.pseudo_label(whole)
         silenced = tuple(drop_channels(feature, self.config.drop) for feature in scales)
-        incomplete = student.network.segment(student.network.decode(silenced), weak).logits
-        terms["consistency"] = coarse_refined_consistency(incomplete, whole.refined, target=self.config.target)
+        incomplete = self.coarse(student.network.segment(student.network.decode(silenced), weak), weak)
+        terms["consistency"] = self.consistency(incomplete, whole.refined)
         names = ("strong_1", "strong_2")
-        strong: Segmentation = student.network(torch.cat([unlabeled.views[name] for name in names]))
-        for name, logits in zip(names, strong.logits.chunk(2), strict=True):
-            terms[name] = soft_dice_loss(logits.float().softmax(1), unlabeled.mixes[name].apply_to_labels(label))
-        terms["features"] = soft_dice_loss(incomplete.float().softmax(1), label)
+        views = torch.cat([unlabeled.views[name] for name in names])
+        strong = zip(*(logits.chunk(2) for logits in self.coarse(student.network(views), views)), strict=True)
+        for name, at_scales in zip(names, strong, strict=True):
+            terms[name] = dice_at_scales(at_scales, unlabeled.mixes[name].apply_to_labels(label))
+        terms["features"] = dice_at_scales(incomplete, label)
         return terms
+
+    def coarse(self, said: Segmentation, image: Tensor) -> list[Tensor]:
+        """Return the coarse logits of every scale, finest first, of images that the shared network has segmented."""
+        return [said.logits, *self.coarser(said.features, image)]
 
     def pseudo_label(self, output: CoarseRefinedOutput) -> Tensor:
         """Return what the teacher is sure of: (B, ...) int64, IGNORE elsewhere."""
         heads = {"coarse": [output.coarse], "refined": [output.refined], "both": [output.coarse, output.refined]}
         probs = torch.stack([logits.float().softmax(1) for logits in heads[self.config.teacher]])
         return sure_pixels(probs.mean(0), self.config.confidence)
+
+
+def dice_at_scales(logits: Iterable[Tensor], label: Tensor) -> Tensor:
+    """Return the mean over scales of the soft Dice loss of logits (B, K, ...) against (B, ...) classes or IGNORE."""
+    return torch.stack([soft_dice_loss(each.float().softmax(1), label) for each in logits]).mean()

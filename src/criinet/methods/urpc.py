@@ -4,13 +4,12 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from criinet.config import LossWeights, MethodConfig, Ramp
 from criinet.losses import cross_entropy_dice, uncertainty_rectified_consistency
 from criinet.methods.base import Method
-from criinet.networks import Network
-from criinet.networks.base import CONV, fit_to_image
+from criinet.networks import Network, ScaleHeads
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 
@@ -45,10 +44,7 @@ class PyramidConsistency(Method):
 
     def __init__(self, network: Network, config: Config) -> None:
         super().__init__(network, config)
-        backbone = network.backbone
-        self.multiple = backbone.multiple
-        channels = [*backbone.pyramid_channels, backbone.scale_channels[-1]][1 : config.scales]
-        self.heads = nn.ModuleList(CONV[backbone.dims](width, self.classes, 1) for width in channels)
+        self.heads = ScaleHeads(network, config.scales)
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return ``supervised``, averaged over scales, and ``consistency``."""
@@ -61,9 +57,4 @@ class PyramidConsistency(Method):
     def at_scales(self, image: Tensor) -> list[Tensor]:
         """Return the logits (B, K, ...) of every scale at the image's resolution, finest first."""
         output = self.student(image)
-        coarser = [*output.features.pyramid, output.features.scales[-1]][1:]
-        others = [
-            fit_to_image(head(feature), image, self.multiple)
-            for head, feature in zip(self.heads, coarser, strict=False)
-        ]
-        return [output.logits, *others]
+        return [output.logits, *self.heads(output.features, image)]

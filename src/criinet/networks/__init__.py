@@ -23,6 +23,7 @@ from criinet.networks.coarse_refined import CoarseRefined, CoarseRefinedOutput
 from criinet.networks.image_prototypes import ImagePrototypes
 from criinet.networks.lite0 import Lite0UNet, Lite0UNetConfig
 from criinet.networks.mit import MiTUNet, MiTUNetConfig
+from criinet.networks.scale_heads import ScaleHeads
 from criinet.networks.unet import UNet, UNetConfig
 from criinet.registry import Registry
 
@@ -36,6 +37,7 @@ __all__ = [
     "Network",
     "NetworkConfig",
     "NetworkEntry",
+    "ScaleHeads",
     "Segmentation",
     "Upsampling",
     "build_network",
