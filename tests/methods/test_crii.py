@@ -73,7 +73,7 @@ def coarse_by_hand(method, image) -> list[torch.Tensor]:
     """Return the logits of the network's own head, and of each coarser head grown to the image."""
     said = method.student.network(image)
     features = [*said.features.pyramid[1:], said.features.scales[-1]]
-    coarser = [head(feature) for head, feature in zip(method.coarser, features, strict=False)]
+    coarser = [head(feature) for head, feature in zip(method.coarse_heads, features, strict=False)]
     grown = [torch.nn.functional.interpolate(z, size=image.shape[2:], mode="bilinear") for z in coarser]
     return [said.logits, *grown]
 
@@ -82,7 +82,7 @@ def test_one_scale_has_one_coarse_head_and_as_many_as_there_are_predict_alike(ta
     """The coarser heads are of training alone, and leave the initial weights of all else as they were."""
     task = tasks(classes=3, sides=(32, 48))
     one, all_scales = (task.method("crii", embedding=6, width=4, scales=scales).eval() for scales in (1, 4))
-    assert len(one.coarser) == 0 < len(all_scales.coarser) <= 3
+    assert len(one.coarse_heads) == 0 < len(all_scales.coarse_heads) <= 3
     image = task.labeled_batch().image
     assert torch.equal(one.predict(image).probs, all_scales.predict(image).probs)
     torch.testing.assert_close(
@@ -100,7 +100,7 @@ def test_the_losses_are_the_composition_by_hand(scene):
     _, refined, of_labeled = method.student(labeled.image)
     refined_unlabeled = method.student(unlabeled.weak).refined
     coarse, coarse_unlabeled = (coarse_by_hand(method, image) for image in (labeled.image, unlabeled.weak))
-    assert len(coarse) == len(method.coarser) + 1 > 1
+    assert len(coarse) == len(method.coarse_heads) + 1 > 1
     torch.manual_seed(3)
     terms = method.losses(labeled, unlabeled, 0.0)
 

@@ -6,7 +6,7 @@ import torch
 from criinet.losses import coarse_refined_consistency, soft_dice_loss
 from criinet.methods import CRIIPlus
 from criinet.methods.cct import drop_channels
-from criinet.networks import CoarseRefinedOutput
+from criinet.networks import CoarseRefinedOutput, Segmentation
 from criinet.types import IGNORE
 
 
@@ -76,7 +76,8 @@ def test_strong_views_and_incomplete_features_learn_what_the_weak_view_means(sce
     silenced = tuple(drop_channels(feature, 0.5) for feature in network.encode(unlabeled.weak))
     features = network.decode(silenced)
     finest = method.student.segment(features, unlabeled.weak).coarse
-    incomplete = [finest, *method.coarser(features, unlabeled.weak)]
+    incomplete = method.coarse_heads(Segmentation(finest, features), unlabeled.weak)
+    assert len(incomplete) == len(method.coarse_heads) + 1
     torch.testing.assert_close(terms["features"], mean(soft_dice_loss(each.softmax(1), label) for each in incomplete))
     torch.testing.assert_close(
         terms["consistency"], mean(coarse_refined_consistency(each, whole.refined) for each in incomplete)

@@ -24,7 +24,7 @@ from criinet.losses import (
 )
 from criinet.methods.base import Method, Prediction
 from criinet.methods.memory_bank import MemoryBank
-from criinet.networks import CoarseRefined, CoarseRefinedOutput, ImagePrototypes, Network, ScaleHeads
+from criinet.networks import CoarseRefined, CoarseRefinedOutput, ImagePrototypes, Network, ScaleHeads, Segmentation
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 Count = Annotated[int, Field(ge=1)]
@@ -119,7 +119,7 @@ class CRIINet(Method):
         self.student = CoarseRefined(
             network, embedding_channels=config.embedding, width=config.width, prototypes=prototypes
         )
-        self.coarser = ScaleHeads(network, config.scales)
+        self.coarse_heads = ScaleHeads(network, config.scales)
         self.stride = network.backbone.stride
         self.memory = MemoryBank(self.classes, config.ranked.memory, config.embedding)
 
@@ -144,7 +144,7 @@ class CRIINet(Method):
         student = cast(CoarseRefined, self.student)
         features = student.network.features(image)
         output = student.segment(features, image)
-        return output, [output.coarse, *self.coarser(features, image)]
+        return output, self.coarse_heads(Segmentation(output.coarse, features), image)
 
     def consistency(self, coarse: list[Tensor], refined: Tensor) -> Tensor:
         """Return the mean over scales of the coarse-refined consistency."""

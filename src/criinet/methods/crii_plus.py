@@ -1,4 +1,4 @@
-"""CRII-Net beyond the paper: both heads teach the coarse one, on strong views and incomplete features."""
+"""CRII-Net beyond the paper: both heads teach the coarse ones, on strong views and incomplete features."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal, cast
@@ -11,7 +11,7 @@ from criinet.config import Fraction, LossWeights, Ramp
 from criinet.losses import soft_dice_loss, sure_pixels
 from criinet.methods.cct import drop_channels
 from criinet.methods.crii import CRIINet
-from criinet.networks import CoarseRefined, CoarseRefinedOutput, Segmentation
+from criinet.networks import CoarseRefined, CoarseRefinedOutput
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 Teacher = Literal["both", "coarse", "refined"]
@@ -76,19 +76,15 @@ class CRIIPlus(CRIINet):
             whole = student.segment(student.network.decode(scales), weak)
             label = self.pseudo_label(whole)
         silenced = tuple(drop_channels(feature, self.config.drop) for feature in scales)
-        incomplete = self.coarse(student.network.segment(student.network.decode(silenced), weak), weak)
+        incomplete = self.coarse_heads(student.network.segment(student.network.decode(silenced), weak), weak)
         terms["consistency"] = self.consistency(incomplete, whole.refined)
         names = ("strong_1", "strong_2")
         views = torch.cat([unlabeled.views[name] for name in names])
-        strong = zip(*(logits.chunk(2) for logits in self.coarse(student.network(views), views)), strict=True)
+        strong = zip(*(logits.chunk(2) for logits in self.coarse_heads(student.network(views), views)), strict=True)
         for name, at_scales in zip(names, strong, strict=True):
             terms[name] = dice_at_scales(at_scales, unlabeled.mixes[name].apply_to_labels(label))
         terms["features"] = dice_at_scales(incomplete, label)
         return terms
-
-    def coarse(self, said: Segmentation, image: Tensor) -> list[Tensor]:
-        """Return the coarse logits of every scale, finest first, of images that the shared network has segmented."""
-        return [said.logits, *self.coarser(said.features, image)]
 
     def pseudo_label(self, output: CoarseRefinedOutput) -> Tensor:
         """Return what the teacher is sure of: (B, ...) int64, IGNORE elsewhere."""

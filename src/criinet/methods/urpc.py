@@ -56,5 +56,4 @@ class PyramidConsistency(Method):
 
     def at_scales(self, image: Tensor) -> list[Tensor]:
         """Return the logits (B, K, ...) of every scale at the image's resolution, finest first."""
-        output = self.student(image)
-        return [output.logits, *self.heads(output.features, image)]
+        return self.heads(self.student(image), image)
