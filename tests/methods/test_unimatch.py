@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from criinet.losses import cross_entropy_dice, soft_dice_loss
 from criinet.methods import parse_method
 from criinet.methods.cct import drop_channels
 from criinet.types import CutMix, LabeledBatch, UnlabeledBatch
@@ -81,3 +82,33 @@ def test_the_feature_branch_learns_from_incomplete_features_only(tasks):
         values.append({name: term.item() for name, term in method.losses(labeled, unlabeled, 0.5).items()})
     assert values[0].pop("features") != values[1].pop("features")
     assert values[0] == values[1]
+
+
+def test_every_scale_learns_what_the_finest_one_says(tasks):
+    """Each term is the mean over heads on all scales; the pseudo-label is the network's own, sure or not."""
+    task = tasks()
+    method = task.method("unimatch", confidence=0.0, drop=0.0, scales=3).eval()
+    labeled, unlabeled = task.labeled_batch(), task.unlabeled_batch(method.views)
+    assert len(method.heads) > 0
+
+    def at_scales(image: torch.Tensor) -> list[torch.Tensor]:
+        return method.heads(method.student(image), image)
+
+    terms = method.losses(labeled, unlabeled, 0.5)
+    label = method.student(unlabeled.weak).logits.argmax(1)
+    expected = {
+        "supervised": [cross_entropy_dice(logits, labeled.target) for logits in at_scales(labeled.image)],
+        "features": [soft_dice_loss(logits.softmax(1), label) for logits in at_scales(unlabeled.weak)],
+    }
+    for name in ("strong_1", "strong_2"):
+        mixed = unlabeled.mixes[name].apply_to_labels(label)
+        logits = at_scales(unlabeled.views[name])
+        expected[name] = [soft_dice_loss(each.softmax(1), mixed) for each in logits]
+    assert set(terms) == set(expected)
+    for name, of_scales in expected.items():
+        assert len(of_scales) == 1 + len(method.heads)
+        assert terms[name].item() == pytest.approx(torch.stack(of_scales).mean().item(), rel=1e-5)
+
+
+def test_as_published_there_is_no_head_but_the_networks_own(tasks):
+    assert len(tasks().method("unimatch").heads) == 0

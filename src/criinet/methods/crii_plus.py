@@ -1,6 +1,5 @@
 """CRII-Net beyond the paper: both heads teach the coarse ones, on strong views and incomplete features."""
 
-from collections.abc import Iterable
 from typing import Annotated, Literal, cast
 
 import torch
@@ -8,9 +7,10 @@ from pydantic import Field
 from torch import Tensor
 
 from criinet.config import Fraction, LossWeights, Ramp
-from criinet.losses import soft_dice_loss, sure_pixels
+from criinet.losses import sure_pixels
 from criinet.methods.cct import drop_channels
 from criinet.methods.crii import CRIINet
+from criinet.methods.unimatch import dice_at_scales, strong_view_losses
 from criinet.networks import CoarseRefined, CoarseRefinedOutput
 from criinet.types import LabeledBatch, UnlabeledBatch
 
@@ -78,11 +78,7 @@ class CRIIPlus(CRIINet):
         silenced = tuple(drop_channels(feature, self.config.drop) for feature in scales)
         incomplete = self.coarse_heads(student.network.segment(student.network.decode(silenced), weak), weak)
         terms["consistency"] = self.consistency(incomplete, whole.refined)
-        names = ("strong_1", "strong_2")
-        views = torch.cat([unlabeled.views[name] for name in names])
-        strong = zip(*(logits.chunk(2) for logits in self.coarse_heads(student.network(views), views)), strict=True)
-        for name, at_scales in zip(names, strong, strict=True):
-            terms[name] = dice_at_scales(at_scales, unlabeled.mixes[name].apply_to_labels(label))
+        terms |= strong_view_losses(lambda views: self.coarse_heads(student.network(views), views), unlabeled, label)
         terms["features"] = dice_at_scales(incomplete, label)
         return terms
 
@@ -91,8 +87,3 @@ class CRIIPlus(CRIINet):
         heads = {"coarse": [output.coarse], "refined": [output.refined], "both": [output.coarse, output.refined]}
         probs = torch.stack([logits.float().softmax(1) for logits in heads[self.config.teacher]])
         return sure_pixels(probs.mean(0), self.config.confidence)
-
-
-def dice_at_scales(logits: Iterable[Tensor], label: Tensor) -> Tensor:
-    """Return the mean over scales of the soft Dice loss of logits (B, K, ...) against (B, ...) classes or IGNORE."""
-    return torch.stack([soft_dice_loss(each.float().softmax(1), label) for each in logits]).mean()

@@ -1,5 +1,6 @@
 """UniMatch: one pseudo-label taught on two strong views and on features with channels missing."""
 
+from collections.abc import Callable, Iterable
 from typing import Annotated, cast
 
 import torch
@@ -10,7 +11,7 @@ from criinet.config import Fraction, LossWeights, MethodConfig
 from criinet.losses import cross_entropy_dice, soft_dice_loss, sure_pixels
 from criinet.methods.base import Method
 from criinet.methods.cct import drop_channels
-from criinet.networks import Network
+from criinet.networks import Network, ScaleHeads
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 
@@ -21,7 +22,8 @@ class UniMatch(Method):
         y_u = argmax_c p_c where max_c p_c >= h, left out elsewhere,   p = softmax(f(x_u)) without gradient
 
     f = d(e(.)), encoder and decoder; s1, s2 are strong views of x_u, each with a CutMix of its own that its labels get
-    too; drop silences half of the channels of every encoder feature, whole maps at a time.
+    too; drop silences half of the channels of every encoder feature, whole maps at a time. With S > 1 every term is the
+    mean over heads on the S finest scales, as CRII-Net has them, and the finest still gives pseudo-labels and predicts.
 
     h acts as a ramp: few pixels of a new network reach it, so a short run learns from unlabeled images late. It stays
     the paper's.
@@ -37,6 +39,9 @@ class UniMatch(Method):
 
         confidence: Annotated[Fraction, Field(description="least probability of a pixel that is taught")] = 0.95
         drop: Annotated[float, Field(ge=0, lt=1, description="share of feature channels that are silenced")] = 0.5
+        scales: Annotated[
+            int, Field(ge=1, description="S, how many of the finest scales have a head; 1: as published")
+        ] = 1
         weights: LossWeights = {"supervised": 1.0, "strong_1": 0.25, "strong_2": 0.25, "features": 0.5}
 
     summary = "sure pixels taught on two strong views and through incomplete features"
@@ -46,20 +51,45 @@ class UniMatch(Method):
     recordable = True
     config: Config
 
+    def __init__(self, network: Network, config: Config) -> None:
+        super().__init__(network, config)
+        self.heads = ScaleHeads(network, config.scales)
+
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return ``supervised``, ``strong_1``, ``strong_2`` and ``features``."""
         network, weak = cast(Network, self.student), unlabeled.weak
-        terms = {"supervised": cross_entropy_dice(network(labeled.image).logits, labeled.target)}
+        on_labeled = self.heads(network(labeled.image), labeled.image)
+        terms = {"supervised": torch.stack([cross_entropy_dice(each, labeled.target) for each in on_labeled]).mean()}
         scales = network.encode(weak)
         with torch.no_grad():
             whole = network.segment(network.decode(scales), weak).logits
             label = sure_pixels(whole.float().softmax(1), self.config.confidence)
         silenced = tuple(drop_channels(feature, self.config.drop) for feature in scales)
-        incomplete = network.segment(network.decode(silenced), weak).logits
-        names = ("strong_1", "strong_2")
-        strong = network(torch.cat([unlabeled.views[name] for name in names])).logits.chunk(2)
-        for name, logits in zip(names, strong, strict=True):
-            mixed = unlabeled.mixes[name].apply_to_labels(label)
-            terms[name] = soft_dice_loss(logits.float().softmax(1), mixed)
-        terms["features"] = soft_dice_loss(incomplete.float().softmax(1), label)
+        incomplete = self.heads(network.segment(network.decode(silenced), weak), weak)
+        terms |= strong_view_losses(lambda views: self.heads(network(views), views), unlabeled, label)
+        terms["features"] = dice_at_scales(incomplete, label)
         return terms
+
+
+def strong_view_losses(
+    at_scales: Callable[[Tensor], list[Tensor]], unlabeled: UnlabeledBatch, label: Tensor
+) -> dict[str, Tensor]:
+    """Return the loss of each strong view under the weak view's labels, mixed as the view is.
+
+    Args:
+        at_scales: the logits of every scale of (B, C, ...) images; called once, on both views together.
+        unlabeled: the batch.
+        label: (B, ...) classes of the weak view, or IGNORE.
+    """
+    names = ("strong_1", "strong_2")
+    of_both = at_scales(torch.cat([unlabeled.views[name] for name in names]))
+    of_each = zip(*(logits.chunk(2) for logits in of_both), strict=True)
+    return {
+        name: dice_at_scales(logits, unlabeled.mixes[name].apply_to_labels(label))
+        for name, logits in zip(names, of_each, strict=True)
+    }
+
+
+def dice_at_scales(logits: Iterable[Tensor], label: Tensor) -> Tensor:
+    """Return the mean over scales of the soft Dice loss of logits (B, K, ...) against (B, ...) classes or IGNORE."""
+    return torch.stack([soft_dice_loss(each.float().softmax(1), label) for each in logits]).mean()
