@@ -86,7 +86,9 @@ def test_figures_and_tables_are_written(whole):
     assert b"/Subtype /Type0" in (folder / "figures" / "critical_difference.pdf").read_bytes(), "fonttype 42"
     names = {path.name for path in (folder / "tables").iterdir()}
     assert names == {
-        f"{t}{k}" for t in ("dice", "strata", "stability", "cost", "comparisons", "wins") for k in (".csv", ".tex")
+        f"{t}{k}"
+        for t in ("dice", "strata", "stability", "cost", "comparisons", "savings", "wins")
+        for k in (".csv", ".tex")
     }
 
 

@@ -9,11 +9,17 @@ from benchmark_grids import GridMaker
 from criinet.errors import RunError
 from criinet.report.benchmark import is_benchmark, read_grid
 from criinet.report.benchmark.analysis import analyse
+from criinet.report.benchmark.savings import best_peers, masks_needed, savings_of
 from criinet.report.benchmark.sentences import notes, verdicts
 from criinet.report.benchmark.standing import Tally, standing
 
 GAIN = np.arange(1, 9) / 100
 EVEN = np.tile([0.01, -0.01], 4)
+
+
+def said_of(grid):
+    reports = analyse(grid)
+    return verdicts(reports, standing(grid), savings_of(grid, reports))
 
 
 @pytest.fixture
@@ -95,7 +101,7 @@ def test_average_ranks(grid):
 
 def test_verdicts_say_what_the_numbers_say(grid):
     """Friedman: 12 * 2 / 12 * (1 + 6.25 + 6.25 - 12) = 3, over 1 - 12 / 48 for the ties is 4; p = exp(-4 / 2)."""
-    said = verdicts(analyse(grid), standing(grid))
+    said = said_of(grid)
     assert said[0].sentence == (
         "crii ranks best over 2 blocks (setting, draw, seed): average rank 1.0 of 3, Friedman's p = .14. "
         "Not told apart from that: supervised and cps (the critical difference is 2.3)."
@@ -115,7 +121,7 @@ def test_rows_that_all_share_one_rank_are_not_told_from_others(tmp_path):
         maker.run("supervised", 0.7 + draw * GAIN, draw=draw)
         maker.run("crii", 0.7 + (1 - draw) * GAIN, draw=draw)
     grid = read_grid(maker.write())
-    said = verdicts(analyse(grid), standing(grid))[0].sentence
+    said = said_of(grid)[0].sentence
     assert said.startswith("supervised and crii share one average rank over 2 blocks (setting, draw, seed): ")
     assert "average rank 1.5 of 2" in said
     assert "told apart" not in said
@@ -154,7 +160,7 @@ def test_harm_and_a_supervised_leader_are_said(tmp_path):
     maker.run("supervised", np.full(8, 0.7))
     maker.run("crii", 0.7 - GAIN)
     grid = read_grid(maker.write())
-    (said,) = verdicts(analyse(grid), standing(grid))
+    (said,) = said_of(grid)
     assert said.kind == "hurt"
     assert said.sentence == "moles, 4 % labeled (8 masks): no method has a higher Dice than supervised, .700."
     assert said.also == ("Against supervised: crii hurt.",)
@@ -168,7 +174,7 @@ def test_noise_and_few_images_are_no_verdict(tmp_path):
     for row, level in (("cps", 0.7), ("unimatch", 0.8)):
         maker.run(row, np.full(4, level), dataset="polyps")
     grid = read_grid(maker.write())
-    noise, few = verdicts(analyse(grid), standing(grid))[1:]
+    noise, few = said_of(grid)[1:]
     assert (noise.kind, few.kind) == ("nothing", "nothing")
     assert "unimatch has the highest Dice, .710, but is not told apart from cps: +.010 [" in noise.sentence
     assert noise.sentence.endswith("(Holm's p = .25).")
@@ -242,3 +248,72 @@ def test_what_is_no_benchmark_newer_or_has_damaged_cases_is_refused(tmp_path):
     (tmp_path / "cases.csv").write_text("run,case\na,b\n")
     with pytest.raises(RunError, match=r"cases\.csv is damaged"):
         read_grid(tmp_path)
+
+
+@pytest.fixture
+def amounts(tmp_path):
+    """Mean Dice with 8, 16 and 80 masks: crii .7, .8, .9; cps .6, .7, .8; supervised .5, .6, .65, and .85 with 200."""
+    maker = GridMaker(tmp_path / "amounts")
+    for row, levels in {"crii": (0.7, 0.8, 0.9), "cps": (0.6, 0.7, 0.8), "supervised": (0.5, 0.6, 0.65)}.items():
+        for fraction, level in zip((0.04, 0.08, 0.4), levels, strict=True):
+            maker.run(row, np.full(8, level) + EVEN, fraction=fraction)
+    maker.run("entropy-min", np.full(8, 0.62), fraction=0.04)
+    maker.run("supervised", 0.85 + EVEN, fraction=1.0)
+    return read_grid(maker.write())
+
+
+def test_the_masks_that_others_need_by_hand(amounts):
+    """cps is at .7 with 16 masks; supervised at .65 with 80 and .85 with 200, so .7 at a quarter of the way there."""
+    found = {(one.label, one.masks, one.other): one for one in savings_of(amounts, analyse(amounts))}
+    assert {other for label, masks, other in found if (label, masks) == ("crii", 8)} == {"cps", "supervised"}
+    assert found["crii", 8, "cps"].needed == pytest.approx(16)
+    assert found["crii", 8, "supervised"].needed == pytest.approx(80 * 2.5**0.25)
+    assert found["crii", 16, "cps"].needed == pytest.approx(80)
+    assert found["crii", 80, "cps"].needed == math.inf
+    assert found["cps", 8, "crii"].needed == 0
+    assert found["entropy-min", 8, "cps"].needed == pytest.approx(8 * 2**0.2)
+    equal = found["crii", 8, "cps"]
+    assert (equal.low, equal.high) == pytest.approx((16, 16)), "all cases move alike, so no drawing changes it"
+    assert (equal.fewest, equal.most, found["crii", 8, "supervised"].most) == (8, 80, 200)
+
+
+def test_the_best_peer_needs_the_fewest_masks_and_is_never_the_supervised_row(amounts):
+    pairs = {
+        (p.label, p.masks): (p.other, plain and plain.other)
+        for p, plain in best_peers(savings_of(amounts, analyse(amounts)))
+    }
+    assert pairs["crii", 8] == ("cps", "supervised")
+    assert pairs["entropy-min", 8] == ("crii", "supervised")
+    assert pairs["supervised", 8] == ("crii", None)
+
+
+def test_what_is_saved_is_said_of_the_best_row_with_the_fewest_masks(amounts):
+    assert said_of(amounts)[-1].sentence == (
+        "moles, 4 % labeled (8 masks): for what crii reaches there cps needs 16 [16, 16] and supervised needs 101 "
+        "[101, 101] masks."
+    )
+
+
+def test_the_interval_of_the_masks_follows_from_the_cases(tmp_path):
+    """crii leads by .1 on half of the cases: with few of those cps needs few masks, with many more than it had."""
+    maker = GridMaker(tmp_path / "out")
+    half = np.tile([0.1, 0.0], 20)
+    for fraction, level in ((0.04, 0.60), (0.1, 0.66)):
+        maker.run("crii", level + half, fraction=fraction)
+        maker.run("cps", np.full(40, level), fraction=fraction)
+    grid = read_grid(maker.write())
+    one = next(s for s in savings_of(grid, analyse(grid)) if (s.label, s.masks) == ("crii", 8))
+    assert one.needed == pytest.approx(8 * 2.5 ** (5 / 6))
+    assert 8 < one.low < one.needed < one.high == math.inf
+    assert "crii reaches there cps needs 17 [" in said_of(grid)[-1].sentence
+    assert said_of(grid)[-1].sentence.endswith(", more than 20] masks.")
+
+
+def test_one_amount_of_masks_says_nothing_of_others(grid):
+    assert savings_of(grid, analyse(grid)) == ()
+
+
+def test_a_curve_that_falls_reaches_its_level_where_it_first_does():
+    """Up to .8 with 20 masks, down to .6 and up again: .7 is first reached half way to 20, in the logarithm."""
+    curve = np.array([[0.6], [0.8], [0.6], [0.9]])
+    assert masks_needed([10, 20, 40, 80], curve, np.array([0.7])) == pytest.approx(10 * 2**0.5)

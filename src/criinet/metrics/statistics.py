@@ -146,6 +146,34 @@ def paired_difference(a: Numbers, b: Numbers, seed: int = 0, *, resamples: int =
     )
 
 
+def resampled_means(table: NDArray[Any], seed: int = 0, *, resamples: int = 2000) -> FloatArray:
+    """Return the mean of every row over cases that are drawn anew, the same ones for all rows.
+
+    Args:
+        table: (M, N) finite floats, a column for each case.
+        seed: of the drawing.
+        resamples: R, how often N of the N cases are drawn with replacement.
+
+    Returns:
+        (M, R) float64: the bootstrap distribution of the M means, and with it of anything that follows from them.
+
+    Raises:
+        ShapeError: if table is not a table of at least one case.
+    """
+    values = np.asarray(table, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise ShapeError(f"table is {values.shape}, not a table of rows by cases.")
+    rows, cases = values.shape
+    generator = np.random.default_rng(seed)
+    means = np.empty((rows, resamples))
+    step = max(1, _CHUNK // cases)
+    for start in range(0, resamples, step):
+        drawn = generator.integers(cases, size=(min(step, resamples - start), cases))
+        for row, numbers in zip(means, values, strict=True):
+            row[start : start + step] = numbers[drawn].mean(axis=1)
+    return means
+
+
 def holm(p_values: Numbers) -> FloatArray:
     """Adjust p values for the number of comparisons made.
 
@@ -298,11 +326,5 @@ def _bootstrap_interval(values: FloatArray, seed: int, resamples: int) -> tuple[
         raise ValueError(f"resamples is {resamples}, but must be at least 1.")
     if values.size < 2:
         return math.nan, math.nan
-    generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    step = max(1, _CHUNK // values.size)
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        means[start : start + rows] = values[generator.integers(values.size, size=(rows, values.size))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
+    low, high = np.percentile(resampled_means(values[None], seed, resamples=resamples), [2.5, 97.5])
     return float(low), float(high)

@@ -21,6 +21,7 @@ from criinet.report.benchmark.figures import (
 )
 from criinet.report.benchmark.grid import Grid, read_grid
 from criinet.report.benchmark.latex import as_latex
+from criinet.report.benchmark.savings import Saving, savings_of
 from criinet.report.benchmark.sentences import listed, notes, verdicts
 from criinet.report.benchmark.stability import Stability, stability_of
 from criinet.report.benchmark.standing import Standing, standing
@@ -65,6 +66,7 @@ class _Benchmark:
     styles: Mapping[str, Style]
     recorded: Mapping[str, RecordedRun]
     stability: tuple[tuple[Stability, ...], ...]
+    savings: tuple[Saving, ...]
     notes: tuple[str, ...]
 
 
@@ -90,7 +92,8 @@ def write_benchmark_report(folder: Path | str) -> Path:
     styles = row_styles(row_labels(grid))
     said = (*notes(grid, reports, found), *unread)
     stability = tuple(tuple(stability_of(report, grid, recorded)) for report in reports)
-    benchmark = _Benchmark(grid, reports, found, styles, recorded, stability, said)
+    savings = savings_of(grid, reports)
+    benchmark = _Benchmark(grid, reports, found, styles, recorded, stability, savings, said)
     views = [_view(report, rows, recorded, grid) for report, rows in zip(reports, stability, strict=True)]
     _write_tables(benchmark, views)
     panels = benchmark_panels(grid, reports, found, styles, stability)
@@ -100,7 +103,7 @@ def write_benchmark_report(folder: Path | str) -> Path:
     save_panels([panel for panel in panels if panel.group != RANKS], list(styles.values()), figures)
     for one in examples:
         save_examples(one.shown, one.labels, figures / one.name)
-    summary = as_summary(grid, reports, found, stability, verdicts(reports, found), said)
+    summary = as_summary(grid, reports, found, stability, savings, verdicts(reports, found, savings), said)
     write_text_atomically(folder / "summary.json", summary)
     write_text_atomically(folder / "report.html", _render(benchmark, views, panels, examples))
     return folder / "report.html"
@@ -150,6 +153,10 @@ def _write_tables(benchmark: _Benchmark, views: Sequence[SettingView]) -> None:
         ),
         "cost": (tables.cost_records(reports), [view.cost for view in views]),
         "comparisons": (tables.comparison_records(reports), [table for view in views for table in view.comparisons]),
+        "savings": (
+            tables.saving_records(benchmark.savings),
+            [tables.savings_table(benchmark.savings)] if benchmark.savings else [],
+        ),
         "wins": (tables.win_records(found), wins),
     }
     folder = benchmark.grid.folder / "tables"
@@ -188,11 +195,12 @@ def _render(
     values: dict[str, Any] = {
         "title": benchmark.grid.name,
         "grid": benchmark.grid,
-        "verdicts": verdicts(benchmark.reports, benchmark.found),
+        "verdicts": verdicts(benchmark.reports, benchmark.found, benchmark.savings),
         "notes": benchmark.notes,
         "views": views,
         "styles": benchmark.styles,
         "wins": tables.wins_table(benchmark.found) if len(benchmark.found.labels) > 1 else None,
+        "savings": tables.savings_table(benchmark.savings),
         "found": benchmark.found,
         "charts": charts,
         "examples": examples,

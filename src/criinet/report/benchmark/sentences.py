@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from criinet.report.benchmark.analysis import Entry, SettingReport
 from criinet.report.benchmark.grid import Grid
+from criinet.report.benchmark.savings import Saving, best_peers
 from criinet.report.benchmark.standing import Standing
 from criinet.report.comparison import (
     FEWEST,
@@ -30,11 +31,12 @@ class Said:
     also: tuple[str, ...] = ()
 
 
-def verdicts(reports: Sequence[SettingReport], found: Standing) -> list[Said]:
-    """Return what stands on top of the page: the average ranks, then setting by setting."""
+def verdicts(reports: Sequence[SettingReport], found: Standing, savings: Sequence[Saving]) -> list[Said]:
+    """Return what stands on top of the page: the average ranks, setting by setting, what is saved."""
     ranks = _ranks(found)
     said = [Said("plain", ranks)] if ranks else []
     said += [_setting(report) for report in reports if report.entries]
+    said += [Said("plain", sentence) for sentence in _savings(reports, savings)]
     return said or [Said("plain", NO_RESULTS)]
 
 
@@ -80,6 +82,37 @@ def chance(effect: Effect) -> str:
 def with_sd(mean: float, sd: float) -> str:
     """Write ``.812 ± .010``, the mean alone where there is one run."""
     return f"{number(mean)} ± {number(sd)}" if math.isfinite(sd) else number(mean)
+
+
+def masks_text(saving: Saving, masks: float) -> str:
+    """Write a number of masks as ``61``, and one beyond what was measured as ``at most 28`` or ``more than 140``."""
+    if masks <= saving.fewest:
+        return f"at most {saving.fewest:.0f}"
+    return f"{masks:.0f}" if masks <= saving.most else f"more than {saving.most:.0f}"
+
+
+def masks_interval(saving: Saving) -> str:
+    """Write ``[44, 97]``."""
+    return f"[{masks_text(saving, saving.low)}, {masks_text(saving, saving.high)}]"
+
+
+def _savings(reports: Sequence[SettingReport], savings: Sequence[Saving]) -> list[str]:
+    """Say what the best row of every dataset and network saves where masks are fewest."""
+    leaders: dict[tuple[str, str], tuple[str, str]] = {}
+    for report in reports:
+        if report.rows:
+            setting = report.setting
+            leaders.setdefault((setting.dataset, setting.network), (report.rows[0].label, report.title))
+    said: dict[tuple[str, str], str] = {}
+    for peer, plain in best_peers(savings):
+        where = (peer.dataset, peer.network)
+        label, title = leaders[where]
+        if where not in said and peer.label == label != SUPERVISED:
+            needs = [
+                f"{one.other} needs {masks_text(one, one.needed)} {masks_interval(one)}" for one in (peer, plain) if one
+            ]
+            said[where] = f"{title}: for what {label} reaches there {listed(needs)} masks."
+    return list(said.values())
 
 
 def _ranks(found: Standing) -> str:

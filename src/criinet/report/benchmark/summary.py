@@ -8,10 +8,11 @@ from typing import Any
 from criinet.data.files import jsonable
 from criinet.report.benchmark.analysis import SettingReport
 from criinet.report.benchmark.grid import Grid
+from criinet.report.benchmark.savings import Saving
 from criinet.report.benchmark.sentences import Said
 from criinet.report.benchmark.stability import Stability
 from criinet.report.benchmark.standing import Standing
-from criinet.report.benchmark.tables import stability_records, win_records
+from criinet.report.benchmark.tables import saving_records, stability_records, win_records
 
 FORMAT = 1
 
@@ -21,6 +22,7 @@ def as_summary(
     reports: Sequence[SettingReport],
     found: Standing,
     stability: Sequence[Sequence[Stability]],
+    savings: Sequence[Saving],
     said: Sequence[Said],
     notes: Sequence[str],
 ) -> str:
@@ -33,6 +35,7 @@ def as_summary(
         "notes": list(notes),
         "settings": [asdict(report) for report in reports],
         "stability": stability_records(reports, stability),
+        "savings": saving_records(savings),
         "wins": win_records(found),
         "ranking": {
             "rows": dict(found.ranked),

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from criinet.report.benchmark.analysis import COSTS, MEASURES, Entry, Measured, SettingReport
-from criinet.report.benchmark.sentences import with_sd
+from criinet.report.benchmark.savings import Saving, best_peers
+from criinet.report.benchmark.sentences import masks_interval, masks_text, with_sd
 from criinet.report.benchmark.stability import QUARTERS, Stability
 from criinet.report.benchmark.standing import Standing
 from criinet.report.comparison import FEWEST, MISSING, Effect, chance_text, distance, interval, minutes, number, signed
@@ -103,6 +104,26 @@ def stability_table(title: str, found: Sequence[Stability]) -> TextTable:
     return TextTable(caption, headers, rows)
 
 
+def savings_table(savings: Sequence[Saving]) -> TextTable:
+    """Return how many masks the best peer of every row, and supervised training, need for the row's Dice."""
+    headers = ("Row", "Dataset", "Masks", "Dice", "Best peer", "Needs", "95 % interval", "Supervised needs")
+    rows = tuple(
+        (
+            peer.label,
+            peer.dataset,
+            f"{peer.masks:.0f}",
+            number(peer.dice),
+            peer.other,
+            *(masks_text(peer, peer.needed), masks_interval(peer)),
+            *((masks_text(plain, plain.needed), masks_interval(plain)) if plain else (MISSING, MISSING)),
+        )
+        for peer, plain in best_peers(savings)
+    )
+    return TextTable(
+        "Masks that others need for the same Dice, final weights", (*headers, "95 % interval"), rows, names=2
+    )
+
+
 def wins_table(found: Standing) -> TextTable:
     """Return wins, ties and losses of every row against every other, the best average rank first."""
     ranks = dict(found.ranked)
@@ -193,6 +214,16 @@ def stability_records(reports: Sequence[SettingReport], found: Sequence[Sequence
         }
         for report, rows in zip(reports, found, strict=True)
         for row in rows
+    ]
+
+
+def saving_records(savings: Iterable[Saving]) -> list[Record]:
+    """Return the masks that every row needs for the Dice of every other; those beyond what was measured say so."""
+    bounds = {0.0: "at most fewest", math.inf: "more than most"}
+    return [
+        {**vars(one), "needed": min(max(one.needed, one.fewest), one.most), "bound": bounds.get(one.needed, "")}
+        | {"low": min(max(one.low, one.fewest), one.most), "high": min(max(one.high, one.fewest), one.most)}
+        for one in savings
     ]
 
 
