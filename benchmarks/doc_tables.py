@@ -2,9 +2,9 @@
 
     python benchmarks/doc_tables.py
 
-A table stands between `<!-- methods across: NAME -->` or `<!-- methods down: NAME -->` and `<!-- end -->`; NAME is a
-folder of benchmarks/results. "Across" has a row for each data set, "down" one for each method, with its draws and what
-was found against supervised training.
+A table stands between `<!-- methods LAYOUT: NAME -->` and `<!-- end -->`; NAME is a folder of benchmarks/results.
+"Across" has a row for each data set, "down" one for each method, with its draws and what was found against supervised
+training, "labels" one for each method and a column for each number of masks. `NAME; ROW ROW` shows these rows alone.
 """
 
 import json
@@ -14,30 +14,34 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PLACE = re.compile(r"<!-- methods (across|down): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+PLACE = re.compile(r"<!-- methods (across|down|labels): (([^\s;]+)(?:; ([^>]+))?) -->\n.*?<!-- end -->", re.DOTALL)
 Row = dict[str, Any]
 
 
 def filled(text: str) -> str:
     """Return Markdown with every table made anew."""
-    layouts = {"across": across, "down": down}
+    layouts = {"across": across, "down": down, "labels": labels}
 
     def table(found: re.Match[str]) -> str:
-        lines = layouts[found[1]](RESULTS / found[2])
+        lines = layouts[found[1]](RESULTS / found[3], found[4].split() if found[4] else [])
         return f"<!-- methods {found[1]}: {found[2]} -->\n\n" + "\n".join(lines) + "\n\n<!-- end -->"
 
     return PLACE.sub(table, text)
 
 
-def measured(folder: Path) -> list[Row]:
-    """Return what each run's last checkpoint reached, averaged over classes."""
+def measured(folder: Path, shown: list[str]) -> list[Row]:
+    """Return what each run's last checkpoint reached, averaged over classes: of all rows, or of those to show."""
     found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return [row for row in found["rows"] if row["checkpoint"] == "last" and row["class"] == "mean"]
+    rows = [row for row in found["rows"] if row["checkpoint"] == "last" and row["class"] == "mean"]
+    missing = set(shown) - {row["row"] for row in rows}
+    if missing:
+        raise SystemExit(f"{folder} has no row {', '.join(sorted(missing))}.")
+    return [row for row in rows if not shown or row["row"] in shown]
 
 
-def across(folder: Path) -> list[str]:
+def across(folder: Path, shown: list[str]) -> list[str]:
     """Return a row for each data set and a column for each method: Dice of one run with its interval over images."""
-    rows = measured(folder)
+    rows = measured(folder, shown)
     methods = list(dict.fromkeys(row["row"] for row in rows))
     lines = ["| data set | masks of images | " + " | ".join(methods) + " |", "|---|---|" + "---|" * len(methods)]
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
@@ -54,9 +58,29 @@ def interval(row: Row) -> str:
     return f"{row['dice']:.3f} [{row['dice_low']:.3f}, {row['dice_high']:.3f}]"
 
 
-def down(folder: Path) -> list[str]:
+def labels(folder: Path, shown: list[str]) -> list[str]:
+    """Return a row for each method: its mean Dice with each number of masks, and how many runs that is the mean of."""
+    rows = measured(folder, shown)
+    amounts = sorted({row["labeled"] for row in rows})
+    dice: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        dice.setdefault(row["row"], {}).setdefault(row["labeled"], []).append(row["dice"])
+
+    def cell(found: list[float]) -> str:
+        return f"{sum(found) / len(found):.3f} ({len(found)})" if found else ""
+
+    lines = [
+        "| method | " + " | ".join(f"{amount} masks" for amount in amounts) + " |",
+        "|---|" + "---|" * len(amounts),
+    ]
+    for method, of in sorted(dice.items(), key=lambda item: -max(max(found) for found in item[1].values())):
+        lines.append(f"| {method} | {' | '.join(cell(of.get(amount, [])) for amount in amounts)} |")
+    return lines
+
+
+def down(folder: Path, shown: list[str]) -> list[str]:
     """Return a row for each method, best first: for each data set its mean Dice, each draw's, and its verdict."""
-    rows = measured(folder)
+    rows = measured(folder, shown)
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     datasets = [name for name in dict.fromkeys(row["dataset"] for row in rows) if compared(rows, name)]
     rows = [row for row in rows if row["dataset"] in datasets]

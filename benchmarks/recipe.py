@@ -118,6 +118,7 @@ class RecipesWay:
             dims=2,
             seed=split.seed,
         )
+        torch.manual_seed(split.seed)  # Of the noise.
         self.network = network.to(device).to(memory_format=torch.contiguous_format)
         self.teacher = copy.deepcopy(network).requires_grad_(False)
         self.optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
