@@ -67,14 +67,17 @@ def test_a_still_student_is_never_lost():
     assert level(average) == pytest.approx(3.0, abs=1e-5)
 
 
-def test_running_statistics_are_copied_not_averaged():
-    average, student = EMA(network(), 0.99), network()
-    for _ in range(3):
-        student(torch.randn(4, 1, 5, 5) * 3 + 1)
+def test_running_statistics_are_averaged_as_the_weights_are():
+    """Means 0, 4 and 2 with decay .6: the first is copied, then 2, then .6 x 2 + .4 x 2; whole numbers are copied."""
+    average, student = EMA(network(), 0.6), network()
+    seen = []
+    for mean in (0.0, 4.0, 2.0):
+        student[1].running_mean.fill_(mean)
+        student[1].num_batches_tracked += 1
         average.update(student)
-        norm, other = average.network[1], student[1]
-        for name in ("running_mean", "running_var", "num_batches_tracked"):
-            assert torch.equal(getattr(norm, name), getattr(other, name))
+        seen.append(average.network[1].running_mean[0].item())
+        assert average.network[1].num_batches_tracked == student[1].num_batches_tracked
+    assert seen == pytest.approx([0.0, 2.0, 2.0])
 
 
 def test_the_average_is_a_copy_without_gradient():
@@ -97,16 +100,26 @@ def test_the_student_is_left_alone():
     assert student.training
 
 
-def test_the_average_stays_in_evaluation_mode():
-    """Whatever the mode of the method around it: no dropout, and statistics that it does not move itself."""
-    parent = nn.ModuleDict({"student": network(), "teacher": EMA(network(), 0.9)})
-    for mode in (True, False, True):
-        parent.train(mode)
-        assert not any(module.training for module in parent["teacher"].modules())
-        assert parent["student"].training == mode
+def test_in_training_the_average_normalises_by_the_batch_and_leaves_no_trace():
+    """Its output has mean 0 and variance 1, whatever its running statistics are, and they stay as they are."""
+    average = EMA(nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)), 0.9)
+    average.network[1].running_mean.fill_(7.0)
+    before = copy.deepcopy(average.state_dict())
+    image = torch.randn(4, 1, 5, 5) * 3 + 1
+    inside = average.train()(image)
+    torch.testing.assert_close(inside.mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(inside.var((0, 2, 3), correction=0), torch.ones(2), atol=1e-3, rtol=0)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in average.state_dict().items())
+    outside = average.eval()(image)
+    torch.testing.assert_close(outside, average.network[0](image) - 7.0, atol=1e-4, rtol=1e-4)
+
+
+def test_dropout_is_on_in_training_alone():
+    parent = nn.ModuleDict({"student": network(1.0), "teacher": EMA(network(1.0), 0.9)})
     image = torch.randn(4, 1, 5, 5)
+    assert not torch.equal(parent["teacher"](image), parent["teacher"](image))
+    parent.eval()
     assert torch.equal(parent["teacher"](image), parent["teacher"](image))
-    assert parent["teacher"].network[1].num_batches_tracked == 0
 
 
 def test_the_count_of_updates_travels_with_the_state():

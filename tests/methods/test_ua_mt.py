@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from criinet.losses import entropy
-from criinet.methods.ua_mt import dropout_on
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 
@@ -71,8 +70,7 @@ def test_noise_alone_makes_uncertainty_where_there_is_no_dropout(tasks):
     assert method.uncertainty(image).mean() > 1.5 * entropy(method.targets(image)).mean()
 
 
-def test_dropout_is_on_in_the_noisy_passes_and_batch_normalisation_is_not(tasks):
-    """T passes, every one with other units dropped; running statistics stay, and the target's pass drops nothing."""
+def test_every_noisy_pass_drops_other_units_and_leaves_no_trace(tasks):
     task = tasks(settings={"channels": [4, 8], "dropout": [0.5, 0.5]})
     method = task.method("ua-mt", noise=0.0, passes=5)
     image, _ = task.draw(2, seed=3)
@@ -84,17 +82,6 @@ def test_dropout_is_on_in_the_noisy_passes_and_batch_normalisation_is_not(tasks)
     assert len(seen) == 5
     assert all(not torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
     assert all(torch.equal(tensor, before[key]) for key, tensor in method.teacher.state_dict().items())
-    assert not any(module.training for module in method.teacher.modules())
-    assert torch.equal(method.targets(image), method.targets(image))
-
-
-def test_dropout_on_touches_dropout_layers_alone():
-    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Dropout3d(0.5)).eval()
-    network[3].train()
-    with pytest.raises(RuntimeError), dropout_on(network):
-        assert [layer.training for layer in network] == [False, False, True, True]
-        raise RuntimeError
-    assert [layer.training for layer in network] == [False, False, False, True]
 
 
 def test_a_teacher_that_is_never_sure_teaches_nothing(glass, see):

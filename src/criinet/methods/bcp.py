@@ -26,7 +26,7 @@ class BidirectionalCopyPaste(Taught):
     Reference: Bai et al., CVPR 2023, arXiv 2305.00673, section 3.
     Differs: one run, of which ``pretraining`` is the first stage (.25, the 10k of 40k iterations of public code), with
     one optimizer and one learning rate; the teacher follows from the first step instead of starting as the best
-    pretrained network, and its running statistics are copied; both directions mix the same pairs and are averaged; each
+    pretrained network; both directions mix the same pairs and are averaged; each
     image has a box of its own; Dice is of the foreground classes.
     """
 

@@ -1,45 +1,50 @@
 """A moving average of a network."""
 
 import copy
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from criinet.methods.stateless import apply_untracked
+
 
 class EMA(nn.Module):
-    """An exponential moving average of a network's parameters, without gradient and always in evaluation mode.
+    """An exponential moving average of a network, without gradient.
 
         theta' <- a theta' + (1 - a) theta,   a = min(1 - 1 / (t + 1), decay),   t = updates so far
 
-    Buffers (running statistics) are copied. The first update copies everything.
+    The first update copies everything. In training mode batch normalisation takes the statistics of the batch and
+    dropout is on, as in the student and as in public code: statistics of a student that moves fast do not fit an
+    average of what it was, and targets made with them call too little an object. Running statistics are averaged as the
+    weights are, and used in evaluation mode alone.
 
     Reference: Tarvainen & Valpola, NeurIPS 2017, arXiv 1703.01780.
+    Differs: in public code the running statistics are those of the average's own passes.
     """
 
     steps: Tensor
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self.network = copy.deepcopy(network).requires_grad_(False)
         self.decay = decay
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode, whatever the method's mode is."""
-        return super().train(False) if mode else super().train(mode)
-
     @torch.no_grad()
     def forward(self, image: Tensor) -> Any:
-        """Apply the averaged network, without gradient."""
-        return self.network(image)
+        """Apply the averaged network, without gradient and without a trace in its running statistics."""
+        return apply_untracked(self.network, image)
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Move towards ``network`` by one step."""
         self.steps += 1
         gain = (1 / self.steps.double()).clamp(min=1 - self.decay).float()
-        for own, other in zip(self.network.parameters(), network.parameters(), strict=True):
-            own.lerp_(other, gain.to(own.dtype))
-        for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
-            own.copy_(other)
+        own = (*self.network.parameters(), *self.network.buffers())
+        others = (*network.parameters(), *network.buffers())
+        for mean, value in zip(own, others, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, gain.to(mean.dtype))
+            else:
+                mean.copy_(value)

@@ -19,7 +19,7 @@ class MeanTeacher(Taught):
 
     Reference: Tarvainen & Valpola, NeurIPS 2017, arXiv 1703.01780, eq. 1 and 2.
     Differs: noise is Gaussian of .1 clipped to .2 of the image's standard deviation, as segmentation practice has it;
-    running statistics are copied, not averaged, and the teacher uses them; the ramp ends after 40 % of training.
+    the ramp ends after 40 % of training.
     """
 
     class Config(TaughtConfig):

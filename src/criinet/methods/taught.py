@@ -21,7 +21,7 @@ class Taught(Method):
     """A method whose teacher is the exponential moving average of its student, and says what to predict.
 
     Attributes:
-        teacher: moved after every step; never in training mode, never with a gradient.
+        teacher: moved after every step, never with a gradient.
     """
 
     def __init__(self, network: Network, config: TaughtConfig) -> None:

@@ -1,12 +1,10 @@
 """Uncertainty-aware mean teacher: the student follows the teacher where the teacher is sure."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from criinet.config import LossWeights, Ramp
 from criinet.losses import cross_entropy_dice, entropy, masked_mean_squared
@@ -16,7 +14,6 @@ from criinet.networks import Network
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 THRESHOLD = Ramp(to=0.25, over=1.0)
-DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
 class UncertaintyAwareMeanTeacher(MeanTeacher):
@@ -24,15 +21,15 @@ class UncertaintyAwareMeanTeacher(MeanTeacher):
 
         L = sup(student(x_l), y) + w(t) sum_{pixels with u < h(t)} |p - q|^2 / (K number of such pixels)
         p = softmax(student(x_u)),   q = softmax(teacher(x_u + n)),   |.|^2 summed over the K classes
-        u = H(mean over T passes of softmax(teacher(x_u + n_i)), dropout on)
+        u = H(mean over T passes of softmax(teacher(x_u + n_i)))
         h(t) = (.75 + .25 exp(-5 (1 - t)^2)) ln K,   t the fraction of training that is done
 
-    The uncertainty comes from the noise and from the network's dropout layers, which are on in the T passes while batch
-    normalisation keeps its running statistics. The default network has no dropout layer: there noise alone causes it.
+    The uncertainty comes from the noise and from the network's dropout layers. The default network has none of those:
+    there noise alone causes it.
 
     Reference: Yu et al., MICCAI 2019, arXiv 1907.07034, eq. 2 and 3.
-    Differs: ln K for K classes, where public code has ln 2 for any; q comes from a pass of its own without dropout; the
-    sum is divided by K, which is the 2 of public code for two classes; as Mean Teacher here in all else.
+    Differs: ln K for K classes, where public code has ln 2 for any; the sum is divided by K, which is the 2 of public
+    code for two classes; as Mean Teacher here in all else.
     """
 
     class Config(MeanTeacher.Config):
@@ -62,20 +59,6 @@ class UncertaintyAwareMeanTeacher(MeanTeacher):
     def uncertainty(self, image: Tensor) -> Tensor:
         """Return the entropy (B, ...) of the teacher's average over noisy passes, divided by ln K: in [0, 1]."""
         total = torch.zeros((), device=image.device)
-        with dropout_on(self.teacher.network):
-            for _ in range(self.passes):
-                total = total + self.targets(image + clipped_noise(image, self.config.noise))
+        for _ in range(self.passes):
+            total = total + self.targets(image + clipped_noise(image, self.config.noise))
         return entropy(total / self.passes)
-
-
-@contextmanager
-def dropout_on(network: nn.Module) -> Generator[None, None, None]:
-    """Switch on the dropout layers of a network, and nothing else, while the block runs."""
-    layers = [(layer, layer.training) for layer in network.modules() if isinstance(layer, DROPOUTS)]
-    for layer, _ in layers:
-        layer.training = True
-    try:
-        yield
-    finally:
-        for layer, before in layers:
-            layer.training = before
