@@ -184,6 +184,19 @@ def test_a_class_that_a_case_lacks_is_left_out_of_its_mean():
     assert (summed["rim"]["dice"], summed["rim"]["misses"], summed["mean"]["misses"]) == (0.0, 1, 1)
 
 
+def test_the_interval_is_over_patients_and_the_mean_over_cases():
+    """Two patients, one with three cases of .8 and one with a case of .4: the mean is .7, drawn patients .4 to .8."""
+    row = {"checkpoint": "last", "class": "lesion", "miss": False, "false_alarm": False}
+    rows = [
+        {**row, "case": f"{patient}{i}", "group": patient, "dice": dice}
+        for patient, dice, count in (("a", 0.8, 3), ("b", 0.4, 1))
+        for i in range(count)
+    ]
+    for summary in summary_rows(rows):
+        assert summary["cases"] == 4
+        assert (summary["dice"], summary["dice_low"], summary["dice_high"]) == pytest.approx((0.7, 0.4, 0.8))
+
+
 def test_rows_become_csv():
     assert as_csv([{"case": "a,b", "dice": 0.5}]) == 'case,dice\n"a,b",0.5\n'
 

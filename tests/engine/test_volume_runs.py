@@ -362,6 +362,9 @@ def test_settings_that_contradict_the_data_are_refused(balls, tmp_path):
     with pytest.raises(ConfigError, match="has no 3D form; 3D networks: mit-unet, unet"):
         asked = {"data": {"kind": "volumes"}, "network": {"name": "lite0-unet"}}
         train(balls, tmp_path / "run", labeled="2", settings=asked, device="cpu")
+    with pytest.raises(ConfigError, match="go wrong in it on a CPU; use 32"):
+        asked = {"data": {"kind": "volumes"}, "trainer": {"precision": "bf16"}}
+        train(balls, tmp_path / "run", labeled="2", settings=asked, device="cpu")
 
 
 @pytest.mark.real

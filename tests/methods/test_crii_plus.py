@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from criinet.errors import ConfigError
 from criinet.losses import coarse_refined_consistency, soft_dice_loss
-from criinet.methods import CRIIPlus
+from criinet.methods import CRIIPlus, parse_method
 from criinet.methods.cct import drop_channels
 from criinet.networks import CoarseRefinedOutput, Segmentation
 from criinet.types import IGNORE
@@ -109,3 +110,9 @@ def test_the_labeled_terms_are_those_of_crii(scene, tasks):
     torch.manual_seed(0)
     terms = method.losses(labeled, unlabeled, 0.5)
     assert set(terms) == {*ours, "consistency", "strong_1", "strong_2", "features"} == set(method.config.weights)
+
+
+def test_its_consistency_cannot_move_the_refined_head():
+    """The pseudo-label's pass has no gradient, so another target would be a term that teaches nothing."""
+    with pytest.raises(ConfigError, match=r"'method.target' is 'coarse': input should be 'refined'"):
+        parse_method("crii-plus", {"target": "coarse"})

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from criinet.losses import entropy
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 
@@ -38,3 +39,12 @@ def test_it_makes_surer_and_never_unsure(glass, see, labeled):
     moved = (image - image.grad).softmax(1)[0, 1, 0]
     assert moved[0] > 0.7
     assert moved[1] < 0.3
+
+
+def test_a_class_without_any_probability_has_a_finite_gradient():
+    """A gap of 200 between logits leaves a probability of 0 in float32."""
+    logits = torch.tensor([[[[200.0, 1.0]], [[0.0, 0.5]]]], requires_grad=True)
+    loss = entropy(logits.softmax(1)).mean()
+    loss.backward()
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad[0, :, 0, 1].abs().min() > 0

@@ -78,3 +78,17 @@ def test_reliability_is_the_agreement_of_a_third_and_two_thirds_with_the_end(tas
     assert taken == [0, 0, 1, 1, 2, 2]
     early, late = (dict(net.named_parameters()) for net in method.earlier)
     assert any(not torch.equal(early[name], late[name]) for name in early)
+
+
+def test_after_another_run_every_round_starts_from_that_runs_weights(tasks, train, adam):
+    """Its rounds are over: the first third of the new ones is remembered again."""
+    task = tasks()
+    other = task.method("st++")
+    train(other, adam(other), task, 3)
+    other.remember(0.9)
+    method = task.method("st++")
+    method.begin_with(other.state_dict())
+    assert int(method.taken) == 0
+    method.begin_round(1, torch.ones(3))
+    for name, tensor in method.student.state_dict().items():
+        assert torch.equal(tensor, other.student.state_dict()[name])

@@ -68,6 +68,49 @@ def test_pixels_without_ground_truth_do_not_count():
     assert cases.IGNORE == types.IGNORE
 
 
+def test_one_annotated_slice_is_measured_as_the_image_that_it_is():
+    """Above and below nothing is known: there is no surface, and no band, towards that."""
+    prediction, target = scene()
+    flat = criinet.metrics.case_metrics(prediction, target, CLASSES, (0.5, 1.5))
+    volume = np.full((11, *target.shape), cases.IGNORE)
+    volume[5] = target
+    deep = criinet.metrics.case_metrics(np.stack([prediction] * 11), volume, CLASSES, (3.0, 0.5, 1.5))
+    for one, other in zip(flat, deep, strict=True):
+        assert {**one, "boundary_iou": 0} == {**other, "boundary_iou": 0}, "whose width follows the whole array"
+        assert one["boundary_iou"] <= other["boundary_iou"] < one["iou"]
+
+
+def test_a_pixel_beside_the_unknown_is_no_surface():
+    """A square of 4x4 whose right side is cut by a column of unknown: 9 of its 12 edge pixels border on background."""
+    target = np.zeros((8, 9), int)
+    target[2:6, 2:6], target[:, 6] = 1, cases.IGNORE
+    known = target != cases.IGNORE
+    mask = target == 1
+    distances = criinet.metrics.surface_distances(mask, mask, known=known)
+    assert [len(found) for found in distances] == [10, 10]
+    assert len(criinet.metrics.surface_distances(mask, mask).pred_to_target) == 12
+
+
+def test_what_is_unknown_makes_no_case_harder():
+    """A bright strip without ground truth beside the object changes neither its contrast nor its sharpness."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(60, 4, (40, 60)).clip(0, 255).astype(np.uint8)
+    target = np.zeros((40, 60), int)
+    target[10:30, 10:30] = 1
+    image[target == 1] += 100
+    target[:, 33:] = cases.IGNORE
+    before = criinet.metrics.case_difficulty(image, target)
+    image[:, 38:] = 255
+    after = criinet.metrics.case_difficulty(image, target)
+    assert after == before
+    assert before["object_share"] == 400 / (40 * 33)
+    target[:, 30:] = cases.IGNORE
+    beside = criinet.metrics.case_difficulty(image, target)
+    assert beside["cnr"] == pytest.approx(before["cnr"], rel=0.2)
+    target[:] = cases.IGNORE
+    assert all(math.isnan(value) for value in criinet.metrics.case_difficulty(image, target).values())
+
+
 def test_rows_hold_plain_python_values():
     """A row goes into JSON and CSV as it is."""
     for row in criinet.metrics.case_metrics(*scene(), CLASSES, widths=(2.5,)):
@@ -96,7 +139,7 @@ def test_case_difficulty_takes_all_classes_together():
     assert criinet.metrics.case_difficulty(image, target) == {
         "cnr": criinet.metrics.contrast_to_noise(image, foreground),
         "boundary_gradient": criinet.metrics.boundary_gradient(image, foreground),
-        "object_share": foreground.mean(),
+        "object_share": foreground.sum() / (foreground.size - 1),
     }
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from criinet.errors import ShapeError
 from criinet.metrics import Paired, Summary, holm, paired_difference, summarise, verdict
-from criinet.metrics.statistics import Ranking, critical_difference, indistinct_groups, rank_methods
+from criinet.metrics.statistics import Ranking, critical_difference, indistinct_groups, rank_methods, resampled_means
 
 NAN, INF = math.nan, math.inf
 
@@ -235,3 +235,41 @@ def test_a_ranking_needs_a_table_and_two_methods():
         rank_methods(np.zeros(3))
     with pytest.raises(ValueError, match="at least 2 on 1"):
         critical_difference(1, 5)
+
+
+def test_cases_of_one_group_are_drawn_together():
+    """Ten patients of twenty equal slices each: as sure as ten cases, and far less than two hundred."""
+    rng = np.random.default_rng(0)
+    patients = rng.uniform(0.2, 0.9, 10)
+    slices, groups = np.repeat(patients, 20), np.repeat([f"p{i}" for i in range(10)], 20).tolist()
+    over_slices, over_patients = summarise(slices), summarise(slices, groups=groups)
+    alone = summarise(patients)
+    assert over_patients.mean == over_slices.mean == pytest.approx(patients.mean())
+    assert (over_patients.low, over_patients.high) == pytest.approx((alone.low, alone.high))
+    assert over_patients.high - over_patients.low > 3 * (over_slices.high - over_slices.low)
+
+
+def test_groups_of_one_case_are_cases():
+    values = [0.1, 0.9, float("nan"), 0.5, 0.7]
+    alone, grouped = summarise(values), summarise(values, groups=list("abcde"))
+    assert (grouped.low, grouped.high, grouped.n) == pytest.approx((alone.low, alone.high, 4))
+
+
+def test_one_group_has_no_interval():
+    one = summarise([0.1, 0.9, float("nan")], groups=["a", "a", "b"])
+    assert one.mean == pytest.approx(0.5)
+    assert math.isnan(one.low)
+    with pytest.raises(ShapeError, match="groups has 2"):
+        summarise([0.1, 0.9, 0.3], groups=["a", "b"])
+
+
+def test_resampled_rows_see_the_same_cases():
+    """A row and its double stay double in every drawing; a row of equal values has one mean."""
+    row = np.arange(7.0)
+    means = resampled_means(np.stack([row, 2 * row, np.full(7, 3.0)]), seed=3, resamples=50)
+    assert means.shape == (3, 50)
+    np.testing.assert_allclose(means[1], 2 * means[0])
+    assert set(means[2]) == {3.0}
+    assert np.ptp(means[0]) > 0
+    with pytest.raises(ShapeError, match="table is"):
+        resampled_means(row)

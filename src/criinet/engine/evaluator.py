@@ -18,7 +18,7 @@ from criinet.engine.examples import by_percentile, pictures, write_examples
 from criinet.engine.folder import RunFolder
 from criinet.engine.training import load, open_recorded, recorded_split, require_equal_sizes
 from criinet.errors import RunError
-from criinet.metrics import case_difficulty, case_metrics, quartiles, summarise
+from criinet.metrics import Summary, case_difficulty, case_metrics, quartiles, summarise
 from criinet.networks import Backbone
 
 STRATA = {"contrast": "cnr", "boundary": "boundary_gradient", "size": "object_share"}
@@ -186,6 +186,7 @@ def per_case(rows: Sequence[Row], regions: Collection[str] = ()) -> list[Row]:
         {
             "checkpoint": checkpoint,
             "case": case,
+            "group": found[0]["group"],
             "class": "mean",
             **{key: mean_of([row[key] for row in found]) for key in measures(found[0])},
             **{key: sum(bool(row[key]) for row in found) for key in COUNTED},
@@ -200,13 +201,16 @@ def measures(row: Row) -> list[str]:
 
 
 def summary_rows(rows: Sequence[Row], regions: Collection[str] = ()) -> list[Row]:
-    """Return a row for each checkpoint and class or region, and one for the mean over classes: means, and misses."""
+    """Return a row for each checkpoint and class or region, and one for the mean over classes: means, and misses.
+
+    Intervals are over groups (patients) where several cases belong to one.
+    """
     grouped: dict[tuple[str, str], list[Row]] = {}
     for row in [*rows, *per_case(rows, regions)]:
         grouped.setdefault((row["checkpoint"], row["class"]), []).append(row)
     summaries: list[Row] = []
     for (checkpoint, name), found in grouped.items():
-        dice = summarise([row["dice"] for row in found])
+        dice = dice_of(found)
         summary: Row = {"checkpoint": checkpoint, "class": name, "cases": dice.n}
         summary |= {"dice_sd": dice.sd, "dice_low": dice.low, "dice_high": dice.high, "both_empty": dice.missing}
         summary |= {key: mean_of([row[key] for row in found]) for key in measures(found[0])}
@@ -214,6 +218,11 @@ def summary_rows(rows: Sequence[Row], regions: Collection[str] = ()) -> list[Row
         summary["false_alarms"] = sum(int(row["false_alarm"]) for row in found)
         summaries.append(summary)
     return summaries
+
+
+def dice_of(rows: Sequence[Row]) -> Summary:
+    """Summarise the Dice of rows, whole groups of cases drawn for the interval."""
+    return summarise([row["dice"] for row in rows], groups=[row["group"] for row in rows])
 
 
 def strata_rows(rows: Sequence[Row], test: TestSet) -> list[Row]:
@@ -229,7 +238,7 @@ def strata_rows(rows: Sequence[Row], test: TestSet) -> list[Row]:
                     if row["checkpoint"] == checkpoint
                     and test.difficulty[row["case"]][f"{stratum}_quartile"] == quartile
                 ]
-                dice = summarise([row["dice"] for row in found])
+                dice = dice_of(found)
                 about: Row = {"checkpoint": checkpoint, "by": stratum, "quartile": quartile, "cases": dice.n}
                 about |= {"dice": dice.mean, "dice_low": dice.low, "dice_high": dice.high}
                 strata.append({**about, "band_dice_5": mean_of([row["band_dice_5"] for row in found])})

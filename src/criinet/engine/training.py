@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from torch import Tensor
+
 from criinet.config import merge
 from criinet.data.dataset import Case, Dataset, open_dataset
 from criinet.data.files import write_json
@@ -86,7 +88,7 @@ def train(
     else:
         parts = load_split(split, opened) if split else make_split(opened, labeled, seed or 0)
         config = resolve(asked, choices_for(opened, parts, device, asked), seed=seed or 0)
-    require_kind(config, opened)
+    require_kind(config, opened, device)
     use_threads(config.trainer.threads)
     keep_memory()
     fabric = launch(device, config.trainer.precision)
@@ -239,20 +241,21 @@ def begin_with(method: Method, run: RunFolder) -> None:
     Raises:
         CheckpointError: if there are none, or they belong to another method, network or classes.
     """
-    fill(method, run.checkpoint("last"), "Begin with a run of the same settings, or without one.")
+    fill(method.begin_with, run.checkpoint("last"), "Begin with a run of the same settings, or without one.")
 
 
-def fill(method: Method, checkpoint: Path, otherwise: str) -> None:
+def fill(load_state: Callable[[dict[str, Tensor]], Any], checkpoint: Path, otherwise: str) -> None:
     """Fill a method with the weights of a checkpoint.
 
     Args:
+        load_state: of the method.
         otherwise: what to do where they do not fit.
 
     Raises:
         CheckpointError: if there are none, or they belong to another method, network, classes or version.
     """
     try:
-        method.load_state_dict(load_checkpoint(checkpoint)["method"])
+        load_state(load_checkpoint(checkpoint)["method"])
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"checkpoint {checkpoint} does not fit this run's method, network and classes. {otherwise}"
@@ -286,8 +289,8 @@ def choices_for(dataset: Dataset, split: Split, device: str, asked: Mapping[str,
     return plan_volumes(look_at_volumes(dataset, split), device, asked)
 
 
-def require_kind(config: RunConfig, dataset: Dataset) -> None:
-    """Check that the settings of the data fit each other and the dataset.
+def require_kind(config: RunConfig, dataset: Dataset, device: str) -> None:
+    """Check that the settings of the data fit each other, the dataset and the device.
 
     Raises:
         ConfigError: otherwise.
@@ -301,6 +304,10 @@ def require_kind(config: RunConfig, dataset: Dataset) -> None:
         raise ConfigError(f"data.size is {list(data.size)}, but data.kind={data.kind} needs {sides}; give as many.")
     if data.kind != "images" and data.window != "patch":
         raise ConfigError("data.window is 'whole', but volumes are seen in windows; use data.window=patch.")
+    if device == "cpu" and data.dims == 3 and config.trainer.precision == "bf16":
+        raise ConfigError(
+            "trainer.precision is bf16, but PyTorch's gradients of 3D convolutions go wrong in it on a CPU; use 32."
+        )
 
 
 def nearest_folder(path: Path) -> Path:
@@ -373,7 +380,11 @@ def load(
     recorded = folder.read_config()
     config, classes = from_recorded(recorded), tuple(recorded["dataset"]["classes"])
     method = build_method(config, classes)
-    fill(method, folder.checkpoint(checkpoint), "Another version of criinet wrote it: train anew with --overwrite.")
+    fill(
+        method.load_state_dict,
+        folder.checkpoint(checkpoint),
+        "Another version of criinet wrote it: train anew with --overwrite.",
+    )
     where = pick_device(device)
     return Predictor(method, config.data, classes, device=where, tta=tta, doubt=doubt, keep_probs=keep_probs)
 

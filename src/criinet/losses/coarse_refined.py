@@ -47,8 +47,9 @@ def coarse_refined_consistency(
 
         L_con = mean (p_c - stopgrad(p_r))^2                                        [A: it exists; C: form, direction]
 
-    For given weights the target is deterministic: no noise, no moving average, no second network. Without stop-gradient
-    the cheapest agreement would be a refinement of zero.
+    The target needs no noise, no moving average and no second network: for given weights and a given batch it is
+    deterministic, save where the network itself has dropout, as ``unet`` does and ``lite0-unet`` does not. Without
+    stop-gradient the cheapest agreement would be a refinement of zero.
 
     Args:
         coarse_logits, refined_logits: (B, K, ...) before softmax, of unlabeled images.

@@ -86,6 +86,9 @@ def check_shapes(scores: Tensor, target: Tensor) -> None:
 
 
 def entropy(probs: Tensor) -> Tensor:
-    """Compute the entropy of (B, K, ...) probabilities, divided by ln K: (B, ...) in [0, 1], 1 is least sure."""
-    terms = torch.special.entr(probs.float()).sum(1)
+    """Compute the entropy of (B, K, ...) probabilities, divided by ln K: (B, ...) in [0, 1], 1 is least sure.
+
+    A probability that is 0 counts nothing and has no gradient, where that of -p ln p would be infinite.
+    """
+    terms = torch.special.entr(probs.float().clamp(min=torch.finfo(torch.float32).tiny)).sum(1)
     return terms / math.log(probs.shape[1])

@@ -67,6 +67,14 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def begin_with(self, state: dict[str, Tensor]) -> None:
+        """Begin training with what another run of this method ended with, its ``state_dict``.
+
+        Raises:
+            RuntimeError: if the state is that of another method, network or number of classes.
+        """
+        self.load_state_dict(state)
+
     def after_step(self) -> None:
         """Do what follows an optimizer step, such as moving a teacher."""
 

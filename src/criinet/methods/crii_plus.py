@@ -48,6 +48,9 @@ class CRIIPlus(CRIINet):
         """Settings of CRII-Net beyond the paper."""
 
         confidence: Annotated[Fraction, Field(description="least mean probability of a pixel that is taught")] = 0.95
+        target: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
+            Literal["refined"], Field(description="output that gets no gradient from the consistency")
+        ] = "refined"
         teacher: Annotated[Teacher, Field(description="head that gives the pseudo-label; both: their mean")] = "both"
         drop: Annotated[float, Field(ge=0, lt=1, description="share of feature channels that are silenced")] = 0.5
         weights: LossWeights = {

@@ -51,6 +51,12 @@ class STPlusPlus(Method):
         self.earlier = nn.ModuleList(copy.deepcopy(network).requires_grad_(False) for _ in range(2))
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
 
+    def begin_with(self, state: dict[str, Tensor]) -> None:
+        """Begin every round with the weights of the other run; its rounds are over."""
+        super().begin_with(state)
+        self.first_weights = copy.deepcopy(self.student.state_dict())
+        self.taken.zero_()
+
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:
         """Return ``supervised`` and ``pseudo``, which is zero in the first round."""
         self.remember(progress)

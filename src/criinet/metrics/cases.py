@@ -1,5 +1,6 @@
 """Every number of one case: the rows of ``cases.csv``."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def case_metrics(
 
     Args:
         prediction: (H, W) or (D, H, W) integer class indices in [0, K).
-        target: as prediction; -1 marks pixels without ground truth, which become background in both.
+        target: as prediction; -1 marks pixels without ground truth, which are left out.
         classes: K names by index; the first is the background.
         spacing: size of a pixel along each axis, in mm; None means 1 px. Distances, widths and tolerance follow it.
         widths: of the bands around the contour.
@@ -61,12 +62,13 @@ def case_metrics(
     _check_indices(prediction, len(classes), "prediction", lowest=0)
     _check_indices(target, len(classes), "target", lowest=IGNORE)
     known = target != IGNORE
+    partly = None if known.all() else known
     members = {name: [index] for index, name in enumerate(classes) if index > 0}
     members |= {region: [classes.index(name) for name in names] for region, names in (regions or {}).items()}
     rows: list[Row] = []
     for name, indices in members.items():
         predicted, true = np.isin(prediction, indices) & known, np.isin(target, indices)
-        rows.append({"class": name, **_mask_metrics(predicted, true, spacing, widths, tolerance)})
+        rows.append({"class": name, **_mask_metrics(predicted, true, partly, spacing, widths, tolerance)})
     return rows
 
 
@@ -75,27 +77,33 @@ def case_difficulty(image: NDArray[Any], target: NDArray[Any]) -> dict[str, floa
 
     Args:
         image: (H, W), (D, H, W) gray or (H, W, 3) sRGB; see :func:`criinet.metrics.difficulty.lightness`.
-        target: (H, W) or (D, H, W) integer class indices; 0 is background, -1 is ignored.
+        target: (H, W) or (D, H, W) integer class indices; 0 is background, -1 is neither object nor surroundings.
 
     Returns:
-        ``cnr``, ``boundary_gradient`` and ``object_share``; low is hard in each.
+        ``cnr``, ``boundary_gradient`` and ``object_share``; low is hard in each. The last is a share of what is known.
 
     Raises:
         ShapeError: if the image does not fit the target.
     """
-    foreground = target > 0
-    contrast, gradient = contrast_and_gradient(image, foreground)
-    return {"cnr": contrast, "boundary_gradient": gradient, "object_share": object_share(foreground)}
+    foreground, known = target > 0, target != IGNORE
+    contrast, gradient = contrast_and_gradient(image, foreground, known)
+    share = object_share(foreground[known]) if known.any() else math.nan
+    return {"cnr": contrast, "boundary_gradient": gradient, "object_share": share}
 
 
 def _mask_metrics(
-    prediction: BoolArray, target: BoolArray, spacing: Spacing | None, widths: Sequence[float], tolerance: float
+    prediction: BoolArray,
+    target: BoolArray,
+    known: BoolArray | None,
+    spacing: Spacing | None,
+    widths: Sequence[float],
+    tolerance: float,
 ) -> Row:
-    """Measure one class, each distance field computed once."""
-    distances = surface_distances(prediction, target, spacing)
-    from_contour = contour_distance(target, spacing)
+    """Measure one class, each distance field computed once; ``known`` is None where everything is."""
+    distances = surface_distances(prediction, target, spacing, known)
+    from_contour = contour_distance(target, spacing, known)
     regions = (
-        inner_boundary(prediction, inner_depth(prediction, spacing), None, spacing),
+        inner_boundary(prediction, inner_depth(prediction, spacing, known), None, spacing),
         inner_boundary(target, from_contour, None, spacing),
     )
     row: Row = {

@@ -129,13 +129,16 @@ def quartiles(values: Sequence[float] | FloatArray) -> IntArray:
     return groups
 
 
-def contrast_and_gradient(image: NDArray[Any], mask: BoolArray) -> tuple[float, float]:
-    """Return (:func:`contrast_to_noise`, :func:`boundary_gradient`), the image converted to lightness once for both."""
+def contrast_and_gradient(image: NDArray[Any], mask: BoolArray, known: BoolArray) -> tuple[float, float]:
+    """Return (:func:`contrast_to_noise`, :func:`boundary_gradient`), the image converted to lightness once for both.
+
+    Where ``known`` is False there may be anything: it is no part of the ring, and there is no boundary towards it.
+    """
     light = _checked_lightness(image, mask)
-    return _contrast(light, mask), _sharpness(light, mask)
+    return _contrast(light, mask, known), _sharpness(light, mask, known)
 
 
-def _contrast(light: FloatArray, mask: BoolArray) -> float:
+def _contrast(light: FloatArray, mask: BoolArray, known: BoolArray | None = None) -> float:
     """Measure the contrast-to-noise ratio on lightness."""
     pixels = count(mask)
     if pixels in (0, mask.size):
@@ -144,6 +147,10 @@ def _contrast(light: FloatArray, mask: BoolArray) -> float:
     crop = bounding_box(mask, margin=math.ceil(width))
     mask, light = mask[crop], light[crop]
     ring = within(distance_to(mask), width) & ~mask
+    if known is not None:
+        ring &= known[crop]
+    if not ring.any():
+        return math.nan
     inside, outside = light[mask], light[ring]
     contrast = abs(float(inside.mean() - outside.mean()))
     noise = math.sqrt((float(inside.var()) + float(outside.var())) / 2)
@@ -152,9 +159,9 @@ def _contrast(light: FloatArray, mask: BoolArray) -> float:
     return contrast / noise if noise >= _NOTHING else math.inf
 
 
-def _sharpness(light: FloatArray, mask: BoolArray) -> float:
+def _sharpness(light: FloatArray, mask: BoolArray, known: BoolArray | None = None) -> float:
     """Measure the mean gradient of lightness along the contour."""
-    contour = surface(mask, border_is_outside=False)
+    contour = surface(mask, known, border_is_outside=False)
     if not contour.any():
         return math.nan
     crop = bounding_box(contour, margin=_REACH)

@@ -35,7 +35,7 @@ class Summary:
 
     mean: over finite values; NaN if there is none.
     sd: sample standard deviation (n - 1); NaN below two values.
-    low, high: 95 % percentile bootstrap interval of the mean; NaN below two values.
+    low, high: 95 % percentile bootstrap interval of the mean; NaN below two values, or two groups of them.
     n: finite values. missing: NaN (no object to measure). infinite: inf (a distance of a miss or a false alarm).
     """
 
@@ -83,11 +83,13 @@ class Paired:
     left_out: int
 
 
-def summarise(values: Numbers, *, seed: int = 0, resamples: int = 2000) -> Summary:
+def summarise(values: Numbers, *, groups: Sequence[str] | None = None, seed: int = 0, resamples: int = 2000) -> Summary:
     """Summarise one metric over cases, misses counted beside the mean and never inside it.
 
     Args:
         values: (N,) float; NaN and inf are counted and left out of the mean.
+        groups: (N,) what each case belongs to, as a patient. Whole groups are then drawn for the interval, as cases of
+            one group are alike; the mean stays that over cases. None: every case is a group of its own.
         seed: of the bootstrap; the same values and seed give the same interval.
         resamples: of the bootstrap, over cases.
 
@@ -95,11 +97,19 @@ def summarise(values: Numbers, *, seed: int = 0, resamples: int = 2000) -> Summa
         See :class:`Summary`.
 
     Raises:
-        ShapeError: if values is not one list of numbers.
+        ShapeError: if values is not one list of numbers, or groups has another length.
+
+    Reference: Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8, for groups.
     """
     numbers = _vector(values, "values")
-    finite = numbers[np.isfinite(numbers)]
-    low, high = _bootstrap_interval(finite, seed, resamples)
+    known = np.isfinite(numbers)
+    finite = numbers[known]
+    if groups is None:
+        low, high = _bootstrap_interval(finite, seed, resamples)
+    elif len(groups) != numbers.size:
+        raise ShapeError(f"values has {numbers.size} cases and groups has {len(groups)}. Give the group of each case.")
+    else:
+        low, high = _grouped_interval(finite, np.asarray(groups)[known], seed, resamples)
     return Summary(
         mean=float(finite.mean()) if finite.size else math.nan,
         sd=float(finite.std(ddof=1)) if finite.size > 1 else math.nan,
@@ -327,4 +337,15 @@ def _bootstrap_interval(values: FloatArray, seed: int, resamples: int) -> tuple[
     if values.size < 2:
         return math.nan, math.nan
     low, high = np.percentile(resampled_means(values[None], seed, resamples=resamples), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _grouped_interval(values: FloatArray, groups: NDArray[Any], seed: int, resamples: int) -> tuple[float, float]:
+    """Return the same percentiles of the mean over the values of resampled groups; NaN below two groups."""
+    _, member = np.unique(groups, return_inverse=True)
+    sums, counts = np.bincount(member, values), np.bincount(member)
+    if counts.size < 2:
+        return math.nan, math.nan
+    total, number = resampled_means(np.stack([sums, counts]), seed, resamples=resamples)
+    low, high = np.percentile(total / number, [2.5, 97.5])
     return float(low), float(high)

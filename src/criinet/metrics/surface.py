@@ -10,6 +10,8 @@ The definitions, the same in every function here:
   The pixels on either side of the contour therefore have distance 1 (times the spacing).
 - Distances are euclidean and exact, in units of ``spacing``: pixels without it, millimetres with the pixel's size in
   mm. Tolerances and widths are in the same units, so the same width selects other pixels when the spacing changes.
+- Where ``known`` says that a pixel has no ground truth, it is neither inside nor outside: a mask has no surface and no
+  contour towards it. So one annotated slice of a volume is measured in its plane, as an image of its own.
 - A miss (prediction empty, target not) and a false alarm (the reverse) have infinite distance, never 0. Two empty
   masks: NaN.
 """
@@ -65,12 +67,15 @@ class SurfaceDistances(NamedTuple):
         return float(within(pooled, _positive(tolerance, "tolerance", zero=True)).mean()) if pooled.size else math.nan
 
 
-def surface_distances(prediction: BoolArray, target: BoolArray, spacing: Spacing | None = None) -> SurfaceDistances:
+def surface_distances(
+    prediction: BoolArray, target: BoolArray, spacing: Spacing | None = None, known: BoolArray | None = None
+) -> SurfaceDistances:
     """Measure the distance of each surface pixel of one mask to the nearest surface pixel of the other.
 
     Args:
         prediction, target: (H, W) or (D, H, W) bool.
         spacing: size of a pixel along each axis, in mm; None means 1, so distances are in px.
+        known: where there is ground truth, bool of the same shape; None means everywhere. Masks are False elsewhere.
 
     Returns:
         (pred_to_target, target_to_pred): one distance per surface pixel, in row-major order. The mask that is empty has
@@ -84,8 +89,9 @@ def surface_distances(prediction: BoolArray, target: BoolArray, spacing: Spacing
     union = prediction | target
     if not union.any():
         return SurfaceDistances(np.zeros(0), np.zeros(0))
-    box = bounding_box(union)
-    of_prediction, of_target = surface(prediction[box]), surface(target[box])
+    box = bounding_box(union, margin=1)
+    truth = None if known is None else known[box]
+    of_prediction, of_target = surface(prediction[box], truth), surface(target[box], truth)
     return SurfaceDistances(
         pred_to_target=distance_to(of_target, size)[of_prediction],
         target_to_pred=distance_to(of_prediction, size)[of_target],
@@ -222,13 +228,14 @@ def band_error(prediction: BoolArray, target: BoolArray, width: float = 5.0, spa
     return band_scores(prediction, target, contour_distance(target, spacing), width, spacing)[1]
 
 
-def surface(mask: BoolArray, *, border_is_outside: bool = True) -> BoolArray:
+def surface(mask: BoolArray, known: BoolArray | None = None, *, border_is_outside: bool = True) -> BoolArray:
     """Return the outermost layer of the mask's own pixels: the mask minus its 4- or 6-connected erosion."""
-    eroded: BoolArray = np.asarray(ndimage.binary_erosion(mask, border_value=not border_is_outside), dtype=np.bool_)
+    filled = mask if known is None else mask | ~known
+    eroded: BoolArray = np.asarray(ndimage.binary_erosion(filled, border_value=not border_is_outside), dtype=np.bool_)
     return mask & ~eroded
 
 
-def inner_depth(mask: BoolArray, spacing: Spacing | None = None) -> FloatArray:
+def inner_depth(mask: BoolArray, spacing: Spacing | None = None, known: BoolArray | None = None) -> FloatArray:
     """Measure the distance of each pixel of the mask to the nearest pixel outside, beyond the border included.
 
     Returns:
@@ -237,19 +244,22 @@ def inner_depth(mask: BoolArray, spacing: Spacing | None = None) -> FloatArray:
     size = checked_spacing(spacing, mask.ndim)
     depth = np.zeros(mask.shape)
     if mask.any():
-        box = bounding_box(mask)
-        depth[box] = distance_to(~np.pad(mask[box], 1), size)[(slice(1, -1),) * mask.ndim]
+        box = bounding_box(mask) if known is None else (slice(None),) * mask.ndim
+        outside = ~mask[box] if known is None else ~mask & known
+        reached = distance_to(np.pad(outside, 1, constant_values=True), size)
+        depth[box] = np.where(mask[box], reached[(slice(1, -1),) * mask.ndim], 0)
     return depth
 
 
-def contour_distance(mask: BoolArray, spacing: Spacing | None = None) -> FloatArray:
+def contour_distance(mask: BoolArray, spacing: Spacing | None = None, known: BoolArray | None = None) -> FloatArray:
     """Measure the distance of every pixel from the mask's contour.
 
     Returns:
         As ``mask``, float64: inside, the distance to the nearest outside pixel, beyond the border included; outside,
-        the distance to the nearest pixel of the mask; inf everywhere if the mask is empty.
+        the distance to the nearest pixel of the mask; inf where nothing is known, and everywhere if the mask is empty.
     """
-    return np.where(mask, inner_depth(mask, spacing), distance_to(mask, spacing))
+    distance = np.where(mask, inner_depth(mask, spacing, known), distance_to(mask, spacing))
+    return distance if known is None else np.where(known, distance, math.inf)
 
 
 def inner_boundary(mask: BoolArray, depth: FloatArray, width: float | None, spacing: Spacing | None) -> BoolArray:

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from criinet.data.splits import Split, save_split
 from criinet.engine.folder import RunFolder
 from criinet.errors import RunError
 from criinet.metrics import paired_difference, verdict
+from criinet.report.comparison import paired_values
 from criinet.review.validation import DicePerCase, mean_dice, read_dice, write_dice
 
 FORMAT = 1
@@ -94,14 +95,21 @@ class Rounds:
     Args:
         run: the run that the review began with.
         device: that rounds are trained on.
+        groups: of every case, as its patient: a round is judged by their means.
         iterations: steps of a round; None for half of the run's.
         finished: called, in a thread of its own, when a training has ended in any way.
     """
 
     def __init__(
-        self, run: RunFolder, *, device: str, iterations: int | None, finished: Callable[[Round], None] | None = None
+        self,
+        run: RunFolder,
+        *,
+        device: str,
+        groups: Mapping[str, str],
+        iterations: int | None,
+        finished: Callable[[Round], None] | None = None,
     ) -> None:
-        self.run, self.device, self.finished = run, device, finished
+        self.run, self.device, self.groups, self.finished = run, device, groups, finished
         self.recorded = run.read_config()
         asked = int(self.recorded["trainer"]["iterations"])
         self.iterations = iterations or max(1, asked // 2)
@@ -327,9 +335,9 @@ class Rounds:
         dice = read_dice(self.folder(begun.number))
         measured: dict[str, Any] = {"status": "done", "dice": mean_dice(dice)}
         before = read_dice(self.folder(begun.began_from or 0))
-        both = sorted(dice.keys() & before.keys())
-        if both:
-            paired = paired_difference([dice[name] for name in both], [before[name] for name in both])
+        after, earlier, cases = paired_values(dice, before, self.groups)
+        if cases:
+            paired = paired_difference(after, earlier)
             measured |= {"difference": finite(paired.mean), "low": finite(paired.low), "high": finite(paired.high)}
             measured["verdict"] = WORDS[verdict(paired)]
         return self._update(begun, current=begun.number, **measured)

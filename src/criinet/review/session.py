@@ -64,7 +64,10 @@ class ReviewSession:
         self.split = load_split(folder.split, self.dataset)
         require_ground_truth_everywhere(self.dataset, self.split.labeled)
         self.store = ReviewStore(self.dataset, self.split)
-        self.rounds = Rounds(folder, device=self.device, iterations=iterations, finished=self._round_ended)
+        groups = {case.name: case.group for case in self.dataset.cases}
+        self.rounds = Rounds(
+            folder, device=self.device, groups=groups, iterations=iterations, finished=self._round_ended
+        )
         self._lock = threading.Lock()
         self._queue = Queue(0, {}, {}, complete=False)
         self.model = self._model(self.rounds.current.number)
