@@ -95,7 +95,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     if reader is None:
         raise ConfigError(f"{path} is not a .toml, .yaml or .json file; save the settings in one of these.")
     try:
-        settings: Any = reader(path.read_text(encoding="utf-8"))
+        settings: Any = reader(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"settings file {path} cannot be read ({error.strerror}); check the path.") from error
     except (tomllib.TOMLDecodeError, yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -296,6 +296,28 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         ["--engine slurm is not known", "local or ray"],
     ),
     "a search for nothing": (nothing, ["search", "smoke", "--out", "new"], ["search.space is empty"]),
+    "predict over masks drawn by hand": (
+        lambda: (shutil.copytree("data/images", "photos"), shutil.copytree("data/masks", "drawn")),
+        ["predict", "run", "photos", "--out", "drawn"],
+        ["which no prediction wrote and a mask would replace", "another folder"],
+    ),
+    "overwrite what is no run": (
+        lambda: (Path("new").mkdir(), Path("new/config.json").write_text("{}"), Path("new/thesis.txt").touch()),
+        [*TRAIN, "--overwrite"],
+        ["new is not empty and holds no run"],
+    ),
+    "a setting without its section": (
+        nothing,
+        [*TRAIN, "--set", "iterations=10"],
+        ["unknown setting 'iterations'. Did you mean 'trainer.iterations'?"],
+    ),
+    "a section that is a number": (nothing, [*TRAIN, "--set", "trainer=5"], ["'trainer' is 5", "trainer.KEY=VALUE"]),
+    "the best checkpoint of a run without one": (
+        lambda: Path("run/checkpoints/best.pt").unlink(),
+        ["predict", "run", "data", "--out", "new", "--checkpoint", "best"],
+        ["no checkpoint run/checkpoints/best.pt", "the run has last"],
+    ),
+    "a demo in a file": (lambda: Path("new").touch(), ["demo", "--out", "new"], ["new is a file", "a folder"]),
     "split without masks": (remove_masks, ["split", "data", "--out", "new.json"], ["has no mask"]),
 }
 
@@ -433,3 +455,44 @@ def test_an_error_of_our_own_says_how_to_report_it(criinet, monkeypatch):
     assert "internal error (ZeroDivisionError: a bug)" in outcome.err
     assert "CRIINET_DEBUG=1" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_further_training_forgets_what_was_measured_before(criinet, place):
+    """A run that was measured and then goes on: the report must not show the old Dice as the final one."""
+    before = json.loads((place / "run" / "config.json").read_text())
+    long = {**before, "trainer": {**before["trainer"], "iterations": 12}}
+    assert criinet("evaluate", "run").code == 0
+    assert (place / "run" / "results.json").exists()
+    assert criinet(*RESUME, "--no-predict").code == 0
+    assert (place / "run" / "results.json").exists(), "nothing was left to train"
+    (place / "run" / "config.json").write_text(json.dumps(long))
+    assert criinet(*RESUME, "--no-predict").code == 0
+    for name in ("results.json", "cases.csv", "examples.json"):
+        assert not (place / "run" / name).exists()
+
+
+def test_a_run_goes_on_where_its_dataset_is_now(criinet, place):
+    Path("data").rename("moved")
+    outcome = criinet("train", "moved", "--out", "run", "--resume")
+    assert outcome.code == 0, outcome.err
+    assert json.loads((place / "run" / "config.json").read_text())["dataset"]["path"] == str(place / "moved")
+    assert len(list((place / "run" / "predictions").glob("*.png"))) == 12
+
+
+@pytest.mark.usefixtures("place")
+def test_hidden_files_are_no_images(criinet):
+    """macOS puts a file called ._NAME beside every file on a foreign disk."""
+    for folder in ("images", "masks"):
+        for path in list(Path("data", folder).iterdir())[:3]:
+            path.with_name(f"._{path.name}").write_bytes(b"attributes")
+    outcome = criinet("predict", "run", "data", "--out", "new")
+    assert outcome.code == 0, outcome.err
+    assert criinet("evaluate", "--predictions", "data/masks", "--targets", "data/masks").code == 0
+    assert criinet("data", "import", "pairs", "data", "imported").code == 0
+    assert len(list(Path("imported/images").iterdir())) == 24
+
+
+@pytest.mark.usefixtures("place")
+def test_settings_of_windows_notepad_are_read(criinet, tiny):
+    Path("my.toml").write_bytes(b"\xef\xbb\xbf[trainer]\niterations = 2\n")
+    assert criinet(*TRAIN, *tiny, "--config", "my.toml", "--method", "supervised", "--no-predict").code == 0

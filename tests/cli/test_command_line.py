@@ -5,6 +5,7 @@ import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from PIL import Image
 
 import criinet as package
 from criinet.cli.show import err, table
+from criinet.cli.training import next_steps
+from criinet.engine.settings import DEFAULT_METHOD
 
 HEAVY = ("torch", "matplotlib", "pydantic", "numpy", "scipy", "PIL", "lightning_fabric")
 
@@ -175,3 +178,21 @@ def test_tables_fit_any_terminal(capsys):
         err.print(table("title", ("name", "Dice"), [["a", "0.5"], ["b", "0.25"]]))
     assert "0.25" in captured.get()
     assert capsys.readouterr().err == ""
+
+
+def test_the_version_is_told(criinet):
+    outcome = criinet("--version")
+    assert (outcome.code, outcome.out.split()[0]) == (0, "criinet")
+
+
+def test_the_help_of_training_names_the_default_method(criinet):
+    assert f"[default:{DEFAULT_METHOD}]" in "".join(criinet("train", "--help").out.split())
+
+
+@pytest.mark.usefixtures("place")
+def test_what_comes_next_is_possible_and_can_be_pasted():
+    assert "`criinet evaluate run` measures it" in next_steps(Path("run"))
+    split = json.loads(Path("run/split.json").read_text())
+    Path("run/split.json").write_text(json.dumps({**split, "test": []}))
+    Path("run").rename("my run")
+    assert next_steps(Path("my run")) == "next: `criinet predict 'my run' IMAGES --out MASKS`"

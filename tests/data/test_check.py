@@ -83,9 +83,9 @@ def test_masks_without_a_meaning_are_a_problem(root):
     (root / "dataset.json").unlink()
     Image.fromarray(np.full((10, 20), 99, np.uint8)).save(root / "masks" / "i2.png")
     (problem,) = check_dataset(root).problems
-    assert problem.file == "masks"
+    assert problem.file == "masks/i2.png"
     assert "values up to 99" in problem.what
-    assert problem.remedy.startswith("Correct them")
+    assert problem.remedy.startswith("Correct it")
 
 
 def test_identical_images_and_foreign_files_are_notes(root):
@@ -138,3 +138,36 @@ def test_a_real_set_of_patients_is_sound(real_data, tmp_path):
     assert (report.images, report.groups, report.empty_masks, len(report.classes)) == (1902, 100, 61, 4)
     assert any("patient074" in note and "patient076" in note for note in report.notes)
     contact_sheet(open_dataset(root), tmp_path / "sheet.png")
+
+
+def test_what_looks_odd_is_noted(root):
+    """A key that means nothing, values that skip classes, masks without any object, folders of images."""
+    (root / "dataset.json").write_text('{"class": ["background", "a"], "xyz": "red"}')
+    for i in range(4):
+        mask = np.zeros((10, 20), np.uint8)
+        mask[:5, :10] = 30 * (i > 1)
+        Image.fromarray(mask).save(root / "masks" / f"i{i}.png")
+    (root / "images" / "sub").mkdir()
+    notes = check_dataset(root).notes
+    assert "files that are not read, for their kind: 1 folders" in notes
+    assert "'class' in dataset.json means nothing. Did you mean 'classes'?" in notes
+    assert "'xyz' in dataset.json means nothing." in notes
+    assert any(note.startswith("masks hold the values 0, 30 alone, so 29 of 30 classes are in none") for note in notes)
+    for i in range(4):
+        Image.fromarray(np.zeros((10, 20), np.uint8)).save(root / "masks" / f"i{i}.png")
+    assert "all 4 masks are empty: there is nothing to learn from them" in check_dataset(root).notes
+
+
+def test_the_mask_whose_values_do_not_fit_is_named(root):
+    (root / "dataset.json").unlink()
+    mask = np.zeros((10, 20), np.uint8)
+    mask[0, :3] = 200
+    Image.fromarray(mask).save(root / "masks" / "i2.png")
+    (problem,) = check_dataset(root).problems
+    assert (problem.file, problem.what[:21]) == ("masks/i2.png", "holds values up to 20")
+
+
+def test_the_check_does_not_send_anyone_to_itself(root):
+    (root / "images" / "i5.png").write_bytes(b"")
+    (problem,) = check_dataset(root).problems
+    assert problem.remedy == "Copy it again or remove it"

@@ -163,7 +163,7 @@ def test_a_mask_without_an_image_is_refused(root):
 
 def test_values_that_are_neither_binary_nor_classes_ask_for_a_card(root):
     save(root / "masks" / "c0.png", np.full((6, 8), 77))
-    with pytest.raises(DataError, match="masks hold values up to 255"):
+    with pytest.raises(DataError, match=r"c0\.png holds values up to 77"):
         open_dataset(root)
 
 
@@ -188,3 +188,24 @@ def test_nothing_left_after_skipping_is_an_error(root):
         path.write_bytes(b"")
     with pytest.raises(DataError, match="has no case that can be used"):
         open_dataset(root, skip_bad=True)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_groups_come_in_the_csv_of_any_country(root, delimiter):
+    (root / "groups.csv").write_text(f"case{delimiter}group\n" + "".join(f"c{i}{delimiter}g\n" for i in range(5)))
+    assert {case.group for case in open_dataset(root).cases} == {"g"}
+
+
+def test_groups_in_another_encoding_say_so(root):
+    (root / "groups.csv").write_text("case,group\n", encoding="utf-16")
+    with pytest.raises(DataError, match="is not text in UTF-8"):
+        open_dataset(root)
+
+
+def test_images_in_a_folder_below_are_found_and_named(root):
+    below = root / "images" / "sub"
+    below.mkdir()
+    for path in list((root / "images").glob("*.*")):
+        path.rename(below / path.name)
+    with pytest.raises(DataError, match=r"has no images; move those of .*sub into it"):
+        open_dataset(root)

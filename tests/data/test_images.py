@@ -263,3 +263,39 @@ def test_a_written_file_has_the_usual_permissions(tmp_path):
     write_text_atomically(tmp_path / "deep" / "a.txt", "x")
     (tmp_path / "b.txt").write_text("x")
     assert (tmp_path / "deep" / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0)])
+def test_a_mask_drawn_in_transparency_is_refused(tmp_path, colour):
+    """Its colours say nothing: all of it would be one class."""
+    pixels = np.zeros((6, 8, 4), np.uint8)
+    pixels[..., :3] = colour
+    pixels[2:4, 3:6, 3] = 255
+    with pytest.raises(BadFileError, match=r"is a mask drawn in transparency.*one gray channel"):
+        read_mask(save(tmp_path / "a.png", pixels), "binary255", 2)
+    with pytest.raises(BadFileError, match="is a mask drawn in transparency"):
+        read_mask(save(tmp_path / "b.png", pixels[..., 2:]), "binary255", 2)
+    pixels[..., 3] = 255
+    assert read_mask(save(tmp_path / "c.png", pixels), "binary255", 2).max() == colour[0] // 255
+
+
+def colour_of_16_bits(path: Path, highest: int) -> Path:
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(path, deep_colours(highest), photometric="rgb")
+    return path
+
+
+def deep_colours(highest: int) -> np.ndarray:
+    return np.linspace(0, highest, 6 * 8 * 3).reshape(6, 8, 3).astype(np.uint16)
+
+
+def test_colours_of_16_bits_keep_their_upper_ones(tmp_path):
+    path = colour_of_16_bits(tmp_path / "a.tif", 65535)
+    assert read_header(path).deep
+    np.testing.assert_array_equal(read_image(path), deep_colours(65535) >> 8)
+
+
+def test_colours_of_12_bits_in_16_are_refused(tmp_path):
+    """They would be nearly black."""
+    with pytest.raises(BadFileError, match=r"colour image of 16 bits.*Save it with 8 bits a channel"):
+        read_image(colour_of_16_bits(tmp_path / "a.tif", 4095))

@@ -243,3 +243,15 @@ def test_an_import_does_not_mix_with_other_files(tmp_path):
     (tmp_path / "data" / "images" / "c.png").rename(tmp_path / "data" / "images" / "a.png")
     with pytest.raises(DataError, match=r"a\.png is there already and is not"):
         carry_out(plan_import("pairs", tmp_path / "source"), tmp_path / "data")
+
+
+def test_groups_of_pairs_come_along_and_two_images_of_one_name_are_refused(tmp_path):
+    pairs(tmp_path / "source")
+    names = sorted(item.name for item in plan_import("pairs", tmp_path / "source").items)
+    (tmp_path / "source" / "groups.csv").write_text("case,group\n" + "".join(f"{name},p\n" for name in names))
+    carry_out(plan_import("pairs", tmp_path / "source"), tmp_path / "data")
+    assert {case.group for case in open_dataset(tmp_path / "data").cases} == {"p"}
+    image = next(path for path in (tmp_path / "source").rglob("*") if path.is_file() and path.stem == names[0])
+    picture(image.with_suffix(".bmp" if image.suffix != ".bmp" else ".png"), 5)
+    with pytest.raises(DataError, match="has the same name as"):
+        plan_import("pairs", tmp_path / "source")

@@ -37,7 +37,7 @@ def test_choices_about_a_network_go_when_the_user_names_another():
 @pytest.mark.parametrize(
     ("asked", "fragments"),
     [
-        ({"trianer": {"iterations": 5}}, ["settings.trianer", "Did you mean 'trainer'?"]),
+        ({"trianer": {"iterations": 5}}, ["unknown setting 'trianer'", "Did you mean 'trainer'?"]),
         ({"trainer": {"iteratons": 5}}, ["trainer.iteratons", "Did you mean 'iterations'?"]),
         ({"method": {"iterations": 5}}, ["method.iterations", "Did you mean 'trainer.iterations'?"]),
         ({"trainer": {"size": [64, 64]}}, ["trainer.size", "Did you mean 'data.size'?"]),

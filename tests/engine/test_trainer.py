@@ -18,7 +18,7 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer, stop_on_interrupt
 from criinet.engine.training import build_method, load_pools, train
-from criinet.errors import DataError, DivergedError, RunError
+from criinet.errors import ConfigError, DataError, DivergedError, RunError
 from criinet.methods import Supervised, methods
 from criinet.types import LabeledBatch, UnlabeledBatch
 
@@ -216,6 +216,14 @@ def test_overwrite_leaves_nothing_of_the_old_run(drawn, fit, tmp_path):
     assert not run.results.exists()
     with pytest.raises(RunError, match="--resume"):
         fit(drawn, tmp_path / "run")
+
+
+def test_a_batch_too_small_for_batch_normalisation_is_refused_before_anything_is_written(drawn, tmp_path):
+    """One image of 32 pixels is one cell on the coarsest scale of `lite0-unet`."""
+    settings = {"network": {"pretrained": False}, "data": {"size": [32, 32]}, "trainer": {"labeled_batch": 1}}
+    with pytest.raises(ConfigError, match=r"trainer\.labeled_batch is 1 .* Use batches of 2"):
+        train(drawn, tmp_path / "run", settings=settings, device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_crops_of_large_images_are_trained_on(drawn, fit, tiny, tmp_path):

@@ -43,7 +43,8 @@ def check(
     for problem in report.problems:
         err.print(f"criinet: {problem}")
     if report.problems:
-        err.print(f"criinet: {len(report.problems)} problems; no contact sheet is drawn before they are mended.")
+        count = f"{len(report.problems)} problem{'s' if len(report.problems) > 1 else ''}"
+        err.print(f"criinet: {count}; a contact sheet is drawn when everything can be used.")
         raise typer.Exit(2)
     sheet = sheet or Path(f"{report.name}_check.png")
     contact_sheet(open_dataset(dataset, groups=group_by), sheet)
@@ -100,7 +101,13 @@ def facts(report: "CheckReport") -> list[tuple[str, str]]:
         rows.append(
             ("voxels in mm", f"{', '.join(steps[:3])}{more}" if steps else "not known; add spacing to dataset.json")
         )
-    shares = [(f"class {c.name}", f"{c.pixels:.1%} of the pixels, in {c.cases} masks") for c in report.classes]
+    shares = [
+        (
+            c.name if c.name.startswith("class ") else f"class {c.name}",
+            f"{c.pixels:.1%} of the pixels, in {c.cases} masks",
+        )
+        for c in report.classes
+    ]
     return rows + shares
 
 

@@ -37,6 +37,8 @@ def demo(
         for part in (data, *runs):
             shutil.rmtree(part, ignore_errors=True)
         (out / "report.html").unlink(missing_ok=True)
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file. Give --out a folder.")
     if out.exists() and any(out.iterdir()):
         raise RunError(f"{out} is not empty. Add --overwrite to replace an earlier demo, or give --out another folder.")
     err.print(f"drawing {IMAGES} synthetic images to {data}")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +15,6 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="criinet",
-    help="Masks for a whole folder of medical images from a handful of masks, with evidence of how good they are.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,6 +33,24 @@ app.command("review")(review.review)
 app.command("export")(deploy.export)
 app.command("methods")(listing.methods)
 app.command("networks")(listing.networks)
+
+
+def show_version(asked: bool) -> None:
+    """Print the version and exit, if it was asked for."""
+    from importlib.metadata import version
+
+    if asked:
+        print(f"criinet {version('criinet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Masks for a whole folder of medical images from a handful of masks, with evidence of how good they are."""
 
 
 def run() -> None:

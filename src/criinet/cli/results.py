@@ -115,7 +115,7 @@ def show_results(results: dict[str, Any]) -> None:
     """Print the rows of results as a table."""
     from criinet.cli.show import out, table
 
-    headers = ("checkpoint", "class", "cases", "Dice", "95 % interval", "IoU", "HD95", "surface Dice", "misses")
+    headers = ("weights", "class", "cases", "Dice", "95 % interval", "IoU", "HD95", "surface Dice", "misses")
     several = len({row["class"] for row in results["rows"]}) > 2
     rows = [
         [
@@ -123,7 +123,7 @@ def show_results(results: dict[str, Any]) -> None:
             row["class"],
             str(row["cases"]),
             f"{row['dice']:.3f}",
-            f"{row['dice_low']:.3f} to {row['dice_high']:.3f}",
+            f"{row['dice_low']:.3f}-{row['dice_high']:.3f}",
             f"{row['iou']:.3f}",
             f"{row['hd95']:.1f}",
             f"{row['surface_dice']:.3f}",

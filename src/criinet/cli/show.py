@@ -4,6 +4,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -75,7 +76,7 @@ class TrainingBar:
 
 def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> Table:
     """Return a table: names to the left, numbers to the right; with ``words`` everything to the left."""
-    drawn = Table(title=title, title_justify="left")
+    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for i, header in enumerate(headers):
         drawn.add_column(header, justify="left" if i == 0 or words else "right", overflow="fold")
     for row in rows:

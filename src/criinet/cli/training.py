@@ -1,5 +1,6 @@
 """`criinet train`: from images and a few masks to a trained run, masks for the rest, and a report."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 def train(
     dataset: Annotated[Path, typer.Argument(help="Folder with images/ and, for the labeled cases, masks/.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    method: Annotated[str | None, typer.Option(help="Method, see `criinet methods`. [default: crii]")] = None,
+    method: Annotated[str | None, typer.Option(help="Method, see `criinet methods`. [default: crii-plus]")] = None,
     labeled: Annotated[str | None, typer.Option(help="Use so many of the masks, as 4% or 32. [default: all]")] = None,
     split: Annotated[Path | None, typer.Option(help="A file of `criinet split`, instead of --labeled.")] = None,
     group_by: Annotated[Path | None, typer.Option(help="CSV of case and group. [default: DATASET/groups.csv]")] = None,
@@ -55,7 +56,19 @@ def train(
     if predict:
         finish(out, device)
         err.print(f"report: {out / 'report.html'}")
-    err.print(f"next: `criinet evaluate {out}` measures it on test cases, `criinet predict {out} IMAGES --out MASKS`")
+    err.print(next_steps(out))
+
+
+def next_steps(run: Path) -> str:
+    """Say what can be done with a run now; what cannot is left out."""
+    from criinet.engine.folder import RunFolder
+    from criinet.engine.training import recorded_split
+
+    name = shlex.quote(str(run))
+    measured = (
+        f"`criinet evaluate {name}` measures it on test cases, " if recorded_split(RunFolder(run))["test"] else ""
+    )
+    return f"next: {measured}`criinet predict {name} IMAGES --out MASKS`"
 
 
 def gather(config: Path | None, assignments: list[str]) -> dict[str, Any]:
@@ -105,7 +118,10 @@ def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> lis
         f"{len(split.val)} validation, {len(split.test)} test",
     ]
     if not split.test:
-        lines.append("no test cases: with fewer than 10 masks all of them train, and no Dice is claimed")
+        lines.append(
+            "no test cases: all masks train, where there are fewer than 10 or of fewer than 3 groups (patients)"
+        )
+        lines.append("so no Dice is claimed")
     if not split.unlabeled:
         lines.append("no unlabeled cases: the labeled images, without their masks, take their place")
     lines.append(f"method {config.method_name}, seed {config.seed}")

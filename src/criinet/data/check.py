@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,9 +36,13 @@ from criinet.data.planes import gray_slice, look_point, square_slice
 from criinet.data.scans import read_scan, spatial
 from criinet.data.splits import load_split
 from criinet.errors import DataError
+from criinet.registry import nearest
 
 T = TypeVar("T")
 _Meaning = tuple[MaskEncoding, tuple[str, ...]]
+
+_HERE = "; `criinet data check"
+"""Where a remedy begins to speak of this command, which need not be told to whoever runs it."""
 
 _TILE = 192
 _COLUMNS = 6
@@ -175,8 +179,8 @@ def check_dataset(
         root=str(root),
         dims=layout.dims,
         groups=len(set(group_of.values())),
-        problems=tuple(Problem(_inside(problem.path, root), problem.what, problem.remedy) for problem in problems),
-        notes=tuple(_notes(layout, facts, group_of)),
+        problems=tuple(Problem(_inside(one.path, root), one.what, one.remedy.partition(_HERE)[0]) for one in problems),
+        notes=(*_notes(layout, facts, group_of), *_notes_on_classes(card, facts, meaning)),
         **_figures(facts, layout),
         **_mask_figures(facts, meaning),
     )
@@ -320,10 +324,33 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
     if len(turned) > 1:
         kinds = ", ".join(f"{count} {code}" for code, count in sorted(turned.items()))
         notes.append(f"volumes are stored in different orientations ({kinds}); they are turned alike when read")
-    others = Counter(path.suffix.lower() or "no suffix" for path in layout.others)
+    others = Counter("folders" if path.is_dir() else path.suffix.lower() or "no suffix" for path in layout.others)
     if others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
         notes.append(f"files that are not read, for their kind: {kinds}")
+    return notes
+
+
+def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: _Meaning | None) -> list[str]:
+    """Return what looks odd in dataset.json and in the values of the masks, though all of it can be used."""
+    notes = [
+        f"'{key}' in dataset.json means nothing.{nearest(key, DatasetCard.model_fields)}"
+        for key in card.model_extra or ()
+    ]
+    known = [case.mask for case in facts.values() if case.mask is not None and not case.problems]
+    if meaning is None or not known:
+        return notes
+    encoding, classes = meaning
+    counts = np.sum([mask.class_counts(encoding, len(classes)) for mask in known], axis=0)
+    if not counts[1:].any():
+        return [*notes, f"all {len(known)} masks are empty: there is nothing to learn from them"]
+    absent = int((counts[1:] == 0).sum())
+    if card.classes is None and absent:
+        values = ", ".join(map(str, np.flatnonzero(counts)))
+        notes.append(
+            f"masks hold the values {values} alone, so {absent} of {len(classes) - 1} classes are in none; list the "
+            "classes in dataset.json, or count them from 1 on"
+        )
     return notes
 
 
@@ -423,8 +450,12 @@ def draw_contours(image: Pixels, mask: NDArray[Any], width: int = _CONTOUR) -> P
     return drawn
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Return the font that matplotlib brings: Pillow's own has no accents."""
+    import matplotlib as mpl
+
+    return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
 def _fitted(text: str, width: float, size: int) -> str:

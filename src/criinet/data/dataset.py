@@ -179,9 +179,9 @@ class Dataset:
 
 
 class DatasetCard(BaseModel):
-    """What dataset.json may say; other keys are ignored."""
+    """What dataset.json may say; other keys are kept as they are, and mean nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     name: str | None = None
     classes: tuple[str, ...] | None = None
@@ -353,6 +353,9 @@ def read_layout(root: Path) -> Layout:
         raise DataError(f"{root} is not a dataset; put the images in {root / 'images'} and masks in {root / 'masks'}.")
     layout.images = _by_stem(root / "images", layout)
     if not layout.images and not layout.problems:
+        below = next((path for path in layout.others if path.is_dir() and any(map(is_readable, path.iterdir()))), None)
+        if below is not None:
+            raise DataError(f"{root / 'images'} has no images; move those of {below} into it.")
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{root / 'images'} has no images; put files of these kinds in it: {kinds}.")
     layout.masks = _by_stem(root / "masks", layout) if (root / "masks").is_dir() else {}
@@ -464,11 +467,14 @@ def read_groups(root: Path, names: Sequence[str], given: Path | None = None) -> 
 def _group_rows(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield (line, case, group) of a groups CSV."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = list(csv.reader(text.splitlines(), strict=True))
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        delimiter = max(",;\t", key=lines[0].count) if lines else ","
+        rows = list(csv.reader(lines, strict=True, delimiter=delimiter))
     except OSError as error:
         raise BadFileError(path, "cannot be read", "Check the path and its permissions") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise BadFileError(path, "is not text in UTF-8", "Save it again as CSV in UTF-8") from error
+    except csv.Error as error:
         raise BadFileError(path, "is not a CSV file", "Write the columns case,group") from error
     header = [name.strip().lower() for name in rows[0]] if rows else []
     column = next((name for name in ("group", "patient") if name in header), None)
@@ -522,12 +528,14 @@ def read_encoding(
         return _agree(encoding, card.classes)
     if encoding == "binary255":
         return encoding, ("background", "foreground")
-    top = max([1, *(int(np.flatnonzero(mask.counts)[-1]) for mask in known if not mask.lossy)])
+    tops = [int(np.flatnonzero(mask.counts)[-1]) for mask in known]
+    top = max([1, *tops])
     if top >= MOST_UNDECLARED_CLASSES:
-        raise DataError(
-            f"masks hold values up to {top} that are neither all 0 and 255 nor class indices below "
-            f"{MOST_UNDECLARED_CLASSES}; correct them, or list the classes in dataset.json."
-        )
+        high = [i for i, found in enumerate(tops) if found >= MOST_UNDECLARED_CLASSES]
+        odd = next((i for i in high if known[i].counts[1:255].any()), high[0])
+        what = f"holds values up to {tops[odd]}, where masks hold either 0 and 255 or class indices below "
+        remedy = "Correct it, or list the classes in dataset.json"
+        raise BadFileError(masks[odd], f"{what}{MOST_UNDECLARED_CLASSES}", remedy)
     return encoding, ("background", *(f"class {k}" for k in range(1, top + 1)))
 
 

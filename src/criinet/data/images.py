@@ -36,6 +36,9 @@ _LOSSY = ("JPEG", "MPO")
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _GRAY_MODES = ("1", "L", "LA", "La", *_DEEP_MODES)
 _ORIENTATION = 0x0112
+_FEWEST_LEVELS = 64
+"""Of 256: a colour image of 16 bits that is darker everywhere was stretched to 14 bits or fewer."""
+
 _SKIP = "`criinet data check DATASET` lists all such files and --skip-bad goes on without them"
 
 
@@ -146,7 +149,7 @@ def _opened(path: Path) -> Generator[Image.Image, None, None]:
     Pillow gets a file, not a path: from a path it maps an uncompressed TIFF into memory and scrambles a rotated one.
     """
     huge = BadFileError(path, f"has over {MAX_PIXELS:,} pixels", f"Crop it or scale it down; {_SKIP}")
-    damaged = "is damaged, cut short, or not a PNG, JPEG, TIFF, BMP or WebP image"
+    damaged = "is damaged, cut short, of a kind that is not read, or not a PNG, JPEG, TIFF, BMP or WebP image"
     with in_a_sentence(path, damaged, f"Copy it again or remove it; {_SKIP}"):
         try:
             with _quiet, path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
@@ -182,7 +185,8 @@ def read_header(path: Path) -> ImageHeader:
     with _opened(path) as image:
         height, width = image.height, image.width
         size = (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
-        return ImageHeader(size, image.mode in _GRAY_MODES, image.mode in _DEEP_MODES)
+        deep = image.mode in _DEEP_MODES or _is_deep_colour(image)
+        return ImageHeader(size, image.mode in _GRAY_MODES, deep)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -208,17 +212,20 @@ def is_gray(path: Path) -> bool:
 def read_image(path: Path) -> Pixels:
     """Read an image upright, in 8 bits.
 
-    Gray files of 16 or 32 bits are windowed: their 0.5 percentile becomes 0, their 99.5 percentile 255. Alpha is
-    dropped and the colour beneath it kept. Palette and CMYK files become RGB; 1-bit files become 0 and 255.
+    Gray files of 16 or 32 bits are windowed: their 0.5 percentile becomes 0, their 99.5 percentile 255. Of colour files
+    of 16 bits the upper eight count. Alpha is dropped and the colour beneath it kept. Palette and CMYK files become
+    RGB; 1-bit files become 0 and 255.
 
     Returns:
         (H, W) uint8 for a gray file, (H, W, 3) uint8 RGB otherwise; the file's mode decides, not its content.
 
     Raises:
-        BadFileError: if the file is missing, damaged, cut short, too large, no image, or has several pages.
+        BadFileError: if the file is missing, damaged, cut short, too large, no image, has several pages, or is a colour
+            file of 16 bits whose upper ones say next to nothing.
     """
     with _opened(path) as image:
         _refuse_pages(image, path)
+        deep_colour = _is_deep_colour(image)
         if image.mode in _DEEP_MODES:
             pixels = _window(np.asarray(image))
         elif image.mode in _GRAY_MODES:
@@ -227,7 +234,15 @@ def read_image(path: Path) -> Pixels:
             pixels = np.asarray(image.convert("RGBA"))[..., :3]
         else:
             pixels = np.asarray(image.convert("RGB"))
+        if deep_colour and 0 < pixels.max() < _FEWEST_LEVELS:
+            what = "is a colour image of 16 bits that uses the lower ones alone, so that it would be nearly black"
+            raise BadFileError(path, what, "Save it with 8 bits a channel, or stretch its values to 65535")
         return _upright(pixels, _orientation(image))
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Tell whether an opened file, not decoded yet, holds colours of 16 bits, of which Pillow keeps the upper eight."""
+    return image.mode in ("RGB", "RGBA") and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
 
 
 def _refuse_pages(image: Image.Image, path: Path) -> None:
@@ -260,11 +275,15 @@ def read_raw_mask(path: Path) -> RawMask:
     with _opened(path) as image:
         _refuse_pages(image, path)
         mode, lossy, orientation = image.mode, image.format in _LOSSY, _orientation(image)
+        hidden = mode in ("LA", "RGBA") and bool(np.ptp(np.asarray(image.getchannel("A"))))
         values: NDArray[Any] = np.asarray(image.convert("L") if mode in ("LA", "La") else image)
     if mode in ("RGB", "RGBA", "RGBX"):
         if (np.ptp(values[..., :3], axis=2) > (32 if lossy else 0)).any():
             raise BadFileError(path, "is a mask in colour", "Save it as one gray channel that holds the class index")
         values = values[..., 0]
+    if hidden and not np.ptp(values):
+        what = "is a mask drawn in transparency, under which everything has one colour"
+        raise BadFileError(path, what, "Save it as one gray channel that holds the class index")
     if values.ndim != 2 or values.dtype.kind not in "iub":
         raise BadFileError(path, f"is a mask of mode {mode}", "Save it as 8-bit gray that holds the class index")
     if values.min() < 0 or values.max() > 255:

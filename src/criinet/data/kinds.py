@@ -54,7 +54,12 @@ def is_series(path: Path) -> bool:
 
 
 def is_readable(path: Path) -> bool:
-    """Tell by its name, or for a folder by its first DICOM file, whether ``path`` is an image or a volume."""
+    """Tell by its name, or for a folder by its first DICOM file, whether ``path`` is an image or a volume.
+
+    Hidden files are not, as those that macOS puts beside every file on a foreign disk.
+    """
+    if path.name.startswith("."):
+        return False
     return is_series(path) if path.is_dir() else bool(suffix_of(path))
 
 

@@ -20,6 +20,9 @@ from criinet.data.scans import Scan, read_scan
 from criinet.data.volumes import write_labels, write_volume
 from criinet.errors import ConfigError, DataError
 
+NOTE = ".prediction.json"
+"""Beside masks: which weights and options made them."""
+
 Array = NDArray[Any]
 Advance = Callable[[int, int], None]
 """Called with how many images are done, and of how many."""
@@ -154,16 +157,25 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def spare_originals(paths: Sequence[Path], out: Path) -> None:
-    """Refuse to write masks over the images themselves, or over the true masks of their dataset.
+    """Refuse to write masks over the images themselves, or over files that no prediction wrote, as true masks are.
 
     Raises:
-        DataError: if ``out`` is the folder of the images, or masks/ of their dataset with masks in it.
+        DataError: if ``out`` is the folder of the images, or masks/ of their dataset with masks in it, or holds an
+            image or a volume of the name of one of them without the note that predictions leave.
     """
     home = paths[0].parent.resolve()
     truth = home.parent / "masks"
     taken = home.name == "images" and truth.is_dir() and any(truth.iterdir())
     if out.resolve() == home or (taken and out.resolve() == truth):
         raise DataError(f"{out} holds the originals, which masks would overwrite. Give --out another folder.")
+    if not out.is_dir() or (out / NOTE).exists():
+        return
+    names = {stem_of(path) for path in paths}
+    theirs = next((path for path in sorted(out.iterdir()) if is_readable(path) and stem_of(path) in names), None)
+    if theirs is not None:
+        raise DataError(
+            f"{out} holds {theirs.name}, which no prediction wrote and a mask would replace. Give --out another folder."
+        )
 
 
 def write_predictions(
@@ -221,7 +233,7 @@ def begin(out: Path, made_by: dict[str, Any], *, anew: bool) -> int:
     Raises:
         DataError: if it is to go on, and something else is noted there.
     """
-    path = out / ".prediction.json"
+    path = out / NOTE
     if not anew and path.exists():
         try:
             noted = json.loads(path.read_text(encoding="utf-8"))

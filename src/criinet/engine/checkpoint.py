@@ -35,7 +35,9 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
         CheckpointError: if there is none, it is truncated or foreign, or a newer criinet wrote it.
     """
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}; train the run first, or check its name.")
+        there = ", ".join(sorted(other.stem for other in path.parent.glob("*.pt")))
+        advice = f"the run has {there}" if there else "train the run first, or check its name"
+        raise CheckpointError(f"there is no checkpoint {path}; {advice}.")
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:

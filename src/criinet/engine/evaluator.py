@@ -77,7 +77,7 @@ def evaluate(
     if not split["test"]:
         raise RunError(
             f"{run} has no test cases, so its quality cannot be measured. "
-            "Give at least 10 masks, or a split with a test."
+            "Give at least 10 masks, of 3 groups (patients) or more, or a split with a test."
         )
     opened = open_recorded(recorded, None if dataset is None else Path(dataset))
     test = TestSet.open(opened, opened.select(split["test"]))

@@ -65,6 +65,11 @@ class RunFolder:
         """Dice of each validation case at its own size, as rounds of review compare it."""
         return self.root / "validation.json"
 
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run was begun here; others, too, write files called config.json."""
+        return self.config.exists() and self.split.exists()
+
     def checkpoint(self, name: str) -> Path:
         """The checkpoint called "last" or "best", or the pseudo-labels that "round_1" began with."""
         return self.root / "checkpoints" / f"{name}.pt"
@@ -75,9 +80,9 @@ class RunFolder:
         Raises:
             RunError: if a run stands there and ``overwrite`` is False, or a folder that is no run.
         """
-        if self.config.exists() and not overwrite:
+        if self.holds_run and not overwrite:
             raise RunError(f"{self.root} holds a run already. Add --resume to go on, --overwrite to start anew.")
-        if self.root.is_dir() and any(self.root.iterdir()) and not self.config.exists():
+        if self.root.is_dir() and any(self.root.iterdir()) and not self.holds_run:
             raise RunError(f"{self.root} is not empty and holds no run. Give --out a new folder.")
 
     def create(self, *, overwrite: bool) -> None:
@@ -88,7 +93,7 @@ class RunFolder:
             StorageError: if it cannot be written.
         """
         self.require_free(overwrite=overwrite)
-        if self.config.exists():
+        if self.holds_run:
             try:
                 shutil.rmtree(self.root)
             except OSError as error:
@@ -96,6 +101,11 @@ class RunFolder:
                     f"{self.root} cannot be emptied ({error.strerror}); check its permissions."
                 ) from error
         make_folder(self.root)
+
+    def forget_results(self) -> None:
+        """Remove what was measured of weights that will be trained further."""
+        for path in (self.results, self.cases, self.examples):
+            path.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove the folder and what is in it, as far as the system lets it."""

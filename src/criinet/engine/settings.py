@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from criinet.config import Config, Fraction, MethodConfig, merge, parse, unknown_key
+from criinet.config import Config, Fraction, MethodConfig, merge, parse
 from criinet.data.store import DataConfig
 from criinet.errors import ConfigError
 from criinet.methods import methods, parse_method
 from criinet.networks import NetworkConfig, networks, parse_network
+from criinet.registry import nearest
 
 FORMAT = 1
 SECTIONS = ("method", "network", "data", "trainer")
@@ -114,9 +115,13 @@ def resolve(asked: Mapping[str, Any], choices: tuple[Choice, ...] = (), *, seed:
     """
     for section, table in asked.items():
         if section not in SECTIONS:
-            raise ConfigError(unknown_key("settings", section, list(SECTIONS)))
+            homes = {"data": DataConfig, "trainer": TrainerConfig}
+            known = [f"{home}.{key}" for home, model in homes.items() for key in model.model_fields]
+            likely = next((name for name in known if name.endswith(f".{section}")), "")
+            meant = f" Did you mean '{likely}'?" if likely else nearest(section, [*SECTIONS, *known])
+            raise ConfigError(f"unknown setting '{section}'.{meant} Settings stand in {', '.join(SECTIONS)}.")
         if not isinstance(table, Mapping):
-            raise ConfigError(f"'{section}' is {table!r}, but it is a table; write for instance {section}.name=...")
+            raise ConfigError(f"'{section}' is {table!r}, but it is a table; write {section}.KEY=VALUE.")
     picked = next((c.value for c in choices if c.setting == "network.name"), None)
     if asked.get("network", {}).get("name", picked) != picked:
         choices = tuple(c for c in choices if not c.setting.startswith("network."))

@@ -288,10 +288,10 @@ class Trainer:
         values = dict(zip(terms, means.tolist(), strict=True))
         for name, value in {**values, "gradient": float(norm.detach())}.items():
             if not math.isfinite(value) or (name != "gradient" and value > EXPLODED):
+                rate = min(self.settings.learning_rate, TrainerConfig().learning_rate) / 3
                 raise DivergedError(
                     f"training diverged: '{name}' is {value:g} at step {self.step}. The last good checkpoint is kept; "
-                    f"start another run with a smaller rate, as --set trainer.learning_rate="
-                    f"{self.settings.learning_rate / 3:.0e}."
+                    f"start another run with a smaller rate, as --set trainer.learning_rate={rate:.0e}."
                 )
         images = self.settings.labeled_batch + (self.settings.unlabeled_batch if self.method.views else 0)
         record = {

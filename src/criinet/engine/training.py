@@ -1,6 +1,7 @@
 """From a dataset folder to a trained run: split, plan, decode, train."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -107,6 +108,8 @@ def train(
         trainer = Trainer(trained, pools, config, opened.classes, fabric=fabric, folder=folder, watch=watch)
         if resume:
             trainer.resume(folder)
+            if is_first():
+                go_on(folder, opened, further=trainer.step < config.trainer.iterations)
         elif is_first():
             if overwrite:
                 pools.unlabeled.require_all()  # What stands there goes only when every file was read.
@@ -118,6 +121,16 @@ def train(
     finally:
         pools.unlabeled.stop()
     return folder
+
+
+def go_on(folder: RunFolder, dataset: Dataset, *, further: bool) -> None:
+    """Note where the dataset of a resumed run is now; if it trains ``further``, old results are no longer its own."""
+    recorded = folder.read_config()
+    place = str(dataset.root.resolve())
+    if recorded["dataset"]["path"] != place:
+        write_json(folder.config, {**recorded, "dataset": {**recorded["dataset"], "path": place}})
+    if further:
+        folder.forget_results()
 
 
 def fit(trainer: Trainer, folder: RunFolder, *, begun: bool) -> None:
@@ -222,7 +235,27 @@ def build_method(config: RunConfig, classes: tuple[str, ...]) -> Method:
         dims=config.data.dims,
         seed=config.seed,
     )
+    require_values(config, network.backbone.multiple)
     return seeded(config, network)
+
+
+def require_values(config: RunConfig, multiple: int) -> None:
+    """Check that batch normalisation sees more than one value of each channel on the coarsest scale.
+
+    Args:
+        multiple: pixels of the image for each pixel of that scale, along every axis.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    cells = math.prod(-(-side // multiple) for side in config.data.size)
+    views = methods.get(config.method_name).views
+    for name in ("labeled_batch", "unlabeled_batch") if views else ("labeled_batch",):
+        if getattr(config.trainer, name) * cells < 2:
+            raise ConfigError(
+                f"trainer.{name} is 1 and data.size {list(config.data.size)}: too little for batch normalisation. "
+                f"Use batches of 2, or images of more than {multiple} pixels a side."
+            )
 
 
 def seeded(config: RunConfig, network: Network) -> Method:
@@ -324,14 +357,14 @@ def label_warnings(dataset: Dataset, split: Split, pools: Pools) -> list[str]:
     found = {int(c) for mask in pools.labeled.masks for c in mask.unique()}
     missing = [name for c, name in enumerate(dataset.classes) if c > 0 and c not in found]
     count = len(split.labeled)
+    others = ", or draw others with another --seed" if count < len(dataset.labeled) else ""
     if missing and len(missing) == len(dataset.classes) - 1:
         raise DataError(
-            f"none of the {count} labeled cases has a pixel of {', '.join(missing)}; "
-            "label other cases, or draw others with another --seed."
+            f"none of the {count} labeled cases has a pixel of {', '.join(missing)}; label other cases{others}."
         )
     warnings = [
         f"class '{name}' is in none of the {count} labeled cases, so it cannot be learned; "
-        "label a case that has it, or draw others with another --seed"
+        f"label a case that has it{others}"
         for name in missing
     ]
     partial = sum(bool((mask == IGNORE).any()) for mask in pools.labeled.masks)

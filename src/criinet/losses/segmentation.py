@@ -90,5 +90,6 @@ def entropy(probs: Tensor) -> Tensor:
 
     A probability that is 0 counts nothing and has no gradient, where that of -p ln p would be infinite.
     """
-    terms = torch.special.entr(probs.float().clamp(min=torch.finfo(torch.float32).tiny)).sum(1)
+    probs = probs.float()
+    terms = (torch.special.entr(probs.clamp(min=torch.finfo(torch.float32).tiny)) * (probs > 0)).sum(1)
     return terms / math.log(probs.shape[1])

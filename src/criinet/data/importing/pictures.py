@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.dataset import read_groups
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, read_raw_mask
 from criinet.data.importing.plan import ImportPlan, Item, Wanted, Written
@@ -63,15 +65,20 @@ def _joined(masks: Sequence[Path]) -> Any:
 def plan_pairs(source: Path, _: Wanted) -> ImportPlan:
     """Two folders, of images and of masks; a mask is named like its image, with or without ``_mask``, ``_seg``, ...
 
+    A groups.csv beside them comes along.
+
     Raises:
-        DataError: if the two folders are not found, or a mask has no image.
+        DataError: if the two folders are not found, a mask has no image, or two images share a name.
     """
     folders = {path.name.lower(): path for path in sorted(source.iterdir()) if path.is_dir()}
     images = next((folders[name.lower()] for name in IMAGE_FOLDERS if name.lower() in folders), None)
     masks = next((folders[name.lower()] for name in MASK_FOLDERS if name.lower() in folders), None)
     if images is None or masks is None:
         raise DataError(f"{source} needs a folder images and a folder masks; rename yours so.")
-    return ImportPlan(_by_name(images, masks), {"name": re.sub(r"\W+", "-", source.resolve().name)})
+    items = _by_name(images, masks)
+    group_of = read_groups(source, [item.name for item in items])
+    grouped = tuple(replace(item, group=group_of[item.name]) for item in items)
+    return ImportPlan(grouped, {"name": re.sub(r"\W+", "-", source.resolve().name)})
 
 
 def _by_name(images: Path, masks: Path) -> tuple[Item, ...]:
@@ -82,10 +89,16 @@ def _by_name(images: Path, masks: Path) -> tuple[Item, ...]:
     """
     if not images.is_dir() or not masks.is_dir():
         raise DataError(f"{images} and {masks} must both be there; check the folder.")
-    found = {stem_of(path): path for path in sorted(images.iterdir()) if suffix_of(path) and is_readable(path)}
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in images.iterdir() if suffix_of(path) and is_readable(path)):
+        if stem_of(path) in found:
+            raise BadFileError(
+                path, f"has the same name as {found[stem_of(path)].name}", "Rename or remove one of them"
+            )
+        found[stem_of(path)] = path
     paired: dict[str, Path] = {}
     for path in sorted(masks.iterdir()):
-        if not suffix_of(path):
+        if not suffix_of(path) or not is_readable(path):
             continue
         stem = stem_of(path)
         marked = next((stem.removesuffix(mark) for mark in _MARKS if stem.endswith(mark)), stem)
