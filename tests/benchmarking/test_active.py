@@ -3,6 +3,7 @@
 import json
 import shutil
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from criinet.engine.acquisition import STRATEGIES
 from criinet.engine.training import load
 from criinet.errors import ConfigError
 from criinet.report import write_benchmark_report
+from criinet.types import IGNORE
 
 ACTIVE = {"strategies": ["benefit", "random"], "rounds": 2, "masks": 2, "iterations": 2}
 COST = ("train_seconds", "images_per_second", "peak_memory_mb")
@@ -41,7 +43,7 @@ def test_each_round_learns_from_the_masks_that_the_strategy_asked_for(annotated)
         effort = [row["corrected_pixels"] for row in rows]
         assert effort[0] == 0
         assert effort == sorted(effort)
-        dataset = open_dataset(annotated / "data" / "synthetic-30")
+        dataset = open_dataset(annotated / "data" / "synthetic-30-8")
         splits = [load_split(annotated / "runs" / row["run"] / "split.json", dataset) for row in rows]
         for before, after in pairwise(splits):
             assert set(before.labeled) < set(after.labeled)
@@ -102,7 +104,7 @@ def test_the_outline_that_is_kept_is_counted_by_pairs_of_pixels():
 @pytest.mark.slow
 def test_a_right_mask_costs_no_effort(annotated):
     run = annotated / "runs" / rows_of(annotated, "random")[0]["run"]
-    dataset = open_dataset(annotated / "data" / "synthetic-30")
+    dataset = open_dataset(annotated / "data" / "synthetic-30-8")
     predictor = load(run, device="cpu")
     cases = dataset.select(["case_0001", "case_0002"])
     found = correction_effort(predictor, dataset, cases)
@@ -114,3 +116,21 @@ def test_a_right_mask_costs_no_effort(annotated):
             return (type("Found", (), {"mask": dataset.read_mask(case)}) for case in cases)
 
     assert correction_effort(Perfect(), dataset, cases) == {"corrected_pixels": 0, "corrected_outline": 0}
+
+
+def effort(mask, target):
+    """Return corrected pixels and outline of one case."""
+    predictor = SimpleNamespace(predict_many=lambda _: [SimpleNamespace(mask=mask)])
+    found = correction_effort(predictor, SimpleNamespace(read_mask=lambda _: target), (SimpleNamespace(image=None),))
+    return found["corrected_pixels"], found["corrected_outline"]
+
+
+def test_pixels_without_ground_truth_are_no_work():
+    """Of 20 rows the last 8 are unknown; above them a mask that is right costs nothing, and one column too few does."""
+    target = np.zeros((20, 20), np.int16)
+    target[4:9, 4:9], target[12:] = 1, IGNORE
+    right = np.where(target == IGNORE, 1, target)
+    assert effort(right, target) == (0, 0)
+    wrong = right.copy()
+    wrong[4:9, 8] = 0
+    assert effort(wrong, target) == (5, 5 + 2)

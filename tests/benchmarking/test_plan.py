@@ -9,6 +9,7 @@ import pytest
 from criinet.benchmarking import read_plan, shipped_plans
 from criinet.benchmarking.cells import cells_of
 from criinet.benchmarking.plan import Variant
+from criinet.data.synthetic import write_dataset
 from criinet.errors import ConfigError, DataError
 from criinet.methods import methods
 from volume_sets import write_volumes
@@ -163,3 +164,32 @@ def test_a_plan_on_volumes_picks_the_settings_of_volumes(tiny, tmp_path):
     assert cell.dataset == str(tmp_path / "balls")
     with pytest.raises(ConfigError, match=r"\[active\] chooses among images, but .*balls holds volumes"):
         cells_of(tiny(**plan, active={}), tmp_path, tmp_path / "out", "cpu")
+
+
+def two_datasets(root, names):
+    """Two datasets of the same case names, of which one has larger images."""
+    for path, name, side in zip(("a", "b"), names, (32, 40), strict=True):
+        write_dataset(root / path, count=30, size=(side, side), test=8)
+        card = root / path / "dataset.json"
+        card.write_text(json.dumps({**json.loads(card.read_text()), "name": name}))
+    return {"datasets": [{"path": "a"}, {"path": "b"}]}
+
+
+def test_datasets_of_the_same_case_names_are_different_runs(tiny, tmp_path):
+    cells = cells_of(tiny(**two_datasets(tmp_path, ("one", "two"))), tmp_path, tmp_path / "out", "cpu")
+    assert len(cells) == len({cell.name for cell in cells}) == len({cell.identity for cell in cells}) == 4
+    assert len({cell.split for cell in cells}) == 2
+
+
+def test_two_datasets_of_one_name_are_refused(tiny, tmp_path):
+    grid = tiny(**two_datasets(tmp_path, ("one", "one")))
+    with pytest.raises(ConfigError, match="are both called one"):
+        cells_of(grid, tmp_path, tmp_path / "out", "cpu")
+
+
+def test_synthetic_images_with_other_test_cases_are_another_dataset(tiny, tmp_path):
+    tests = [
+        json.loads(Path(cells_of(tiny(datasets=[asked]), tmp_path, tmp_path, "cpu")[0].split).read_text())["test"]
+        for asked in ({"path": "synthetic", "images": 30, "test": count} for count in (8, 10))
+    ]
+    assert [len(test) for test in tests] == [8, 10]

@@ -2,11 +2,13 @@
 
 import json
 
+import optuna
 import pytest
 
 from criinet.benchmarking import search
 from criinet.benchmarking.plan import Range, Variant
-from criinet.benchmarking.search import with_best, with_settings
+from criinet.benchmarking.search import drawn, with_best, with_settings
+from criinet.config import parse
 from criinet.errors import ConfigError
 
 SPACE = {"trials": 3, "space": {"trainer.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}}
@@ -75,3 +77,15 @@ def test_every_row_has_the_same_number_of_trials_and_no_test_case_is_opened(tiny
     before = {run: (run / "metrics.jsonl").stat().st_mtime_ns for run in runs}
     assert search(plan, out, device="cpu", resume=True) == tuned
     assert {run: (run / "metrics.jsonl").stat().st_mtime_ns for run in sorted((out / "runs").iterdir())} == before
+
+
+@pytest.mark.parametrize("wrong", [{"low": 2, "high": 1}, {"low": 0, "high": 1, "log": True}])
+def test_a_range_in_which_nothing_can_be_drawn_is_refused_before_the_first_run(wrong):
+    with pytest.raises(ConfigError, match="low must not be above high"):
+        parse(Range, wrong, "search.space")
+
+
+def test_between_whole_numbers_a_whole_one_is_drawn():
+    trial = optuna.create_study().ask()
+    assert isinstance(drawn(trial, "trainer.iterations", Range(low=100, high=500)), int)
+    assert isinstance(drawn(trial, "trainer.learning_rate", Range(low=1e-4, high=1e-2, log=True)), float)

@@ -255,3 +255,40 @@ def test_groups_of_pairs_come_along_and_two_images_of_one_name_are_refused(tmp_p
     picture(image.with_suffix(".bmp" if image.suffix != ".bmp" else ".png"), 5)
     with pytest.raises(DataError, match="has the same name as"):
         plan_import("pairs", tmp_path / "source")
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "then", "said"),
+    [
+        ("dicom", {"structures": ("heart",)}, {}, "structures"),
+        ("msd", {"channel": 0}, {"channel": 1}, "channel 0, now 1 is asked"),
+    ],
+)
+def test_an_import_with_other_wishes_does_not_pass_for_the_same(kind, first, then, said, tmp_path):
+    """Converted files stay as they are, so that the classes of dataset.json would no longer be theirs."""
+    make, *_ = SOURCES[kind]
+    make(tmp_path / "source")
+    carry_out(plan_import(kind, tmp_path / "source", Wanted(**first)), tmp_path / "data")
+    before = files(tmp_path / "data")
+    with pytest.raises(DataError, match=f"{said}|masks holds"):
+        carry_out(plan_import(kind, tmp_path / "source", Wanted(**then)), tmp_path / "data")
+    assert files(tmp_path / "data") == before
+
+
+def test_what_a_person_added_to_dataset_json_outlives_a_second_import(tmp_path):
+    acdc(tmp_path / "source")
+    carry_out(plan_import("acdc", tmp_path / "source"), tmp_path / "data")
+    card = tmp_path / "data" / "dataset.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "partial": False}))
+    carry_out(plan_import("acdc", tmp_path / "source"), tmp_path / "data")
+    assert json.loads(card.read_text())["partial"] is False
+
+
+def test_labels_of_nnunet_may_be_strings_and_must_be_there(tmp_path):
+    nnunet(tmp_path)
+    card = json.loads((tmp_path / "dataset.json").read_text())
+    (tmp_path / "dataset.json").write_text(json.dumps({**card, "labels": {"background": "0", "liver": "1"}}))
+    assert plan_import("nnunet", tmp_path).card["classes"] == ["background", "liver"]
+    (tmp_path / "dataset.json").write_text(json.dumps({**card, "labels": {}}))
+    with pytest.raises(DataError, match="has labels that are no table"):
+        plan_import("nnunet", tmp_path)

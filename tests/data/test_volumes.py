@@ -396,3 +396,12 @@ def test_the_same_mask_is_written_byte_for_byte_the_same(tmp_path):
         write_labels(tmp_path / f"{name}.nii.gz", numbers(dtype=np.uint8), Geometry.from_nifti(np.eye(4)))
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
     assert gzip.decompress((tmp_path / "a.nii.gz").read_bytes())
+
+
+def test_the_window_of_monochrome1_is_turned_over_too(tmp_path):
+    """Stored values from 550 to 750 are shown: turned over within 12 bits, 3345 to 3545."""
+    values = numbers(dtype=np.uint16)
+    window = {"WindowCenter": 650, "WindowWidth": 200}
+    for kind, limits in (("MONOCHROME1", (3345, 3545)), ("MONOCHROME2", (550, 750))):
+        write_series(tmp_path / kind, values, PhotometricInterpretation=kind, BitsStored=12, HighBit=11, **window)
+        assert read_volume(tmp_path / kind).window == limits

@@ -317,3 +317,17 @@ def test_a_curve_that_falls_reaches_its_level_where_it_first_does():
     """Up to .8 with 20 masks, down to .6 and up again: .7 is first reached half way to 20, in the logarithm."""
     curve = np.array([[0.6], [0.8], [0.6], [0.9]])
     assert masks_needed([10, 20, 40, 80], curve, np.array([0.7])) == pytest.approx(10 * 2**0.5)
+
+
+def test_the_interval_is_of_the_mean_that_it_stands_beside(tmp_path):
+    """Six cases of one patient with .2 and two of others with .9: the mean over cases lies inside its interval."""
+    maker = GridMaker(tmp_path / "out")
+    maker.run("crii", [0.2] * 6 + [0.9] * 2)
+    for case in maker.cases:
+        number = int(str(case["case"])[-3:])
+        case["group"] = "a" if number < 6 else f"patient_{number}"
+    (report,) = analyse(read_grid(maker.write()))
+    found = report.entries[0].last
+    assert found.dice.mean == pytest.approx((6 * 0.2 + 2 * 0.9) / 8)
+    assert found.low <= found.dice.mean <= found.high
+    assert (found.low, found.groups) == (pytest.approx(0.2), 3)

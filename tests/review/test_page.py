@@ -234,6 +234,48 @@ def test_tools_layers_keys_and_conflicts(place, page, browser):
         assert np.array_equal(replaced, theirs)
 
 
+def test_what_is_drawn_while_a_save_is_on_its_way_is_kept(place, page):
+    """And corners of a polygon are not lost on the way to another case."""
+    with serving(place) as (address, _):
+        page.goto(address)
+        expect(page.locator("#ranking")).to_contain_text("Most useful first")
+        page.reload()
+        name = ready(page)
+        held = []
+        page.route(
+            "**/mask?**", lambda route: held.append(route) if route.request.method == "PUT" else route.continue_()
+        )
+        stroke(page, at=0.3)
+        page.keyboard.press("Enter")
+        page.keyboard.press("Enter")  # Asked for once is enough.
+        page.wait_for_function("() => true")
+        while not held:
+            page.wait_for_timeout(20)
+        stroke(page, at=0.7)
+        for route in held:
+            route.continue_()
+        expect(page.locator("#message-text")).to_contain_text("not what you drew in the meantime")
+        assert len(held) == 1
+        assert page.locator("#case-name").inner_text() == name
+        first = mask_of(place, name)
+        page.unroute("**/mask?**")
+        page.get_by_role("button", name="Save correction").click()
+        expect(page.locator("#case-name")).not_to_have_text(name)
+        assert (mask_of(place, name) != first).any()
+
+        other = ready(page)
+        box = page.locator("#canvas").bounding_box()
+        assert box is not None
+        page.keyboard.press("p")
+        for dx, dy in ((-60, -60), (60, -60), (60, 60), (-60, 60)):
+            page.mouse.click(box["x"] + box["width"] / 2 + dx, box["y"] + box["height"] / 2 + dy)
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#case-name")).not_to_have_text(other)
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator("#case-name")).to_have_text(other)
+        expect(page.locator("#case-state")).to_have_text("not saved yet")
+
+
 def test_a_volume_is_corrected_slice_by_slice(volume_place, page):
     """Two slices on, a stroke, undone from another slice and done again, a reload, a save: one voxel, where it was."""
     with serving(volume_place) as (address, _):

@@ -12,7 +12,7 @@ from criinet.data.splits import load_split
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.training import train
-from criinet.errors import CheckpointError, DataError, RunError
+from criinet.errors import CheckpointError, DataError, RunError, StorageError
 from criinet.review.rounds import Round
 from criinet.review.session import ReviewSession
 from criinet.review.store import Effort, training_split
@@ -180,3 +180,28 @@ def test_dice_over_classes_counts_only_those_that_occur():
     assert np.isnan(mean_over_classes(empty, empty, 3))
     assert mean_over_classes(one, one, 3) == 1
     assert mean_over_classes(one, two, 3) == 0
+
+
+@pytest.mark.slow
+def test_a_round_whose_end_cannot_be_noted_has_failed_and_can_go_on(session, monkeypatch):
+    """The disk is full when the training has ended: the page must not wait for ever."""
+    draw(session, OPEN)
+    write = session.rounds._write
+
+    def full(book):
+        if book.rounds[-1].status != "training":
+            raise StorageError("no space left to write rounds.json; free some space.")
+        write(book)
+
+    monkeypatch.setattr(session.rounds, "_write", full)
+    session.retrain()
+    failed = ended(session)
+    assert (failed.status, session.rounds.training) == ("failed", False)
+    assert "no space left" in failed.reason
+
+
+def test_a_damaged_validation_image_does_not_keep_the_queue_from_being_ranked(place, session, capsys):
+    (place / "data" / "images" / "case_0019.png").write_bytes(b"damaged")
+    session._begin()
+    eventually(lambda: session.model.looked == len(session.model.cases))
+    assert "case_0019.png is damaged" in capsys.readouterr().err

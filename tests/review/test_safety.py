@@ -141,3 +141,11 @@ def test_only_loopback_addresses_know_their_names():
     assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.7", "workstation"))
     assert own_hosts("0.0.0.0", 8000) is None
     assert "[::1]:8000" in (own_hosts("::1", 8000) or ())
+
+
+def test_other_programs_cookies_do_not_lock_anyone_out(anyone):
+    """Cookies of 127.0.0.1 are shared by all ports; not all of them can be parsed as the standard has it."""
+    for foreign in ('foo={"a":1}', "user[id]=3", "x", "a b=c"):
+        header = f"{foreign}; criinet_review_8000={TOKEN}"
+        assert anyone.get("/api/status", headers={"cookie": header}).status_code == 200
+    assert anyone.get("/api/status", headers={"cookie": 'foo={"a":1}'}).status_code == 401

@@ -175,3 +175,15 @@ def test_a_folder_that_cannot_be_written_is_said(place, save):
     (place / "data" / "masks").chmod(0o700)
     assert answer.status_code == 507
     assert "not writable" in answer.json()["error"]
+
+
+def test_a_mask_that_was_replaced_is_never_replaced_itself(place, save):
+    """Once the record is gone the numbers begin anew; the original stays."""
+    assert save(LABELED).status_code == 200
+    kept = place / "data" / "review" / "replaced" / f"{LABELED}.1.png"
+    original = kept.read_bytes()
+    (place / "data" / "review" / f"{LABELED}.json").unlink()
+    assert save(LABELED, square()[::-1].copy()).status_code == 409, "somebody removed the record meanwhile"
+    assert save(LABELED, square()[::-1].copy()).status_code == 200
+    assert kept.read_bytes() == original
+    assert kept.with_name(f"{LABELED}.2.png").exists()

@@ -15,6 +15,7 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predictor
 from criinet.engine.training import load, train
 from criinet.errors import DataError
+from criinet.types import IGNORE
 
 EFFORT = ("corrected_pixels", "corrected_outline")
 """Of all masks drawn so far: the pixels that differ from the model's mask, and the length of the outline there."""
@@ -110,14 +111,17 @@ def correction_effort(predictor: Predictor, dataset: Dataset, cases: tuple[Case,
     pixels = outline = 0
     for case, predicted in zip(cases, predictor.predict_many(read_image(c.image) for c in cases), strict=True):
         target = dataset.read_mask(case)
-        pixels += int((predicted.mask != target).sum())
+        pixels += int(((predicted.mask != target) & (target != IGNORE)).sum())
         outline += outline_length(target) - kept_outline(predicted.mask, target)
     return {"corrected_pixels": pixels, "corrected_outline": outline}
 
 
 def kept_outline(mask: Any, target: Any) -> int:
-    """Count the pairs of neighbouring pixels of different classes that are the same in both (H, W) masks."""
-    same = mask == target
+    """Count the pairs of neighbouring pixels of different classes that are the same in both (H, W) masks.
+
+    A pair with a pixel without ground truth is none that anybody draws: it counts as kept.
+    """
+    same = (mask == target) | (target == IGNORE)
     across = (target[1:] != target[:-1]) & same[1:] & same[:-1]
     along = (target[:, 1:] != target[:, :-1]) & same[:, 1:] & same[:, :-1]
     return int(across.sum() + along.sum())

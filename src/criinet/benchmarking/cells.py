@@ -35,7 +35,8 @@ class Cell:
 
     name: its folder below OUT/runs; ends with the start of ``identity``.
     row: its row in the tables. dataset, split: folder and file. settings: complete tables of what is asked for.
-    identity: hash of the resolved settings, the split and the code. test: whether the test cases are opened at the end.
+    identity: hash of the resolved settings, the dataset, the split and the code.
+    test: whether the test cases are opened at the end.
     active: of a simulated annotator: "strategy", "rounds", "masks" and "iterations" of a round; None: one plain run.
     """
 
@@ -67,13 +68,17 @@ class Cell:
         return cls(**json.loads(text))
 
 
-def identity(config: RunConfig, split_hash: str, active: Mapping[str, Any] | None = None) -> str:
-    """Return the hash of settings, split and code that names a run, or a chain of rounds."""
+def identity(config: RunConfig, dataset: str, split_hash: str, active: Mapping[str, Any] | None = None) -> str:
+    """Return the hash of settings, dataset, split and code that names a run, or a chain of rounds.
+
+    Args:
+        dataset: its name; a split is known by the names of its cases alone.
+    """
     settled = {key: value for key, value in config.to_dict().items() if key != "choices"}
     built = (methods.get(config.method_name), networks.get(config.network_name).build)
     entries = ENTRIES if active is None else (*ENTRIES, ACTIVE)
     code = code_version(*entries, *(thing.__module__ for thing in built))
-    known = [settled, split_hash, code] if active is None else [settled, split_hash, code, active]
+    known = [settled, dataset, split_hash, code, *(() if active is None else (active,))]
     text = json.dumps(known, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -86,10 +91,15 @@ def open_data(asked: DatasetPlan, data: Path, out: Path) -> Dataset:
     """
     if asked.path != SYNTHETIC:
         return open_dataset(data / asked.path)
-    root = out / "data" / f"synthetic-{asked.images}"
+    root = out / "data" / f"synthetic-{asked.images}-{asked.test}"
     if not (root / "dataset.json").exists():
         write_dataset(root, count=asked.images, test=asked.test, val=min(16, asked.images // 8))
     return open_dataset(root)
+
+
+def called(asked: DatasetPlan, dataset: Dataset) -> str:
+    """Return the name that tells a dataset from the others of a plan: of synthetic images how many there are."""
+    return dataset.root.name if asked.path == SYNTHETIC else dataset.name
 
 
 def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
@@ -107,14 +117,21 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
     """
     cells: list[Cell] = []
     rows = grid.rows()
+    homes: dict[str, Path] = {}
     for asked in grid.datasets:
         dataset = open_data(asked, data, out)
+        name = called(asked, dataset)
+        if homes.setdefault(name, dataset.root) != dataset.root:
+            raise ConfigError(
+                f"plan '{grid.name}': {homes[name]} and {dataset.root} are both called {name}; "
+                "give one another name in its dataset.json."
+            )
         if grid.active is not None and dataset.dims == 3:
             raise ConfigError(f"plan '{grid.name}': [active] chooses among images, but {dataset.root} holds volumes.")
         for amount in amounts(grid, asked, rows):
             for draw in grid.draws:
                 split = make_split(dataset, amount, draw, measure=grid.measure)
-                file = out / "splits" / f"{safe(dataset.root.name)}-{safe(amount)}-draw{draw}.json"
+                file = out / "splits" / f"{safe(name)}-{safe(amount)}-draw{draw}.json"
                 save_split(split, file)
                 choose = chooser(dataset, split, device)
                 for label, variant in rows.items():
@@ -175,8 +192,8 @@ def cell(
         active = {"strategy": strategy, "rounds": grid.active.rounds, "masks": grid.active.masks}
         active["iterations"] = grid.active.iterations or max(1, config.trainer.iterations // 2)
         label = strategy if len(grid.rows()) == 1 else f"{label} {strategy}"
-    known = identity(config, split.hash, active)
-    parts = (dataset.root.name, label, f"{len(split.labeled)}", network.name, f"d{split.seed}s{seed}", known[:8])
+    known = identity(config, called(asked, dataset), split.hash, active)
+    parts = (called(asked, dataset), label, f"{len(split.labeled)}", network.name, f"d{split.seed}s{seed}", known[:8])
     return Cell(
         name="-".join(safe(part) for part in parts),
         row=label,

@@ -4,7 +4,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from criinet.config import Config, parse, read_settings
 from criinet.data.splits import Measured
@@ -47,11 +47,17 @@ class Variant(Config):
 
 
 class Range(Config):
-    """Where a search looks for one setting: between two numbers."""
+    """Where a search looks for one setting: between two numbers; two whole ones for a setting that is whole."""
 
-    low: float
-    high: float
+    low: int | float
+    high: int | float
     log: Annotated[bool, Field(description="draw from the logarithms")] = False
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Range":
+        if self.low > self.high or (self.log and self.low <= 0):
+            raise ValueError("low must not be above high, and with log it must be above 0")
+        return self
 
 
 class Search(Config):

@@ -132,7 +132,9 @@ class Studies:
 
 
 def drawn(trial: Any, name: str, within: Range) -> float:
-    """Return the value that Optuna proposes for a setting."""
+    """Return the value that Optuna proposes for a setting: between whole numbers a whole one."""
+    if isinstance(within.low, int) and isinstance(within.high, int):
+        return int(trial.suggest_int(name, within.low, within.high, log=within.log))
     return float(trial.suggest_float(name, within.low, within.high, log=within.log))
 
 

@@ -11,6 +11,7 @@ from criinet.benchmarking.active import simulate
 from criinet.benchmarking.cells import Cell
 from criinet.data.files import write_text_atomically
 from criinet.engine.evaluator import evaluate
+from criinet.engine.folder import RunFolder
 from criinet.engine.processes import follow_parent
 from criinet.engine.training import train
 from criinet.errors import CriinetError, InterruptedRunError
@@ -26,6 +27,8 @@ def do(cell: Cell, out: Path) -> None:
         return
     run = out / "runs" / cell.name
     begun = (run / "config.json").exists()
+    if not begun:
+        RunFolder(run).discard()  # What a run left that was cut off before it had begun.
     train(
         cell.dataset,
         run,

@@ -104,7 +104,8 @@ class RunFolder:
 
     def forget_results(self) -> None:
         """Remove what was measured of weights that will be trained further."""
-        for path in (self.results, self.cases, self.examples):
+        looks = self.review / "looks" / "round_0.npz"
+        for path in (self.results, self.cases, self.examples, self.validation, looks):
             path.unlink(missing_ok=True)
 
     def discard(self) -> None:

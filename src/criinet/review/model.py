@@ -4,6 +4,7 @@ import threading
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -18,6 +19,7 @@ from criinet.data.predictions import as_gray
 from criinet.data.scans import Scan
 from criinet.engine.acquisition import Doubt, benefits, look_at_scans, spread_order
 from criinet.engine.predictor import Predicted, Predictor
+from criinet.errors import StorageError
 from criinet.review.slices import Slices, gray_values
 
 MOST_BYTES = 256 * 2**20
@@ -223,7 +225,8 @@ class ReviewModel:
             self.looked += len(some)
             self._stop.wait(TURN)
         if left and self._looks:
-            self._remember()
+            with suppress(StorageError):  # They are looked at again when the page is started the next time.
+                self._remember()
         if self.ranked is not None:
             self.ranked()
 

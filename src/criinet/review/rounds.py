@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from criinet.data.files import write_text_atomically
 from criinet.data.splits import Split, save_split
 from criinet.engine.folder import RunFolder
-from criinet.errors import RunError
+from criinet.errors import CriinetError, RunError
 from criinet.metrics import paired_difference, verdict
 from criinet.report.comparison import paired_values
 from criinet.review.validation import DicePerCase, mean_dice, read_dice, write_dice
@@ -321,14 +321,22 @@ class Rounds:
             code = process.wait()
         with self._lock:
             self._process = None
-            if code == 0:
-                ended = self._finish(begun)
-            elif code in (130, -signal.SIGINT):
-                ended = self._update(begun, status="stopped")
-            else:
-                ended = self._update(begun, status="failed", reason=self._why(begun.number, code))
+            try:
+                ended = self._ended(begun, code)
+            except CriinetError as error:  # A full disk: then the page says so, and the round can go on.
+                ended = begun.model_copy(update={"status": "failed", "reason": str(error)})
+                rounds = tuple(ended if r.number == begun.number else r for r in self.book.rounds)
+                self.book = self.book.model_copy(update={"rounds": rounds})
         if self.finished is not None:
             self.finished(ended)
+
+    def _ended(self, begun: Round, code: int) -> Round:
+        """Note how a round ended, by the exit code of its process."""
+        if code == 0:
+            return self._finish(begun)
+        if code in (130, -signal.SIGINT):
+            return self._update(begun, status="stopped")
+        return self._update(begun, status="failed", reason=self._why(begun.number, code))
 
     def _finish(self, begun: Round) -> Round:
         """Note what a round reached, and use its model from now on."""

@@ -1,6 +1,7 @@
 """Everything behind one page: what people decided, the model in use, the rounds, and the queue that follows."""
 
 import math
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.prediction import partly_annotated
 from criinet.engine.reproducibility import pick_device
 from criinet.engine.training import as_path, load
-from criinet.errors import DataError, UserError
+from criinet.errors import CriinetError, DataError, UserError
 from criinet.review.model import Planes, ReviewModel
 from criinet.review.rounds import Round, Rounds
 from criinet.review.store import REVIEWED, Action, Effort, Entry, ReviewStore, training_split
@@ -270,7 +271,10 @@ class ReviewSession:
         first = self.rounds.round(0)
         if self.split.val and (first.dice is None or not read_dice(self.rounds.folder(0))):
             predictor = self.model.predictor if self.model.number == 0 else load(self.rounds.run.root)
-            self.rounds.measure_first(measure(predictor, self.dataset, self.split.val))
+            try:
+                self.rounds.measure_first(measure(predictor, self.dataset, self.split.val))
+            except CriinetError as error:
+                print(f"criinet: the run is not measured on its validation cases: {error}", file=sys.stderr)
         self.model.start()
 
     def _use_model(self, number: int) -> None:

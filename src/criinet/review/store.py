@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -225,8 +226,7 @@ class ReviewStore:
                 what = f"{path} is not a {kind}, so it cannot be replaced exactly"
                 raise DataError(f"{what}; convert it to {kind} first.")
             if before is not None:
-                kept = self.folder / "replaced" / f"{name}.{len(current.decisions) + 1}{suffix}"
-                write_bytes_atomically(kept, before)
+                write_bytes_atomically(self._replaced(name, len(current.decisions) + 1, suffix), before)
             content = self._encoded(name, mask)
             recorded = self._record(current, action, effort, content)
             try:
@@ -237,6 +237,11 @@ class ReviewStore:
                 raise
             self._entries[name] = recorded
             return recorded
+
+    def _replaced(self, name: str, number: int, suffix: str) -> Path:
+        """Return where a mask is kept that will be replaced by decision ``number``: never where one is kept already."""
+        kept = (self.folder / "replaced" / f"{name}.{n}{suffix}" for n in count(number))
+        return next(path for path in kept if not path.exists())
 
     def _require_fitting(self, name: str, mask: Array) -> None:
         """Check that a mask can be written, and is read again as what it is."""
@@ -301,10 +306,8 @@ class ReviewStore:
             try:
                 decisions = Record.model_validate_json(text).decisions
             except ValidationError as error:
-                what = "is not a record of decisions"
-                raise BadFileError(
-                    path, what, "Restore it from a copy, or remove it to review the case anew"
-                ) from error
+                remedy = "Restore it from a copy, or move it and the case's mask away to review the case anew"
+                raise BadFileError(path, "is not a record of decisions", remedy) from error
         version = _version(decisions, _digest(mask))
         return Entry(case, _status(decisions, mask is not None), version, decisions), mask
 

@@ -302,7 +302,7 @@ def read_frames(path: Path, frames: Sequence[Frame]) -> Volume:
                 decoded = (frame.file, _pixels(frame.file))
             values[i] = _in_units(decoded[1][frame.index], frame)
         window = frames[0].window
-    limits = None if window is None else (window[0] - window[1] / 2, window[0] + window[1] / 2)
+    limits = None if window is None else _window_in_units(window, frames[0])
     if whole and values.min() >= -(2**15) and values.max() < 2**15:
         values = values.astype(np.int16)
     return Volume(values, found.geometry, found.modality, limits)
@@ -320,13 +320,30 @@ def _pixels(file: Path) -> NDArray[Any]:
     return pixels.reshape(-1, *pixels.shape[-2:])
 
 
+def _window_in_units(window: tuple[float, float], frame: Frame) -> tuple[float, float]:
+    """Return the ends of a window (centre, width), turned over as the values of MONOCHROME1 are."""
+    ends = np.array([window[0] - window[1] / 2, window[0] + window[1] / 2])
+    highest = _turned_over(frame)
+    if highest is not None:
+        ends = frame.slope * highest + 2 * frame.intercept - ends[::-1]
+    return float(ends[0]), float(ends[1])
+
+
+def _turned_over(frame: Frame) -> int | None:
+    """Return what a stored value v of MONOCHROME1 is subtracted from; None for other files, whose values stay."""
+    dataset = frame.dataset
+    if str(dataset.get("PhotometricInterpretation", "")) != "MONOCHROME1":
+        return None
+    signed = int(dataset.get("PixelRepresentation") or 0) == 1
+    return -1 if signed else 2 ** int(dataset.get("BitsStored") or 16) - 1
+
+
 def _in_units(stored: NDArray[Any], frame: Frame) -> NDArray[Any]:
     """Apply slope and intercept, and turn MONOCHROME1 over within the range of its stored bits."""
     values = stored.astype(np.float64)
-    dataset = frame.dataset
-    if str(dataset.get("PhotometricInterpretation", "")) == "MONOCHROME1":
-        signed = int(dataset.get("PixelRepresentation") or 0) == 1
-        values = (-1 if signed else 2 ** int(dataset.get("BitsStored") or 16) - 1) - values
+    highest = _turned_over(frame)
+    if highest is not None:
+        values = highest - values
     return values * frame.slope + frame.intercept
 
 

@@ -1,6 +1,7 @@
 """From the layout in which others publish a data set to a dataset folder: first a plan, then the files."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from criinet.data.importing.dicom_trees import plan_dicom
@@ -50,4 +51,4 @@ def plan_import(kind: str, source: Path, wanted: Wanted | None = None) -> Import
     plan = IMPORTERS[kind](source, wanted)
     if not plan.items:
         raise DataError(f"{source} holds nothing that looks like {kind}; check the folder, or try another kind.")
-    return plan
+    return replace(plan, wanted=wanted)

@@ -3,6 +3,7 @@
 import csv
 import filecmp
 import io
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,13 +58,14 @@ class ImportPlan:
     """A dataset that an import will write.
 
     card: what dataset.json will say. splits: lists of case names by part, or empty.
-    left_out: one sentence for each thing of the source that is not taken.
+    left_out: one sentence for each thing of the source that is not taken. wanted: what was asked for of the source.
     """
 
     items: tuple[Item, ...]
     card: Mapping[str, Any]
     splits: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     left_out: tuple[str, ...] = ()
+    wanted: Wanted = Wanted()
 
     def summary(self) -> list[str]:
         """Say in a few lines what will be written."""
@@ -83,28 +85,21 @@ class ImportPlan:
 def carry_out(plan: ImportPlan, root: Path, done: Callable[[int, int], None] | None = None) -> int:
     """Write the dataset, dataset.json last, and return how many files were written; what is there already stays.
 
+    What was asked for stands in .import.json: converted files cannot be compared with their source.
+
     Raises:
-        DataError: if two cases share a name, or a file is there that an import would not have written.
+        DataError: if two cases share a name, a file is there that an import would not have written, or what is there
+            was imported with other wishes.
         StorageError: if a file cannot be written.
     """
     names = [item.name for item in plan.items]
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise DataError(f"the source has two cases called {twice[0]}; rename one, or import them apart.")
-    foreign = (
-        []
-        if not (root / "images").is_dir()
-        else [
-            path.name
-            for path in (root / "images").iterdir()
-            if not path.name.startswith(".")
-            and path.name not in {f"{item.name}{_suffix(item.image)}" for item in plan.items}
-        ]
-    )
-    if foreign:
-        raise DataError(
-            f"{root / 'images'} holds {sorted(foreign)[0]}, which is not of this import; choose a new folder."
-        )
+    _require_own(root / "images", {f"{item.name}{_suffix(item.image)}" for item in plan.items})
+    masked = [(item.name, item.mask) for item in plan.items if item.mask is not None]
+    _require_own(root / "masks", {f"{name}{_suffix(mask)}" for name, mask in masked})
+    _require_same_wishes(plan, root)
     written = 0
     for number, item in enumerate(plan.items, start=1):
         written += _place(item.image, root / "images", item.name)
@@ -120,8 +115,34 @@ def carry_out(plan: ImportPlan, root: Path, done: Callable[[int, int], None] | N
         write_text_atomically(root / "groups.csv", table.getvalue())
     if plan.splits:
         write_json(root / "splits" / "default.json", {part: list(names) for part, names in plan.splits.items()})
-    write_json(root / "dataset.json", plan.card)
+    if not (root / "dataset.json").exists():
+        write_json(root / "dataset.json", plan.card)
     return written
+
+
+def _require_own(folder: Path, names: set[str]) -> None:
+    """Refuse a folder that holds files of other names."""
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    foreign = next((name for name in found if not name.startswith(".") and name not in names), None)
+    if foreign is not None:
+        raise DataError(f"{folder} holds {foreign}, which is not of this import; choose a new folder.")
+
+
+def _require_same_wishes(plan: ImportPlan, root: Path) -> None:
+    """Refuse a dataset of other classes or other wishes, and note those of this import."""
+    note, card = root / ".import.json", root / "dataset.json"
+    wishes = {"channel": plan.wanted.channel, "structures": list(plan.wanted.structures)}
+    for path, mine in ((note, wishes), (card, {"classes": plan.card.get("classes")})):
+        try:
+            theirs: Any = json.loads(path.read_text(encoding="utf-8-sig")) if path.exists() else {}
+        except ValueError as error:
+            raise DataError(f"{path} is not valid JSON; mend it, or choose a new folder.") from error
+        for key, value in mine.items():
+            if isinstance(theirs, dict) and key in theirs and theirs[key] != value:
+                raise DataError(
+                    f"{root} was imported with {key} {theirs[key]}, now {value} is asked; choose a new folder."
+                )
+    write_json(note, wishes)
 
 
 def _suffix(source: Source) -> str:

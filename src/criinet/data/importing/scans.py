@@ -45,7 +45,7 @@ def _card(source: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         remedy = "Give the folder that holds dataset.json, imagesTr and labelsTr"
         raise BadFileError(path, "is missing or names no labels", remedy) from error
-    if not isinstance(labels, dict):
+    if not isinstance(labels, dict) or not labels:
         raise BadFileError(path, "has labels that are no table", 'Write for instance {"background": 0, "liver": 1}')
     return content
 
@@ -56,6 +56,7 @@ def _labels(card: Mapping[str, Any]) -> tuple[list[str], dict[str, list[str]], i
     if all(str(key).isdigit() for key in labels):
         by_value = {int(value): str(name) for value, name in labels.items()}
         return [by_value.get(v, f"class {v}") for v in range(max(by_value) + 1)], {}, None
+    labels = {name: int(v) if isinstance(v, str) and v.isdigit() else v for name, v in labels.items()}
     ignored = labels.get("ignore")
     plain = {int(v): str(name) for name, v in labels.items() if isinstance(v, int) and name != "ignore"}
     unions = {str(name): [int(v) for v in values] for name, values in labels.items() if isinstance(values, list)}

@@ -15,7 +15,6 @@ from criinet.report.comparison import (
     Effect,
     Pairs,
     dice_by_case,
-    group_means,
     is_hard,
     judged,
     paired_values,
@@ -52,8 +51,8 @@ class Measured:
     """One row of a setting at one checkpoint, over its draws and seeds.
 
     runs: that were measured. values: each measure, the mean over classes. classes: Dice of each class.
-    low, high: 95 % bootstrap interval over cases (or groups) of the Dice of a case, the mean over the runs.
-    cases: that have a Dice. groups: values resampled.
+    low, high: 95 % bootstrap interval of the mean Dice of a case, itself the mean over the runs; groups are resampled.
+    cases: that have a Dice. groups: how many these belong to.
     misses, false_alarms: summed over the runs. measured: of how many objects. strata: Dice of the four quartiles.
     """
 
@@ -227,8 +226,8 @@ def _measured(runs: Sequence[GridRun], checkpoint: str) -> Measured | None:
         return None
     rows = [row for _, row in found]
     dice = case_means((run for run, _ in found), any_case, checkpoint)
-    values = group_means(dice, groups_of(runs))
-    summary = summarise(values)
+    groups = [groups_of(runs)[case] for case in dice]
+    summary = summarise(list(dice.values()), groups=groups)
     return Measured(
         runs=len(rows),
         values={name: spread(row.value(name) for row in rows) for name in MEASURES},
@@ -236,7 +235,7 @@ def _measured(runs: Sequence[GridRun], checkpoint: str) -> Measured | None:
         low=summary.low,
         high=summary.high,
         cases=len(dice) or max(row.cases for row in rows),
-        groups=len(values),
+        groups=len(set(groups)),
         misses=sum(row.misses for row in rows),
         measured=sum(run.results.measured(row) for run, row in found),
         false_alarms=sum(row.false_alarms for row in rows),

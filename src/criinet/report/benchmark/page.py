@@ -153,12 +153,11 @@ def _write_tables(benchmark: _Benchmark, views: Sequence[SettingView]) -> None:
         ),
         "cost": (tables.cost_records(reports), [view.cost for view in views]),
         "comparisons": (tables.comparison_records(reports), [table for view in views for table in view.comparisons]),
-        "savings": (
-            tables.saving_records(benchmark.savings),
-            [tables.savings_table(benchmark.savings)] if benchmark.savings else [],
-        ),
         "wins": (tables.win_records(found), wins),
     }
+    if benchmark.savings:
+        saved = tables.saving_records(benchmark.savings)
+        written["savings"] = (saved, [tables.savings_table(benchmark.savings)])
     folder = benchmark.grid.folder / "tables"
     for name, (records, shown) in written.items():
         write_text_atomically(folder / f"{name}.csv", tables.as_csv(records))

@@ -70,6 +70,7 @@ const draftKey = (name) => `${state.about.dataset}/${name}`;
 // it, and without a draft, it is the one of which the model is least sure.
 async function open(name, quietly = false, number = null) {
   endStroke();
+  if (!quietly) closePolygon();
   if (!name) return finished();
   await putAside();
   tell("");
@@ -80,7 +81,7 @@ async function open(name, quietly = false, number = null) {
     const detail = await api.detail(name);
     const current = {
       ...detail, kept: new Map(), drawn: new Map(), history: new History(detail.width), seconds: 0, touched: Date.now(),
-      dirty: false,
+      dirty: false, strokes: 0, left: false,
     };
     const draft = fitting(await drafts.get(draftKey(name)).catch(() => null), current);
     const [first, ...drafted] = await Promise.all(
@@ -112,6 +113,7 @@ function show(current, first, draft, drafted) {
   endStroke();
   state.current = current;
   state.points = [];
+  view.setTrace(null);
   state.wheeled = 0;
   $("slice").max = current.slices;
   if (draft) takeUp(draft, drafted);
@@ -274,10 +276,11 @@ function touch() {
 
 async function save(version) {
   const { current } = state;
-  if (!current || state.saving || state.stroke) return;
+  if (!current || current.left || state.saving || state.stroke) return;
   closePolygon();
   touch();
   state.saving = true;
+  const { strokes } = current;
   const drawn = edited(current);
   const sent = drawn.length ? drawn : [current.shown];
   const changedOf = (count, number) => {
@@ -293,9 +296,16 @@ async function save(version) {
       seconds: current.seconds.toFixed(1), changed, round: current.round,
     });
     decided(current, summary);
-    current.dirty = false;
-    drafts.remove(draftKey(current.name)).catch(() => {});
-    open(queue.nextToReview(current.name));
+    current.seconds = 0;
+    if (current.strokes === strokes && !state.stroke) {
+      current.dirty = false;
+      current.left = true;
+      drafts.remove(draftKey(current.name)).catch(() => {});
+      open(queue.nextToReview(current.name));
+    } else {
+      if (state.current === current) await keepDraft();
+      tell("Saved, but not what you drew in the meantime: it is kept here. Save again.");
+    }
   } catch (problem) {
     if (problem.status === 409) conflict(problem.message, save);
     else explain(problem, [["Try again", () => save(version)]]);
@@ -305,7 +315,9 @@ async function save(version) {
 
 async function decide(action, version) {
   const { current } = state;
-  if (!current || state.saving) return;
+  if (!current || current.left || state.saving) return;
+  endStroke();
+  closePolygon();
   touch();
   state.saving = true;
   try {
@@ -313,6 +325,7 @@ async function decide(action, version) {
     decided(current, await api.decide(current.name, body));
     if (current.dirty) await keepDraft();
     current.dirty = false;
+    current.left = true;
     open(queue.nextToReview(current.name));
   } catch (problem) {
     if (problem.status === 409) conflict(problem.message, (newer) => decide(action, newer));
@@ -390,6 +403,7 @@ function changed(rect) {
   view.paintMask(rect);
   drawnOn(current.shown);
   current.dirty = true;
+  current.strokes += 1;
   touch();
   keepDraft();
   describe();
@@ -705,6 +719,7 @@ function onKey(event) {
     return event.preventDefault();
   }
   if (key === "enter" && event.target.matches?.("button")) return;
+  if (event.repeat && ["enter", "k", "r"].includes(key)) return event.preventDefault();
   const tool = TOOLS.find((t) => t.key === key);
   const layer = LAYERS.find((l) => l.key === key);
   if (tool) setTool(tool.name);
