@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+_NUMBER = 12
+"""Cells shorter than this, as an interval is, are never folded."""
+
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
@@ -76,9 +79,11 @@ class TrainingBar:
 
 def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> Table:
     """Return a table: names to the left, numbers to the right; with ``words`` everything to the left."""
-    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for i, header in enumerate(headers):
-        drawn.add_column(header, justify="left" if i == 0 or words else "right", overflow="fold")
+        numbers = [len(row[i]) for row in rows if len(row[i]) < _NUMBER and not words]
+        justify = "left" if i == 0 or words else "right"
+        drawn.add_column(header, justify=justify, overflow="fold", min_width=max(numbers, default=1))
     for row in rows:
         drawn.add_row(*row)
     return drawn
