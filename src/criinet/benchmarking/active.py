@@ -55,7 +55,7 @@ def simulate(cell: Cell, out: Path) -> None:
                 settings=settings,
                 device=cell.device,
                 initial=None if before is None else before.root,
-                resume=run.config.exists(),
+                resume=run.clear_unless_begun(),
             )
             note(
                 run, evaluate(run.root, device=cell.device), {"round": number, "strategy": asked["strategy"], **effort}

@@ -26,9 +26,6 @@ def do(cell: Cell, out: Path) -> None:
         simulate(cell, out)
         return
     run = out / "runs" / cell.name
-    begun = (run / "config.json").exists()
-    if not begun:
-        RunFolder(run).discard()  # What a run left that was cut off before it had begun.
     train(
         cell.dataset,
         run,
@@ -36,7 +33,7 @@ def do(cell: Cell, out: Path) -> None:
         seed=cell.seed,
         settings=cell.settings,
         device=cell.device,
-        resume=begun,
+        resume=RunFolder(run).clear_unless_begun(),
     )
     if cell.test:
         evaluate(run, device=cell.device)

@@ -74,6 +74,20 @@ class RunFolder:
         """The checkpoint called "last" or "best", or the pseudo-labels that "round_1" began with."""
         return self.root / "checkpoints" / f"{name}.pt"
 
+    def looks(self, number: int) -> Path:
+        """What the model of a review round doubts."""
+        return self.review / "looks" / f"round_{number}.npz"
+
+    def clear_unless_begun(self) -> bool:
+        """Return whether a run has begun here; what one left that was cut off before that is removed.
+
+        For folders that no person chose.
+        """
+        if self.config.exists():
+            return True
+        self.discard()
+        return False
+
     def require_free(self, *, overwrite: bool) -> None:
         """Check that a run may begin here, and change nothing.
 
@@ -104,8 +118,7 @@ class RunFolder:
 
     def forget_results(self) -> None:
         """Remove what was measured of weights that will be trained further."""
-        looks = self.review / "looks" / "round_0.npz"
-        for path in (self.results, self.cases, self.examples, self.validation, looks):
+        for path in (self.results, self.cases, self.examples, self.validation, self.looks(0)):
             path.unlink(missing_ok=True)
 
     def discard(self) -> None:

@@ -143,10 +143,6 @@ class Rounds:
         """Return the run folder of a round."""
         return self.run if number == 0 else RunFolder(self.run.review / f"round_{number}")
 
-    def looks(self, number: int) -> Path:
-        """Return the file of what a round's model doubts."""
-        return self.run.review / "looks" / f"round_{number}.npz"
-
     @property
     def current(self) -> Round:
         """The round whose model is in use."""

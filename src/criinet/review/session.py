@@ -265,7 +265,7 @@ class ReviewSession:
     def _model(self, number: int) -> ReviewModel:
         predictor = load(self.rounds.folder(number).root, device=self.device, keep_probs=True)
         cases = [entry.case for entry in self.store.entries()]
-        return ReviewModel(number, predictor, self.dataset, cases, self.rounds.looks(number), self._rank)
+        return ReviewModel(number, predictor, self.dataset, cases, self.rounds.run.looks(number), self._rank)
 
     def _begin(self) -> None:
         first = self.rounds.round(0)

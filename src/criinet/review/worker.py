@@ -21,9 +21,7 @@ INTERRUPTED = 130
 def do(job: Job) -> None:
     """Train the round, then measure it on the frozen validation cases."""
     folder = RunFolder(Path(job.run))
-    begun = folder.config.exists()
-    if not begun:
-        folder.discard()  # What a round left that was cut off before it had begun.
+    begun = folder.clear_unless_begun()
     train(
         job.dataset,
         folder.root,

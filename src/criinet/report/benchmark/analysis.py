@@ -115,6 +115,11 @@ class SettingReport:
         """The entries but full supervision."""
         return tuple(entry for entry in self.entries if not entry.full)
 
+    @property
+    def amount(self) -> float:
+        """The number of masks, the mean over the draws."""
+        return float(np.mean(self.masks))
+
     def peer(self, label: str) -> Effect | None:
         """Return how a row compares with its best peer, None if it has none."""
         return next((effect for effect in self.peers if effect.run == label), None)
@@ -132,6 +137,15 @@ def analyse(grid: Grid) -> tuple[SettingReport, ...]:
     }
     one_network = len({run.setting.network for run in grid.runs}) < 2
     return tuple(_setting(grid, setting, one_network) for setting in sorted({*partial, *alone}))
+
+
+def with_several_amounts(reports: Iterable[SettingReport]) -> list[list[SettingReport]]:
+    """Return the settings of each dataset and network that was measured with several amounts of masks."""
+    together: dict[tuple[str, str], list[SettingReport]] = {}
+    for report in reports:
+        if report.rows and report.masks:
+            together.setdefault((report.setting.dataset, report.setting.network), []).append(report)
+    return [members for members in together.values() if len(members) > 1]
 
 
 def row_labels(grid: Grid) -> list[str]:
@@ -226,7 +240,8 @@ def _measured(runs: Sequence[GridRun], checkpoint: str) -> Measured | None:
         return None
     rows = [row for _, row in found]
     dice = case_means((run for run, _ in found), any_case, checkpoint)
-    groups = [groups_of(runs)[case] for case in dice]
+    group_of = groups_of(runs)
+    groups = [group_of[case] for case in dice]
     summary = summarise(list(dice.values()), groups=groups)
     return Measured(
         runs=len(rows),

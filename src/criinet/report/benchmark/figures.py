@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from criinet.report.benchmark.analysis import Entry, SettingReport
+from criinet.report.benchmark.analysis import Entry, SettingReport, with_several_amounts
 from criinet.report.benchmark.grid import Grid, GridRun
 from criinet.report.benchmark.stability import Stability
 from criinet.report.benchmark.standing import Standing
@@ -148,18 +148,14 @@ def _say(axes: Axes, text: str, at: tuple[float, float], *, left: bool, size: fl
 
 def _efficiency_panels(reports: Sequence[SettingReport], styles: Mapping[str, Style]) -> list[Panel | None]:
     """Return a chart for each dataset and network that has several shares of labels."""
-    together: dict[tuple[str, str], list[SettingReport]] = {}
-    for report in reports:
-        if report.rows and report.masks:
-            together.setdefault((report.setting.dataset, report.setting.network), []).append(report)
-    several = [members for members in together.values() if len(members) > 1]
+    several = with_several_amounts(reports)
     networks = {members[0].setting.network for members in several}
     return [_efficiency(i, members, styles, len(networks) > 1) for i, members in enumerate(several)]
 
 
 def _efficiency(index: int, members: Sequence[SettingReport], styles: Mapping[str, Style], named: bool) -> Panel:
     """Dice against the number of masks, with sd over draws and seeds; full supervision is a dotted line."""
-    masks = [float(np.mean(report.masks)) for report in members]
+    masks = [report.amount for report in members]
     lines: dict[str, list[tuple[float, Entry]]] = {}
     for x, report in zip(masks, members, strict=True):
         for entry in report.rows:

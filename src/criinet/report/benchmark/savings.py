@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.metrics.statistics import resampled_means
-from criinet.report.benchmark.analysis import SettingReport, any_case, case_means, groups_of
+from criinet.report.benchmark.analysis import SettingReport, any_case, case_means, groups_of, with_several_amounts
 from criinet.report.benchmark.grid import Grid, GridRun
 from criinet.report.comparison import SUPERVISED, group_means
 
@@ -45,11 +45,7 @@ def savings_of(grid: Grid, reports: Iterable[SettingReport]) -> tuple[Saving, ..
     Rows come in the order of the reports, from few masks to many; the row's own curve is never set against itself, and
     a row that was measured with one amount has no curve for others to be found on.
     """
-    together: dict[tuple[str, str], list[SettingReport]] = {}
-    for report in reports:
-        if report.rows and report.masks:
-            together.setdefault((report.setting.dataset, report.setting.network), []).append(report)
-    return tuple(saving for members in together.values() if len(members) > 1 for saving in _savings(grid, members))
+    return tuple(saving for members in with_several_amounts(reports) for saving in _savings(grid, members))
 
 
 def best_peers(savings: Iterable[Saving]) -> Iterator[tuple[Saving, Saving | None]]:
@@ -78,7 +74,7 @@ def _savings(grid: Grid, members: Sequence[SettingReport]) -> Iterator[Saving]:
     means = dict(zip(points, np.column_stack([table.mean(axis=1), resampled_means(table)]), strict=True))
     for report in members:
         for entry in report.rows:
-            own = (entry.label, _amount(report))
+            own = (entry.label, report.amount)
             for other, curve in curves.items():
                 if own in means and other != entry.label and len(curve) > 1:
                     amounts = sorted(curve)
@@ -125,7 +121,7 @@ def _curves(grid: Grid, members: Sequence[SettingReport]) -> dict[str, dict[floa
     for report in members:
         for entry in report.rows:
             runs = [run for run in grid.runs if run.setting == report.setting and run.label == entry.label]
-            _put(curves, entry.label, _amount(report), runs)
+            _put(curves, entry.label, report.amount, runs)
     first = members[0].setting
     full = [
         run
@@ -141,8 +137,3 @@ def _put(curves: dict[str, dict[float, dict[str, float]]], label: str, masks: fl
     dice = case_means(runs, any_case)
     if dice and masks > 0:
         curves.setdefault(label, {})[masks] = dice
-
-
-def _amount(report: SettingReport) -> float:
-    """Return the number of masks of a setting, the mean over its draws."""
-    return float(np.mean(report.masks))
