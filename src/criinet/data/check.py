@@ -41,9 +41,6 @@ from criinet.registry import nearest
 T = TypeVar("T")
 _Meaning = tuple[MaskEncoding, tuple[str, ...]]
 
-_HERE = "; `criinet data check"
-"""Where a remedy begins to speak of this command, which need not be told to whoever runs it."""
-
 _TILE = 192
 _COLUMNS = 6
 _LABEL = 22
@@ -179,7 +176,7 @@ def check_dataset(
         root=str(root),
         dims=layout.dims,
         groups=len(set(group_of.values())),
-        problems=tuple(Problem(_inside(one.path, root), one.what, one.remedy.partition(_HERE)[0]) for one in problems),
+        problems=tuple(Problem(_inside(one.path, root), one.what, one.remedy) for one in problems),
         notes=(*_notes(layout, facts, group_of), *_notes_on_classes(card, facts, meaning)),
         **_figures(facts, layout),
         **_mask_figures(facts, meaning),

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from criinet.data.geometry import Spacing
 from criinet.data.images import (
+    LISTED,
     BadFileError,
     MaskEncoding,
     contradiction,
@@ -45,7 +46,6 @@ Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SAMPLED_MASKS = 32
 """How many masks are read to tell the encoding where dataset.json declares the classes."""
 MOST_UNDECLARED_CLASSES = 32
-_ALL = "`criinet data check DATASET` lists all such files"
 
 
 @dataclass(frozen=True)
@@ -366,7 +366,7 @@ def read_layout(root: Path) -> Layout:
             likely = next((name[:end] for end in range(len(name), 0, -1) if name[:end] in layout.images), None)
             rename = f"Name it {likely}{suffix_of(path)}, if that is its image," if likely else "Name it like its image"
             layout.problems.append(
-                BadFileError(path, "has no image of the same name", f"{rename} or remove it; {_ALL}")
+                BadFileError(path, "has no image of the same name", f"{rename} or remove it", LISTED)
             )
     layout.images = {name: path for name, path in layout.images.items() if name not in twins}
     _keep_apart(layout)
@@ -384,7 +384,7 @@ def _keep_apart(layout: Layout) -> None:
             if suffix_of(path) in (".tif", ".tiff") or volume == (layout.dims == 3):
                 continue
             what = "is an image among volumes" if layout.dims == 3 else "is a volume among images"
-            layout.problems.append(BadFileError(path, what, f"Keep images and volumes in datasets apart; {_ALL}"))
+            layout.problems.append(BadFileError(path, what, "Keep images and volumes in datasets apart", LISTED))
             del part[name]
             if part is layout.images:
                 layout.masks.pop(name, None)
@@ -406,7 +406,7 @@ def _by_stem(folder: Path, layout: Layout) -> dict[str, Path]:
         if stem in found:
             twins.add(stem)
             what = f"has the same name as {found[stem].name}"
-            layout.problems.append(BadFileError(path, what, f"Rename or remove one of the two; {_ALL}"))
+            layout.problems.append(BadFileError(path, what, "Rename or remove one of the two", LISTED))
         else:
             found[stem] = path
     return {name: path for name, path in found.items() if name not in twins}

@@ -39,7 +39,11 @@ _ORIENTATION = 0x0112
 _FEWEST_LEVELS = 64
 """Of 256: a colour image of 16 bits that is darker everywhere was stretched to 14 bits or fewer."""
 
-_SKIP = "`criinet data check DATASET` lists all such files and --skip-bad goes on without them"
+LISTED = "`criinet data check DATASET` lists all such files"
+"""The hint of a file that is one of perhaps many."""
+
+SKIPPABLE = f"{LISTED} and --skip-bad goes on without them"
+"""The same, of a file that can be done without."""
 
 
 def _colors() -> tuple[tuple[int, int, int], ...]:
@@ -58,16 +62,18 @@ class BadFileError(DataError):
         path: the file.
         what: continues the sentence that the path begins, without a full stop ("is truncated").
         remedy: what to do, without a full stop ("Copy it again").
+        hint: what helps besides, if anything, without a full stop; `criinet data check` leaves it out.
     """
 
-    def __init__(self, path: Path, what: str, remedy: str) -> None:
-        super().__init__(path, what, remedy)
+    def __init__(self, path: Path, what: str, remedy: str, hint: str = "") -> None:
+        super().__init__(path, what, remedy, hint)
         self.path = path
         self.what = what
         self.remedy = remedy
+        self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.path} {self.what}. {self.remedy}."
+        return f"{self.path} {self.what}. {'; '.join(filter(None, (self.remedy, self.hint)))}."
 
 
 @dataclass(frozen=True)
@@ -120,12 +126,11 @@ _quiet = _PillowWarnings()
 
 
 @contextmanager
-def in_a_sentence(path: Path, damaged: str, remedy: str) -> Generator[None, None, None]:
+def in_a_sentence(path: Path, damaged: str) -> Generator[None, None, None]:
     """Turn whatever the body raises while it reads a file into one sentence about the file.
 
     Args:
         damaged: what is said of anything but a missing or forbidden file.
-        remedy: what to do about it.
 
     Raises:
         BadFileError: in place of every error but our own and a lack of memory.
@@ -139,7 +144,7 @@ def in_a_sentence(path: Path, damaged: str, remedy: str) -> Generator[None, None
     except PermissionError as error:
         raise BadFileError(path, "may not be read", "Change its permissions") from error
     except Exception as error:  # Decoders raise nearly anything on a damaged file.
-        raise BadFileError(path, damaged, remedy) from error
+        raise BadFileError(path, damaged, "Copy it again or remove it", SKIPPABLE) from error
 
 
 @contextmanager
@@ -148,9 +153,9 @@ def _opened(path: Path) -> Generator[Image.Image, None, None]:
 
     Pillow gets a file, not a path: from a path it maps an uncompressed TIFF into memory and scrambles a rotated one.
     """
-    huge = BadFileError(path, f"has over {MAX_PIXELS:,} pixels", f"Crop it or scale it down; {_SKIP}")
+    huge = BadFileError(path, f"has over {MAX_PIXELS:,} pixels", "Crop it or scale it down", SKIPPABLE)
     damaged = "is damaged, cut short, of a kind that is not read, or not a PNG, JPEG, TIFF, BMP or WebP image"
-    with in_a_sentence(path, damaged, f"Copy it again or remove it; {_SKIP}"):
+    with in_a_sentence(path, damaged):
         try:
             with _quiet, path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:

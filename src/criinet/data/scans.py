@@ -5,14 +5,12 @@ from typing import Any
 
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
-from criinet.data.images import BadFileError, Pixels, image_size, read_image
+from criinet.data.images import LISTED, BadFileError, Pixels, image_size, read_image
 from criinet.data.kinds import VOLUME_SUFFIXES, is_volume, suffix_of
 from criinet.data.volumes import read_volume, read_volume_header
 
 Scan = Pixels | Volume
 """(H, W) or (H, W, 3) uint8, or a volume of (D, H, W)."""
-
-_ALL = "`criinet data check DATASET` lists all such files"
 
 
 def read_scan(path: Path, dims: int, spacing: Spacing | None = None) -> Scan:
@@ -69,7 +67,7 @@ def size_mismatch(mask: Path, mask_size: tuple[int, ...], image_size: tuple[int,
     if mask_size == image_size:
         return None
     own, other = ("x".join(str(side) for side in reversed(size)) for size in (mask_size, image_size))
-    return BadFileError(mask, f"is {own} but its image is {other}", f"Resize or remove it; {_ALL}")
+    return BadFileError(mask, f"is {own} but its image is {other}", "Resize or remove it", LISTED)
 
 
 def place_mismatch(mask: Path, own: Geometry, image: Geometry, shape: tuple[int, ...]) -> BadFileError | None:
@@ -77,7 +75,7 @@ def place_mismatch(mask: Path, own: Geometry, image: Geometry, shape: tuple[int,
     difference = own.difference(image, shape)
     if difference is None:
         return None
-    return BadFileError(mask, difference, f"Resample it to the grid of its image; {_ALL}")
+    return BadFileError(mask, difference, "Resample it to the grid of its image", LISTED)
 
 
 def mask_mismatch(mask: Path, image: Path, dims: int) -> BadFileError | None:

@@ -14,7 +14,6 @@ from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, in_a_sentence
 
 Array = NDArray[Any]
-_COPY = "Copy it again or remove it; `criinet data check DATASET` lists all such files and --skip-bad goes on without"
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def reading(path: Path, kind: str) -> Generator[None, None, None]:
 
     A library's message may quote a header, and a header may name a person.
     """
-    with in_a_sentence(path, f"is damaged, cut short, or no {kind}", _COPY):
+    with in_a_sentence(path, f"is damaged, cut short, or no {kind}"):
         yield
 
 
