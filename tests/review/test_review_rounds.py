@@ -166,6 +166,15 @@ def test_a_damaged_book_of_rounds_is_refused(place):
         ReviewSession(place / "run", place / "data", device="cpu")
 
 
+def test_rounds_without_their_book_are_kept(place):
+    weights = place / "run" / "review" / "round_1" / "checkpoints" / "last.pt"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    with pytest.raises(RunError, match=r"round_1 is of a round, but .*rounds.json is missing"):
+        ReviewSession(place / "run", place / "data", device="cpu")
+    assert weights.exists()
+
+
 def test_another_datasets_classes_are_refused(place: Path):
     card = place / "data" / "dataset.json"
     card.write_text(json.dumps({**json.loads(card.read_text()), "classes": ["background", "polyp"]}))

@@ -98,6 +98,9 @@ class Rounds:
         groups: of every case, as its patient: a round is judged by their means.
         iterations: steps of a round; None for half of the run's.
         finished: called, in a thread of its own, when a training has ended in any way.
+
+    Raises:
+        RunError: if rounds.json is damaged, or missing where there are rounds.
     """
 
     def __init__(
@@ -128,6 +131,9 @@ class Rounds:
                 raise RunError(f"{path} cannot be read. Restore it from a copy, or move RUN/review away.") from error
             rounds = [r.model_copy(update={"status": "stopped"}) if r.status == "training" else r for r in book.rounds]
             return book.model_copy(update={"rounds": tuple(rounds)})
+        left = next((found for found in sorted(self.run.review.glob("round_*")) if found.is_dir()), None)
+        if left is not None:
+            raise RunError(f"{left} is of a round, but {path} is missing. Restore it, or move {left.parent} away.")
         split = json.loads(self.run.split.read_text(encoding="utf-8"))
         first = Round(
             number=0,
