@@ -1,6 +1,7 @@
 """Only who holds the token, from the page's own address, with a mask that fits its image, changes anything."""
 
 import io
+import shutil
 import urllib.parse
 
 import numpy as np
@@ -11,6 +12,7 @@ from review_page import HOST, TOKEN, square
 from criinet.errors import ConfigError
 from criinet.review.app import OVERHEAD
 from criinet.review.server import is_loopback, listen, own_hosts
+from criinet.review.session import ReviewSession
 
 OPEN = "case_0010"
 READS = ("/", "/main.js", "/api/about", "/api/status", "/api/cases", f"/api/cases/{OPEN}", f"/api/cases/{OPEN}/image")
@@ -149,3 +151,12 @@ def test_other_programs_cookies_do_not_lock_anyone_out(anyone):
         header = f"{foreign}; criinet_review_8000={TOKEN}"
         assert anyone.get("/api/status", headers={"cookie": header}).status_code == 200
     assert anyone.get("/api/status", headers={"cookie": 'foo={"a":1}'}).status_code == 401
+
+
+def test_drafts_of_two_datasets_of_one_name_are_kept_apart(client, place, tmp_path):
+    shutil.copytree(place / "data", tmp_path / "other" / "data")
+    other = ReviewSession(place / "run", tmp_path / "other" / "data", device="cpu")
+    here, there = client.get("/api/about").json(), other.about()
+    other.close()
+    assert here["dataset"] == there["dataset"]
+    assert here["drafts"] != there["drafts"]

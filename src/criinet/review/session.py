@@ -1,6 +1,8 @@
 """Everything behind one page: what people decided, the model in use, the rounds, and the queue that follows."""
 
+import hashlib
 import math
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -110,10 +112,11 @@ class ReviewSession:
         return wanted
 
     def about(self) -> dict[str, Any]:
-        """Return what does not change while the page is open."""
+        """Return what does not change while the page is open; a browser keeps drafts of a dataset by where it is."""
         names = self.dataset.classes
         return {
             "dataset": self.dataset.name,
+            "drafts": hashlib.sha256(os.fsencode(self.dataset.root.resolve())).hexdigest()[:16],
             "classes": [{"name": name, "color": PALETTE[i]} for i, name in enumerate(names)],
             "left_alone": self.store.left_alone,
             "validation": len(self.split.val),

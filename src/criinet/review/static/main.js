@@ -64,7 +64,7 @@ function empty(title, text) {
 
 // ---- one case -------------------------------------------------------------------------------------------------------
 
-const draftKey = (name) => `${state.about.dataset}/${name}`;
+const draftKey = (name) => `${state.about.drafts}/${name}`;
 
 // With `quietly` the case is only shown anew if nobody draws on it by then. `number` is the slice to show first; without
 // it, and without a draft, it is the one of which the model is least sure.
