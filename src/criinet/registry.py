@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from criinet.errors import ConfigError
@@ -15,8 +16,34 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     return f" Did you mean '{matches[0]}'?" if matches else ""
 
 
+PLUGINS = "criinet.plugins"
+"""The group of entry points by which an installed package names its modules that register something here."""
+
+_asked: list[str] = []
+
+
+def load_plugins() -> None:
+    """Import every installed plugin, once in a process.
+
+    Raises:
+        ConfigError: if one cannot be imported.
+    """
+    if _asked:
+        return
+    _asked.append(PLUGINS)
+    for point in sorted(entry_points(group=PLUGINS)):
+        try:
+            point.load()
+        except Exception as error:  # It is not our code.
+            _asked.clear()
+            raise ConfigError(
+                f"plugin '{point.name}' ({point.value}) cannot be imported ({type(error).__name__}: {error}); "
+                "mend it or uninstall its package."
+            ) from error
+
+
 class Registry(Generic[T]):
-    """A named collection of one kind of thing, filled once at import and only read afterwards.
+    """A named collection of one kind of thing, filled at import and by plugins, and only read afterwards.
 
     Args:
         kind: what the entries are, in one word, for messages ("method").
@@ -45,6 +72,7 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: if there is none; the message names the nearest one and the command that lists all.
         """
+        load_plugins()
         if name not in self._entries:
             raise ConfigError(
                 f"unknown {self.kind} '{name}'.{nearest(name, self._entries)} "
@@ -54,10 +82,13 @@ class Registry(Generic[T]):
 
     def items(self) -> Iterator[tuple[str, T]]:
         """Iterate over (name, entry) in order of registration."""
+        load_plugins()
         return iter(self._entries.items())
 
     def __iter__(self) -> Iterator[str]:
+        load_plugins()
         return iter(self._entries)
 
     def __len__(self) -> int:
+        load_plugins()
         return len(self._entries)

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from criinet.data.geometry import Geometry
 from criinet.data.mask_folders import masks_by_stem, paired_masks
+from criinet.data.volumes import write_volume
 from criinet.errors import DataError
+from criinet.types import IGNORE
 
 
 def save(path: Path, mask: np.ndarray) -> None:
@@ -104,3 +107,40 @@ def test_a_damaged_mask_is_named(folders):
     (found / "a.png").write_bytes((found / "a.png").read_bytes()[:30])
     with pytest.raises(DataError, match=r"a\.png is damaged"):
         list(paired_masks(found, truth))
+
+
+def save_volume(path: Path, mask: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(path, mask.astype(np.uint8), Geometry.unknown((2.0, 1.0, 1.0)))
+
+
+def test_slices_that_nobody_annotated_are_unknown_in_a_target(tmp_path):
+    organ = np.ones((13, 6, 7))
+    sparse = np.where(np.arange(13)[:, None, None] % 4 == 1, organ, 0)
+    save_volume(tmp_path / "found" / "a.nii.gz", organ)
+    save_volume(tmp_path / "truth" / "a.nii.gz", sparse)
+    ((_, found, target, *_),) = paired_masks(tmp_path / "found", tmp_path / "truth")
+    np.testing.assert_array_equal(found, organ)
+    np.testing.assert_array_equal(target, np.where(sparse, 1, IGNORE))
+
+
+def test_dataset_json_says_what_its_masks_mean(tmp_path):
+    mask = np.zeros((6, 9))
+    mask[2:4, 3:6], mask[4:] = 1, 255
+    save(tmp_path / "data" / "masks" / "a.png", mask)
+    save(tmp_path / "found" / "a.png", mask == 1)
+    (tmp_path / "data" / "dataset.json").write_text('{"classes": ["background", "cyst"], "ignore": true}')
+    ((_, found, target, classes, _),) = paired_masks(tmp_path / "found", tmp_path / "data" / "masks")
+    assert classes == ("background", "cyst")
+    np.testing.assert_array_equal(target[4:], IGNORE)
+    np.testing.assert_array_equal(found, mask == 1)
+
+
+def test_a_prediction_that_was_written_twice_counts_once(tmp_path):
+    """As NIfTI and as DICOM-SEG; in a folder of another tool two files of one name stay a question."""
+    save_volume(tmp_path / "a.nii.gz", np.eye(4)[None])
+    (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    with pytest.raises(DataError, match=r"share a name"):
+        masks_by_stem(tmp_path)
+    (tmp_path / ".prediction.json").write_text("{}")
+    assert masks_by_stem(tmp_path) == {"a": tmp_path / "a.nii.gz"}

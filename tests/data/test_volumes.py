@@ -7,16 +7,18 @@ from pathlib import Path
 import h5py
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import tifffile
-from dicom_files import PERSON, SECRETS, write_multiframe, write_series
+from dicom_files import PERSON, SECRETS, write_contours, write_multiframe, write_series
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError
+from criinet.data.kinds import stem_of
 from criinet.data.volumes import (
     annotated_slices,
     read_labels,
@@ -405,3 +407,133 @@ def test_the_window_of_monochrome1_is_turned_over_too(tmp_path):
     for kind, limits in (("MONOCHROME1", (3345, 3545)), ("MONOCHROME2", (550, 750))):
         write_series(tmp_path / kind, values, PhotometricInterpretation=kind, BitsStored=12, HighBit=11, **window)
         assert read_volume(tmp_path / kind).window == limits
+
+
+def forms(path: Path) -> list:
+    """Return what a NIfTI header says of its place: unit, and both forms with their codes."""
+    header = nib.load(path).header
+    q, s = header.get_qform(coded=True), header.get_sform(coded=True)
+    return [header.get_xyzt_units()[0], q[1], s[1], *(None if form[0] is None else form[0].tolist() for form in (q, s))]
+
+
+@pytest.mark.parametrize(
+    ("qform", "sform", "unit"),
+    [((AFFINES["plain"], 1), (AFFINES["oblique"], 4), "mm"), ((AFFINES["oblique"], 1), (None, 0), "mm"),
+     ((None, 0), (AFFINES["sagittal"], 2), "unknown"), ((AFFINES["plain"], 1), (AFFINES["plain"], 1), "micron")],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_mask_says_where_it_lies_as_its_image_does(qform, sform, unit, suffix, tmp_path):
+    """Viewers that follow the qform and those that follow the sform then both overlay it."""
+    image = nib.Nifti1Image(numbers().transpose(2, 1, 0), qform[0] if sform[0] is None else sform[0])
+    image.set_qform(*qform, update_affine=False)
+    image.set_sform(*sform, update_affine=False)
+    image.header.set_xyzt_units(unit)
+    scan, mask = tmp_path / f"scan{suffix}", tmp_path / f"mask{suffix}"
+    nib.save(image, scan)
+    found = read_volume(scan)
+    np.testing.assert_array_equal(found.values, numbers())
+    write_labels(mask, numbers(), found.geometry)
+    assert forms(mask) == forms(scan)
+    np.testing.assert_array_equal(nib.load(mask).affine, nib.load(scan).affine)
+    assert nib.load(mask).header.get_zooms() == nib.load(scan).header.get_zooms()
+    assert read_volume_header(mask).geometry.difference(found.geometry, (5, 6, 7)) is None
+
+
+def test_lengths_of_nifti_are_in_mm_whatever_its_unit(tmp_path):
+    for unit, share in (("mm", 1.0), ("micron", 0.001), ("meter", 1000.0), ("unknown", 1.0)):
+        image = nib.Nifti1Image(numbers().transpose(2, 1, 0), affine_of((0.5, 2.0, 4.0)))
+        image.header.set_xyzt_units(unit)
+        nib.save(image, tmp_path / "scan.nii")
+        spacing = read_volume_header(tmp_path / "scan.nii").geometry.spacing
+        np.testing.assert_allclose(spacing, np.array([4.0, 2.0, 0.5]) * share)
+
+
+def test_a_volume_written_without_lengths_is_read_without_them(tmp_path):
+    """So that the spacing in dataset.json holds for it."""
+    path = tmp_path / "scan.nii.gz"
+    write_volume(path, numbers(), Geometry.unknown())
+    assert not read_volume(path).geometry.known
+    assert read_volume(path, (5.0, 1.0, 1.0)).geometry.spacing == (5.0, 1.0, 1.0)
+    nib.save(nib.Nifti1Image(numbers(), np.eye(4)), path)
+    assert read_volume(path).geometry.known
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_flipped_bit_in_a_compressed_file_is_found(seed, tmp_path):
+    """Decoders need not reach the checksum at its end; the values may be wrong without it."""
+    path = tmp_path / "scan.nii.gz"
+    write_volume(path, np.random.default_rng(0).integers(0, 4, (20, 30, 30)).astype(np.int16), Geometry.unknown())
+    content, rng = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    content[rng.integers(len(content) // 10, len(content) - 8)] ^= 1 << rng.integers(8)
+    path.write_bytes(content)
+    with pytest.raises(BadFileError, match="is damaged, cut short, or no NIfTI file"):
+        read_volume(path)
+
+
+def test_a_volume_of_nothing_finite_is_refused(tmp_path):
+    values = np.full((3, 4, 5), np.nan, np.float32)
+    write_volume(tmp_path / "scan.nii.gz", values, Geometry.unknown())
+    with pytest.raises(BadFileError, match="has no value that is a finite number"):
+        read_volume(tmp_path / "scan.nii.gz")
+    values[2, 3, 4] = 1
+    write_volume(tmp_path / "scan.nii.gz", values, Geometry.unknown())
+    assert np.isfinite(read_volume(tmp_path / "scan.nii.gz").values).sum() == 1
+
+
+@pytest.mark.parametrize("length", [0, 100, 300])
+def test_a_slice_at_the_end_that_is_cut_off_is_named(length, tmp_path):
+    """It leaves no gap, so only its own file can tell."""
+    names = [f"slice_{d}.dcm" for d in range(5)]
+    write_series(tmp_path / "scan", numbers(), names=names)
+    last = tmp_path / "scan" / "slice_4.dcm"
+    last.write_bytes(last.read_bytes()[:length])
+    for read in (read_volume, read_volume_header):
+        with pytest.raises(BadFileError, match=r"slice_4\.dcm is damaged or cut short, so a slice is missing"):
+            read(tmp_path / "scan")
+
+
+def test_a_slice_whose_pixels_are_cut_off_is_named(tmp_path):
+    names = [f"slice_{d}.dcm" for d in range(5)]
+    write_series(tmp_path / "scan", numbers(), names=names)
+    third = tmp_path / "scan" / "slice_2.dcm"
+    third.write_bytes(third.read_bytes()[:-20])
+    with pytest.raises(BadFileError, match=r"slice_2\.dcm is damaged"):
+        read_volume(tmp_path / "scan")
+
+
+def test_what_is_no_image_may_lie_beside_a_series(tmp_path):
+    write_series(tmp_path / "scan", numbers())
+    write_contours(tmp_path / "scan" / "contours.dcm", "1.2.3", {"organ": []})
+    (tmp_path / "scan" / "readme.txt").write_text("exported in May")
+    assert read_volume_header(tmp_path / "scan").shape == (5, 6, 7)
+
+
+def test_floating_point_pixels_of_dicom_are_kept(tmp_path):
+    write_series(tmp_path / "scan", numbers())
+    rng = np.random.default_rng(0)
+    expected: dict[float, np.ndarray] = {}
+    for path in (tmp_path / "scan").iterdir():
+        ds = pydicom.dcmread(path)
+        del ds.PixelData, ds.PixelRepresentation, ds.BitsStored, ds.HighBit
+        values = rng.random((6, 7)).astype(np.float32)
+        ds.BitsAllocated, ds.FloatPixelData = 32, values.tobytes()
+        ds.save_as(path)
+        expected[float(ds.ImagePositionPatient[2])] = values
+    np.testing.assert_allclose(read_volume(tmp_path / "scan").values, [expected[z] for z in sorted(expected)])
+
+
+def test_without_positions_slices_are_as_far_apart_as_they_are_thick(tmp_path):
+    """And where nothing says how far, nobody knows."""
+    write_series(tmp_path / "scan", numbers())
+    for tag, spacing in (("ImagePositionPatient", (2.5, 0.7, 0.8)), ("SliceThickness", None)):
+        for path in (tmp_path / "scan").iterdir():
+            ds = pydicom.dcmread(path)
+            delattr(ds, tag)
+            ds.save_as(path)
+        geometry = read_volume_header(tmp_path / "scan").geometry
+        assert (geometry.spacing if geometry.known else None) == spacing
+
+
+def test_folders_keep_the_dots_of_their_names():
+    names = ("scans/pat.1", "scans/1.2.840.113619", "scans/pat.1.nii.gz", "scans/pat.1.DCM")
+    assert [stem_of(Path(name)) for name in names] == ["pat.1", "1.2.840.113619", "pat.1", "pat.1"]

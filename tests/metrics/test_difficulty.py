@@ -142,3 +142,15 @@ def test_quartiles_of_equal_values_keep_their_order():
 @pytest.mark.parametrize("values", [[], [math.nan], [math.nan, math.nan]])
 def test_quartiles_of_nothing(values):
     assert quartiles(values).tolist() == [0] * len(values)
+
+
+@pytest.mark.parametrize("value", [30000.0, np.nan, np.inf, -np.inf])
+def test_one_odd_voxel_far_away_changes_no_difficulty(value):
+    """A hot one would make every boundary look blurred by its share of the range."""
+    mask = np.zeros((9, 40, 40), bool)
+    mask[3:6, 12:28, 12:28] = True
+    volume = np.random.default_rng(0).normal(100, 10, mask.shape) + 60 * mask
+    odd = volume.copy()
+    odd[0, 0, 0] = value
+    for measure in (contrast_to_noise, boundary_gradient):
+        assert measure(odd, mask) == pytest.approx(measure(volume, mask), rel=0.01)

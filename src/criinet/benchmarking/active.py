@@ -1,6 +1,5 @@
 """A simulated annotator: after every round an oracle draws the masks that a strategy asks for, and training goes on."""
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +13,6 @@ from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predictor
 from criinet.engine.training import load, train
-from criinet.errors import DataError
 from criinet.types import IGNORE
 
 EFFORT = ("corrected_pixels", "corrected_outline")
@@ -28,7 +26,7 @@ def simulate(cell: Cell, out: Path) -> None:
     that the strategy chose among its unlabeled ones. Only the masks of chosen cases are ever read.
 
     Raises:
-        DataError: if fewer cases are left than a round asks for, or one that was chosen has no mask.
+        DataError: if a case that was chosen has no mask.
     """
     asked = cast(dict[str, Any], cell.active)
     dataset = open_dataset(Path(cell.dataset))
@@ -65,7 +63,8 @@ def simulate(cell: Cell, out: Path) -> None:
 
 def is_round_done(run: RunFolder) -> bool:
     """Say whether a round was trained, evaluated, and its effort noted."""
-    return run.results.exists() and "round" in json.loads(run.results.read_text(encoding="utf-8"))["run"]
+    results = run.whole_results()
+    return results is not None and "round" in results["run"]
 
 
 def shorter(cell: Cell) -> dict[str, Any]:
@@ -82,18 +81,13 @@ def note(run: RunFolder, results: dict[str, Any], about: dict[str, Any]) -> None
 def next_split(cell: Cell, dataset: Dataset, split: Split, before: RunFolder, number: int) -> Split:
     """Return the split of a round: the one before, with the cases that the strategy asks for labeled."""
     asked = cast(dict[str, Any], cell.active)
-    count, left = int(asked["masks"]), dataset.select(split.unlabeled)
-    if len(left) <= count:
-        raise DataError(
-            f"round {number} of {cell.name} asks for {count} masks, but {len(left)} unlabeled cases are left; "
-            "plan fewer rounds or masks."
-        )
+    left = dataset.select(split.unlabeled)
     chosen = choose(
         cast(Strategy, asked["strategy"]),
         load(before.root, device=cell.device),
         [lambda case=case: read_image(case.image) for case in left],
         [lambda case=case: read_image(case.image) for case in dataset.select(split.labeled)],
-        count,
+        int(asked["masks"]),
         seed=1000 * split.seed + number,
     )
     names = {left[i].name for i in chosen}

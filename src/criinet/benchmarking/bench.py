@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from criinet.benchmarking.cells import Cell, cells_of
-from criinet.benchmarking.collect import collect, is_done
+from criinet.benchmarking.collect import collect, is_done, note_end
 from criinet.benchmarking.local import run_local
 from criinet.benchmarking.plan import Plan, read_plan
 from criinet.data.files import make_folder, write_text_atomically
@@ -63,6 +63,7 @@ def benchmark(
     def finished(cell: Cell, code: int) -> None:
         nonlocal done
         done += 1
+        note_end(cell, out, code)
         collect(grid, cells, out, command, jobs)
         if told is not None:
             told(cell, code, done, len(cells))

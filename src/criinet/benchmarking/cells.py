@@ -11,6 +11,7 @@ from criinet.benchmarking.code_version import code_version
 from criinet.benchmarking.plan import SYNTHETIC, DatasetPlan, NetworkPlan, Plan, Variant
 from criinet.config import merge
 from criinet.data.dataset import Dataset, open_dataset
+from criinet.data.fingerprint import fingerprint
 from criinet.data.splits import Split, make_split, save_split
 from criinet.data.synthetic import write_dataset
 from criinet.engine.acquisition import Strategy
@@ -35,8 +36,8 @@ class Cell:
 
     name: its folder below OUT/runs; ends with the start of ``identity``.
     row: its row in the tables. dataset, split: folder and file. settings: complete tables of what is asked for.
-    identity: hash of the resolved settings, the dataset, the split and the code.
-    test: whether the test cases are opened at the end.
+    amount: of labels, as the plan asks for it. test: whether the test cases are opened at the end.
+    identity: hash of the resolved settings, the data, the split and the code.
     active: of a simulated annotator: "strategy", "rounds", "masks" and "iterations" of a round; None: one plain run.
     """
 
@@ -44,6 +45,7 @@ class Cell:
     row: str
     dataset: str
     split: str
+    amount: str
     seed: int
     device: str
     settings: dict[str, Any]
@@ -68,17 +70,39 @@ class Cell:
         return cls(**json.loads(text))
 
 
-def identity(config: RunConfig, dataset: str, split_hash: str, active: Mapping[str, Any] | None = None) -> str:
-    """Return the hash of settings, dataset, split and code that names a run, or a chain of rounds.
+@dataclass(frozen=True)
+class Drawn:
+    """What runs of one draw of labels share: the dataset, its name in the plan and its fingerprint, and the split.
 
-    Args:
-        dataset: its name; a split is known by the names of its cases alone.
+    file: where the split stands. amount: of labels, as the plan asks for it. choose: what picks the settings.
+    """
+
+    dataset: Dataset
+    name: str
+    content: str
+    split: Split
+    file: Path
+    amount: str
+    choose: Chooser
+
+
+def identity(config: RunConfig, drawn: Drawn, active: Mapping[str, Any] | None = None) -> str:
+    """Return the hash of settings, data, split and code that names a run, or a chain of rounds.
+
+    Raises:
+        ConfigError: if the method or the network is defined in a script, which other processes do not import.
     """
     settled = {key: value for key, value in config.to_dict().items() if key != "choices"}
     built = (methods.get(config.method_name), networks.get(config.network_name).build)
+    for thing, name in zip(built, (config.method_name, config.network_name), strict=True):
+        if thing.__module__ == "__main__":
+            raise ConfigError(
+                f"'{name}' is defined in a script, which the processes of a benchmark do not run; put it into an "
+                "installed module that is a plugin (CONTRIBUTING.md)."
+            )
     entries = ENTRIES if active is None else (*ENTRIES, ACTIVE)
     code = code_version(*entries, *(thing.__module__ for thing in built))
-    known = [settled, dataset, split_hash, code, *(() if active is None else (active,))]
+    known = [settled, drawn.name, drawn.content, drawn.split.hash, code, *(() if active is None else (active,))]
     text = json.dumps(known, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -128,23 +152,40 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
             )
         if grid.active is not None and dataset.dims == 3:
             raise ConfigError(f"plan '{grid.name}': [active] chooses among images, but {dataset.root} holds volumes.")
+        content = fingerprint(dataset.root)
         for amount in amounts(grid, asked, rows):
             for draw in grid.draws:
                 split = make_split(dataset, amount, draw, measure=grid.measure)
                 file = out / "splits" / f"{safe(name)}-{safe(amount)}-draw{draw}.json"
                 save_split(split, file)
-                choose = chooser(dataset, split, device)
+                drawn = Drawn(dataset, name, content, split, file, amount, chooser(dataset, split, device))
+                require_enough(grid, drawn)
                 for label, variant in rows.items():
                     if amount not in (variant.labeled or asked.labeled or grid.labeled):
                         continue
-                    about = (dataset, split, file, choose)
                     cells += [
-                        cell(grid, asked, about, label, variant, network, seed, device, strategy)
+                        cell(grid, asked, drawn, label, variant, network, seed, device, strategy)
                         for network in grid.networks
                         for seed in grid.seeds
                         for strategy in (grid.active.strategies if grid.active else (None,))
                     ]
     return list({(each.row, each.identity): each for each in reversed(cells)}.values())[::-1]
+
+
+def require_enough(grid: Plan, drawn: Drawn) -> None:
+    """Check that a simulated annotator never runs out of cases.
+
+    Raises:
+        ConfigError: if it does.
+    """
+    if grid.active is None:
+        return
+    wanted, left = grid.active.rounds * grid.active.masks, len(drawn.split.unlabeled)
+    if wanted >= left:
+        raise ConfigError(
+            f"plan '{grid.name}': [active] asks for {grid.active.rounds} rounds of {grid.active.masks} masks, but "
+            f"{drawn.name} has {left} unlabeled cases at {drawn.amount}; plan fewer than these."
+        )
 
 
 def chooser(dataset: Dataset, split: Split, device: str) -> Chooser:
@@ -173,7 +214,7 @@ def amounts(grid: Plan, asked: DatasetPlan, rows: Mapping[str, Variant]) -> list
 def cell(
     grid: Plan,
     asked: DatasetPlan,
-    about: tuple[Dataset, Split, Path, Chooser],
+    drawn: Drawn,
     label: str,
     variant: Variant,
     network: NetworkPlan,
@@ -182,23 +223,23 @@ def cell(
     strategy: Strategy | None = None,
 ) -> Cell:
     """Return one run, its settings checked; with a strategy, a chain of rounds."""
-    dataset, split, file, choose = about
     settings = merge(merge({"trainer": {"threads": 1}}, grid.settings), asked.settings)
     settings = merge(merge(settings, {"method": {"name": variant.method}}), variant.settings)
     settings = merge(settings, {"network": {"name": network.name, **network.settings}})
-    config = resolve(settings, choose(settings), seed=seed)
+    config = resolve(settings, drawn.choose(settings), seed=seed)
     active = None
     if grid.active is not None and strategy is not None:
         active = {"strategy": strategy, "rounds": grid.active.rounds, "masks": grid.active.masks}
         active["iterations"] = grid.active.iterations or max(1, config.trainer.iterations // 2)
         label = strategy if len(grid.rows()) == 1 else f"{label} {strategy}"
-    known = identity(config, called(asked, dataset), split.hash, active)
-    parts = (called(asked, dataset), label, f"{len(split.labeled)}", network.name, f"d{split.seed}s{seed}", known[:8])
+    known, split = identity(config, drawn, active), drawn.split
+    parts = (drawn.name, label, f"{len(split.labeled)}", network.name, f"d{split.seed}s{seed}", known[:8])
     return Cell(
         name="-".join(safe(part) for part in parts),
         row=label,
-        dataset=str(dataset.root),
-        split=str(file),
+        dataset=str(drawn.dataset.root),
+        split=str(drawn.file),
+        amount=drawn.amount,
         seed=seed,
         device=device,
         settings=settings,

@@ -14,22 +14,33 @@ from criinet.benchmarking.cells import Cell
 from criinet.benchmarking.plan import Plan
 from criinet.data.files import write_json, write_text_atomically
 from criinet.engine.folder import RunFolder
+from criinet.errors import InterruptedRunError
 
 FORMAT = 1
+INTERRUPTED = InterruptedRunError.exit_code
 ABOUT = ("method", "dataset", "fraction", "draw", "seed", "network")
 """What the rows of strata and cases repeat of their run."""
 
 
 def is_done(cell: Cell, out: Path) -> bool:
-    """Say whether a run, or the last round of several, was trained and evaluated to its end."""
-    last = RunFolder(out / "runs" / cell.runs[-1])
-    return last.results.exists() if cell.active is None else is_round_done(last)
+    """Say whether a run, or every round of one, was trained and evaluated to its end."""
+    runs = [RunFolder(out / "runs" / name) for name in cell.runs]
+    return all(run.whole_results() is not None if cell.active is None else is_round_done(run) for run in runs)
 
 
 def why_failed(cell: Cell, out: Path) -> str | None:
     """Return the sentence that a failed run left behind, None for a run that did not fail."""
     file = out / "failed" / f"{cell.name}.txt"
     return file.read_text(encoding="utf-8").strip() if file.exists() else None
+
+
+def note_end(cell: Cell, out: Path, code: int) -> None:
+    """Leave a sentence for a run whose process ended by itself without one, as one that was killed does."""
+    if code in (0, INTERRUPTED) or why_failed(cell, out) is not None:
+        return
+    how = f"was killed by signal {-code}, perhaps for want of memory" if code < 0 else f"ended with code {code}"
+    log = out / "logs" / f"{cell.name}.txt"
+    write_text_atomically(out / "failed" / f"{cell.name}.txt", f"its process {how} ({log}); --resume tries it again\n")
 
 
 def collect(grid: Plan, cells: Sequence[Cell], out: Path, command: str, jobs: int) -> dict[str, Any]:
@@ -61,8 +72,8 @@ def collect(grid: Plan, cells: Sequence[Cell], out: Path, command: str, jobs: in
 
 
 def named(cell: Cell, run: str, row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with the run and the table row that it belongs to."""
-    return {"run": run, "row": cell.row, "identity": cell.identity, **row}
+    """Return a row with the run and the table row that it belongs to, and the amount of labels that was asked for."""
+    return {"run": run, "row": cell.row, "amount": cell.amount, "identity": cell.identity, **row}
 
 
 def read_results(run: str, out: Path) -> dict[str, Any]:

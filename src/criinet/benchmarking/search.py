@@ -1,8 +1,9 @@
 """A search for settings on validation cases: the same number of trials for every row, no test case opened."""
 
+import json
 import statistics
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
@@ -11,7 +12,7 @@ from typing import Any
 
 from criinet.benchmarking.bench import begin, gone_on_error
 from criinet.benchmarking.cells import Cell, cells_of
-from criinet.benchmarking.collect import why_failed
+from criinet.benchmarking.collect import note_end, why_failed
 from criinet.benchmarking.local import run_process
 from criinet.benchmarking.plan import Plan, Range, Variant
 from criinet.config import assignment, merge
@@ -50,7 +51,8 @@ def search(
         grid, out, data, device = begin(plan, out, data, jobs, device, resume)
         studies = Studies(grid, data, out, device)
         for row in grid.rows():
-            studies.cells(row, {name: within.low for name, within in studies.ranges(row).items()})
+            for end in ("low", "high"):
+                require_validation(studies.cells(row, {n: getattr(r, end) for n, r in studies.ranges(row).items()}))
     stop = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
         futures = {row: pool.submit(studies.row, row, stop, told) for row in grid.rows()}
@@ -114,7 +116,7 @@ class Studies:
             run = RunFolder(self.out / "runs" / cell.name)
             if final_dice(run) is None:
                 write_text_atomically(self.out / "cells" / f"{cell.name}.json", cell.to_json())
-                run_process(cell, self.out, stop)
+                note_end(cell, self.out, run_process(cell, self.out, stop))
             dice = final_dice(run)
             if dice is None:
                 return {"settings": dict(settings), "dice": None, "reason": why_failed(cell, self.out)}
@@ -129,6 +131,20 @@ class Studies:
         once = {"draws": draws, "seeds": self.grid.seeds[:1], "measure": "test"}  # So that validation cases are left.
         trial = self.grid.model_copy(update={**wanted, **once})
         return [replace(cell, test=False) for cell in cells_of(trial, self.data, self.out, self.device)]
+
+
+def require_validation(cells: Iterable[Cell]) -> None:
+    """Check that every run of a trial has validation cases to be judged by.
+
+    Raises:
+        ConfigError: if one has none.
+    """
+    for cell in cells:
+        if not json.loads(Path(cell.split).read_text(encoding="utf-8"))["val"]:
+            raise ConfigError(
+                f"{cell.dataset} has no validation cases at {cell.amount}, by which a search judges; search on a "
+                "dataset with more masks."
+            )
 
 
 def drawn(trial: Any, name: str, within: Range) -> float:

@@ -54,7 +54,7 @@ def benchmark(
     for failure in results["failed"]:
         err.print(f"failed: {failure['run']}: {failure['reason']}")
     err.print(f"report: {page}")
-    if results["failed"]:
+    if results["failed"] or results["pending"]:
         raise typer.Exit(1)
 
 

@@ -90,7 +90,7 @@ def evaluate(
     """Measure a run on its test cases, or a folder of masks against another."""
     import json
 
-    from criinet.cli.show import bar
+    from criinet.cli.show import bar, err
     from criinet.data.files import jsonable
     from criinet.engine.evaluator import evaluate as evaluate_run
     from criinet.engine.evaluator import evaluate_folders
@@ -109,6 +109,11 @@ def evaluate(
         print(json.dumps(jsonable(results), indent=1))
     else:
         show_results(results)
+    if results.get("partial"):
+        err.print(f"note: {results['partial']} targets have ground truth in a part alone, and are measured there.")
+    last = next((row for row in results["rows"] if row["checkpoint"] == "last"), None)
+    if last is not None and last["step"] != last["iterations"]:
+        err.print(f"note: trained to step {last['step']} of {last['iterations']}; `criinet train --resume` goes on.")
 
 
 def show_results(results: dict[str, Any]) -> None:

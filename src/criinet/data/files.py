@@ -11,6 +11,8 @@ from typing import IO, Any
 
 from criinet.errors import StorageError
 
+TEMPORARY = ".*.tmp"
+"""How files are called while they are being written."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -36,6 +36,20 @@ class Axes(NamedTuple):
         return turned.transpose(*range(lead), *(lead + int(axis) for axis in back))
 
 
+class NiftiForms(NamedTuple):
+    """How a NIfTI file says where it lies, as it stands there: a mask that says it alike overlays it in every viewer.
+
+    affine: (4, 4) in the order (w, h, d), in ``unit``. qform, sform: as ``affine``, None where its code is 0.
+    """
+
+    affine: Affine
+    qform: Affine | None
+    qform_code: int
+    sform: Affine | None
+    sform_code: int
+    unit: str
+
+
 @dataclass(frozen=True, eq=False)
 class Geometry:
     """The affine map of a volume.
@@ -44,15 +58,17 @@ class Geometry:
 
     affine: (4, 4) float64.
     known: False where the file says nothing of lengths; the affine is then made up.
+    forms: of a NIfTI file, what a file on the same grid should say.
     """
 
     affine: Affine
     known: bool = True
+    forms: NiftiForms | None = None
 
     @classmethod
-    def from_nifti(cls, affine: NDArray) -> "Geometry":
+    def from_nifti(cls, affine: NDArray, forms: NiftiForms | None = None) -> "Geometry":
         """Take the affine of NIfTI, whose index order is (w, h, d)."""
-        return cls(np.asarray(affine, np.float64)[:, [2, 1, 0, 3]])
+        return cls(np.asarray(affine, np.float64)[:, [2, 1, 0, 3]], forms=forms)
 
     @classmethod
     def from_lps(cls, spacing: NDArray, origin: NDArray, direction: NDArray) -> "Geometry":

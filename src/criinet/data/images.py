@@ -125,6 +125,23 @@ class _PillowWarnings:
 _quiet = _PillowWarnings()
 
 
+def require_pixels(image: Any) -> Pixels:
+    """Return an image from somebody's own program if it is one: an (H, W) or (H, W, 3) uint8 array with a pixel.
+
+    Raises:
+        DataError: if it is anything else.
+    """
+    if not isinstance(image, np.ndarray):
+        what = f"a {type(image).__name__}"
+    elif image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        what = f"an array of shape {image.shape} and type {image.dtype}"
+    elif image.size == 0:
+        what = f"an array of shape {image.shape} without a pixel"
+    else:
+        return image
+    raise DataError(f"an image is a NumPy array (H, W) or (H, W, 3) of uint8, this is {what}; convert it.")
+
+
 @contextmanager
 def in_a_sentence(path: Path, damaged: str) -> Generator[None, None, None]:
     """Turn whatever the body raises while it reads a file into one sentence about the file.

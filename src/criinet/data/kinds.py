@@ -23,8 +23,8 @@ def suffix_of(path: Path) -> str:
 
 
 def stem_of(path: Path) -> str:
-    """Return the name of the case: the file's without its suffix, or the folder's."""
-    return path.name[: len(path.name) - len(suffix_of(path))] if suffix_of(path) else path.stem
+    """Return the name of the case: the file's without its suffix, or the folder's, dots and all."""
+    return path.name[: len(path.name) - len(suffix_of(path))]
 
 
 def mask_suffix(dims: int) -> str:

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from criinet.data.dataset import DatasetCard, read_encoding
+from criinet.data.dataset import DatasetCard, read_card, read_encoding
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, read_mask
 from criinet.data.kinds import SUFFIXES, is_readable, is_volume, stem_of
+from criinet.data.predictions import NOTE
 from criinet.data.scans import place_mismatch, require_picture, require_volume
 from criinet.data.volumes import read_labels, read_volume_header
 from criinet.errors import DataError
@@ -37,10 +38,11 @@ def masks_by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. Give a folder of masks.")
     found: dict[str, Path] = {}
+    predicted = (folder / NOTE).exists()  # Then a DICOM-SEG is the same mask as the NIfTI file of its name.
     for path in sorted(folder.iterdir()):
-        if not is_readable(path):
-            continue
         stem = stem_of(path)
+        if not is_readable(path) or (predicted and path.suffix == ".dcm" and (folder / f"{stem}.nii.gz").exists()):
+            continue
         if stem in found:
             raise DataError(f"{path} and {found[stem].name} share a name. Remove one.")
         found[stem] = path
@@ -52,8 +54,9 @@ def masks_by_stem(folder: Path) -> dict[str, Path]:
 def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
     """Iterate over pairs of masks.
 
-    Each folder's encoding is found in its own files, so 0/255 on one side meets class indices on the other. Predictions
-    without a target are left out.
+    Each folder's encoding is found in its own files, so 0/255 on one side meets class indices on the other. Where the
+    targets are the masks of a dataset, its dataset.json says what they mean. Slices that nobody annotated are IGNORE in
+    a target, as in training. Predictions without a target are left out.
 
     Raises:
         DataError: if a target has no prediction, sizes differ, or two volumes do not lie in one place.
@@ -68,21 +71,29 @@ def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
     dims = 3 if is_volume(next(iter(truth.values()))) else 2
     for path in [*truth.values(), *(predicted[stem] for stem in truth)]:
         require_volume(path) if dims == 3 else require_picture(path)
+    card = _card_of(targets)
     mine, my_classes = read_encoding(DatasetCard(), [predicted[stem] for stem in truth], dims=dims)
-    theirs, their_classes = read_encoding(DatasetCard(), list(truth.values()), dims=dims)
-    classes = max(my_classes, their_classes, key=len)
+    theirs, their_classes = read_encoding(card, list(truth.values()), dims=dims)
+    classes = max(their_classes, my_classes, key=len)
     for stem, path in truth.items():
         if dims == 3:
             found = read_labels(predicted[stem], mine, classes, partial="no")
-            target = read_labels(path, theirs, classes, partial="no")
+            target = read_labels(path, theirs, classes, ignore=card.ignore, partial=card.words(card.partial))
         else:
-            found, target = read_mask(predicted[stem], mine, len(classes)), read_mask(path, theirs, len(classes))
+            found = read_mask(predicted[stem], mine, len(classes))
+            target = read_mask(path, theirs, len(classes), ignore=card.ignore)
         if found.shape != target.shape:
             own, other = ("x".join(str(side) for side in reversed(array.shape)) for array in (found, target))
             raise DataError(f"{predicted[stem]} is {own} but its target is {other}. Predict at the image's own size.")
         geometry = _one_place(predicted[stem], path) if dims == 3 else None
         spacing = geometry.spacing if geometry is not None and geometry.known else None
         yield MaskPair(stem, found, target, classes, spacing)
+
+
+def _card_of(targets: Path) -> DatasetCard:
+    """Return what the dataset.json of a dataset says of its masks; of any other folder nothing is said."""
+    root = targets.resolve().parent
+    return read_card(root) if targets.resolve().name == "masks" else DatasetCard()
 
 
 def _one_place(prediction: Path, target: Path) -> Geometry:

@@ -114,6 +114,7 @@ class Segmenter(Protocol[S_co]):
 
     classes: their names, background first.
     scan_dims: 2 if it takes images, (H, W) or (H, W, 3) uint8; 3 if it takes volumes.
+    voxel: (d, h, w) in mm of the voxels of files that do not know theirs, as training was told.
     mirrors: axes along which an image is mirrored before it is segmented; the mean over all of them is predicted.
     """
 
@@ -122,6 +123,9 @@ class Segmenter(Protocol[S_co]):
 
     @property
     def scan_dims(self) -> int: ...
+
+    @property
+    def voxel(self) -> Spacing | None: ...
 
     @property
     def mirrors(self) -> Sequence[Sequence[int]]: ...
@@ -267,19 +271,14 @@ def predict_files(
     paths: Sequence[Path],
     skipped: list[str] | None,
     advance: Advance | None,
-    spacing: Spacing | None = None,
 ) -> Iterator[tuple[Path, Scan, S]]:
-    """Segment files in order; with a list for the ``skipped`` an unreadable one is noted there and left out.
-
-    Args:
-        spacing: (d, h, w) in mm of volumes whose files do not know theirs.
-    """
+    """Segment files in order; with a list for the ``skipped`` an unreadable one is noted there and left out."""
     readable: list[tuple[Path, Scan]] = []
 
     def decoded() -> Iterator[Scan]:
         for path in paths:
             try:
-                readable.append((path, read_scan(path, predictor.scan_dims, spacing)))
+                readable.append((path, read_scan(path, predictor.scan_dims, predictor.voxel)))
             except DataError as error:
                 if skipped is None:
                     raise

@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import LISTED, BadFileError, Pixels, image_size, read_image
 from criinet.data.kinds import VOLUME_SUFFIXES, is_volume, suffix_of
 from criinet.data.volumes import read_volume, read_volume_header
+from criinet.errors import DataError
 
 Scan = Pixels | Volume
 """(H, W) or (H, W, 3) uint8, or a volume of (D, H, W)."""
@@ -60,6 +64,19 @@ def require_volume(path: Path) -> None:
     """
     if not is_volume(path) and suffix_of(path) not in ("", ".tif", ".tiff"):
         raise BadFileError(path, "is an image, but volumes are expected here", "Keep images and volumes apart")
+
+
+def require_voxels(values: Any) -> NDArray[Any]:
+    """Return a volume from somebody's own program if it is one: a (D, H, W) array of numbers with a voxel.
+
+    Raises:
+        DataError: if it is anything else.
+    """
+    if isinstance(values, np.ndarray) and values.ndim == 3 and values.size > 0 and values.dtype.kind in "biuf":
+        return values
+    is_array = isinstance(values, np.ndarray)
+    what = f"an array of shape {values.shape} and type {values.dtype}" if is_array else f"a {type(values).__name__}"
+    raise DataError(f"a volume is a NumPy array (D, H, W) of numbers, this is {what}; convert it.")
 
 
 def size_mismatch(mask: Path, mask_size: tuple[int, ...], image_size: tuple[int, ...]) -> BadFileError | None:

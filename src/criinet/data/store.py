@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from criinet.config import Config, Fraction
@@ -67,6 +67,13 @@ class DataConfig(Config):
     tta: Annotated[bool, Field(description="predict the mean over mirrored images, as training mirrors them")] = False
     foreground: Annotated[Fraction, Field(description="of volumes: how often a window is centred on an object")] = 0.0
     augmentation: AugmentationConfig = AugmentationConfig()
+
+    @field_validator("range")
+    @classmethod
+    def _rises(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if limits[0] >= limits[1]:
+            raise ValueError("give the value that becomes black, and then a larger one that becomes white")
+        return limits
 
     @property
     def dims(self) -> int:

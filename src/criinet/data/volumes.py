@@ -14,6 +14,7 @@ from criinet.data.formats import Volume, VolumeHeader, format_of
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import (
     IGNORED_VALUE,
+    SKIPPABLE,
     BadFileError,
     MaskEncoding,
     contradiction,
@@ -42,9 +43,12 @@ def read_volume(path: Path, spacing: Spacing | None = None) -> Volume:
         spacing: (d, h, w) in mm for a file that does not know its own.
 
     Raises:
-        BadFileError: if it is missing, damaged, in colour, not of three dimensions, or needs a library that is missing.
+        BadFileError: if it is missing, damaged, in colour, not of three dimensions, without
+            a finite value, or needs a library that is missing.
     """
     volume = format_of(path).read(path)
+    if volume.values.dtype.kind == "f" and not any(np.isfinite(piece).any() for piece in volume.values):
+        raise BadFileError(path, "has no value that is a finite number", "Write it again or remove it", SKIPPABLE)
     return replace(volume, geometry=_with_spacing(volume.geometry, spacing))
 
 
@@ -199,12 +203,18 @@ def _save(file: IO[bytes], values: Array, geometry: Geometry, *, packed: bool) -
 
     if values.ndim != 3 or 0 in values.shape:
         raise ShapeError(f"expected a non-empty array of (D, H, W), got {values.shape}")
-    image = nib.Nifti1Image(values.transpose(2, 1, 0), geometry.nifti, dtype=values.dtype)
+    forms = geometry.forms
+    affine = geometry.nifti if forms is None else forms.affine
+    image = nib.Nifti1Image(values.transpose(2, 1, 0), affine, dtype=values.dtype)
     header = cast(Any, image.header)
-    if geometry.known:
+    if forms is not None:
+        header.set_xyzt_units(xyz=forms.unit)
+        image.set_qform(forms.qform, code=forms.qform_code, update_affine=False)
+        image.set_sform(forms.sform, code=forms.sform_code, update_affine=False)
+    elif geometry.known:
         header.set_xyzt_units(xyz="mm")
-        image.set_qform(geometry.nifti, code=1)
-        image.set_sform(geometry.nifti, code=1)
+        image.set_qform(affine, code=1)
+        image.set_sform(affine, code=1)
     if packed:
         with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0) as content:
             image.to_stream(cast(Any, content))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from criinet.data.fitting import corners_of, cut, fit, gaussian_window, with_channels
+from criinet.data.images import require_pixels
 from criinet.data.predictions import Advance, Outputs, Part, gray_maps, write_predictions
 from criinet.deploy.card import KEY, ModelCard, read_card
 from criinet.errors import CheckpointError, ConfigError
@@ -68,6 +69,9 @@ class ExportedPredictor:
     scan_dims = 2
     """It takes images, no volumes."""
 
+    voxel = None
+    """So there are no voxels whose size nobody knows."""
+
     def __init__(self, session: Any, card: ModelCard, *, tta: bool | None = None) -> None:
         self.session, self.card = session, card
         self.mirrors: list[tuple[int, ...]] = [(), *(card.mirrors if (card.tta if tta is None else tta) else ())]
@@ -82,8 +86,12 @@ class ExportedPredictor:
         return next(self.predict_many([image]))
 
     def predict_many(self, images: Iterable[Array]) -> Iterator[ExportedPrediction]:
-        """Segment images of any sizes, a few at a time, in order."""
-        stream = iter(images)
+        """Segment images of any sizes, a few at a time, in order.
+
+        Raises:
+            DataError: for what is no image.
+        """
+        stream = map(require_pixels, images)
         while batch := list(islice(stream, BATCH)):
             if self.card.window == "whole":
                 yield from self.whole(batch)

@@ -20,6 +20,7 @@ from criinet.engine.training import load, open_recorded, recorded_split, require
 from criinet.errors import RunError
 from criinet.metrics import Summary, case_difficulty, case_metrics, quartiles, summarise
 from criinet.networks import Backbone
+from criinet.types import IGNORE
 
 STRATA = {"contrast": "cnr", "boundary": "boundary_gradient", "size": "object_share"}
 COUNTED = ("miss", "false_alarm")
@@ -257,6 +258,8 @@ def as_csv(rows: Sequence[Row]) -> str:
 def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) -> dict[str, Any]:
     """Measure a folder of masks against a folder of ground truth, file by file of the same stem.
 
+    Of targets with ground truth in a part alone, which ``partial`` counts, that part is measured.
+
     Args:
         predictions: masks of any tool, in class indices, 0/255 or palette.
         targets: a folder of masks; the encoding is found in it.
@@ -266,10 +269,12 @@ def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) 
         DataError: if a target has no prediction, sizes differ, or two volumes do not lie in one place.
     """
     rows: list[Row] = []
+    partial = 0
     for name, predicted, target, classes, spacing in paired_masks(predictions, targets):
+        partial += bool((target == IGNORE).any())
         found = case_metrics(predicted, target, classes, spacing)
         rows += [{"checkpoint": "files", "case": name, "group": name, **row} for row in found]
-    results: dict[str, Any] = {"format": 1, "rows": summary_rows(rows)}
+    results: dict[str, Any] = {"format": 1, "partial": partial, "rows": summary_rows(rows)}
     if out is not None:
         write_text_atomically(out / "cases.csv", as_csv(rows))
         write_json(out / "results.json", results)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from criinet.data.files import jsonable, make_folder, write_text_atomically
+from criinet.data.files import TEMPORARY, jsonable, make_folder, write_text_atomically
 from criinet.errors import RunError, StorageError
 
 RECORDED = ("method", "network", "data", "trainer", "seed", "dataset")
@@ -68,7 +68,12 @@ class RunFolder:
     @property
     def holds_run(self) -> bool:
         """Whether a run was begun here; others, too, write files called config.json."""
-        return self.config.exists() and self.split.exists()
+        if self.config.exists() and self.split.exists():
+            return True
+        try:
+            return bool(self.read_config())
+        except RunError:
+            return False
 
     def checkpoint(self, name: str) -> Path:
         """The checkpoint called "last" or "best", or the pseudo-labels that "round_1" began with."""
@@ -83,7 +88,7 @@ class RunFolder:
 
         For folders that no person chose.
         """
-        if self.config.exists():
+        if self.config.exists() and self.split.exists():
             return True
         self.discard()
         return False
@@ -121,6 +126,12 @@ class RunFolder:
         for path in (self.results, self.cases, self.examples, self.validation, self.looks(0)):
             path.unlink(missing_ok=True)
 
+    def sweep(self) -> None:
+        """Remove what a process left that was killed while it wrote a file."""
+        for part in (self.root, self.root / "checkpoints"):
+            for path in part.glob(TEMPORARY):
+                path.unlink(missing_ok=True)
+
     def discard(self) -> None:
         """Remove the folder and what is in it, as far as the system lets it."""
         shutil.rmtree(self.root, ignore_errors=True)
@@ -141,6 +152,18 @@ class RunFolder:
         if missing:
             raise RunError(f"{self.config} lacks '{missing[0]}'. Restore it, or train anew with --overwrite.")
         return recorded
+
+    def whole_results(self) -> dict[str, Any] | None:
+        """Return ``results.json`` if the weights it measures were trained to their end and ``cases.csv`` is there, too.
+
+        None otherwise, also where it cannot be read: evaluating again mends that.
+        """
+        try:
+            results = json.loads(self.results.read_text(encoding="utf-8"))
+            last = next(row for row in results["rows"] if row["checkpoint"] == "last")
+            return results if last["step"] == last["iterations"] and self.cases.is_file() else None
+        except (OSError, ValueError, KeyError, TypeError, StopIteration):
+            return None
 
     def log(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Append records to ``metrics.jsonl``.

@@ -15,11 +15,12 @@ from torch.nn import functional as F
 
 from criinet.data.fitting import corners_of, cut, fit, gaussian_window, with_channels
 from criinet.data.formats import Volume
-from criinet.data.geometry import Geometry
+from criinet.data.geometry import Geometry, Spacing
+from criinet.data.images import require_pixels
 from criinet.data.objects import keep_largest
 from criinet.data.predictions import VolumePrediction, gray_maps
 from criinet.data.resampling import Grid, from_grid
-from criinet.data.scans import Scan, read_scan
+from criinet.data.scans import Scan, read_scan, require_voxels
 from criinet.data.store import DataConfig, fit_volume
 from criinet.losses import entropy
 from criinet.methods import Method, Prediction
@@ -89,6 +90,7 @@ class Predictor:
         tta: average over the mirrored images that training mirrored too; None: as ``data`` says.
         doubt: keep maps of doubt, and the first of two opinions, of volumes.
         keep_probs: keep the probabilities of volumes.
+        voxel: size (d, h, w) in mm of the voxels of files that do not know theirs.
     """
 
     def __init__(
@@ -101,10 +103,11 @@ class Predictor:
         tta: bool | None = None,
         doubt: bool = True,
         keep_probs: bool = False,
+        voxel: Spacing | None = None,
     ) -> None:
         self.method = method.to(device).eval()
         self.data, self.classes, self.device = data, classes, device
-        self.doubt, self.keep_probs = doubt, keep_probs
+        self.doubt, self.keep_probs, self.voxel = doubt, keep_probs, voxel
         averages = data.tta if tta is None else tta
         augmentation = data.augmentation
         axes = [a for a, on in ((-1, augmentation.flip_horizontal), (-2, augmentation.flip_vertical)) if on]
@@ -118,20 +121,27 @@ class Predictor:
     def predict(self, scan: Scan | Path | str) -> Predicted:
         """Segment one (H, W) or (H, W, 3) uint8 image, one volume, or the file that holds either.
 
-        A (D, H, W) array without geometry is taken to have the voxels of training.
+        A (D, H, W) array of numbers without geometry is taken to have the voxels of training.
+
+        Raises:
+            DataError: for what is no image, or no volume.
         """
         if isinstance(scan, Path | str):
-            scan = read_scan(Path(scan), self.scan_dims)
+            scan = read_scan(Path(scan), self.scan_dims, self.voxel)
         return next(self.predict_many([scan]))
 
     def predict_many(self, scans: Iterable[Scan]) -> Iterator[Predicted]:
-        """Segment images, a few at a time, or volumes, one by one, of any sizes and in order."""
+        """Segment images, a few at a time, or volumes, one by one, of any sizes and in order.
+
+        Raises:
+            DataError: for what is no image, or no volume.
+        """
         stream = iter(scans)
         if self.data.kind != "images":
             yield from map(self.volume, stream)  # A name for the volume would keep it while the next one is read.
             return
         while batch := list(islice(stream, BATCH)):
-            images = [scan.values if isinstance(scan, Volume) else scan for scan in batch]
+            images = [require_pixels(scan.values if isinstance(scan, Volume) else scan) for scan in batch]
             if self.data.window == "whole":
                 yield from self.whole(images)
             else:
@@ -156,7 +166,7 @@ class Predictor:
 
     def volume(self, scan: Scan) -> VolumePrediction:
         """Segment a volume at its own voxels."""
-        volume = scan if isinstance(scan, Volume) else Volume(scan, Geometry.unknown())
+        volume = scan if isinstance(scan, Volume) else Volume(require_voxels(scan), Geometry.unknown())
         pixels, grid = self.fitted(volume)
         return self.collect(self.slabs(pixels), volume, grid)
 

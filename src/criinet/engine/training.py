@@ -37,15 +37,15 @@ def train(
     *,
     method: str | None = None,
     labeled: str | None = None,
-    split: Path | None = None,
-    groups: Path | None = None,
+    split: Path | str | None = None,
+    groups: Path | str | None = None,
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
     skip_bad: bool = False,
-    initial: Path | None = None,
+    initial: Path | str | None = None,
     announce: Callable[[RunConfig, Split, Dataset], None] | None = None,
     warn: Callable[[str], None] | None = None,
     watch: Watcher | None = None,
@@ -76,11 +76,12 @@ def train(
     asked = merge(settings or {}, {"method": {"name": method}} if method else {})
     device = pick_device(device)
     folder = RunFolder(Path(out))
+    split, groups, initial = map(as_path, (split, groups, initial))
     if resume:
         recorded = folder.read_config()
         skip_bad = skip_bad or recorded["dataset"].get("skip_bad", False)
         groups = groups or as_path(recorded["dataset"].get("groups"))
-        initial = as_path(recorded.get("initial"))
+        initial = None if folder.checkpoint("last").exists() else as_path(recorded.get("initial"))
     elif is_first():
         folder.require_free(overwrite=overwrite)
     opened = open_dataset(Path(dataset), skip_bad=skip_bad, groups=groups)
@@ -109,14 +110,15 @@ def train(
         if resume:
             trainer.resume(folder)
             if is_first():
+                folder.sweep()
                 go_on(folder, opened, further=trainer.step < config.trainer.iterations)
         elif is_first():
             if overwrite:
                 pools.unlabeled.require_all()  # What stands there goes only when every file was read.
             folder.create(overwrite=overwrite)
-            save_split(parts, folder.split)
             described = describe(opened, groups=groups, skip_bad=skip_bad, initial=initial)
             write_json(folder.config, {**config.to_dict(), **described, "environment": environment(device)})
+            save_split(parts, folder.split)
         fit(trainer, folder, begun=not resume)
     finally:
         pools.unlabeled.stop()
@@ -205,6 +207,7 @@ def describe(dataset: Dataset, *, groups: Path | None, skip_bad: bool, initial: 
             "name": dataset.name,
             "classes": list(dataset.classes),
             "dims": dataset.dims,
+            "voxel": None if dataset.voxel is None else list(dataset.voxel),
             "spacing": None if (spacing := dataset.spacing_of(dataset.cases[0])) is None else list(spacing),
             "regions": {region: list(members) for region, members in dataset.regions.items()},
             "groups": None if groups is None else str(groups.resolve()),
@@ -213,9 +216,9 @@ def describe(dataset: Dataset, *, groups: Path | None, skip_bad: bool, initial: 
     }
 
 
-def as_path(text: str | None) -> Path | None:
-    """Return the path that ``text`` is, None for None."""
-    return None if text is None else Path(text)
+def as_path(path: Path | str | None) -> Path | None:
+    """Return a path given as text or as a path, None for None."""
+    return None if path is None else Path(path)
 
 
 def open_recorded(recorded: Mapping[str, Any], moved: Path | None = None) -> Dataset:
@@ -419,7 +422,17 @@ def load(
         "Another version of criinet wrote it: train anew with --overwrite.",
     )
     where = pick_device(device)
-    return Predictor(method, config.data, classes, device=where, tta=tta, doubt=doubt, keep_probs=keep_probs)
+    voxel = recorded["dataset"].get("voxel")
+    return Predictor(
+        method,
+        config.data,
+        classes,
+        device=where,
+        tta=tta,
+        doubt=doubt,
+        keep_probs=keep_probs,
+        voxel=voxel and (voxel[0], voxel[1], voxel[2]),
+    )
 
 
 def recorded_split(folder: RunFolder) -> dict[str, Any]:

@@ -39,6 +39,8 @@ FINEST = 10
 ANISOTROPIC = 3.0
 """Ratio of the slice distance to the pixel size from which slices are seen one by one."""
 CT_MARGIN = 0.5
+LEAST_HU = 20.0
+DIRECTIONS = ("feet to head", "front to back", "right to left")
 """How far the CT window reaches beyond the values of objects, as a share of their spread."""
 MOST_SPACING = 16.0
 WHOLE = 0.99
@@ -164,10 +166,22 @@ def kind_choice(facts: VolumeFacts, on_gpu: bool, asked: Mapping[str, Any]) -> C
     if facts.spacing is not None and facts.spacing[0] > ANISOTROPIC * min(facts.spacing[1:]):
         ratio = facts.spacing[0] / min(facts.spacing[1:])
         return Choice("data.kind", "slices", f"slices are {ratio:.1f} times as far apart as pixels")
+    thick = thick_axis(facts.spacing)
+    if thick is not None:
+        across = f"voxels are much longer from {thick} than across, but slices are cut from feet to head alone"
+        return Choice("data.kind", "volumes" if on_gpu else "slices", across)
     if not on_gpu:
         why = "a pretrained 2D network on slices learns faster on a CPU than a 3D network; ask for data.kind=volumes"
         return Choice("data.kind", "slices", why)
     return Choice("data.kind", "volumes", "slices are about as far apart as pixels")
+
+
+def thick_axis(spacing: Sequence[float] | None) -> str | None:
+    """Return the direction other than that of the slices along which voxels are much longer than across."""
+    if spacing is None:
+        return None
+    longest = max((1, 2), key=lambda axis: spacing[axis])
+    return DIRECTIONS[longest] if spacing[longest] > ANISOTROPIC * min(spacing) else None
 
 
 def slice_choices(facts: VolumeFacts, on_gpu: bool) -> list[Choice]:
@@ -254,13 +268,19 @@ def box_size(shape: Sequence[float], budget: int) -> tuple[int, int, int]:
         size[axis] += 16
 
 
+def _rounded(value: float, spread: float) -> float:
+    """Round to whole numbers, and where values spread over less than 100 of them to a hundredth of the spread."""
+    return round(value, max(0, 2 - math.floor(math.log10(spread))))
+
+
 def intensity_choices(facts: VolumeFacts) -> list[Choice]:
     """Pick how values become gray."""
     low, high = facts.object_range
     if facts.modality == "CT" and high > low:
         margin = CT_MARGIN * (high - low)
-        window = (float(round(low - margin)), float(round(high + margin)))
-        why = f"objects lie between {low:.0f} and {high:.0f} HU"
+        window = (_rounded(low - margin, high - low), _rounded(high + margin, high - low))
+        unit = " HU" if high - low >= LEAST_HU else ", which is hardly HU"
+        why = f"objects lie between {low:.4g} and {high:.4g}{unit}"
         return [Choice("data.intensity", "range", "CT has a unit"), Choice("data.range", window, why)]
     if facts.modality in ("CR", "DX", "MG", "XA", "US"):
         return [Choice("data.intensity", "window", f"{facts.modality} is shown with a window")]

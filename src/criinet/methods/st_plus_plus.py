@@ -47,14 +47,14 @@ class STPlusPlus(Method):
 
     def __init__(self, network: Network, config: Config) -> None:
         super().__init__(network, config)
-        self.first_weights = copy.deepcopy(network.state_dict())
+        self.first = copy.deepcopy(network).requires_grad_(False)
         self.earlier = nn.ModuleList(copy.deepcopy(network).requires_grad_(False) for _ in range(2))
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
 
     def begin_with(self, state: dict[str, Tensor]) -> None:
         """Begin every round with the weights of the other run; its rounds are over."""
         super().begin_with(state)
-        self.first_weights = copy.deepcopy(self.student.state_dict())
+        self.first.load_state_dict(self.student.state_dict())
         self.taken.zero_()
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:
@@ -82,7 +82,7 @@ class STPlusPlus(Method):
 
     def begin_round(self, number: int, reliability: Tensor) -> Tensor:
         """Start from the first weights; learn from the reliable share in round 1, from all images afterwards."""
-        self.student.load_state_dict(self.first_weights)
+        self.student.load_state_dict(self.first.state_dict())
         self.taken.zero_()
         count = len(reliability) if number > 1 else max(1, round(self.config.reliable * len(reliability)))
         kept = torch.zeros(len(reliability), dtype=torch.bool)

@@ -36,7 +36,7 @@ def lightness(image: NDArray[Any], axes: int) -> FloatArray:
 
     Args:
         image: (H, W, 3) or (D, H, W, 3) sRGB, or without the last axis gray; uint8, or float in [0, 1]. Gray of any
-            other dtype or range (HU, 16 bits, MR) is scaled from its own minimum and maximum.
+            other dtype or range (HU, 16 bits, MR) is scaled from its own 0.5 and 99.5 percentiles.
         axes: number of spatial axes, 2 or 3: tells three gray slices from three colours.
 
     Returns:
@@ -188,10 +188,17 @@ def _to_unit(image: NDArray[Any]) -> FloatArray | None:
 
 
 def _stretched(image: NDArray[Any]) -> FloatArray:
-    """Scale from the image's own minimum and maximum to [0, 1]; a flat image becomes 0."""
+    """Scale so that the image's 0.5 and 99.5 percentiles become 0 and 1; a flat image becomes 0.
+
+    A single hot voxel would else make all boundaries look blurred. What is not finite becomes 0.
+    """
     values = image.astype(np.float64)
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+    finite = np.isfinite(values)
+    some = values[finite]
+    low, high = np.percentile(some, (0.5, 99.5), method="inverted_cdf") if some.size else (0.0, 0.0)
+    if high <= low and some.size:
+        low, high = some.min(), some.max()
+    return np.where(finite, (values - low) / (high - low), 0.0) if high > low else np.zeros_like(values)
 
 
 def _linear_light(srgb: FloatArray) -> FloatArray:

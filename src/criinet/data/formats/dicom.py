@@ -39,6 +39,7 @@ TAGS = (
     "PixelSpacing",
     "ImagerPixelSpacing",
     "SpacingBetweenSlices",
+    "SliceThickness",
     "RescaleSlope",
     "RescaleIntercept",
     "WindowCenter",
@@ -50,6 +51,7 @@ SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 """SOP class of DICOM-SEG."""
 
 _KIND = "DICOM file"
+_DAMAGED = "is damaged or cut short, so a slice is missing"
 _UNEVEN = 0.02
 """Share of the slice distance by which a distance may differ from the others."""
 
@@ -98,11 +100,15 @@ def slice_files(path: Path) -> list[Path]:
     """Return the DICOM files of a series' folder, or the one file.
 
     Raises:
-        BadFileError: if there is none.
+        BadFileError: if there is none, or one is only called so.
     """
     if not path.is_dir():
         return [path]
-    files = [file for file in sorted(path.iterdir()) if file.is_file() and is_dicom(file)]
+    found = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    files = [file for file in found if is_dicom(file)]
+    false = next((file for file in found if file.suffix.lower() == ".dcm" and file not in files), None)
+    if false is not None:
+        raise BadFileError(false, _DAMAGED, _REMEDY)
     if not files:
         raise BadFileError(path, "holds no DICOM files", "Give the folder that holds the slices themselves")
     return [file for file in files if file.name.upper() != "DICOMDIR"]
@@ -110,7 +116,20 @@ def slice_files(path: Path) -> list[Path]:
 
 def is_image(dataset: Any) -> bool:
     """Tell whether a file holds an image, and not contours, a report or a segmentation."""
-    return "Rows" in dataset and str(dataset.get("SOPClassUID", "")) != SEGMENTATION
+    return has_size(dataset) and str(dataset.get("SOPClassUID", "")) != SEGMENTATION
+
+
+def has_size(dataset: Any) -> bool:
+    """Tell whether a header says how many rows and columns there are."""
+    return bool(dataset.get("Rows")) and bool(dataset.get("Columns"))
+
+
+def is_cut_off(dataset: Any) -> bool:
+    """Tell whether a header ends before it says what it is, or is an image's and lacks its size."""
+    from pydicom.uid import UID
+
+    uid = dataset.get("SOPClassUID")
+    return not uid or ("Image Storage" in UID(str(uid)).name and not has_size(dataset))
 
 
 def frames_in(path: Path, files: Sequence[Path]) -> list[Frame]:
@@ -123,6 +142,9 @@ def frames_in(path: Path, files: Sequence[Path]) -> list[Frame]:
         BadFileError: if they are of several series, or do not make one volume; the slices at fault are named.
     """
     found = [(file, read_tags(file)) for file in files]
+    cut_off = next((file for file, dataset in found if is_cut_off(dataset)), None)
+    if cut_off is not None:
+        raise BadFileError(cut_off, _DAMAGED, _REMEDY)
     images = [(file, dataset) for file, dataset in found if is_image(dataset)]
     if not images:
         raise BadFileError(path, "holds no DICOM image", "Give the series of the scan itself")
@@ -252,18 +274,22 @@ def geometry_of(frames: Sequence[Frame]) -> Geometry:
     """Return the affine of slices that are in order."""
     first, last = frames[0], frames[-1]
     if first.position is None or last.position is None or first.orientation is None or first.step is None:
-        if first.step is None:
-            return Geometry.unknown()
-        between = first.dataset.get("SpacingBetweenSlices")
-        return Geometry.unknown((float(between or 1.0), *first.step))
+        between = _between(first)
+        return Geometry.unknown(None if first.step is None or between is None else (between, *first.step))
     normal = np.cross(first.orientation[0], first.orientation[1])
     if len(frames) > 1:
         through = (last.position - first.position) / (len(frames) - 1)
     else:
-        through = normal * float(first.dataset.get("SpacingBetweenSlices") or 1.0)
+        through = normal * (_between(first) or 1.0)
     columns = [first.orientation[0] * first.step[1], first.orientation[1] * first.step[0], through]
     lengths = np.array([np.linalg.norm(column) for column in columns])
     return Geometry.from_lps(lengths, first.position, np.stack(columns, axis=1) / lengths)
+
+
+def _between(frame: Frame) -> float | None:
+    """Return the slice distance that a header gives, or else the thickness of a slice; None without either."""
+    said = (frame.dataset.get(tag) for tag in ("SpacingBetweenSlices", "SliceThickness"))
+    return next((abs(float(length)) for length in said if length), None)
 
 
 def header_of(frames: Sequence[Frame]) -> VolumeHeader:
@@ -274,8 +300,11 @@ def header_of(frames: Sequence[Frame]) -> VolumeHeader:
 
 
 def header(path: Path) -> VolumeHeader:
-    """Read shape, geometry and modality from the headers of all slices."""
+    """Read shape, geometry and modality from the headers of all slices; a DICOM-SEG is read whole for them."""
     with reading(path, _KIND):
+        if is_segmentation(path):
+            found = read_segmentation(path)
+            return VolumeHeader(found.shape, found.geometry, found.modality)
         return header_of(frames_in(path, slice_files(path)))
 
 
@@ -285,9 +314,14 @@ def read(path: Path, *, labels: bool = False) -> Volume:
     With ``labels`` the file may be a DICOM-SEG.
     """
     with reading(path, _KIND):
-        if labels and not path.is_dir() and str(read_tags(path).get("SOPClassUID", "")) == SEGMENTATION:
+        if labels and is_segmentation(path):
             return read_segmentation(path)
         return read_frames(path, frames_in(path, slice_files(path)))
+
+
+def is_segmentation(path: Path) -> bool:
+    """Tell whether a file is a DICOM-SEG."""
+    return not path.is_dir() and str(read_tags(path).get("SOPClassUID", "")) == SEGMENTATION
 
 
 def read_frames(path: Path, frames: Sequence[Frame]) -> Volume:
@@ -300,6 +334,8 @@ def read_frames(path: Path, frames: Sequence[Frame]) -> Volume:
         for i, frame in enumerate(frames):
             if decoded is None or decoded[0] != frame.file:
                 decoded = (frame.file, _pixels(frame.file))
+                if whole and not np.can_cast(decoded[1].dtype, np.int32):
+                    whole, values = False, values.astype(np.float64)
             values[i] = _in_units(decoded[1][frame.index], frame)
         window = frames[0].window
     limits = None if window is None else _window_in_units(window, frames[0])
@@ -310,13 +346,14 @@ def read_frames(path: Path, frames: Sequence[Frame]) -> Volume:
 
 def _pixels(file: Path) -> NDArray[Any]:
     """Decode all frames of a file: (F, H, W)."""
-    dataset = read_tags(file, pixels=True)
-    try:
-        with quietly():
-            pixels = np.asarray(dataset.pixel_array)
-    except (RuntimeError, NotImplementedError, ImportError) as error:
-        remedy = "Install pip install 'criinet[dicom]', or export it uncompressed"
-        raise BadFileError(file, "is compressed in a way that cannot be decoded here", remedy) from error
+    with reading(file, _KIND):
+        dataset = read_tags(file, pixels=True)
+        try:
+            with quietly():
+                pixels = np.asarray(dataset.pixel_array)
+        except (RuntimeError, NotImplementedError, ImportError) as error:
+            remedy = "Install pip install 'criinet[dicom]', or export it uncompressed"
+            raise BadFileError(file, "is compressed in a way that cannot be decoded here", remedy) from error
     return pixels.reshape(-1, *pixels.shape[-2:])
 
 

@@ -1,15 +1,21 @@
 """NIfTI, by nibabel."""
 
+import gzip
 import logging
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from criinet.data.formats.volume import Format, Volume, VolumeHeader, plain_values, reading, three_axes
-from criinet.data.geometry import Geometry
+from criinet.data.geometry import Geometry, NiftiForms
 from criinet.data.images import BadFileError
+
+_IN_MM = {"meter": 1000.0, "micron": 0.001}
+_PIECE = 2**20
 
 
 def _open(path: Path) -> tuple[Any, VolumeHeader]:
@@ -22,11 +28,35 @@ def _open(path: Path) -> tuple[Any, VolumeHeader]:
     shape = list(image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
-    geometry = Geometry.from_nifti(image.affine)
+    return image, VolumeHeader(three_axes(path, tuple(reversed(shape))), _geometry(path, image))
+
+
+def _geometry(path: Path, image: Any) -> Geometry:
+    """Return where a file lies, in mm; of one that was written without knowing it, an unknown geometry."""
+    affine, unit = np.asarray(image.affine, np.float64), image.header.get_xyzt_units()[0]
+    unknown = Geometry.unknown()
+    if unit == "unknown" and np.array_equal(affine, unknown.nifti):
+        return unknown
+    (qform, qform_code), (sform, sform_code) = image.get_qform(coded=True), image.get_sform(coded=True)
+    scale = np.diag([_IN_MM.get(unit, 1.0)] * 3 + [1.0])
+    forms = NiftiForms(affine, qform, int(qform_code), sform, int(sform_code), unit)
+    geometry = Geometry.from_nifti(scale @ affine, forms)
     problem = geometry.problem()
     if problem is not None:
         raise BadFileError(path, problem, "Write its affine again, for instance from the original scan")
-    return image, VolumeHeader(three_axes(path, tuple(reversed(shape))), geometry)
+    return geometry
+
+
+@contextmanager
+def _to_its_end(path: Path, image: Any) -> Generator[Any, None, None]:
+    """Give the image to read values from; of a compressed file all is read then, up to its checksum."""
+    if path.suffix.lower() != ".gz":
+        yield image
+        return
+    with gzip.open(path, "rb") as file:
+        yield type(image).from_file_map(type(image).make_file_map({"image": file}))
+        while file.read(_PIECE):
+            pass
 
 
 def header(path: Path) -> VolumeHeader:
@@ -39,7 +69,8 @@ def read(path: Path, *, labels: bool = False) -> Volume:  # noqa: ARG001
     """Read values, with slope and intercept applied, and geometry."""
     with reading(path, "NIfTI file"):
         image, found = _open(path)
-        values = np.asanyarray(image.dataobj)
+        with _to_its_end(path, image) as whole:
+            values = np.asanyarray(whole.dataobj)
         values = plain_values(path, values.reshape(tuple(reversed(found.shape)), order="F").transpose(2, 1, 0))
     return Volume(values, found.geometry)
 
@@ -57,8 +88,9 @@ def read_channel(path: Path, channel: int) -> Volume:
         if len(image.shape) != 4 or channel >= image.shape[3]:
             count = image.shape[3] if len(image.shape) == 4 else 1
             raise BadFileError(path, f"has {count} channels", f"Choose --channel 0 to {count - 1}")
-        values = plain_values(path, np.asanyarray(image.dataobj[..., channel]).transpose(2, 1, 0))
-    return Volume(values, Geometry.from_nifti(image.affine))
+        with _to_its_end(path, image) as whole:
+            values = plain_values(path, np.asanyarray(whole.dataobj[..., channel]).transpose(2, 1, 0))
+        return Volume(values, _geometry(path, image))
 
 
 FORMAT = Format(header, read)

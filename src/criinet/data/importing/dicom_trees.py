@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from criinet.data.formats.dicom import frames_in, header_of, is_image, read_frames, read_tags
+from criinet.data.formats.dicom import frames_in, header_of, is_cut_off, is_image, read_frames, read_tags
 from criinet.data.formats.structures import Drawing, draw, drawing_in
 from criinet.data.formats.volume import VolumeHeader
 from criinet.data.geometry import Geometry
@@ -38,9 +38,13 @@ class Tree:
     def read(cls, source: Path) -> "Tree":
         """Read the headers of all DICOM files, in whatever folders they lie."""
         tree = cls()
-        for path in sorted(file for file in source.rglob("*") if file.is_file() and is_dicom(file)):
+        for path in sorted(file for file in source.rglob("*") if file.is_file() and not file.name.startswith(".")):
+            if not is_dicom(path):
+                if path.suffix.lower() == ".dcm":
+                    tree.left_out.append(f"left out: {path} is damaged or no DICOM file. Copy it again.")
+                continue
             header = read_tags(path, more=("PatientID",))
-            if is_image(header):
+            if is_image(header) or (is_cut_off(header) and header.get("SeriesInstanceUID")):
                 name = _name(str(header.get("SeriesInstanceUID", path)))
                 tree.series.setdefault(name, []).append(path)
                 tree.patients[name] = str(header.get("PatientID") or name)

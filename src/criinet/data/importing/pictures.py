@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from criinet.data.dataset import read_groups
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, read_raw_mask
-from criinet.data.importing.plan import ImportPlan, Item, Wanted, Written
+from criinet.data.importing.plan import ImportPlan, Item, Source, Wanted, Written
 from criinet.data.kinds import is_readable, stem_of, suffix_of
+from criinet.data.volumes import read_raw_labels, read_volume
 from criinet.errors import DataError
 
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "segmentations", "groundtruth", "gt", "labelsTr")
@@ -107,4 +108,19 @@ def _by_name(images: Path, masks: Path) -> tuple[Item, ...]:
             what = "has no image of the same name" if name not in found else f"is a second mask of {name}"
             raise BadFileError(path, what, "Rename or remove it")
         paired[name] = path
-    return tuple(Item(name, path, paired.get(name), name) for name, path in found.items())
+    return tuple(
+        Item(name, _whole(path), _whole(paired[name], labels=True) if name in paired else None, name)
+        for name, path in found.items()
+    )
+
+
+def _whole(path: Path, *, labels: bool = False) -> Source:
+    """Return a file as it is, or, of a header with its pixels in another file, as one file."""
+    if suffix_of(path) not in (".mhd", ".nhdr"):
+        return path
+
+    def make() -> tuple[NDArray[Any], Geometry | None]:
+        found = read_raw_labels(path) if labels else read_volume(path)
+        return found.values, found.geometry
+
+    return Written(".nii.gz", make)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from criinet.data.files import write_atomically, write_json, write_text_atomically
 from criinet.data.geometry import Geometry
-from criinet.data.images import write_mask
+from criinet.data.images import BadFileError, write_mask
 from criinet.data.kinds import suffix_of
 from criinet.data.volumes import write_volume
 from criinet.errors import DataError
@@ -153,7 +153,7 @@ def _place(source: Source, folder: Path, name: str) -> int:
     """Write one file; return 1 if it was not there yet.
 
     Raises:
-        DataError: if another file of that name is there.
+        DataError: if another file of that name is there, or what is converted cannot be read.
     """
     path = folder / f"{name}{_suffix(source)}"
     if isinstance(source, Path):
@@ -166,7 +166,10 @@ def _place(source: Source, folder: Path, name: str) -> int:
         return 1
     if path.exists():
         return 0
-    values, geometry = source.make()
+    try:
+        values, geometry = source.make()
+    except BadFileError as error:
+        raise BadFileError(error.path, error.what, f"{error.remedy}, then import again") from error
     if geometry is None:
         write_mask(path, values, 256)
     else:

@@ -109,7 +109,7 @@ def plan_nnunet(source: Path, wanted: Wanted) -> ImportPlan:
     for part in ("Tr", "Ts"):
         for path in sorted((source / f"images{part}").glob("*")):
             found = re.fullmatch(r"(.+)_(\d{4})", stem_of(path))
-            if found is None or not suffix_of(path):
+            if found is None or not suffix_of(path) or path.name.startswith("."):
                 continue
             channels.add(int(found[2]))
             if int(found[2]) == (channel or 0):
@@ -191,6 +191,6 @@ def _from_h5(path: Path, labels: bool, turned: bool) -> Any:
     def make() -> tuple[NDArray[Any], Geometry | None]:
         found: Volume = Volume(read_raw_labels(path).values, Geometry.unknown()) if labels else read_volume(path)
         values = found.values.transpose(2, 1, 0) if turned else found.values
-        return values.astype(np.float32) if values.dtype == np.float64 else values, Geometry.unknown()
+        return values.astype(np.float32) if values.dtype.kind == "f" else values, Geometry.unknown()
 
     return make

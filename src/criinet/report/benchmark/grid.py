@@ -28,7 +28,8 @@ from criinet.report.recorded import (
 ALL_LABELS = "all labels"
 _REMEDY = "run `criinet benchmark` again with --resume"
 _SAME_FRACTION = 1.1
-"""Draws of whole patients miss the fraction asked for: those that differ by less than this factor are one setting."""
+"""Where results do not say which amount was asked for, fractions that differ by less than this factor are one setting:
+draws of whole patients miss what was asked for."""
 
 
 @dataclass(frozen=True, order=True)
@@ -45,6 +46,7 @@ class GridRun:
     """One run of the grid.
 
     label: the row that it belongs to. full: True for the supervised run that was given every label.
+    asked: the amount of labels that was asked for, and the round of an annotator; None where that is not recorded.
     block: draw of the labels, and seed. results: one row for each checkpoint and class; its facts are the first row.
     cases: single classes of single cases, of both checkpoints; empty where they were not recorded.
     """
@@ -52,6 +54,7 @@ class GridRun:
     name: str
     label: str
     full: bool
+    asked: tuple[str, int] | None
     setting: Setting
     block: tuple[int, int]
     results: Results
@@ -113,7 +116,7 @@ def _grid(folder: Path, value: Table, cases: Mapping[str, Sequence[CaseRecord]])
     rows = _by_run(value["rows"])
     strata = _by_run(value.get("strata") or ())
     runs = [_run(name, found, strata.get(name, []), cases.get(name, ())) for name, found in rows.items()]
-    kept, notes = _without_repeats(_with_common_fractions(runs))
+    kept, notes = _without_repeats(_with_common_fractions(_with_full_rows(runs)))
     return Grid(
         folder=folder,
         plan=dict(value["plan"]),
@@ -138,11 +141,12 @@ def _run(name: str, rows: Sequence[Table], strata: Sequence[Table], cases: Seque
     if not math.isfinite(fraction):
         labeled, unlabeled = to_count(facts.get("labeled")), to_count(facts.get("unlabeled"))
         fraction = labeled / max(1, labeled + unlabeled)
-    label, full = str(facts.get("row") or method), method == SUPERVISED and fraction >= 1
+    amount = facts.get("amount")
     return GridRun(
         name=name,
-        label=f"{label}, {ALL_LABELS}" if full and label == SUPERVISED else label,
-        full=full,
+        label=str(facts.get("row") or method),
+        full=method == SUPERVISED and fraction >= 1,
+        asked=None if amount is None else (str(amount), to_count(facts.get("round") or 0)),
         setting=Setting(str(facts["dataset"]), str(facts["network"]), fraction),
         block=(to_count(facts.get("draw")), to_count(facts.get("seed"))),
         results=Results(facts, tuple(map(result_row, rows)), tuple(map(stratum_row, strata))),
@@ -150,20 +154,34 @@ def _run(name: str, rows: Sequence[Table], strata: Sequence[Table], cases: Seque
     )
 
 
+def _with_full_rows(runs: Sequence[GridRun]) -> list[GridRun]:
+    """Give the runs with every label a row of their own where their row has others, and always to supervised ones."""
+    partial = {SUPERVISED, *(run.label for run in runs if not run.full)}
+    return [
+        replace(run, label=f"{run.label}, {ALL_LABELS}") if run.full and run.label in partial else run for run in runs
+    ]
+
+
 def _with_common_fractions(runs: Sequence[GridRun]) -> list[GridRun]:
     """Give the runs whose fractions differ by the luck of a draw one fraction, the median of them."""
-    common: dict[Setting, float] = {}
-    for dataset, network in dict.fromkeys((run.setting.dataset, run.setting.network) for run in runs):
-        found = sorted(
-            run.setting.fraction for run in runs if (run.setting.dataset, run.setting.network) == (dataset, network)
-        )
-        group: list[float] = []
-        for fraction in [*found, math.inf]:
-            if group and (fraction >= 1 > group[0] or fraction > _SAME_FRACTION * group[0]):
-                common |= {Setting(dataset, network, member): median_low(group) for member in group}
-                group = []
-            group.append(fraction)
-    return [replace(run, setting=replace(run.setting, fraction=common[run.setting])) for run in runs]
+    alike: dict[Any, list[GridRun]] = {}
+    for run in runs:
+        alike.setdefault((run.setting.dataset, run.setting.network, run.asked), []).append(run)
+    groups = [group for (*_, asked), found in alike.items() for group in ([found] if asked else _near(found))]
+    common = {run.name: median_low(member.setting.fraction for member in group) for group in groups for run in group}
+    return [replace(run, setting=replace(run.setting, fraction=common[run.name])) for run in runs]
+
+
+def _near(runs: Sequence[GridRun]) -> list[list[GridRun]]:
+    """Return the runs in groups of fractions that are near each other; all labels are a group of their own."""
+    groups: list[list[GridRun]] = []
+    for run in sorted(runs, key=lambda run: run.setting.fraction):
+        fraction, first = run.setting.fraction, groups[-1][0].setting.fraction if groups else math.inf
+        if groups and not fraction >= 1 > first and fraction <= _SAME_FRACTION * first:
+            groups[-1].append(run)
+        else:
+            groups.append([run])
+    return groups
 
 
 def _without_repeats(runs: Sequence[GridRun]) -> tuple[tuple[GridRun, ...], tuple[str, ...]]:

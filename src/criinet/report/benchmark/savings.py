@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from criinet.metrics.statistics import resampled_means
 from criinet.report.benchmark.analysis import SettingReport, any_case, case_means, groups_of, with_several_amounts
-from criinet.report.benchmark.grid import Grid, GridRun
+from criinet.report.benchmark.grid import ALL_LABELS, Grid, GridRun
 from criinet.report.comparison import SUPERVISED, group_means
 
 Floats = NDArray[np.float64]
@@ -116,20 +116,24 @@ def masks_needed(amounts: Sequence[float], curves: Floats, levels: Floats) -> Fl
 
 
 def _curves(grid: Grid, members: Sequence[SettingReport]) -> dict[str, dict[float, dict[str, float]]]:
-    """Return {row: {masks: {case: Dice}}}, supervised training also with every label."""
+    """Return {row: {masks: {case: Dice}}}, supervised training also with every label.
+
+    Its runs with every label are those of its own row, or else of the only row that has such runs: of several rows
+    nobody knows which has its settings.
+    """
     curves: dict[str, dict[float, dict[str, float]]] = {}
     for report in members:
         for entry in report.rows:
             runs = [run for run in grid.runs if run.setting == report.setting and run.label == entry.label]
             _put(curves, entry.label, report.amount, runs)
     first = members[0].setting
-    full = [
-        run
-        for run in grid.runs
-        if run.full and (run.setting.dataset, run.setting.network) == (first.dataset, first.network)
-    ]
-    if full and SUPERVISED in curves:
-        _put(curves, SUPERVISED, full[0].fact("labeled"), full)
+    full: dict[str, list[GridRun]] = {}
+    for run in grid.runs:
+        if run.full and (run.setting.dataset, run.setting.network) == (first.dataset, first.network):
+            full.setdefault(run.label, []).append(run)
+    own = full.get(f"{SUPERVISED}, {ALL_LABELS}") or (next(iter(full.values())) if len(full) == 1 else None)
+    if own and SUPERVISED in curves:
+        _put(curves, SUPERVISED, own[0].fact("labeled"), own)
     return curves
 
 
