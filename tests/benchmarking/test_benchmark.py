@@ -13,6 +13,9 @@ import pytest
 
 from criinet.benchmarking import benchmark, read_plan
 from criinet.benchmarking.bench import engine_called
+from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
+from criinet.engine.evaluator import evaluate
+from criinet.engine.folder import RunFolder
 from criinet.errors import ConfigError, RunError
 from criinet.methods import methods
 from criinet.report import write_benchmark_report
@@ -149,3 +152,97 @@ def test_jobs_and_engines_that_do_not_exist_are_refused(tiny, tmp_path):
         benchmark(tiny(), tmp_path / "bench", jobs=0)
     with pytest.raises(ConfigError, match="--engine slurm is not known"):
         engine_called("slurm")
+
+
+def of(out: Path, row: str) -> RunFolder:
+    """Return the run of a row."""
+    (found,) = (out / "runs").glob(f"*-{row}-*")
+    return RunFolder(found)
+
+
+def cut_off(run: RunFolder) -> None:
+    """Leave a run as one that was stopped after its second step and then evaluated."""
+    last = load_checkpoint(run.checkpoint("last"))
+    save_checkpoint(run.checkpoint("last"), {**last, "step": 2})
+    run.checkpoint("best").unlink(missing_ok=True)
+    evaluate(run.root, device="cpu")
+
+
+def broken_in_half(run: RunFolder) -> None:
+    run.results.write_text(run.results.read_text()[:100])
+
+
+def without_cases(run: RunFolder) -> None:
+    run.cases.unlink()
+
+
+@pytest.mark.parametrize("harm", [cut_off, broken_in_half, without_cases])
+def test_what_is_not_whole_counts_as_not_done(harm, benched, tiny, tmp_path):
+    """And is mended by the next start: a run goes on, and measures are taken again."""
+    out = shutil.copytree(benched, tmp_path / "bench")
+    harm(of(out, "crii"))
+    told = []
+    results = benchmark(
+        tiny(), out, device="cpu", resume=True, told=lambda cell, code, *_: told.append((cell.row, code))
+    )
+    assert told == [("crii", 0)]
+    assert results["pending"] == results["failed"] == []
+    assert {row["step"] for row in results["rows"] if row["checkpoint"] == "last"} == {4}
+
+
+def test_a_run_whose_process_was_killed_is_named(tiny, tmp_path, monkeypatch):
+    """By the system, for want of memory: it leaves no sentence of its own."""
+    monkeypatch.setattr("criinet.benchmarking.local.run_process", lambda *_: -9)
+    results = benchmark(tiny(methods=["supervised"]), tmp_path / "bench", device="cpu")
+    (failure,) = results["failed"]
+    assert "was killed by signal 9, perhaps for want of memory" in failure["reason"]
+    assert results["pending"] == []
+
+
+PLUGIN = '''
+from criinet.methods import Supervised, methods
+
+
+class Mine(Supervised):
+    """Plain training, under another name."""
+
+    summary = "plain training, under another name"
+
+
+methods.add("mine", Mine)
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch) -> Path:
+    """The module of a package that is installed in a folder of its own, which processes that are started find too."""
+    site = tmp_path / "site"
+    about = site / "mine-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[criinet.plugins]\nmine = mine_plugin\n")
+    (site / "mine_plugin.py").write_text(PLUGIN)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    return site / "mine_plugin.py"
+
+
+@pytest.mark.slow
+def test_a_method_of_an_installed_plugin_is_benchmarked(plugin, plan_file, tmp_path):
+    assert plugin.exists()
+    plan = json.loads(plan_file.read_text())
+    plan_file.write_text(json.dumps({**plan, "methods": ["mine"]}))
+    process = start(tmp_path / "bench", plan_file)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    results = json.loads((tmp_path / "bench" / "results.json").read_text())
+    assert {row["row"] for row in results["rows"]} == {"mine"}
+
+
+@pytest.mark.slow
+def test_a_plugin_that_is_broken_is_named(plugin, plan_file, tmp_path):
+    plugin.write_text("import nothing_of_this_name\n")
+    process = start(tmp_path / "bench", plan_file)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "plugin 'mine' (mine_plugin) cannot be imported (ModuleNotFoundError" in said
+    assert "Traceback" not in said

@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from criinet.benchmarking import read_plan, shipped_plans
+from criinet.benchmarking import benchmark, read_plan, shipped_plans
 from criinet.benchmarking.cells import cells_of
 from criinet.benchmarking.plan import Variant
 from criinet.data.synthetic import write_dataset
@@ -193,3 +196,29 @@ def test_synthetic_images_with_other_test_cases_are_another_dataset(tiny, tmp_pa
         for asked in ({"path": "synthetic", "images": 30, "test": count} for count in (8, 10))
     ]
     assert [len(test) for test in tests] == [8, 10]
+
+
+def test_other_data_of_the_same_names_is_another_run(tiny, tmp_path):
+    """A corrected mask, too: what was found on the old one is not kept."""
+    write_dataset(tmp_path / "data", count=30, test=8, val=2)
+    plan = tiny(datasets=[{"path": "data"}])
+
+    def identities() -> set[str]:
+        return {cell.identity for cell in cells_of(plan, tmp_path, tmp_path / "out", "cpu")}
+
+    before = identities()
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    mask = next((tmp_path / "data" / "masks").iterdir())
+    values = np.asarray(Image.open(mask))
+    Image.fromarray(np.roll(values, 1, axis=0)).save(mask)
+    assert not identities() & before
+    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "copy").rename(tmp_path / "data")
+    assert identities() == before
+
+
+def test_a_method_of_a_script_is_refused_before_the_first_run(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(methods.get("supervised"), "__module__", "__main__")
+    with pytest.raises(ConfigError, match="'supervised' is defined in a script"):
+        benchmark(tiny(), tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()

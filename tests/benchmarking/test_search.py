@@ -9,6 +9,7 @@ from criinet.benchmarking import search
 from criinet.benchmarking.plan import Range, Variant
 from criinet.benchmarking.search import drawn, with_best, with_settings
 from criinet.config import parse
+from criinet.data.synthetic import write_dataset
 from criinet.errors import ConfigError
 
 SPACE = {"trials": 3, "space": {"trainer.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}}
@@ -89,3 +90,19 @@ def test_between_whole_numbers_a_whole_one_is_drawn():
     trial = optuna.create_study().ask()
     assert isinstance(drawn(trial, "trainer.iterations", Range(low=100, high=500)), int)
     assert isinstance(drawn(trial, "trainer.learning_rate", Range(low=1e-4, high=1e-2, log=True)), float)
+
+
+def test_both_ends_of_a_range_are_settings_that_there_are(tiny, tmp_path):
+    """A rate of 3 times the learning rate is no encoder's; it would be drawn in the middle of a search."""
+    space = {"space": {"trainer.encoder_rate": {"low": 0.1, "high": 3.0}}}
+    with pytest.raises(ConfigError, match="encoder_rate"):
+        search(tiny(search=space), tmp_path / "search", device="cpu")
+    assert not (tmp_path / "search").exists()
+
+
+def test_a_search_without_validation_cases_is_refused_at_once(tiny, tmp_path):
+    write_dataset(tmp_path / "data" / "few", count=30, test=8, val=0)
+    plan = tiny(datasets=[{"path": "few"}], search=SPACE)
+    with pytest.raises(ConfigError, match="has no validation cases at 4, by which a search judges"):
+        search(plan, tmp_path / "search", data=tmp_path / "data", device="cpu")
+    assert not (tmp_path / "search").exists()

@@ -7,6 +7,7 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from dicom_files import SECRETS, write_contours, write_series
 from PIL import Image
 
@@ -292,3 +293,64 @@ def test_labels_of_nnunet_may_be_strings_and_must_be_there(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({**card, "labels": {}}))
     with pytest.raises(DataError, match="has labels that are no table"):
         plan_import("nnunet", tmp_path)
+
+
+def test_headers_with_pixels_in_another_file_become_whole_files(tmp_path):
+    """A header alone would be a dataset of nothing."""
+    values = np.random.default_rng(0).integers(0, 2, (4, 6, 7)).astype(np.uint8)
+    for folder, suffix in (("images", ".mhd"), ("masks", ".nhdr")):
+        (tmp_path / "source" / folder).mkdir(parents=True)
+        image = sitk.GetImageFromArray(values)
+        image.SetSpacing((0.5, 0.5, 3.0))
+        sitk.WriteImage(image, str(tmp_path / "source" / folder / f"a{suffix}"))
+    carry_out(plan_import("pairs", tmp_path / "source", Wanted()), tmp_path / "data")
+    (case,) = open_dataset(tmp_path / "data").cases
+    assert case.mask is not None
+    for path in (case.image, case.mask):
+        np.testing.assert_array_equal(read_volume(path).values, values)
+        assert read_volume(path).geometry.spacing == (3.0, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floating_point_images_of_hdf5_are_kept(dtype, tmp_path):
+    ssl4mis(tmp_path / "source")
+    for path in (tmp_path / "source" / "data").glob("*.h5"):
+        with h5py.File(path, "a") as file:
+            values = file["image"][:].astype(dtype)
+            del file["image"]
+            file["image"] = values
+    carry_out(plan_import("ssl4mis-h5", tmp_path / "source", Wanted()), tmp_path / "data")
+    dataset = open_dataset(tmp_path / "data")
+    np.testing.assert_array_equal(read_volume(dataset.cases[0].image).values, values.astype(np.float32))
+    assert dataset.spacing_of(dataset.cases[0]) is None, "HDF5 says nothing of lengths"
+
+
+def test_what_macos_puts_beside_a_file_is_no_case(tmp_path):
+    nnunet(tmp_path / "source")
+    (tmp_path / "source" / "imagesTr" / "._case_0_0000.nii.gz").write_bytes(b"x")
+    assert [item.name for item in plan_import("nnunet", tmp_path / "source", Wanted()).items] == [
+        "case_0", "case_1", "case_9",
+    ]  # fmt: skip
+
+
+def test_a_dicom_file_that_is_cut_off_leaves_out_its_series_or_is_named(tmp_path):
+    """A series that lacks a slice at its end looks whole."""
+    values = np.zeros((5, 6, 7), np.int16)
+    for number, length in ((1, 60), (2, 900)):
+        folder = tmp_path / "source" / str(number)
+        write_series(folder, values, series=f"1.2.{number}", names=[f"s{d}.dcm" for d in range(5)])
+        whole = (folder / "s4.dcm").read_bytes()
+        header = whole.find(b"\x28\x00\x10\x00")  # Rows.
+        (folder / "s4.dcm").write_bytes(whole[: length if length < 128 else header])
+    plan = plan_import("dicom", tmp_path / "source", Wanted())
+    assert len(plan.items) == 1
+    assert any("s4.dcm is damaged or no DICOM file" in line for line in plan.left_out)
+    assert any("of 5 files" in line and "so a slice is missing" in line for line in plan.left_out)
+
+
+def test_a_slice_that_cannot_be_converted_says_how_to_go_on(tmp_path):
+    folder = tmp_path / "source" / "1"
+    write_series(folder, np.ones((5, 6, 7), np.int16), names=[f"s{d}.dcm" for d in range(5)])
+    (folder / "s2.dcm").write_bytes((folder / "s2.dcm").read_bytes()[:-10])
+    with pytest.raises(DataError, match=r"s2\.dcm is damaged.* then import again\.$"):
+        carry_out(plan_import("dicom", tmp_path / "source", Wanted()), tmp_path / "data")

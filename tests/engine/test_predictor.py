@@ -13,6 +13,7 @@ from criinet.data.fitting import starts
 from criinet.data.store import DataConfig
 from criinet.engine.predictor import Predictor, enlarge
 from criinet.engine.training import load
+from criinet.errors import DataError
 from criinet.methods import Method, Prediction
 
 CLASSES = ("background", "cup", "disc")
@@ -157,3 +158,28 @@ def test_what_a_run_predicts_does_not_depend_on_the_other_images(trained):
     loaded = load(trained, device="cpu")
     for alone, case in zip(images, loaded.predict_many(images), strict=True):
         torch.testing.assert_close(loaded.predict(alone).probs, case.probs, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("image", "what"),
+    [
+        (np.zeros((32, 32, 3), np.float32), r"an array of shape \(32, 32, 3\) and type float32"),
+        (np.zeros((32, 32), np.uint16), "type uint16"),
+        (np.zeros((3, 32, 32), np.uint8), r"shape \(3, 32, 32\)"),
+        (np.zeros((32, 32, 4), np.uint8), r"shape \(32, 32, 4\)"),
+        (np.zeros((0, 32), np.uint8), "without a pixel"),
+        ([[0, 1]], "a list"),
+    ],
+)
+@pytest.mark.parametrize("window", ["whole", "patch"])
+def test_what_is_no_image_is_refused_in_a_sentence(image, what, window):
+    """Values in another range would be segmented as if they were 0 to 255."""
+    with pytest.raises(DataError, match=f"an image is a NumPy array .* of uint8, this is .*{what}"):
+        predictor(ByPixel(), window).predict(image)
+
+
+@pytest.mark.parametrize("volume", [np.zeros((8, 8)), np.zeros((2, 0, 8)), np.zeros((2, 8, 8), complex), "no path"])
+def test_what_is_no_volume_is_refused_in_a_sentence(volume):
+    data = DataConfig(kind="slices", size=(32, 32), window="patch", channels=1)
+    with pytest.raises(DataError, match=r"a volume is a NumPy array|no path"):
+        Predictor(ByPixel(), data, CLASSES).predict(volume)

@@ -262,3 +262,44 @@ def test_a_run_begun_on_a_gpu_goes_on_on_a_cpu(whole, drawn, fit, tmp_path):
         group.update(lr=torch.tensor(group["lr"]), capturable=True)
     save_checkpoint(run.checkpoint("last"), state)
     assert_same(fit(drawn, run.root, method="crii", trainer=LONG, resume=True), whole["crii"])
+
+
+def test_a_run_that_began_with_another_resumes_without_it(drawn, fit, tmp_path):
+    """All that it took from the other stands in its own checkpoint."""
+    for name in ("whole", "cut"):
+        first = fit(drawn, tmp_path / f"first_{name}", method="st++", trainer=LONG, seed=3)
+        begin = {"method": "st++", "trainer": LONG, "initial": str(first.root)}
+        if name == "whole":
+            whole = fit(drawn, tmp_path / name, **begin)
+            continue
+        with pytest.raises(CutOffError):
+            fit(drawn, tmp_path / name, **begin, watch=cut_off(6, "train"))
+        first.root.rename(tmp_path / "elsewhere")
+    assert_same(fit(drawn, tmp_path / "cut", method="st++", trainer=LONG, resume=True), whole)
+
+
+def test_paths_may_be_text(drawn, fit, tmp_path):
+    rows = [f"case_{i:04d},patient_{i}" for i in range(1, 25)]
+    (tmp_path / "groups.csv").write_text("\n".join(["case,group", *rows]) + "\n")
+    first = fit(str(drawn), str(tmp_path / "first"), groups=str(tmp_path / "groups.csv"))
+    second = fit(
+        str(drawn), str(tmp_path / "second"), split=str(first.split), groups=str(tmp_path / "groups.csv"),
+        initial=str(first.root),
+    )  # fmt: skip
+    assert json.loads(second.split.read_text())["hash"] == json.loads(first.split.read_text())["hash"]
+
+
+def test_a_run_killed_before_its_split_was_written_is_begun_anew(run, drawn, fit):
+    run.split.unlink()
+    with pytest.raises(RunError, match="holds a run already"):
+        fit(drawn, run.root, method="crii")
+    again = fit(drawn, run.root, method="crii", overwrite=True)
+    assert again.split.exists()
+
+
+def test_what_a_killed_writer_left_goes_when_the_run_resumes(run, drawn, fit):
+    left = [run.root / ".config.json.0a1b.tmp", run.root / "checkpoints" / ".last.pt.0a1b.tmp"]
+    for path in left:
+        path.write_text("half")
+    fit(drawn, run.root, method="crii", resume=True)
+    assert not any(path.exists() for path in left)

@@ -9,9 +9,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 import torch
 
-from criinet.config import MethodConfig
+from criinet.config import MethodConfig, merge
 from criinet.data.dataset import open_dataset
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
@@ -22,6 +23,7 @@ from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
 from criinet.engine.prediction import predict_folder, predict_unlabeled
 from criinet.engine.predictor import Predictor
+from criinet.engine.settings import resolve
 from criinet.engine.training import choices_for, load, train
 from criinet.engine.volume_planner import VolumeFacts, box_size, look_at_volumes, plan_volumes
 from criinet.errors import ConfigError, DataError
@@ -308,6 +310,45 @@ def test_what_is_picked_follows_from_voxels_device_and_modality():
     assert "data.one_object" not in near
     assert chosen(replace(FACTS, one_object=(2,)))["data.one_object"] == (2,)
     assert "data.one_object" not in chosen(replace(FACTS, one_object=(2,), labeled=1))
+
+
+def test_values_of_ct_in_another_unit_keep_their_contrast():
+    """Whole numbers would make black and white one value."""
+    choices = plan_volumes(replace(FACTS, modality="CT", object_range=(0.11, 0.17)), "cpu", {})
+    (window,) = (choice for choice in choices if choice.setting == "data.range")
+    assert window.value == (0.08, 0.2)
+    assert "hardly HU" in window.reason
+    with pytest.raises(ConfigError, match="a larger one that becomes white"):
+        resolve({"data": {"range": [0.0, 0.0]}}, seed=0)
+
+
+@pytest.mark.parametrize(("device", "kind"), [("cpu", "slices"), ("cuda", "volumes")])
+def test_thick_slices_of_another_direction_are_said(device, kind):
+    """Sagittal slices, 4.4 mm apart: slices from feet to head cut across them."""
+    choices = plan_volumes(replace(FACTS, shape=(160, 160, 15), spacing=(0.6, 0.6, 4.4)), device, {})
+    (choice,) = (choice for choice in choices if choice.setting == "data.kind")
+    assert choice.value == kind
+    assert "much longer from right to left" in choice.reason
+
+
+def test_files_that_do_not_know_their_voxels_are_predicted_as_they_were_trained(tmp_path):
+    """By the run's own predictions and by `criinet predict` alike."""
+    values = np.random.default_rng(0).integers(0, 255, (6, 40, 44)).astype(np.uint8)
+    for name in ("a", "b", "c"):
+        for part, pages in (("images", values), ("masks", (values > 200).astype(np.uint8))):
+            path = tmp_path / "data" / part / f"{name}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if (part, name) != ("masks", "c"):
+                tifffile.imwrite(path, pages, photometric="minisblack")
+    (tmp_path / "data" / "dataset.json").write_text('{"spacing": [3.0, 0.5, 0.5]}')
+    settings = merge(tiny("slices"), {"data": {"spacing": [3.0, 1.0, 1.0]}})
+    run = train(tmp_path / "data", tmp_path / "run", method="supervised", settings=settings, device="cpu")
+    predict_unlabeled(run.root, device="cpu")
+    predict_folder(run.root, tmp_path / "data" / "images", tmp_path / "out", device="cpu")
+    own, other = (nib.load(folder / "c.nii.gz") for folder in (run.predictions, tmp_path / "out"))
+    np.testing.assert_array_equal(own.affine, other.affine)
+    np.testing.assert_array_equal(np.asarray(own.dataobj), np.asarray(other.dataobj))
+    np.testing.assert_allclose(own.header.get_zooms(), (0.5, 0.5, 3.0))
 
 
 def test_predictions_keep_the_largest_object_of_the_classes_that_are_one():

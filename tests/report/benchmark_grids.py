@@ -35,12 +35,16 @@ class GridMaker:
         best: float = 0.01,
         per_group: int = 1,
         strata: bool = True,
+        **more: object,
     ) -> str:
-        """Add a run of one class; the best checkpoint is better by ``best`` in every case. Return its name."""
+        """Add a run of one class; the best checkpoint is better by ``best`` in every case. Return its name.
+
+        ``more``: what else every row says, as the amount of masks that was asked for.
+        """
         values = np.asarray(dice, dtype=float)
         name = f"{dataset}-{row}-{100 * fraction:g}-{draw}-{seed}-{network}".replace("/", "-")
         facts: dict[str, object] = {"row": row, "run": name, "method": method or row, "dataset": dataset}
-        facts |= {"fraction": fraction, "draw": draw, "seed": seed, "network": network}
+        facts |= {"fraction": fraction, "draw": draw, "seed": seed, "network": network, **more}
         cost = {"labeled": round(200 * fraction), "unlabeled": 200 - round(200 * fraction), "regime": "pretrained"}
         cost |= {"parameters": 3_000_000, "iterations": 500, "size": "128x128", "split_hash": f"hash{draw}"}
         cost |= {"train_seconds": 60.0 + 30 * seed, "images_per_second": 12.5, "peak_memory_mb": 900}

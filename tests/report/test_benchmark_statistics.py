@@ -1,6 +1,7 @@
 """Means, comparisons, wins and ranks of small grids whose answers are worked out by hand."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -189,6 +190,34 @@ def test_a_fraction_that_was_not_recorded_is_counted(tmp_path):
     assert read_grid(maker.write()).runs[0].setting.fraction == 8 / 200
 
 
+def test_amounts_that_were_asked_for_are_settings_however_near_they_are(tmp_path):
+    """20 and 21 of 200 masks, and rounds of two more masks each, with as many seeds as there are rounds."""
+    maker = GridMaker(tmp_path / "amounts")
+    for amount in (20, 21):
+        for draw, luck in enumerate((0, 0.001)):
+            maker.run("crii", GAIN, fraction=amount / 200 + luck, draw=draw, amount=str(amount))
+    grid = read_grid(maker.write())
+    assert [report.setting.fraction for report in analyse(grid)] == [0.1, 0.105]
+    maker = GridMaker(tmp_path / "rounds")
+    for number in range(3):
+        for seed in range(3):
+            about = {"amount": "160", "round": number}
+            maker.run("random", GAIN, fraction=0.8 + 0.01 * number, seed=seed + number, **about)
+    grid = read_grid(maker.write())
+    assert grid.notes == ()
+    assert sorted(Counter(run.setting.fraction for run in grid.runs).values()) == [3, 3, 3]
+
+
+def test_all_labels_are_a_row_of_their_own_in_a_row_of_several_amounts(tmp_path):
+    maker = GridMaker(tmp_path / "out")
+    for row in ("supervised", "plain"):
+        maker.run(row, np.full(8, 0.65), method="supervised", fraction=0.1)
+        maker.run(row, np.full(8, 0.85), method="supervised", fraction=1.0)
+    maker.run("full", np.full(8, 0.9), method="supervised", fraction=1.0)
+    labels = {run.label for run in read_grid(maker.write()).runs if run.full}
+    assert labels == {"supervised, all labels", "plain, all labels", "full"}
+
+
 def test_fractions_that_differ_by_the_luck_of_a_draw_are_one_setting(tmp_path):
     maker = GridMaker(tmp_path / "out")
     for fraction in (0.0398, 0.0402, 0.1, 0.95):
@@ -275,6 +304,26 @@ def test_the_masks_that_others_need_by_hand(amounts):
     equal = found["crii", 8, "cps"]
     assert (equal.low, equal.high) == pytest.approx((16, 16)), "all cases move alike, so no drawing changes it"
     assert (equal.fewest, equal.most, found["crii", 8, "supervised"].most) == (8, 80, 200)
+
+
+def test_the_curve_of_supervised_training_ends_with_its_own_row(tmp_path):
+    """Of another row with every label nobody knows whether it has its settings, unless there is no other."""
+
+    def needed(*full: str) -> float:
+        maker = GridMaker(tmp_path / "-".join(full))
+        for fraction, level in ((0.1, 0.6), (0.3, 0.7)):
+            maker.run("supervised", np.full(8, level) + EVEN, fraction=fraction)
+        maker.run("crii", np.full(8, 0.75) + EVEN, fraction=0.1)
+        for row in full:
+            level = 0.5 if row == "short" else 0.8
+            maker.run(row, np.full(8, level) + EVEN, method="supervised", fraction=1.0)
+        grid = read_grid(maker.write())
+        return next(one.needed for one in savings_of(grid, analyse(grid)) if one.label == "crii")
+
+    half = 60 * (200 / 60) ** 0.5
+    assert needed("supervised", "short") == pytest.approx(half)
+    assert needed("long") == pytest.approx(half)
+    assert needed("long", "short") == math.inf
 
 
 def test_the_best_peer_needs_the_fewest_masks_and_is_never_the_supervised_row(amounts):
