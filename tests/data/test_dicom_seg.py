@@ -7,6 +7,8 @@ import pytest
 from dicom_files import write_multiframe, write_series
 from scipy.spatial.transform import Rotation
 
+from criinet.data.check import check_dataset
+from criinet.data.dataset import open_dataset
 from criinet.data.dicom_seg import require_dicom, write_segmentation
 from criinet.data.images import BadFileError
 from criinet.data.volumes import read_raw_labels, read_volume
@@ -55,3 +57,18 @@ def test_only_dicom_gets_a_segmentation(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"")
     with pytest.raises(BadFileError, match="is not DICOM"):
         require_dicom(tmp_path / "a.nii.gz")
+
+
+def test_a_segmentation_is_a_mask_of_a_dataset_and_no_image(tmp_path):
+    for name in ("pat.1", "pat.2"):
+        write_series(tmp_path / "data" / "images" / name, np.zeros((5, 6, 7), np.int16))
+    (tmp_path / "data" / "masks").mkdir()
+    scan = tmp_path / "data" / "images" / "pat.1"
+    write_segmentation(tmp_path / "data" / "masks" / "pat.1.dcm", labels(), scan, CLASSES[:3])
+    report = check_dataset(tmp_path / "data")
+    assert report.problems == ()
+    dataset = open_dataset(tmp_path / "data")
+    assert [case.name for case in dataset.labeled] == ["pat.1"]
+    np.testing.assert_array_equal(dataset.read_mask(dataset.case("pat.1")), labels())
+    with pytest.raises(BadFileError, match="holds no DICOM image"):
+        read_volume(tmp_path / "data" / "masks" / "pat.1.dcm")
