@@ -110,14 +110,16 @@ def evaluate(
     else:
         show_results(results)
     if results.get("partial"):
-        err.print(f"note: {results['partial']} targets have ground truth in a part alone, and are measured there.")
+        err.print(f"note: targets with ground truth in a part alone, measured there: {results['partial']}")
     last = next((row for row in results["rows"] if row["checkpoint"] == "last"), None)
     if last is not None and last["step"] != last["iterations"]:
         err.print(f"note: trained to step {last['step']} of {last['iterations']}; `criinet train --resume` goes on.")
 
 
 def show_results(results: dict[str, Any]) -> None:
-    """Print the rows of results as a table."""
+    """Print the rows of results as a table; one case has no interval."""
+    import math
+
     from criinet.cli.show import out, table
 
     headers = ("weights", "class", "cases", "Dice", "95 % interval", "IoU", "HD95", "surface Dice", "misses")
@@ -128,7 +130,7 @@ def show_results(results: dict[str, Any]) -> None:
             row["class"],
             str(row["cases"]),
             f"{row['dice']:.3f}",
-            f"{row['dice_low']:.3f}-{row['dice_high']:.3f}",
+            f"{row['dice_low']:.3f}-{row['dice_high']:.3f}" if math.isfinite(row["dice_low"]) else "",
             f"{row['iou']:.3f}",
             f"{row['hd95']:.1f}",
             f"{row['surface_dice']:.3f}",

@@ -169,6 +169,7 @@ def recorded_run(
             f"{folder.root} was trained with {name}={before}, now {now} is asked. "
             f"Start another run with another --out, or drop that option to resume."
         )
+    recorded_split(folder)  # Says best how to mend a file that is missing.
     parts = load_split(folder.split, dataset)
     if labeled is not None or split is not None:
         wanted = load_split(split, dataset) if split else make_split(dataset, labeled, config.seed)
