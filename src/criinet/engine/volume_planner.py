@@ -39,9 +39,11 @@ FINEST = 10
 ANISOTROPIC = 3.0
 """Ratio of the slice distance to the pixel size from which slices are seen one by one."""
 CT_MARGIN = 0.5
-LEAST_HU = 20.0
-DIRECTIONS = ("feet to head", "front to back", "right to left")
 """How far the CT window reaches beyond the values of objects, as a share of their spread."""
+LEAST_HU = 20.0
+"""Spread of an object's values below which they are hardly Hounsfield units."""
+DIRECTIONS = ("feet to head", "front to back", "right to left")
+"""How d, h and w run in the viewer's order."""
 MOST_SPACING = 16.0
 WHOLE = 0.99
 """Share of a class that its largest object has if the class is one object, but for specks."""
