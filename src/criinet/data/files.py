@@ -1,6 +1,7 @@
 """Writing that leaves either the whole new file or the old one, never half of it."""
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -110,3 +111,11 @@ def _storage_error(path: Path, error: OSError) -> StorageError:
         return StorageError(f"{path} cannot be written, a file or folder is in the way; remove it or choose another.")
     reason = (error.strerror or str(error)).lower()
     return StorageError(f"{path} cannot be written ({reason}); check its permissions or choose another place.")
+
+
+def digest(path: Path) -> str:
+    """Return a digest of a file's content; empty if there is none, which loading it says better."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from criinet.data.files import digest
 from criinet.data.images import in_a_sentence
 
 
@@ -23,7 +24,7 @@ def fingerprint(root: Path) -> str:
         with in_a_sentence(path, "cannot be read"):
             about = path.stat()
             content = _digest(path, about.st_size, about.st_mtime_ns)
-        whole.update(os.fsencode(path.relative_to(root).as_posix()) + b"\0" + content)
+        whole.update(os.fsencode(path.relative_to(root).as_posix()) + b"\0" + content.encode())
     return whole.hexdigest()[:16]
 
 
@@ -37,7 +38,6 @@ def files_of(root: Path) -> Iterator[Path]:
 
 
 @cache
-def _digest(path: Path, size: int, changed: int) -> bytes:  # noqa: ARG001
-    """Return the SHA-256 of a file's content; its size and time of change are a part of the cache's key."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+def _digest(path: Path, size: int, changed: int) -> str:  # noqa: ARG001
+    """Return the digest of a file's content; its size and time of change are a part of the cache's key."""
+    return digest(path)

@@ -1,6 +1,5 @@
 """Which files a prediction reads and which it writes, whatever segments them; needs no torch."""
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.dicom_seg import require_dicom, write_segmentation
-from criinet.data.files import make_folder, write_atomically, write_json
+from criinet.data.files import digest, make_folder, write_atomically, write_json
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import write_gray, write_mask
 from criinet.data.kinds import SUFFIXES, is_readable, is_series, mask_suffix, stem_of
@@ -256,14 +255,6 @@ def begin(out: Path, made_by: dict[str, Any], *, anew: bool) -> int:
 def is_newer(path: Path, moment: int) -> bool:
     """Tell whether a file is there and was written at ``moment``, in nanoseconds, or later."""
     return path.exists() and path.stat().st_mtime_ns >= moment
-
-
-def digest(path: Path) -> str:
-    """Return a digest of a file's content; empty if there is none, which loading it says better."""
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def predict_files(
