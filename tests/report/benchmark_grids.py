@@ -51,7 +51,7 @@ class GridMaker:
         quartile = [1 + 4 * i // len(values) for i in range(len(values))]
         for checkpoint, shift in (("last", 0.0), ("best", best)):
             for name_of_class in ("lesion", "mean"):
-                self.rows.append({**facts, **cost, "checkpoint": checkpoint, "class": name_of_class, "step": 500,
+                self.rows.append({**cost, **facts, "checkpoint": checkpoint, "class": name_of_class, "step": 500,
                                   "misses": misses, "false_alarms": 0, **_measures(values + shift)})  # fmt: skip
             for by in QUARTERS if strata else ():
                 for q in sorted(set(quartile)):

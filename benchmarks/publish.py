@@ -1,0 +1,139 @@
+"""Put what benchmarks found into benchmarks/results/NAME, with what their runs recorded.
+
+    python benchmarks/publish.py NAME FOLDER [FOLDER ...]
+
+A folder is the --out of `criinet benchmark`, or one of benchmarks/results: so a row, a draw or a data set can be added
+to a published table without training the rest of it again. Folders must have had the same splits. The plan, its command
+and machine are those of the first. Nothing is computed but the report: results.json and cases.csv are the runs' own.
+
+`records.tar.xz` holds all that a run wrote but its weights and pictures: settings (without the path of the data),
+split, log, results and cases. Unpacked, it is a benchmark's folder, of which `criinet report` makes the page.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from criinet.report.benchmark.page import write_benchmark_report
+
+RESULTS = Path(__file__).parent / "results"
+ARCHIVE = "records.tar.xz"
+OF_RUN = ("config.json", "split.json", "metrics.jsonl", "results.json", "cases.csv")
+SHOWN = ("results.json", "summary.json", "tables")
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Join, report and publish."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="folder below benchmarks/results")
+    parser.add_argument("folders", nargs="+", type=Path)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        joined = Path(scratch) / "joined"
+        join([unpacked(folder, Path(scratch)) for folder in asked.folders], joined)
+        write_benchmark_report(joined)
+        publish(joined, RESULTS / asked.name)
+
+
+def unpacked(folder: Path, scratch: Path) -> Path:
+    """Return a benchmark's folder: the one given, or what the archive in it holds."""
+    if not (folder / ARCHIVE).exists():
+        return folder
+    place = Path(tempfile.mkdtemp(dir=scratch))
+    with tarfile.open(folder / ARCHIVE) as archive:
+        archive.extractall(place, filter="data")
+    return place
+
+
+def join(folders: Iterable[Path], out: Path) -> None:
+    """Write the folder of one benchmark with every run of several; of a run that two have, the first is taken."""
+    out.mkdir()
+    first: Row = {}
+    lists: dict[str, list[Row]] = {"rows": [], "strata": [], "cases": [], "failed": []}
+    pending: list[str] = []
+    for folder in folders:
+        found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        with (folder / "cases.csv").open(encoding="utf-8", newline="") as file:
+            found["cases"] = list(csv.DictReader(file))
+        first = first or found
+        known = {place(row) for row in lists["rows"]}
+        new = {row["run"] for row in found["rows"] if place(row) not in known}
+        for name, rows in lists.items():
+            rows.extend(row for row in found[name] if row["run"] in new or name == "failed")
+        pending.extend(found["pending"])
+        for run in sorted(new):
+            copy_run(folder / "runs" / run, out / "runs" / run)
+    require_same_splits(lists["rows"])
+    done = {without_identity(row["run"]) for row in lists["rows"]}
+    left = [name for name in dict.fromkeys(pending) if without_identity(name) not in done]
+    cases = lists.pop("cases")
+    results = {**first, **lists, "pending": left}
+    results.pop("cases")
+    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    with (out / "cases.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(
+            file, fieldnames=list(dict.fromkeys(key for row in cases for key in row)), lineterminator="\n"
+        )
+        writer.writeheader()
+        writer.writerows(cases)
+
+
+def place(row: Row) -> tuple[Any, ...]:
+    """Return where a run stands in the table."""
+    return tuple(row.get(key) for key in ("row", "dataset", "network", "regime", "amount", "draw", "seed", "round"))
+
+
+def without_identity(run: str) -> str:
+    """Return the name of a run without the hash of its settings and code."""
+    return run.rsplit("-", 1)[0]
+
+
+def require_same_splits(rows: Iterable[Row]) -> None:
+    """Stop where runs that would be compared had other images labeled, or other test cases."""
+    splits: dict[tuple[Any, ...], str] = {}
+    for row in rows:
+        key = tuple(row[name] for name in ("dataset", "labeled", "draw"))
+        if splits.setdefault(key, row["split_hash"]) != row["split_hash"]:
+            raise SystemExit(f"{row['run']} had another split than the runs before it of {key}; nothing was written.")
+
+
+def copy_run(source: Path, target: Path) -> None:
+    """Copy what a run recorded, without the path of its data."""
+    target.mkdir(parents=True)
+    for name in OF_RUN:
+        shutil.copyfile(source / name, target / name)
+    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    config["dataset"]["path"] = Path(config["dataset"]["path"]).name
+    (target / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def publish(folder: Path, out: Path) -> None:
+    """Replace what was published of a benchmark; files beside it that others wrote stay."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in SHOWN:
+        if (folder / name).is_dir():
+            shutil.rmtree(out / name, ignore_errors=True)
+            shutil.copytree(folder / name, out / name)
+        else:
+            shutil.copyfile(folder / name, out / name)
+    with tarfile.open(out / ARCHIVE, "w:xz") as archive:
+        for name in ("results.json", "cases.csv", "runs"):
+            archive.add(folder / name, name, filter=plain)
+
+
+def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Leave out owner and time, so that the same records are the same bytes."""
+    member.uid = member.gid = member.mtime = 0
+    member.uname = member.gname = ""
+    return member
+
+
+if __name__ == "__main__":
+    main()
