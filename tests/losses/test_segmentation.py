@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from criinet.errors import ShapeError
-from criinet.losses import cross_entropy_dice, entropy, mean_squared, soft_dice_loss
+from criinet.losses import cross_entropy_dice, entropy, mean_squared, soft_dice_loss, squared_dice_loss
 from criinet.types import IGNORE
 
 
@@ -64,6 +64,25 @@ def test_soft_dice_leaves_ignored_pixels_out():
         assert value.item() == pytest.approx(1 - 3.8 / 4.5, abs=1e-6)
 
 
+def test_squared_dice_by_hand():
+    """p = .8 .6 .1, y = 1 1 0: object 2 x 1.4 / (1.01 + 2), background 2 x .9 / (1.01 + 1); an ignored pixel is out."""
+    target = torch.tensor([[[1, 1, 0, IGNORE]]])
+    value = squared_dice_loss(binary(0.8, 0.6, 0.1, 0.7), target, smooth=0.0)
+    assert value.item() == pytest.approx(1 - (2.8 / 3.01 + 1.8 / 2.01) / 2, abs=1e-6)
+
+
+def test_squared_dice_does_not_teach_an_absent_class_away():
+    """The whole batch is surely background: what is left of the object stays, where the sums press it down."""
+    gradients = []
+    for loss in (squared_dice_loss, soft_dice_loss):
+        logits = torch.tensor([4.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 64, 64).clone().requires_grad_()
+        loss(logits.softmax(1), torch.zeros(1, 64, 64, dtype=torch.long)).backward()
+        assert logits.grad is not None
+        gradients.append(logits.grad[:, 1].sum().item())
+    assert 0 <= gradients[0] < 0.01
+    assert gradients[1] > 10 * gradients[0]
+
+
 def test_cross_entropy_dice_by_hand():
     """Logits 0 and ln 3: foreground .75. CE = -ln .75 for y = 1; Dice = 1 - (1.5 + 1) / (.75 + 1 + 1)."""
     logits = torch.tensor([0.0, math.log(3)]).view(1, 2, 1, 1)
@@ -79,7 +98,14 @@ def test_cross_entropy_is_the_mean_over_valid_pixels():
     assert cross_entropy_dice(logits, target).item() == pytest.approx((math.log(4) + dice) / 2, abs=1e-6)
 
 
-@pytest.mark.parametrize("loss", [cross_entropy_dice, lambda z, y: soft_dice_loss(z.softmax(1), y)])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        cross_entropy_dice,
+        lambda z, y: soft_dice_loss(z.softmax(1), y),
+        lambda z, y: squared_dice_loss(z.softmax(1), y),
+    ],
+)
 def test_nothing_but_ignored_pixels_gives_zero_and_a_gradient_of_zero(loss):
     logits = random_logits(2, 3, 4, 5).requires_grad_()
     value = loss(logits, torch.full((2, 4, 5), IGNORE))
@@ -131,7 +157,7 @@ def test_the_softmax_runs_over_classes():
     assert abs(cross_entropy_dice(by_class, target).item() - before.item()) > 0.01
 
 
-@pytest.mark.parametrize("loss", [cross_entropy_dice, soft_dice_loss])
+@pytest.mark.parametrize("loss", [cross_entropy_dice, soft_dice_loss, squared_dice_loss])
 @pytest.mark.parametrize("shape", [(2, 4, 4), (1, 5, 4), (1, 1, 4, 4)])
 def test_targets_of_another_shape_are_refused(loss, shape):
     with pytest.raises(ShapeError, match="do not fit targets of shape"):
@@ -169,7 +195,14 @@ def test_entropy_is_one_at_most_whatever_the_number_of_classes(classes):
     torch.testing.assert_close(entropy(split), torch.full((1, 2, 3), math.log(2) / math.log(classes)))
 
 
-@pytest.mark.parametrize("loss", [cross_entropy_dice, lambda z, y: soft_dice_loss(z.softmax(1), y)])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        cross_entropy_dice,
+        lambda z, y: soft_dice_loss(z.softmax(1), y),
+        lambda z, y: squared_dice_loss(z.softmax(1), y),
+    ],
+)
 def test_gradients_match_finite_differences(loss):
     logits = random_logits(2, 3, 2, 3).double().requires_grad_()
     target = random_target(3, 2, 2, 3)

@@ -51,20 +51,21 @@ def test_mixed_images_by_hand(glass, batches):
 
 
 def test_pretraining_pastes_labeled_images_into_labeled_ones(glass, see):
-    """Two images; inside its box each has pixels and classes of the other."""
+    """Two images; inside its box each has pixels and classes of the other. Each region has a loss of its own."""
     images, targets = (KNOWN, UNKNOWN), ([1, 0, 1, 1, 0, 0], [0, 0, 1, 0, 1, 1])
     labeled = LabeledBatch(see([images[0]], [images[1]]), torch.tensor([[t] for t in targets]), torch.arange(2))
     method = glass("bcp")
     torch.manual_seed(6)
     boxes = method.draw_boxes(labeled.image).flatten(1).tolist()
-    probs, classes = [], []
+    regions: dict[bool, tuple[list[float], list[int]]] = {True: ([], []), False: ([], [])}
     for i in (0, 1):
         for at, here in enumerate(boxes[i]):
+            probs, classes = regions[here]
             probs.append(images[i ^ here][at])
             classes.append(targets[i ^ here][at])
     torch.manual_seed(6)
     terms = method.losses(labeled, UnlabeledBatch({"weak": labeled.image}, {}), 0.2)
-    assert terms["pretraining"].item() == pytest.approx(by_hand(probs, classes), abs=1e-5)
+    assert terms["pretraining"].item() == pytest.approx(sum(by_hand(*part) for part in regions.values()), abs=1e-5)
     assert terms["true_region"].item() == terms["pseudo_region"].item() == 0
 
 

@@ -29,11 +29,11 @@ def opposed(glass):
 def test_both_directions_by_hand(opposed, see, labeled):
     """p = .8 .6 .1 against classes 0 0 1, and .2 .4 .9 against 1 1 0.
 
-    1 - (2 x .1 + 1) / (1.5 + 1 + 1) and 1 - (2 x .6 + 1) / (1.5 + 2 + 1).
+    Each way, of both classes, 1 - 2 x .1 / (1.01 + 1) and 1 - 2 x .6 / (1.01 + 2).
     """
     unlabeled = UnlabeledBatch({"weak": see([[0.8, 0.6, 0.1]])}, {})
     value = opposed.losses(labeled, unlabeled, 0.0)["cross"].item()
-    assert value == pytest.approx((1 - 1.2 / 3.5) + (1 - 2.2 / 4.5), abs=1e-5)
+    assert value == pytest.approx((1 - 0.2 / 2.01) + (1 - 1.2 / 3.01), abs=1e-5)
 
 
 def test_no_gradient_passes_through_a_class(opposed, see, labeled):
@@ -43,7 +43,8 @@ def test_no_gradient_passes_through_a_class(opposed, see, labeled):
     image = see([[0.8, 0.6, 0.1]])
     opposed.losses(labeled, UnlabeledBatch({"weak": image}, {}), 0.0)["cross"].backward()
     probs = torch.tensor([0.8, 0.6, 0.1], requires_grad=True)
-    (1 - (2 * probs[2] + 1) / (probs.sum() + 2)).backward()
+    dice = [2 * probs[2] / (probs.square().sum() + 1), 2 * (1 - probs[:2]).sum() / ((1 - probs).square().sum() + 2)]
+    (1 - sum(dice) / 2).backward()
     foreground = (probs.grad * (probs * (1 - probs)).detach()).sum().item()
     assert opposed.student.head.bias.grad.tolist() == pytest.approx([-foreground, foreground], abs=1e-5)
 

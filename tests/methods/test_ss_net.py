@@ -14,9 +14,9 @@ from criinet.types import IGNORE, LabeledBatch
 def test_the_weights_ramp_over_a_fraction_of_any_run_and_separation_weighs_a_tenth():
     assert SmoothnessSeparation.Config().weights == {
         "supervised": 1.0,
-        "smoothness": Ramp(to=0.5, over=0.4),
-        "separation_labeled": Ramp(to=0.05, over=0.4),
-        "separation": Ramp(to=0.05, over=0.4),
+        "smoothness": Ramp(to=0.1, over=0.4),
+        "separation_labeled": Ramp(to=0.01, over=0.4),
+        "separation": Ramp(to=0.01, over=0.4),
     }
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from criinet.losses import cross_entropy_dice, soft_dice_loss
+from criinet.losses import cross_entropy_dice, squared_dice_loss
 from criinet.methods import parse_method
 from criinet.methods.cct import drop_channels
 from criinet.types import CutMix, LabeledBatch, UnlabeledBatch
@@ -27,9 +27,11 @@ def views(see, weak, first, second, boxes) -> UnlabeledBatch:
 def test_the_terms_by_hand(glass, see, labeled):
     """Weak .99 .6 | .01 .98: classes 1 none | 0 1. The first view takes pixel 2 from image 1, the second pixel 1.
 
-    strong_1: classes 1 1 | 0 1, p = .7 .8 | .2 .9: 1 - (2 x 2.4 + 1) / (2.6 + 3 + 1)
-    strong_2: classes 0 none | 0 1, p = .4 .5 | .3 .6: 1 - (2 x .6 + 1) / (1.3 + 1 + 1)
-    features, nothing dropped: classes 1 none | 0 1, p = .99 . | .01 .98: 1 - (2 x 1.97 + 1) / (1.98 + 2 + 1)
+    With squares below the line, the mean over object and background:
+
+    strong_1: classes 1 1 | 0 1, p = .7 .8 | .2 .9: 2 x 2.4 / (1.98 + 3) and 2 x .8 / (.78 + 1)
+    strong_2: classes 0 none | 0 1, p = .4 .5 | .3 .6: 2 x .6 / (.61 + 1) and 2 x 1.3 / (1.01 + 2)
+    features, nothing dropped: classes 1 none | 0 1, p = .99 . | .01 .98: 2 x 1.97 / (1.9406 + 2), 2 x .99 / (.9806 + 1)
     """
     batch = views(
         see,
@@ -39,9 +41,9 @@ def test_the_terms_by_hand(glass, see, labeled):
         ([False, True], [True, False]),
     )
     terms = glass("unimatch", drop=0.0).losses(labeled, batch, 0.0)
-    assert terms["strong_1"].item() == pytest.approx(1 - 5.8 / 6.6, abs=1e-5)
-    assert terms["strong_2"].item() == pytest.approx(1 - 2.2 / 3.3, abs=1e-5)
-    assert terms["features"].item() == pytest.approx(1 - 4.94 / 4.98, abs=1e-5)
+    assert terms["strong_1"].item() == pytest.approx(1 - (4.8 / 4.98 + 1.6 / 1.78) / 2, abs=1e-5)
+    assert terms["strong_2"].item() == pytest.approx(1 - (1.2 / 1.61 + 2.6 / 3.01) / 2, abs=1e-5)
+    assert terms["features"].item() == pytest.approx(1 - (3.94 / 3.9406 + 1.98 / 1.9806) / 2, abs=1e-5)
 
 
 def test_unsure_pixels_cost_nothing_and_move_nothing(glass, see, labeled):
@@ -98,12 +100,12 @@ def test_every_scale_learns_what_the_finest_one_says(tasks):
     label = method.student(unlabeled.weak).logits.argmax(1)
     expected = {
         "supervised": [cross_entropy_dice(logits, labeled.target) for logits in at_scales(labeled.image)],
-        "features": [soft_dice_loss(logits.softmax(1), label) for logits in at_scales(unlabeled.weak)],
+        "features": [squared_dice_loss(logits.softmax(1), label) for logits in at_scales(unlabeled.weak)],
     }
     for name in ("strong_1", "strong_2"):
         mixed = unlabeled.mixes[name].apply_to_labels(label)
         logits = at_scales(unlabeled.views[name])
-        expected[name] = [soft_dice_loss(each.softmax(1), mixed) for each in logits]
+        expected[name] = [squared_dice_loss(each.softmax(1), mixed) for each in logits]
     assert set(terms) == set(expected)
     for name, of_scales in expected.items():
         assert len(of_scales) == 1 + len(method.heads)

@@ -67,6 +67,19 @@ def test_where_nothing_is_surely_of_a_class_the_labeled_images_are_its_prototype
     torch.testing.assert_close(likeness[0, 1].flatten(), module.remembered[1] @ embedding[0].flatten(1))
 
 
+@pytest.mark.parametrize("unknown", [0, 2])
+def test_a_class_without_a_prototype_is_liked_no_better_than_the_least_liked_one(unknown):
+    """No labeled patch and no sure pixel is of it: its logits gain on no class, also where a pixel is like none."""
+    embedding, corrected = unit(2, 3, 4, 4), random_logits(2, 3, 4, 4)
+    module = prototypes(classes=3)
+    module.remembered.copy_(unit(3, 3))
+    module.remembered[unknown] = 0
+    known = [k for k in range(3) if k != unknown]
+    gained = module(embedding, torch.zeros(2, 3, 4, 4), corrected) - corrected
+    torch.testing.assert_close(gained[:, unknown], gained[:, known].amin(1))
+    assert (gained[:, known].amax(1) < 0).any()
+
+
 def test_where_nothing_is_known_the_logits_stay():
     """At the first step no pixel is sure and no labeled patch was seen."""
     embedding, corrected = unit(2, 3, 4, 4), random_logits(2, 2, 4, 4)

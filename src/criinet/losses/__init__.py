@@ -17,7 +17,7 @@ from criinet.losses.patches import Patches, at_stride, boundary_band, boundary_p
 from criinet.losses.pseudo_labels import cross_entropy_over_all, sharpen, sure_pixels
 from criinet.losses.pyramid import uncertainty_rectified_consistency
 from criinet.losses.ranked import ranked_list_loss
-from criinet.losses.segmentation import cross_entropy_dice, entropy, mean_squared, soft_dice_loss
+from criinet.losses.segmentation import cross_entropy_dice, entropy, mean_squared, soft_dice_loss, squared_dice_loss
 from criinet.losses.signed_distance import inside_probability, signed_distance, signed_distance_loss
 from criinet.losses.virtual_adversarial import dice_distance, virtual_adversarial_change
 
@@ -52,6 +52,7 @@ __all__ = [
     "signed_distance",
     "signed_distance_loss",
     "soft_dice_loss",
+    "squared_dice_loss",
     "sure_pixels",
     "uncertainty_rectified_consistency",
     "virtual_adversarial_change",

@@ -29,14 +29,48 @@ def soft_dice_loss(probs: Tensor, target: Tensor, *, smooth: float = 1.0) -> Ten
     Reference: Milletari et al., 3DV 2016, arXiv 1606.04797, eq. 1.
     Differs: sums instead of sums of squares below the line; background is left out; sums run over the batch.
     """
-    check_shapes(probs, target)
-    valid = (target != IGNORE).unsqueeze(1)
-    truth = F.one_hot(target.clamp(min=0), probs.shape[1]).movedim(-1, 1).to(probs.dtype) * valid
-    probs = probs * valid
-    axes = [0, *range(2, probs.ndim)]
+    probs, truth, axes = _on_valid_pixels(probs, target)
     overlap = 2 * (probs * truth).sum(axes) + smooth
     total = probs.sum(axes) + truth.sum(axes) + smooth
     return (1 - overlap / total)[1:].mean()
+
+
+def squared_dice_loss(probs: Tensor, target: Tensor, *, smooth: float = 1e-5) -> Tensor:
+    """Compute one minus the soft Dice with squares below the line, averaged over all classes: for pseudo-labels.
+
+        loss = mean_c 1 - (2 sum p_c y_c + s) / (sum p_c^2 + sum y_c + s),   sums over batch and valid pixels
+
+    Where a class is absent from the target, the gradient of its term is 2 p s / (sum p^2 + s)^2, next to nothing unless
+    the class is all but gone. ``soft_dice_loss`` presses such a class down, which is right where a person labeled every
+    pixel and wrong for pseudo-labels that leave out what is not sure: rare classes would be taught away before they
+    are ever sure.
+
+    Args:
+        probs: (B, K, ...) probabilities, float.
+        target: (B, ...) int64 class indices; IGNORE is left out.
+        smooth: s > 0, in pixels.
+
+    Returns:
+        Scalar in [0, 1); 0 is best, and what is returned if no pixel is valid.
+
+    Raises:
+        ShapeError: if batch or spatial axes differ.
+
+    Reference: Milletari et al., 3DV 2016, arXiv 1606.04797, eq. 1, in the form of the public code of UniMatch (arXiv
+    2208.09910) and of Cross Teaching (arXiv 2112.04894).
+    """
+    probs, truth, axes = _on_valid_pixels(probs, target)
+    overlap = 2 * (probs * truth).sum(axes) + smooth
+    total = probs.square().sum(axes) + truth.sum(axes) + smooth
+    return (1 - overlap / total).mean()
+
+
+def _on_valid_pixels(probs: Tensor, target: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+    """Return probabilities and one-hot target, both zero where the target is IGNORE, and the axes but the classes."""
+    check_shapes(probs, target)
+    valid = (target != IGNORE).unsqueeze(1)
+    truth = F.one_hot(target.clamp(min=0), probs.shape[1]).movedim(-1, 1).to(probs.dtype) * valid
+    return probs * valid, truth, [0, *range(2, probs.ndim)]
 
 
 def cross_entropy_dice(logits: Tensor, target: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
 class BidirectionalCopyPaste(Taught):
     """A student learns from images that are partly labeled and partly not, after a stage on labeled images alone.
 
-        first:  L = sup(f(M x_l + (1 - M) x_l'), M y + (1 - M) y')
+        first:  L = sup(f(z), y) where z is x_l + sup(f(z), y') where it is x_l',   z = M x_l + (1 - M) x_l'
         then:   L = mean over both directions of  sup(f(z), y) where z is labeled + .5 sup(f(z), q) where it is not
                 z_1 = M x_l + (1 - M) x_u,   z_2 = M x_u + (1 - M) x_l
 
@@ -54,9 +54,11 @@ class BidirectionalCopyPaste(Taught):
     def on_labeled(self, labeled: LabeledBatch) -> Tensor:
         """Return the loss of labeled images, each with a box of the one before it."""
         box = self.draw_boxes(labeled.image)
-        image = torch.where(box, labeled.image.roll(1, 0), labeled.image)
-        target = torch.where(box.squeeze(1), labeled.target.roll(1, 0), labeled.target)
-        return cross_entropy_dice(self.student(image).logits, target)
+        logits = self.student(torch.where(box, labeled.image.roll(1, 0), labeled.image)).logits
+        inside, outside = box.squeeze(1), ~box.squeeze(1)
+        return cross_entropy_dice(logits, torch.where(inside, labeled.target.roll(1, 0), IGNORE)) + cross_entropy_dice(
+            logits, torch.where(outside, labeled.target, IGNORE)
+        )
 
     def on_mixed(self, labeled: LabeledBatch, unknown: Tensor) -> tuple[Tensor, Tensor]:
         """Return the losses of true and of pseudo-labeled regions; the smaller batch is used again and again."""

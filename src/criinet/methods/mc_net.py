@@ -25,9 +25,10 @@ class MutualConsistency(Method):
     every method is compared at the same price.
 
     Reference: Wu et al., Medical Image Analysis 2022, arXiv 2109.09960 (MC-Net+); two decoders: arXiv 2103.02911.
-    Differs: means over decoders and pairs instead of sums; cross-entropy and Dice instead of Dice alone; the sharpened
-    target has no gradient; labeled and unlabeled images are two terms; sharpening over any number of classes; the ramp
-    ends after 40 % of training.
+    Differs: means over decoders and pairs instead of sums, with the same weight of one to the other (.1 times six pairs
+    to .5 times three decoders, half of it on either kind of image); cross-entropy and Dice instead of Dice alone; the
+    sharpened target has no gradient; labeled and unlabeled images are two terms; sharpening over any number of classes;
+    the ramp ends after 40 % of training.
     """
 
     class Config(MethodConfig):
@@ -36,8 +37,8 @@ class MutualConsistency(Method):
         temperature: Annotated[float, Field(gt=0, le=1, description="T; the smaller, the surer the targets")] = 0.1
         weights: LossWeights = {
             "supervised": 1.0,
-            "consistency_labeled": Ramp(to=0.5, over=0.4),
-            "consistency": Ramp(to=0.5, over=0.4),
+            "consistency_labeled": Ramp(to=0.2, over=0.4),
+            "consistency": Ramp(to=0.2, over=0.4),
         }
 
     summary = "three decoders with different up-sampling teach each other"

@@ -18,14 +18,17 @@ class MeanTeacher(Taught):
         L = sup(student(x_l), y) + w(t) mean((softmax(student(x_u)) - softmax(teacher(x_u + n)))^2)
 
     Reference: Tarvainen & Valpola, NeurIPS 2017, arXiv 1703.01780, eq. 1 and 2.
-    Differs: noise is Gaussian of .1 clipped to .2 of the image's standard deviation, as segmentation practice has it;
+    Differs: noise is Gaussian of .1, clipped at .2, as public code for segmentation has it: of the range [0, 1] of
+    images, of the standard deviation of volumes; no dropout but the network's own, and the default network has none;
     the ramp ends after 40 % of training.
     """
 
     class Config(TaughtConfig):
         """Settings of Mean Teacher."""
 
-        noise: Annotated[float, Field(ge=0, description="noise sd, in units of the image's sd")] = 0.1
+        noise: Annotated[
+            float, Field(ge=0, description="noise sd: of the range [0, 1] of images, of the sd of volumes")
+        ] = 0.1
         weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=1.0, over=0.4)}
 
     summary = "the student agrees with a moving average of itself on noisy images"
@@ -46,6 +49,7 @@ class MeanTeacher(Taught):
 
 
 def clipped_noise(image: Tensor, sd: float) -> Tensor:
-    """Draw Gaussian noise of ``sd`` times each image's standard deviation, clipped at twice that."""
-    spread = image.flatten(1).std(1).view(-1, *[1] * (image.ndim - 1))
-    return (torch.randn_like(image) * sd).clamp(-2 * sd, 2 * sd) * spread
+    """Draw Gaussian noise of ``sd``, clipped at twice that; for volumes in units of each one's standard deviation."""
+    noise = (torch.randn_like(image) * sd).clamp(-2 * sd, 2 * sd)
+    volumes = image.ndim == 5
+    return noise * image.flatten(1).std(1).view(-1, 1, 1, 1, 1) if volumes else noise

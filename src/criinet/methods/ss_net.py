@@ -43,7 +43,8 @@ class SmoothnessSeparation(Method):
     Differs: unlabeled images alone are changed; the change is measured by its root mean square against the image's
     contrast, and its gradient is taken at its own size; 256 pixels a batch are drawn, all classes alike, instead of all
     pixels; the memory is first-in first-out and holds the background too, without learned selectors of pixels;
-    projections have no batch normalisation; cross-entropy and Dice instead of Dice alone.
+    projections have no batch normalisation; cross-entropy and Dice instead of Dice alone; the ramp to w = .1 ends after
+    40 % of training instead of at its end.
     """
 
     class Config(MethodConfig):
@@ -55,9 +56,9 @@ class SmoothnessSeparation(Method):
         memory: Annotated[Count, Field(description="remembered features of each class")] = 256
         weights: LossWeights = {
             "supervised": 1.0,
-            "smoothness": Ramp(to=0.5, over=0.4),
-            "separation_labeled": Ramp(to=0.05, over=0.4),
-            "separation": Ramp(to=0.05, over=0.4),
+            "smoothness": Ramp(to=0.1, over=0.4),
+            "separation_labeled": Ramp(to=0.01, over=0.4),
+            "separation": Ramp(to=0.01, over=0.4),
         }
 
     summary = "virtual adversarial smoothness and a memory that gathers features by class"

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from criinet.config import Fraction, LossWeights, MethodConfig
-from criinet.losses import cross_entropy_dice, soft_dice_loss, sure_pixels
+from criinet.losses import cross_entropy_dice, squared_dice_loss, sure_pixels
 from criinet.methods.base import Method
 from criinet.methods.cct import drop_channels
 from criinet.networks import Network, ScaleHeads
@@ -29,7 +29,7 @@ class UniMatch(Method):
     the paper's.
 
     Reference: Yang et al., CVPR 2023, arXiv 2208.09910, sections 3.2 to 3.4; Dice and weights of its medical code.
-    Differs: the total is not halved; Dice is of the foreground classes, with sums and not squares below the line;
+    Differs: the total is not halved; Dice on labeled images is of the foreground classes, with sums below the line;
     blur, noise and colour are this project's; the pseudo-label comes from a pass in training mode, also for the boxes
     that CutMix pastes; unperturbed, incomplete and strong passes have batch statistics of their own.
     """
@@ -91,5 +91,5 @@ def strong_view_losses(
 
 
 def dice_at_scales(logits: Iterable[Tensor], label: Tensor) -> Tensor:
-    """Return the mean over scales of the soft Dice loss of logits (B, K, ...) against (B, ...) classes or IGNORE."""
-    return torch.stack([soft_dice_loss(each.float().softmax(1), label) for each in logits]).mean()
+    """Return the mean over scales of the squared Dice loss of logits (B, K, ...) against (B, ...) classes or IGNORE."""
+    return torch.stack([squared_dice_loss(each.float().softmax(1), label) for each in logits]).mean()

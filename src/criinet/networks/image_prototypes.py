@@ -22,7 +22,8 @@ class ImagePrototypes(nn.Module):
     A network learns from a few images what an object looks like; in another image objects and surroundings look
     otherwise, but still like themselves. The parts that are sure tell how, and decide those that are not.
     m_k is a moving average of labeled patches of class k; in an image where nothing is surely of class k
-    it alone is the prototype. Where an image is cut into windows, each window is an image of its own here.
+    it alone is the prototype. A class without either has no prototype: there s_k is the least of the others, so that
+    what is not known is never liked best. Where an image is cut into windows, each window is an image of its own here.
 
     Args:
         classes: K. channels: E, length of an embedding.
@@ -65,7 +66,10 @@ class ImagePrototypes(nn.Module):
         pixels = embedding.flatten(2)
         own = product_in_float32(weight, pixels.transpose(1, 2)) / weight.shape[-1]
         prototype = F.normalize(own + self.prior * self.remembered, dim=-1, eps=1e-6)
-        return product_in_float32(prototype, pixels).view(logits.shape)
+        likeness = product_in_float32(prototype, pixels)
+        known = prototype.square().sum(-1, keepdim=True) > 0
+        least = likeness.masked_fill(~known, 1).amin(1, keepdim=True) * known.any(1, keepdim=True)
+        return torch.where(known, likeness, least).view(logits.shape)
 
     @torch.no_grad()
     def remember(self, vector: Tensor, label: Tensor) -> None:
