@@ -1,6 +1,7 @@
 """Settings: what is written wrongly is refused in one sentence that names the setting and the remedy."""
 
 import math
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -216,3 +217,12 @@ def test_a_fault_in_an_inner_table_is_named_with_its_whole_path(settings: dict[s
     with pytest.raises(ConfigError) as error:
         parse(Example, settings, "method")
     assert str(error.value).startswith(sentence)
+
+
+def test_a_default_may_be_of_any_type_that_pydantic_knows():
+    class Odd(Config):
+        file: Path = Path("a/b")
+        names: frozenset[str] = frozenset({"x"})
+
+    assert parse(Odd, {}, "network") == Odd()
+    assert parse(Odd, {"file": "c"}, "network").file == Path("c")

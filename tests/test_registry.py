@@ -2,6 +2,7 @@
 
 import pytest
 
+from criinet import registry
 from criinet.errors import ConfigError
 from criinet.registry import Registry, nearest
 
@@ -49,3 +50,26 @@ def test_nearest_is_silent_where_nothing_is_near():
     assert nearest("width", ["widht", "depth"]) == " Did you mean 'widht'?"
     assert nearest("qqqq", ["widht", "depth"]) == ""
     assert nearest("width", []) == ""
+
+
+def test_a_plugin_that_fails_says_the_same_every_time(animals, monkeypatch):
+    """Its second import would fail otherwise, over what the first one had registered already."""
+
+    class Point:
+        name, value = "mine", "mypackage.methods"
+        imports = 0
+
+        def __lt__(self, other: object) -> bool:
+            return False
+
+        def load(self) -> None:
+            Point.imports += 1
+            animals.add("mine", 3)
+            raise RuntimeError("no such file")
+
+    monkeypatch.setattr(registry, "_loaded", [])
+    monkeypatch.setattr(registry, "entry_points", lambda **_: [Point()])
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"^plugin 'mine' .* \(RuntimeError: no such file\)"):
+            animals.get("crii")
+    assert Point.imports == 1

@@ -28,7 +28,16 @@ _HOMES = {
 }
 
 
+_PARTS = ("losses", "metrics", "networks")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *_PARTS]
+
+
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return import_module(f"criinet.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'criinet' has no attribute '{name}'")
     module, attribute = _HOMES[name]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from criinet.errors import ConfigError
 from criinet.registry import nearest
@@ -129,8 +130,7 @@ def parse(model: type[ConfigT], settings: Mapping[str, Any], section: str) -> Co
                 if key not in default:
                     raise ConfigError(unknown_key(f"{section}.{name}", str(key), list(default)))
     try:
-        plain = json.loads(json.dumps(defaults, default=lambda value: value.model_dump()))
-        return model.model_validate(merge(plain, settings))
+        return model.model_validate(merge(to_jsonable_python(defaults), settings))
     except ValidationError as error:
         raise ConfigError(explain(error, model, section)) from error
 

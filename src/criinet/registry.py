@@ -19,7 +19,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 PLUGINS = "criinet.plugins"
 """The group of entry points by which an installed package names its modules that register something here."""
 
-_asked: list[str] = []
+_loaded: list[ConfigError | None] = []
+"""What came of loading them: nothing yet, or the error that every later call meets again."""
 
 
 def load_plugins() -> None:
@@ -28,18 +29,19 @@ def load_plugins() -> None:
     Raises:
         ConfigError: if one cannot be imported.
     """
-    if _asked:
-        return
-    _asked.append(PLUGINS)
-    for point in sorted(entry_points(group=PLUGINS)):
-        try:
-            point.load()
-        except Exception as error:  # It is not our code.
-            _asked.clear()
-            raise ConfigError(
-                f"plugin '{point.name}' ({point.value}) cannot be imported ({type(error).__name__}: {error}); "
-                "mend it or uninstall its package."
-            ) from error
+    if not _loaded:
+        _loaded.append(None)
+        for point in sorted(entry_points(group=PLUGINS)):
+            try:
+                point.load()
+            except Exception as error:  # It is not our code.
+                _loaded[0] = ConfigError(
+                    f"plugin '{point.name}' ({point.value}) cannot be imported ({type(error).__name__}: {error}); "
+                    "mend it or uninstall its package."
+                )
+                raise _loaded[0] from error
+    elif _loaded[0] is not None:
+        raise _loaded[0]
 
 
 class Registry(Generic[T]):

@@ -183,11 +183,11 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         ["is not KEY=VALUE", "trainer.iterations=500"],
     ),
     "a settings file that is not there": (nothing, [*TRAIN, "--config", "my.toml"], ["my.toml cannot be read"]),
-    "resume and overwrite": (nothing, [*RESUME, "--overwrite"], ["--resume and --overwrite contradict"]),
+    "resume and overwrite": (nothing, [*RESUME, "--overwrite"], ["resume and overwrite contradict"]),
     "labeled and split": (
         nothing,
         [*TRAIN, "--labeled", "3", "--split", "data/splits/default.json"],
-        ["--labeled and --split contradict"],
+        ["labeled and split contradict"],
     ),
     "an unknown device": (nothing, [*TRAIN, "--device", "tpu"], ["--device tpu is not known", "auto, cpu or cuda"]),
     "an unknown option": (nothing, [*TRAIN, "--lableed", "3"], ["--lableed", "`criinet train --help`"]),

@@ -125,6 +125,12 @@ def test_impossible_amounts_are_refused():
     with pytest.raises(DataError, match="negative"):
         make_split(build(20, 20), seed=-1)
     assert Amount.parse("2.5 %").of(20) == 1
+
+
+def test_an_amount_may_be_a_number_but_no_share_without_its_sign():
+    assert Amount.parse(32) == Amount.parse("32")
+    with pytest.raises(DataError, match=r"^'0\.04' is no amount of labeled cases; write a share like 4%"):
+        Amount.parse("0.04")
     assert Amount.parse("12.5%").of(20) == 3
 
 

@@ -87,6 +87,14 @@ def test_a_bad_image_stops_or_is_skipped(trained, images, tmp_path):
         np.testing.assert_array_equal(np.asarray(mask), loaded.predict(read_image(images / "d.bmp")).mask)
 
 
+def test_skipping_every_image_is_no_success(trained, tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "images" / name).write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"^none of the 2 files could be segmented; the first: .*a\.png"):
+        predict_folder(trained, tmp_path / "images", tmp_path / "out", skip_bad=True, device="cpu")
+
+
 def test_images_whose_masks_would_share_a_name_are_refused(images):
     (images / "a.webp").write_bytes((images / "a.png").read_bytes())
     with pytest.raises(DataError, match=r"a\.webp and a\.png share a name"):

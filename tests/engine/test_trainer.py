@@ -293,3 +293,57 @@ def test_a_bad_unlabeled_image_ends_the_run_before_its_first_checkpoint_and_leav
     assert not (tmp_path / "run").exists()
     image.write_bytes(whole)
     assert fit(copied, tmp_path / "run", labeled="2", method="supervised").checkpoint("last").exists()
+
+
+def test_what_contradicts_itself_is_refused_before_anything_is_written(dataset, tiny, tmp_path):
+    def refused(fragment: str, **asked) -> None:
+        with pytest.raises(ConfigError, match=fragment):
+            train(dataset, tmp_path / "run", device="cpu", **{"settings": tiny(), **asked})
+        assert not (tmp_path / "run").exists()
+
+    refused("^resume and overwrite contradict", resume=True, overwrite=True)
+    refused("^labeled and split contradict", labeled="4", split="split.json")
+    for seed in (-1, 1.5, "1", 2**63):
+        refused("is no seed; give a whole number from 0 to", seed=seed)
+    refused(
+        r"^'trainer\.iterations' is no table; nest the settings, as {'trainer': {'iterations'",
+        settings={"trainer.iterations": 3},
+    )
+    refused("^data.one_object is for volumes, but .* holds images; drop it", settings={"data": {"one_object": [1]}})
+
+
+def test_an_author_is_told_of_losses_and_views_that_do_not_fit(dataset, tiny, tmp_path, monkeypatch):
+    """The names of the losses are known after a step alone; the run that it began leaves no folder behind."""
+
+    class Misnamed(Supervised):
+        def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, torch.Tensor]:
+            return {"sup": super().losses(labeled, unlabeled, progress)["supervised"]}
+
+    class Misspelt(Supervised):
+        views = ("week",)
+
+    monkeypatch.setitem(methods._entries, "misnamed", Misnamed)
+    monkeypatch.setitem(methods._entries, "misspelt", Misspelt)
+    with pytest.raises(ConfigError, match=r"^method 'misnamed' returns the losses sup, but Config\.weights has superv"):
+        train(dataset, tmp_path / "run", method="misnamed", settings=tiny(), device="cpu")
+    with pytest.raises(ConfigError, match=r"^method 'misspelt' asks for a view 'week'; there are weak and strong_1"):
+        train(dataset, tmp_path / "run", method="misspelt", settings=tiny(), device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_leaves_the_programs_random_numbers_alone_and_has_them_for_itself(dataset, tiny, tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    others: list[str] = []
+
+    def beside(*_: object) -> None:
+        if not others:
+            with pytest.raises(RunError) as error:
+                train(dataset, tmp_path / "other", method="supervised", settings=tiny(), device="cpu")
+            others.append(str(error.value))
+
+    train(dataset, tmp_path / "run", method="supervised", settings=tiny(), device="cpu", watch=beside)
+    assert others == ["another training is under way in this process; start each in a process of its own."]
+    assert not (tmp_path / "other").exists()
+    assert torch.equal(torch.rand(3), expected)

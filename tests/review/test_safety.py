@@ -55,6 +55,19 @@ def test_nothing_may_be_loaded_from_elsewhere_framed_or_cached(client):
         assert headers["cache-control"] == "no-store"
 
 
+def test_a_request_that_is_no_mask_is_short(client):
+    """A decision is a few words; what is longer, or does not say how long it is, is not read at all."""
+    decision = f"/api/cases/{OPEN}/decision"
+    assert client.post(decision, json={"by": "x" * 70_000}).status_code == 413
+
+    def endless():
+        yield b"{}"
+
+    answer = client.post(decision, content=endless(), headers={"content-type": "application/json"})
+    assert answer.status_code == 411
+    assert "how long" in answer.json()["error"]
+
+
 @pytest.mark.parametrize("name", ["../../run/config.json", "..%2f..%2frun%2fconfig", "/etc/passwd", "%00", "case_9999"])
 def test_names_are_looked_up_and_never_joined_to_a_path(client, name):
     for quoted in (name, urllib.parse.quote(name, safe="")):

@@ -31,12 +31,7 @@ def train(
     """Train on a folder of images of which a few have masks; then segment the others and write a report."""
     from criinet.cli.show import err
     from criinet.engine.processes import is_first
-    from criinet.errors import ConfigError
 
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite contradict each other; give one of them.")
-    if labeled is not None and split is not None:
-        raise ConfigError("--labeled and --split contradict each other; give one of them.")
     run_training(
         dataset,
         out,

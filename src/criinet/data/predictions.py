@@ -202,8 +202,8 @@ def write_predictions(
         weights: file that it is loaded from.
 
     Raises:
-        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, ``out`` holds originals, or
-            masks that are to be kept were made by other weights or with other options.
+        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, none can, ``out`` holds
+            originals, or masks that are to be kept were made by other weights or with other options.
     """
     paths = images_in(images)
     spare_originals(paths, out)
@@ -224,6 +224,8 @@ def write_predictions(
         if outputs.dicom_seg:
             write_segmentation(out / f"{stem_of(path)}.dcm", predicted.mask, path, predictor.classes)
         write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
+    if paths and len(skipped) == len(paths):
+        raise DataError(f"none of the {len(paths)} files could be segmented; the first: {skipped[0]}")
     return skipped
 
 

@@ -173,12 +173,13 @@ class Amount:
     count: int | None
 
     @classmethod
-    def parse(cls, text: str) -> "Amount":
-        """Read ``"4%"`` or ``"32"``.
+    def parse(cls, text: str | int) -> "Amount":
+        """Read ``"4%"``, ``"32"`` or ``32``.
 
         Raises:
             DataError: for anything else, for zero, and for more than 100%.
         """
+        text = str(text)
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%|(\d+)", text.strip())
         if match is None:
             raise DataError(f"'{text}' is no amount of labeled cases; write a share like 4% or a count like 32.")
@@ -197,7 +198,7 @@ class Amount:
 
 def make_split(
     dataset: Dataset,
-    labeled: str | None = None,
+    labeled: str | int | None = None,
     seed: int = 0,
     *,
     stratify: bool = False,

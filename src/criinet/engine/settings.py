@@ -114,6 +114,9 @@ def resolve(asked: Mapping[str, Any], choices: tuple[Choice, ...] = (), *, seed:
         ConfigError: for an unknown section, key or name, or a value out of range.
     """
     for section, table in asked.items():
+        home, dot, key = str(section).partition(".")
+        if dot and home in SECTIONS:
+            raise ConfigError(f"'{section}' is no table; nest the settings, as {{'{home}': {{'{key}': ...}}}}.")
         if section not in SECTIONS:
             homes = {"data": DataConfig, "trainer": TrainerConfig}
             known = [f"{home}.{key}" for home, model in homes.items() for key in model.model_fields]

@@ -27,7 +27,7 @@ from criinet.engine.reproducibility import peak_memory
 from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import RunConfig, TrainerConfig
 from criinet.engine.statistics import measure_statistics
-from criinet.errors import CheckpointError, DivergedError, InterruptedRunError
+from criinet.errors import CheckpointError, ConfigError, DivergedError, InterruptedRunError
 from criinet.methods import Method
 from criinet.networks import Backbone
 from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
@@ -217,6 +217,11 @@ class Trainer:
         labeled, unlabeled = self.views_of(drawn)
         with self.fabric.autocast():
             terms: dict[str, Tensor] = self.trained.losses(labeled, unlabeled, progress)
+        if terms.keys() != self.method.config.weights.keys():
+            raise ConfigError(
+                f"method '{self.config.method_name}' returns the losses {', '.join(terms)}, but Config.weights has "
+                f"{', '.join(self.method.config.weights)}; give both the same names."
+            )
         loss = (torch.stack([terms[name] for name in self.method.config.weights]) * weights).sum()
         self.optimizer.zero_grad()
         self.fabric.backward(loss)

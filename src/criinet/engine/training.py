@@ -2,10 +2,12 @@
 
 import json
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from criinet.config import merge
@@ -14,7 +16,7 @@ from criinet.data.files import write_json
 from criinet.data.scans import mask_mismatch
 from criinet.data.spill import Spill
 from criinet.data.splits import Split, load_split, make_split, save_split
-from criinet.data.store import load_store
+from criinet.data.store import DataConfig, load_store
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.planner import look_at, plan
@@ -30,13 +32,18 @@ from criinet.methods import Method, methods
 from criinet.networks import Network, build_network
 from criinet.types import IGNORE
 
+MOST = 2**63
+"""Seeds are below it."""
+
+_TRAINING = threading.Lock()
+
 
 def train(
     dataset: Path | str,
     out: Path | str,
     *,
     method: str | None = None,
-    labeled: str | None = None,
+    labeled: str | int | None = None,
     split: Path | str | None = None,
     groups: Path | str | None = None,
     seed: int | None = None,
@@ -56,10 +63,10 @@ def train(
         dataset: folder with images/ and, for labeled cases, masks/.
         out: folder of the run.
         method: name of the method; "crii-plus" if neither this nor ``settings`` says so.
-        labeled: how many of the training cases are labeled, as "4%" or "32"; None takes every mask there is.
+        labeled: how many of the training cases are labeled, as "4%" or 32; None takes every mask there is.
         split: a file from `criinet split`, instead of ``labeled``.
         groups: a CSV of case and group (patient); groups.csv of the dataset if None.
-        seed: of the split and the training; 0 if None.
+        seed: of the split and the training, from 0 to 2**63 - 1; 0 if None.
         settings: nested tables "method", "network", "data", "trainer" over what is picked from the data.
         device: "auto", "cpu" or "cuda".
         resume: go on with the run in ``out``; what is asked for must be what it was started with.
@@ -70,9 +77,16 @@ def train(
         warn: called before training with each sentence about the labels that a person should know.
         watch: called with every record that is logged.
 
+    One training runs in a process at a time: the random numbers of methods are those of the process.
+
     Raises:
         UserError: for anything that a person can mend, in one sentence.
     """
+    if resume and overwrite:
+        raise ConfigError("resume and overwrite contradict each other; give one of them.")
+    if labeled is not None and split is not None:
+        raise ConfigError("labeled and split contradict each other; give one of them.")
+    require_seed(seed)
     asked = merge(settings or {}, {"method": {"name": method}} if method else {})
     device = pick_device(device)
     folder = RunFolder(Path(out))
@@ -136,13 +150,22 @@ def go_on(folder: RunFolder, dataset: Dataset, *, further: bool) -> None:
 
 
 def fit(trainer: Trainer, folder: RunFolder, *, begun: bool) -> None:
-    """Train; a run that has just begun and fails over a file before its first checkpoint leaves no folder behind.
+    """Train; a run that has just begun and fails over what can be mended before its first checkpoint leaves no folder.
 
-    So the same command works once the file is mended.
+    So the same command works once that is mended. The global random numbers are left as they were.
+
+    Raises:
+        RunError: if another training is under way in this process, whose random numbers would mix with these.
     """
     try:
-        trainer.fit()
-    except (DataError, StorageError):
+        if not _TRAINING.acquire(blocking=False):
+            raise RunError("another training is under way in this process; start each in a process of its own.")
+        try:
+            with torch.random.fork_rng(devices=[]):
+                trainer.fit()
+        finally:
+            _TRAINING.release()
+    except (ConfigError, DataError, RunError, StorageError):
         if begun and is_first() and not folder.checkpoint("last").exists():
             folder.discard()
         raise
@@ -152,7 +175,7 @@ def recorded_run(
     folder: RunFolder,
     dataset: Dataset,
     asked: Mapping[str, Any],
-    labeled: str | None,
+    labeled: str | int | None,
     split: Path | None,
     seed: int | None,
 ) -> tuple[RunConfig, Split]:
@@ -239,8 +262,32 @@ def build_method(config: RunConfig, classes: tuple[str, ...]) -> Method:
         dims=config.data.dims,
         seed=config.seed,
     )
+    require_views(config)
     require_values(config, network.backbone.multiple)
     return seeded(config, network)
+
+
+def require_views(config: RunConfig) -> None:
+    """Check that the method asks for views that there are.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    for view in methods.get(config.method_name).views:
+        if view != "weak" and not view.startswith("strong_"):
+            raise ConfigError(
+                f"method '{config.method_name}' asks for a view '{view}'; there are weak and strong_1, ..."
+            )
+
+
+def require_seed(seed: object) -> None:
+    """Check that a seed is one.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    if seed is not None and not (isinstance(seed, int) and 0 <= seed < MOST):
+        raise ConfigError(f"{seed!r} is no seed; give a whole number from 0 to {MOST - 1}.")
 
 
 def require_values(config: RunConfig, multiple: int) -> None:
@@ -264,8 +311,6 @@ def require_values(config: RunConfig, multiple: int) -> None:
 
 def seeded(config: RunConfig, network: Network) -> Method:
     """Build the method's own layers from the seed too, leaving the global generator as it was."""
-    import torch
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
         method = methods.get(config.method_name)(network, config.method)
@@ -339,6 +384,9 @@ def require_kind(config: RunConfig, dataset: Dataset, device: str) -> None:
     if len(data.size) != data.dims:
         sides = "depth, height and width" if data.dims == 3 else "height and width"
         raise ConfigError(f"data.size is {list(data.size)}, but data.kind={data.kind} needs {sides}; give as many.")
+    for name in ("one_object", "foreground", "intensity", "range", "spacing"):
+        if data.kind == "images" and getattr(data, name) != getattr(DataConfig(), name):
+            raise ConfigError(f"data.{name} is for volumes, but {dataset.name} holds images; drop it.")
     if data.kind != "images" and data.window != "patch":
         raise ConfigError("data.window is 'whole', but volumes are seen in windows; use data.window=patch.")
     if device == "cpu" and data.dims == 3 and config.trainer.precision == "bf16":

@@ -106,7 +106,7 @@ def _add_reading(app: FastAPI, session: ReviewSession) -> None:
 
     @app.get("/api/cases/{name}/thumbnail")
     def thumbnail(name: str) -> Response:
-        return Response(thumbnail_of(name), media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
+        return Response(thumbnail_of(name), media_type="image/webp")
 
     @app.get("/api/cases/{name}/planes/{plane}")
     def plane(name: str, plane: str, slice: Number = 0, round: Number | None = None) -> Response:

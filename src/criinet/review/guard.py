@@ -24,6 +24,9 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 """Nothing is loaded from elsewhere, shown inside another page, or kept on the disk by a browser."""
 
+MOST = 65_536
+"""Bytes of a request that is no mask: those are a few words. The app limits masks, which are PUT, by their image."""
+
 
 class Guard:
     """Wraps an app: checks host, origin and token of every request before the app sees it, and adds safe headers.
@@ -63,6 +66,10 @@ class Guard:
             await answer(send, 303, b"", ((b"location", b"/"), (b"set-cookie", cookie.encode("latin-1"))))
         elif not self.allowed(headers):
             await refuse(send, 401, "the token is missing or old; open the address that `criinet review` printed last.")
+        elif scope["method"] == "POST" and not headers.get("content-length", "").isdecimal():
+            await refuse(send, 411, "say how long the request is.")
+        elif scope["method"] == "POST" and int(headers["content-length"]) > MOST:
+            await refuse(send, 413, f"the request is longer than {MOST:,} bytes.")
         else:
             await self.app(scope, receive, with_headers(send))
 
