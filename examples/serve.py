@@ -5,18 +5,25 @@ curl --data-binary @image.png localhost:8000/mask --output mask.png
 """
 
 import os
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, HTTPException, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 
-from criinet.data.images import read_image, write_mask
+from criinet.data.images import read_header, read_image, write_mask
 from criinet.deploy.runtime import load_exported
 from criinet.errors import DataError
 
+MAX_BYTES, MAX_PIXELS = 64 * 2**20, 25_000_000
+"""Of an image that is sent: a file of a few kilobytes may hold pixels enough to fill the memory."""
+
 app = FastAPI(title="Masks")
 predictor = load_exported(os.environ["MODEL"])
+turn = Lock()
+"""Held by the one request whose image is decoded and segmented."""
 
 
 @app.get("/")
@@ -25,13 +32,25 @@ def about() -> dict[str, Any]:
     return predictor.card.model_dump()
 
 
-@app.post("/mask")
-def mask(image: Annotated[bytes, Body(media_type="application/octet-stream")]) -> Response:
+async def body(request: Request) -> bytes:
+    """Receive an image, and no more of it than MAX_BYTES."""
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > MAX_BYTES:
+            raise HTTPException(413, f"The image has over {MAX_BYTES:,} bytes. Scale it down.")
+    return bytes(received)
+
+
+@app.post("/mask", openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {}}}})
+def mask(image: Annotated[bytes, Depends(body)]) -> Response:
     """Return a PNG of class indices, as large as the image (PNG, JPEG, TIFF, BMP or WebP) that was sent."""
-    with TemporaryDirectory() as folder:
+    with turn, TemporaryDirectory() as folder:
         sent, made = Path(folder) / "image", Path(folder) / "mask.png"
         sent.write_bytes(image)
         try:
+            if prod(read_header(sent).size) > MAX_PIXELS:
+                raise HTTPException(413, f"The image has over {MAX_PIXELS:,} pixels. Crop it or scale it down.")
             pixels = read_image(sent)
         except DataError as error:
             raise HTTPException(422, "This is not an image that can be read.") from error

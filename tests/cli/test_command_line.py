@@ -5,6 +5,7 @@ import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,40 @@ def test_folders_of_any_tool_are_evaluated(criinet, place):
     assert json.loads(outcome.out)["rows"][0]["dice"] == 1
     assert sorted(path.name for path in (place / "scores").iterdir()) == ["cases.csv", "results.json"]
     shown = criinet("evaluate", "--predictions", masks, "--targets", masks).out
-    assert all(header in shown for header in ("Dice", "HD95", "misses", "1.000"))
+    assert all(header in shown for header in ("masks; distances in px", "Dice", "HD95", "misses", "1.000"))
+
+
+@pytest.mark.usefixtures("place")
+def test_the_table_of_a_run_is_of_test_cases(criinet):
+    assert "test cases; distances in px" in criinet("evaluate", "run").out
+
+
+def write_masks(folder: str, values: Sequence[int]) -> None:
+    """Write masks of one class, each all background or with one object."""
+    Path(folder).mkdir()
+    for i, value in enumerate(values):
+        mask = np.zeros((8, 8), np.uint8)
+        mask[2:5, 2:5] = value
+        Image.fromarray(mask).save(Path(folder) / f"{i}.png")
+
+
+@pytest.mark.usefixtures("place")
+def test_false_alarms_stand_beside_misses(criinet):
+    """Of four masks one is right, two are false alarms and one is empty on both sides: Dice 1 / 3 has its reason."""
+    write_masks("truth", [1, 0, 0, 0])
+    write_masks("found", [1, 1, 1, 0])
+    outcome = criinet("evaluate", "--predictions", "found", "--targets", "truth")
+    (row,) = [line.split() for line in outcome.out.splitlines() if "files" in line]
+    assert "alarms" in outcome.out
+    assert (row[3:5], row[-2:]) == (["3", "0.333"], ["0", "2"])
+    assert "0 cases" not in outcome.err
+
+
+@pytest.mark.usefixtures("place")
+def test_a_class_that_nobody_has_is_said_to_be_so(criinet):
+    write_masks("truth", [0, 0])
+    outcome = criinet("evaluate", "--predictions", "truth", "--targets", "truth")
+    assert "0 cases means that neither prediction nor ground truth has any object of: class 1" in outcome.err
 
 
 def test_predictions_can_be_evaluated_as_they_are_written(criinet, place):

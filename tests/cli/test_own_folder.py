@@ -55,7 +55,7 @@ def test_a_folder_of_images_and_a_few_masks_become_masks_for_all_and_a_report(ow
     unlabeled = sorted(
         path for path in (own / "images").iterdir() if path.stem not in {f"IMG {i:02d}" for i in range(5)}
     )
-    written = sorted(Path("run/predictions").iterdir())
+    written = sorted(Path("run/predictions").glob("*.png"))
     assert [path.stem for path in written] == [path.stem for path in unlabeled]
     for mask, image in zip(written, unlabeled, strict=True):
         with Image.open(mask) as found:

@@ -148,8 +148,10 @@ def test_what_looks_odd_is_noted(root):
         mask[:5, :10] = 30 * (i > 1)
         Image.fromarray(mask).save(root / "masks" / f"i{i}.png")
     (root / "images" / "sub").mkdir()
+    (root / "images" / "sub" / "i7.png").write_bytes((root / "images" / "i1.png").read_bytes())
     notes = check_dataset(root).notes
-    assert "files that are not read, for their kind: 1 folders" in notes
+    below = root / "images" / "sub"
+    assert f"folder {below} is not looked into, though it holds images or volumes (1); move them up" in notes
     assert "'class' in dataset.json means nothing. Did you mean 'classes'?" in notes
     assert "'xyz' in dataset.json means nothing." in notes
     assert any(note.startswith("masks hold the values 0, 30 alone, so 29 of 30 classes are in none") for note in notes)
@@ -171,3 +173,12 @@ def test_the_check_does_not_send_anyone_to_itself(root):
     (root / "images" / "i5.png").write_bytes(b"")
     (problem,) = check_dataset(root).problems
     assert problem.remedy == "Copy it again or remove it"
+
+
+def test_the_contact_sheet_draws_any_name(root, tmp_path):
+    """A line break cannot be drawn on one line."""
+    (root / "images" / "i1.png").rename(root / "images" / "new\nline.png")
+    (root / "masks" / "i1.png").rename(root / "masks" / "new\nline.png")
+    (root / "dataset.json").write_text(json.dumps({"name": "x\ny", "classes": ["background", "a\tb", "b", "c"]}))
+    contact_sheet(open_dataset(root), tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").exists()

@@ -187,6 +187,37 @@ def test_binary_masks_become_0_and_1(tmp_path):
         np.testing.assert_array_equal(read_mask(path, "binary255", 2), block > 0, err_msg=path.name)
 
 
+def test_a_palette_that_begins_with_white_is_turned_round(tmp_path):
+    """Programs that sort colours by brightness or count give white the index 0; the background would be the object."""
+    drawn = np.zeros((6, 8), np.uint8)
+    drawn[:2] = 255
+    image = Image.fromarray(np.dstack([drawn] * 3))
+    quantised = image.quantize(2)
+    assert quantised.getpalette()[:3] == [255, 255, 255]  # pyright: ignore[reportOptionalSubscript]
+    quantised.save(tmp_path / "q.png")
+    for encoding in ("index", "binary255"):
+        np.testing.assert_array_equal(read_mask(tmp_path / "q.png", encoding, 2), drawn // 255)
+    write_mask(tmp_path / "c.png", drawn // 255, 2)
+    np.testing.assert_array_equal(read_mask(tmp_path / "c.png", "index", 2), drawn // 255)
+
+
+def test_a_jpeg_mask_without_white_is_no_empty_one(tmp_path):
+    Image.fromarray(np.kron(np.eye(2, dtype=np.uint8), np.ones((16, 16), np.uint8))).save(tmp_path / "dark.jpg")
+    with pytest.raises(BadFileError, match=r"dark\.jpg is a JPEG mask whose brightest value is 1, so that nothing"):
+        read_mask(tmp_path / "dark.jpg", "binary255", 2)
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "empty.jpg")
+    assert not read_mask(tmp_path / "empty.jpg", "binary255", 2).any()
+
+
+def test_where_255_may_mean_unknown_the_remedy_keeps_it_so(tmp_path):
+    Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(tmp_path / "voc.png")
+    with pytest.raises(BadFileError, match='nobody knows, write "encoding": "index" and "ignore": true into dataset'):
+        read_mask(tmp_path / "voc.png", "binary255", 2)
+    Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / "binary.png")
+    with pytest.raises(BadFileError, match=r'Where 255 is the object, write "encoding": "binary255" into'):
+        read_mask(tmp_path / "binary.png", "index", 2)
+
+
 def test_masks_that_contradict_the_encoding_are_refused(tmp_path):
     with pytest.raises(DataError, match="has class 3, but the dataset has 2 classes: background, lesion"):
         read_mask(save(tmp_path / "a.png", INDEX), "index", 2, names=("background", "lesion"))

@@ -32,7 +32,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 def test_masks_of_one_stem_are_paired(folders):
     pairs = list(paired_masks(*folders))
     assert [name for name, *_ in pairs] == ["a", "b"]
-    for _, found, target, classes, _ in pairs:
+    for _, found, target, classes, *_ in pairs:
         np.testing.assert_array_equal(found, target)
         assert classes == ("background", "class 1", "class 2")
 
@@ -43,7 +43,7 @@ def test_0_and_255_meet_class_indices(predicted, true, tmp_path):
     half = np.arange(12).reshape(3, 4) % 2
     save(tmp_path / "found" / "a.png", half * predicted)
     save(tmp_path / "truth" / "a.png", half * true)
-    ((_, found, target, classes, _),) = paired_masks(tmp_path / "found", tmp_path / "truth")
+    ((_, found, target, classes, *_),) = paired_masks(tmp_path / "found", tmp_path / "truth")
     np.testing.assert_array_equal(found, half)
     np.testing.assert_array_equal(target, half)
     assert len(classes) == 2
@@ -68,7 +68,7 @@ def test_a_prediction_may_miss_a_class_or_everything(folders):
     found, truth = folders
     for name in ("a", "b"):
         save(found / f"{name}.png", np.zeros((6, 9)))
-    for _, predicted, target, classes, _ in paired_masks(found, truth):
+    for _, predicted, target, classes, *_ in paired_masks(found, truth):
         assert predicted.max() == 0 < target.max()
         assert len(classes) == 3
 
@@ -130,10 +130,36 @@ def test_dataset_json_says_what_its_masks_mean(tmp_path):
     save(tmp_path / "data" / "masks" / "a.png", mask)
     save(tmp_path / "found" / "a.png", mask == 1)
     (tmp_path / "data" / "dataset.json").write_text('{"classes": ["background", "cyst"], "ignore": true}')
-    ((_, found, target, classes, _),) = paired_masks(tmp_path / "found", tmp_path / "data" / "masks")
+    ((_, found, target, classes, *_),) = paired_masks(tmp_path / "found", tmp_path / "data" / "masks")
     assert classes == ("background", "cyst")
     np.testing.assert_array_equal(target[4:], IGNORE)
     np.testing.assert_array_equal(found, mask == 1)
+
+
+def test_a_class_that_only_predictions_hold_keeps_the_names_of_the_others(tmp_path):
+    save(tmp_path / "data" / "masks" / "a.png", np.eye(6))
+    save(tmp_path / "found" / "a.png", 2 * np.eye(6))
+    (tmp_path / "data" / "dataset.json").write_text('{"classes": ["background", "cyst"], "encoding": "index"}')
+    (pair,) = paired_masks(tmp_path / "found", tmp_path / "data" / "masks")
+    assert pair.classes == ("background", "cyst", "class 2")
+
+
+def test_dataset_json_says_the_voxel_of_volumes_that_do_not_know_theirs(tmp_path):
+    for folder in (tmp_path / "data" / "masks", tmp_path / "found"):
+        folder.mkdir(parents=True)
+        pages = [Image.fromarray(np.eye(6, dtype=np.uint8)) for _ in range(3)]
+        pages[0].save(folder / "a.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "data" / "dataset.json").write_text('{"spacing": [2, 0.5, 0.5]}')
+    (pair,) = paired_masks(tmp_path / "found", tmp_path / "data" / "masks")
+    assert pair.spacing == (2, 0.5, 0.5)
+
+
+def test_a_spacing_of_other_axes_is_named(tmp_path):
+    for folder in ("data/masks", "found"):
+        save(tmp_path / folder / "a.png", np.eye(6))
+    (tmp_path / "data" / "dataset.json").write_text('{"spacing": [2, 1, 1]}')
+    with pytest.raises(DataError, match=r"dataset\.json has a bad 'spacing': 3 numbers for 2 axes\. Give one number"):
+        list(paired_masks(tmp_path / "found", tmp_path / "data" / "masks"))
 
 
 def test_a_prediction_that_was_written_twice_counts_once(tmp_path):

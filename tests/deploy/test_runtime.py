@@ -1,5 +1,6 @@
 """An exported file predicts as its run does, on any image, with no torch on the machine."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -111,19 +112,24 @@ def read(path: Path) -> np.ndarray:
 
 
 def test_volumes_are_refused(exported, tmp_path):
-    """Before anything is written; --skip-bad leaves them out, as it does with a run on images."""
+    """Before anything is written; --skip-bad leaves them out, as it does with a run on images, and goes on."""
     volumes = write_volumes(tmp_path / "volumes", 2, masks=0)
+    Image.fromarray(pictures()[0]).save(volumes / "images" / "w.png")
     with pytest.raises(DataError, match=r"v0\.nii\.gz is a volume, but images are expected here\. Keep") as refused:
         predict_exported(exported.path, volumes, tmp_path / "out")
     assert refused.value.exit_code == 2
     assert len(predict_exported(exported.path, volumes, tmp_path / "out", skip_bad=True)) == 2
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".prediction.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".prediction.json", "w.png"]
 
 
 def test_a_file_of_something_else_is_refused(exported, tmp_path):
     """Missing, cut short, foreign, newer, or with metadata that nobody can read: one sentence each."""
     with pytest.raises(CheckpointError, match="does not exist"):
         load_exported(tmp_path / "none.onnx")
+    with pytest.raises(
+        CheckpointError, match=r" is a folder\. Give the file that `criinet export RUN --out model\.onnx`"
+    ):
+        load_exported(tmp_path)
     content = exported.path.read_bytes()
     (tmp_path / "cut.onnx").write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match=r"cut\.onnx is truncated"):
@@ -140,3 +146,42 @@ def test_a_file_of_something_else_is_refused(exported, tmp_path):
             onnx.helper.set_model_props(model, {KEY: text})
         with pytest.raises(CheckpointError, match=sentence):
             load_exported(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        (
+            {"classes": ["none", "cup", "disc"]},
+            r"gives probabilities C=3 channels, its network the shape \['batch', 2, ",
+        ),
+        ({"channels": 1}, r"gives image C=1 channels, its network the shape \['batch', 3, "),
+        ({"mirrors": [[-1], [1]]}, r"mirrors along axes \[1\], where -1 and -2 are those of an image"),
+        ({"mirrors": [[-1, -1]]}, r"mirrors along axes \[-1, -1\]"),
+        ({"mirrors": [[-4]], "tta": True}, r"mirrors along axes \[-4\]"),
+    ],
+)
+def test_metadata_that_contradict_the_network_are_refused(exported, changes, what):
+    """They would segment wrongly, or fail somewhere within NumPy or onnxruntime."""
+    model = onnx.load_from_string(exported.path.read_bytes())
+    onnx.helper.set_model_props(model, {KEY: json.dumps(json.loads(exported.card.to_json()) | changes)})
+    with pytest.raises(
+        CheckpointError, match=rf"the metadata of the exported network {what}.*\. Export the run again\.$"
+    ):
+        load_exported(model.SerializeToString())
+
+
+def test_a_network_without_an_output_of_its_metadata_is_refused(exported):
+    model = onnx.load_from_string(exported.path.read_bytes())
+    del model.graph.output[1]
+    with pytest.raises(
+        CheckpointError, match="tells of coarse, image, probabilities, its network has image, probabilities"
+    ):
+        load_exported(model.SerializeToString())
+
+
+def test_classes_that_the_graph_leaves_open_are_not_compared(exported):
+    model = onnx.load_from_string(exported.path.read_bytes())
+    for output in model.graph.output:
+        output.type.tensor_type.shape.dim[1].dim_param = "classes"
+    assert load_exported(model.SerializeToString()).card == exported.card

@@ -11,7 +11,7 @@ from PIL import Image
 
 from criinet.data.dataset import open_dataset
 from criinet.engine import evaluator
-from criinet.engine.evaluator import TestSet, as_csv, evaluate, evaluate_folders, per_case, summary_rows
+from criinet.engine.evaluator import TestSet, as_csv, evaluate, evaluate_folders, per_case, summary_rows, unit_of
 from criinet.engine.predictor import CasePrediction, Predictor
 from criinet.engine.training import recorded_split
 from criinet.errors import DataError, RunError
@@ -150,6 +150,17 @@ def test_a_dataset_that_moved_is_named_or_given(run, drawn, tmp_path):
     assert means(evaluate(run.root, dataset=drawn, device="cpu"))["cases"] == 4
 
 
+@pytest.mark.parametrize("now", [["lesion", "background"], ["background", "lesion", "hair"]])
+def test_a_dataset_of_other_classes_is_refused(now, dataset, run):
+    """Swapped names would put the numbers of one class under the other; nothing is written."""
+    card = dataset / "dataset.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "classes": now, "encoding": "index"}))
+    words = rf"run was trained on the classes background, lesion, but .*data has {', '.join(now)}\. Give the dataset"
+    with pytest.raises(DataError, match=words):
+        evaluate(run.root, dataset=dataset, device="cpu")
+    assert not run.results.exists()
+
+
 def test_a_test_mask_of_another_size_is_named(dataset, fit, tmp_path):
     run = fit(dataset, tmp_path / "run")
     Image.fromarray(np.full((20, 30), 255, np.uint8)).save(dataset / "masks" / "case_0024.png")
@@ -228,3 +239,33 @@ def test_measuring_folders_writes_nothing_unasked(tmp_path):
         save(tmp_path / folder / "a.png", np.eye(9))
     assert means(evaluate_folders(tmp_path / "found", tmp_path / "truth"), "files")["dice"] == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found", "truth"]
+
+
+def test_folders_are_measured_as_the_dataset_of_the_targets_says(tmp_path):
+    """A disc 2 px of 3 mm off is 6 mm off; cup and disc together are a row; seven images are two patients.
+
+    Six right images of one patient and one wrong of the other: patients drawn anew reach from Dice 0 to 1.
+    """
+    data, found = tmp_path / "data", tmp_path / "found"
+    mask, moved = np.zeros((9, 9)), np.zeros((9, 9))
+    mask[4, 4], mask[1, 1], moved[4, 6], moved[1, 1] = 2, 1, 2, 1
+    for i in range(7):
+        save(data / "masks" / f"v{i}.png", mask)
+        save(found / f"v{i}.png", moved if i == 6 else mask)
+    card = {"classes": ["background", "cup", "disc"], "spacing": 3, "regions": {"both": ["cup", "disc"]}}
+    (data / "dataset.json").write_text(json.dumps(card))
+    (data / "groups.csv").write_text("case,patient\n" + "".join(f"v{i},{'a' if i < 6 else 'b'}\n" for i in range(7)))
+    results = evaluate_folders(found, data / "masks", tmp_path / "out")
+    rows = {row["class"]: row for row in results["rows"]}
+    assert list(rows) == ["cup", "disc", "both", "mean"]
+    assert results["unit"] == "mm"
+    assert (rows["disc"]["hd95"], rows["mean"]["hd95"]) == (pytest.approx(6 / 7), pytest.approx(3 / 7))
+    assert (rows["disc"]["dice"], rows["both"]["dice"]) == (pytest.approx(6 / 7), pytest.approx(6.5 / 7))
+    assert (rows["disc"]["dice_low"], rows["disc"]["dice_high"]) == (0, 1)
+    with (tmp_path / "out" / "cases.csv").open() as file:
+        assert {(row["case"], row["group"]) for row in csv.DictReader(file)} >= {("v0", "a"), ("v5", "a"), ("v6", "b")}
+
+
+def test_the_unit_says_where_spacings_are_known():
+    """Means over millimetres and pixels are of neither, which the unit says."""
+    assert [unit_of(spacings) for spacings in ([None], [(1.0, 1.0)], [None, (1.0, 1.0)])] == ["px", "mm", "mm or px"]

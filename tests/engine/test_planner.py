@@ -119,3 +119,15 @@ def test_one_colour_image_among_gray_ones_makes_the_dataset_colour(tmp_path: Pat
     (tmp_path / "masks" / "0.png").unlink()
     opened = open_dataset(tmp_path)
     assert look_at(opened, make_split(opened)).gray is True
+
+
+def test_what_depends_on_the_size_follows_the_one_that_is_given():
+    """Objects of 60 in 1200 pixels are 8 wide at 160 and would be lost at 64: there crops are seen."""
+    found = facts(1200, 1200, diameter=0.05)
+    assert picked(found)["data.window"] == "whole"
+    small = {choice.setting: choice for choice in plan(found, "cpu", {"data": {"size": [64, 64]}})}
+    assert small["data.window"].value == "patch"
+    assert "3 px" in small["data.window"].reason
+    assert small["trainer.iterations"].value >= picked(found)["trainer.iterations"]
+    for nonsense in (64, [64], ["a", 64], [0, 64]):
+        assert plan(found, "cpu", {"data": {"size": nonsense}}) == plan(found, "cpu")

@@ -37,7 +37,9 @@ def contents(folder: Path) -> dict[str, str]:
 
 def test_every_image_gets_a_mask_of_its_own_size(trained, images, tmp_path):
     before = contents(images)
-    assert predict_folder(trained, images, tmp_path / "out", device="cpu") == []
+    assert predict_folder(trained, images, tmp_path / "out", device="cpu") == [
+        "files that are not read, for their kind: 1 .txt"
+    ]
     assert sorted(contents(tmp_path / "out")) == ["E.png", "a.png", "b.png", "c.png", "d.png"]
     loaded = load(trained, device="cpu")
     for name, shape in KINDS.items():
@@ -79,12 +81,33 @@ def test_a_bad_image_stops_or_is_skipped(trained, images, tmp_path):
     (images / "b.jpg").write_bytes((images / "b.jpg").read_bytes()[:60])
     with pytest.raises(DataError, match=r"b\.jpg is damaged"):
         predict_folder(trained, images, tmp_path / "out", device="cpu")
-    (skipped,) = predict_folder(trained, images, tmp_path / "out", skip_bad=True, device="cpu")
+    skipped, _ = predict_folder(trained, images, tmp_path / "out", skip_bad=True, device="cpu")
     assert "b.jpg is damaged" in skipped
     assert sorted(contents(tmp_path / "out")) == ["E.png", "a.png", "c.png", "d.png"]
     loaded = load(trained, device="cpu")
     with Image.open(tmp_path / "out" / "d.png") as mask:
         np.testing.assert_array_equal(np.asarray(mask), loaded.predict(read_image(images / "d.bmp")).mask)
+
+
+def test_what_is_never_read_is_named(trained, images, tmp_path):
+    (images / "frame.gif").write_bytes(b"GIF89a")
+    (images / "pat1").mkdir()
+    (images / "pat1" / "x.png").write_bytes((images / "a.png").read_bytes())
+    said = predict_folder(trained, images, tmp_path / "out", device="cpu")
+    assert said == [
+        "files that are not read, for their kind: 1 .gif, 1 .txt",
+        f"folder {images / 'pat1'} is not looked into, though it holds images or volumes (1); move them up",
+    ]
+    assert predict_folder(trained, images / "a.png", tmp_path / "one", device="cpu") == []
+
+
+def test_masks_of_the_unlabeled_cases_can_be_made_again(fit, drawn, tmp_path):
+    """Training leaves them in the run's own folder; they are known to be a prediction there."""
+    run = fit(drawn, tmp_path / "run").root
+    predict_unlabeled(run, device="cpu")
+    before = contents(run / "predictions")
+    predict_folder(run, drawn, run / "predictions", device="cpu")
+    assert before.items() <= contents(run / "predictions").items()
 
 
 def test_skipping_every_image_is_no_success(trained, tmp_path):
@@ -198,9 +221,7 @@ def test_the_unlabeled_cases_of_a_run_are_segmented_and_the_dataset_stays(datase
     run = fit(dataset, tmp_path / "run", method="crii", labeled="4")
     assert predict_unlabeled(run.root, device="cpu") == 14
     assert contents(dataset) == before
-    assert [path.name for path in sorted(run.predictions.iterdir())] == [
-        f"{name}.png" for name in recorded_split(run)["unlabeled"]
-    ]
+    assert list(contents(run.predictions)) == [f"{name}.png" for name in recorded_split(run)["unlabeled"]]
 
 
 def test_unlabeled_cases_are_found_where_training_skipped_a_bad_file(dataset, fit, tmp_path):

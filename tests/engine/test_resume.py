@@ -14,7 +14,7 @@ import torch
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.training import load
-from criinet.errors import ConfigError, InterruptedRunError, RunError
+from criinet.errors import ConfigError, DataError, InterruptedRunError, RunError
 
 METHODS = ("crii", "mean-teacher", "supervised")
 LONG = {"iterations": 8, "checks": 4}
@@ -139,7 +139,7 @@ def test_an_unknown_key_is_refused_when_resuming_too(run, drawn, fit):
 
 
 def test_there_must_be_a_run_to_resume(drawn, fit, tmp_path):
-    with pytest.raises(RunError, match=r"holds no run \(no config\.json\)"):
+    with pytest.raises(RunError, match=r"holds no run to go on with \(no config\.json\)"):
         fit(drawn, tmp_path / "nothing", resume=True)
     assert not (tmp_path / "nothing").exists()
 
@@ -303,3 +303,11 @@ def test_what_a_killed_writer_left_goes_when_the_run_resumes(run, drawn, fit):
         path.write_text("half")
     fit(drawn, run.root, method="crii", resume=True)
     assert not any(path.exists() for path in left)
+
+
+def test_a_run_does_not_go_on_with_other_classes(dataset, run, fit):
+    """The sentence names the classes, not the weights that would not fit them."""
+    card = dataset / "dataset.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "classes": ["background", "polyp"]}))
+    with pytest.raises(DataError, match=r"trained on the classes background, lesion, but .*data has background, polyp"):
+        fit(dataset, run.root, method="crii", resume=True)

@@ -347,3 +347,10 @@ def test_training_leaves_the_programs_random_numbers_alone_and_has_them_for_itse
     assert others == ["another training is under way in this process; start each in a process of its own."]
     assert not (tmp_path / "other").exists()
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_training_says_what_it_does_not_read(dataset, tiny, tmp_path):
+    (dataset / "images" / "frame.gif").write_bytes(b"GIF89a")
+    said: list[str] = []
+    train(dataset, tmp_path / "run", method="supervised", settings=tiny(), device="cpu", warn=said.append)
+    assert "files that are not read, for their kind: 1 .gif" in said

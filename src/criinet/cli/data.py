@@ -27,6 +27,7 @@ def check(
 ) -> None:
     """Read every file, list every problem, draw a contact sheet; exit 2 if there are problems."""
     import json
+    import re
 
     from criinet.cli.show import bar, err, out, table
     from criinet.data.check import check_dataset, contact_sheet
@@ -46,7 +47,7 @@ def check(
         count = f"{len(report.problems)} problem{'s' if len(report.problems) > 1 else ''}"
         err.print(f"criinet: {count}; a contact sheet is drawn when everything can be used.")
         raise typer.Exit(2)
-    sheet = sheet or Path(f"{report.name}_check.png")
+    sheet = sheet or Path(re.sub(r"\W+", "-", report.name) + "_check.png")
     contact_sheet(open_dataset(dataset, groups=group_by), sheet)
     err.print(f"contact sheet: {sheet}")
 

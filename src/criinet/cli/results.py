@@ -108,21 +108,25 @@ def evaluate(
     if as_json:
         print(json.dumps(jsonable(results), indent=1))
     else:
-        show_results(results)
+        show_results(results, "test cases" if run is not None else "masks")
     if results.get("partial"):
         err.print(f"note: targets with ground truth in a part alone, measured there: {results['partial']}")
+    empty = dict.fromkeys(row["class"] for row in results["rows"] if row["cases"] == 0 and row["class"] != "mean")
+    if empty:
+        err.print(f"note: 0 cases means that neither prediction nor ground truth has any object of: {', '.join(empty)}")
     last = next((row for row in results["rows"] if row["checkpoint"] == "last"), None)
     if last is not None and last["step"] != last["iterations"]:
         err.print(f"note: trained to step {last['step']} of {last['iterations']}; `criinet train --resume` goes on.")
 
 
-def show_results(results: dict[str, Any]) -> None:
-    """Print the rows of results as a table; one case has no interval."""
+def show_results(results: dict[str, Any], measured: str) -> None:
+    """Print the rows of results as a table under the name of what was measured; one case has no interval."""
     import math
 
     from criinet.cli.show import out, table
 
-    headers = ("weights", "class", "cases", "Dice", "95 % interval", "IoU", "HD95", "surface Dice", "misses")
+    overlap, outline = ("Dice", "95 % interval", "IoU"), ("HD95", "surface Dice")
+    headers = ("weights", "class", "cases", *overlap, *outline, "misses", "false alarms")
     several = len({row["class"] for row in results["rows"]}) > 2
     rows = [
         [
@@ -135,11 +139,12 @@ def show_results(results: dict[str, Any]) -> None:
             f"{row['hd95']:.1f}",
             f"{row['surface_dice']:.3f}",
             str(row["misses"]),
+            str(row["false_alarms"]),
         ]
         for row in results["rows"]
         if row["class"] != "mean" or several
     ]
-    out.print(table("test cases", headers, rows))
+    out.print(table(f"{measured}; distances in {results['unit']}", headers, rows))
 
 
 def report(

@@ -31,7 +31,7 @@ from criinet.data.dataset import (
 from criinet.data.files import write_atomically
 from criinet.data.formats import Volume
 from criinet.data.images import PALETTE, BadFileError, MaskEncoding, Pixels, read_header
-from criinet.data.kinds import stem_of
+from criinet.data.kinds import not_read, stem_of
 from criinet.data.planes import gray_slice, look_point, square_slice
 from criinet.data.scans import read_scan, spatial
 from criinet.data.splits import load_split
@@ -321,11 +321,7 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
     if len(turned) > 1:
         kinds = ", ".join(f"{count} {code}" for code, count in sorted(turned.items()))
         notes.append(f"volumes are stored in different orientations ({kinds}); they are turned alike when read")
-    others = Counter("folders" if path.is_dir() else path.suffix.lower() or "no suffix" for path in layout.others)
-    if others:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-        notes.append(f"files that are not read, for their kind: {kinds}")
-    return notes
+    return [*notes, *not_read(layout.others)]
 
 
 def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: _Meaning | None) -> list[str]:
@@ -391,7 +387,7 @@ def _draw_head(sheet: Image.Image, dataset: Dataset, shown: int) -> None:
     )
     draw.text((_GAP, 7), _fitted(title, sheet.width - 2 * _GAP, 17), fill=_INK, font=_font(17))
     x = float(_GAP)
-    for name, color in zip(dataset.classes[1:], PALETTE[1:], strict=False):
+    for name, color in zip((_fitted(name, sheet.width, 14) for name in dataset.classes[1:]), PALETTE[1:], strict=False):
         draw.rectangle((x, 36, x + 12, 48), fill=color)
         draw.text((x + 18, 33), name, fill=_INK, font=_font(14))
         x += 18 + _font(14).getlength(name) + 18
@@ -457,6 +453,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 def _fitted(text: str, width: float, size: int) -> str:
     """Shorten ``text`` in its middle until it fits into ``width`` px."""
+    text = "".join(letter if letter.isprintable() else "·" for letter in text)
     font, short, keep = _font(size), text, len(text)
     while font.getlength(short) > width and keep > 2:
         keep -= 1

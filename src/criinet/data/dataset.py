@@ -31,6 +31,7 @@ from criinet.data.kinds import (
     is_readable,
     is_volume,
     mask_suffix,
+    not_read,
     stem_of,
     suffix_of,
 )
@@ -74,6 +75,7 @@ class Dataset:
     modality: "CT", "MR", ..., where dataset.json says it.
     skipped: one sentence for each file that was left out as unreadable.
     dropped: names of the cases that were left out.
+    unread: sentences on files and folders among the images and masks that nothing reads.
     """
 
     root: Path
@@ -91,6 +93,7 @@ class Dataset:
     source: str | None = None
     skipped: tuple[str, ...] = ()
     dropped: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -337,6 +340,7 @@ def build_dataset(
         source=card.source,
         skipped=tuple(str(problem) for problem in skipped),
         dropped=frozenset(dropped),
+        unread=tuple(not_read(layout.others)),
     )
 
 

@@ -31,6 +31,12 @@ IGNORE = -1
 IGNORED_VALUE = 255
 """Stored in a mask of class indices where there is no ground truth, if dataset.json says ``"ignore": true``."""
 
+AS_IGNORED = 'write "encoding": "index" and "ignore": true into dataset.json'
+"""How to keep pixels of that value out."""
+
+WHITE_ABOVE = 127
+"""What is brighter is the foreground of a ``binary255`` mask."""
+
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _LOSSY = ("JPEG", "MPO")
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -289,7 +295,9 @@ def _window(values: NDArray[Any]) -> Pixels:
 def read_raw_mask(path: Path) -> RawMask:
     """Decode a mask upright without giving its values a meaning.
 
-    A palette file yields its palette indices. Gray files, and colour files whose channels are equal, yield their gray.
+    A palette file yields its palette indices; where those are 0 for white and 1 for black, as programs save that sort
+    colours by how often they occur, they are turned round. Gray files, and colour files whose channels are equal, yield
+    their gray.
 
     Raises:
         BadFileError: if it cannot be read, has different colour channels, or values that are no integers in 0..255.
@@ -299,6 +307,8 @@ def read_raw_mask(path: Path) -> RawMask:
         mode, lossy, orientation = image.mode, image.format in _LOSSY, _orientation(image)
         hidden = mode in ("LA", "RGBA") and bool(np.ptp(np.asarray(image.getchannel("A"))))
         values: NDArray[Any] = np.asarray(image.convert("L") if mode in ("LA", "La") else image)
+        if mode == "P" and values.max() <= 1 and (image.getpalette("RGB") or [])[:6] == [255, 255, 255, 0, 0, 0]:
+            values = 1 - values
     if mode in ("RGB", "RGBA", "RGBX"):
         if (np.ptp(values[..., :3], axis=2) > (32 if lossy else 0)).any():
             raise BadFileError(path, "is a mask in colour", "Save it as one gray channel that holds the class index")
@@ -327,15 +337,23 @@ def contradiction(
     values = np.flatnonzero(counts)
     if encoding == "binary255":
         odd = [int(v) for v in values if v not in (0, 255)]
+        if lossy and odd and values[-1] <= WHITE_ABOVE:
+            what = f"is a JPEG mask whose brightest value is {values[-1]}, so that nothing in it is white"
+            return what, "Save it as PNG with 0 for background and 255 for foreground"
         if lossy or zero_one or not odd:
             return None
         what = f"has the value {odd[0]}, but the masks of this dataset hold 0 and 255 only"
+        if values[-1] == IGNORED_VALUE and odd[-1] < WHITE_ABOVE:
+            return what, f"Where 255 says that nobody knows, {AS_IGNORED}; else save it as PNG with 0 and 255 alone"
         return what, "Save it as PNG with 0 for background and 255 for foreground"
     if lossy:
         return "is a JPEG, which blurs class indices", "Save it as PNG"
     if not values.size or values[-1] < len(classes):
         return None
     what = f"has class {values[-1]}, but the dataset has {len(classes)} classes: {', '.join(classes)}"
+    if values[-1] == IGNORED_VALUE and len(values) > 1 and values[-2] < len(classes):
+        both = '"encoding": "binary255"'
+        return what, f"Where 255 is the object, write {both} into dataset.json; where nobody knows, {AS_IGNORED}"
     return what, "Correct the mask, or add the class to dataset.json"
 
 
@@ -369,7 +387,7 @@ def read_mask(
         raise BadFileError(path, *problem)
     if encoding == "index" or raw.zero_one:
         return with_ignored(raw.values, raw.values == IGNORED_VALUE) if ignore else raw.values
-    return (raw.values > 127).astype(np.uint8)
+    return (raw.values > WHITE_ABOVE).astype(np.uint8)
 
 
 def value_counts(stored: Pixels, *, ignore: bool) -> NDArray[np.intp]:

@@ -1,5 +1,7 @@
 """Which files are images and which are volumes, and the name of the case that a file belongs to."""
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -61,6 +63,23 @@ def is_readable(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     return is_series(path) if path.is_dir() else bool(suffix_of(path))
+
+
+def not_read(paths: Iterable[Path]) -> list[str]:
+    """Return a sentence on files that are not read for their kind, and one on each folder that holds images of its own.
+
+    Hidden files, and pixels that a header file points to, need no word.
+    """
+    left = [path for path in paths if not (path.name.startswith(".") or is_companion(path) or is_readable(path))]
+    inside = {path: sum(map(is_readable, path.iterdir())) for path in left if path.is_dir()}
+    kinds = Counter(path.suffix.lower() or "no suffix" for path in left if path not in inside)
+    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    sentences = [f"files that are not read, for their kind: {listed}"] if kinds else []
+    return sentences + [
+        f"folder {path} is not looked into, though it holds images or volumes ({count}); move them up"
+        for path, count in inside.items()
+        if count
+    ]
 
 
 def pages(path: Path) -> int:

@@ -1,12 +1,12 @@
 """Two folders of masks, compared file by file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from criinet.data.dataset import DatasetCard, read_card, read_encoding
+from criinet.data.dataset import DatasetCard, read_card, read_encoding, read_groups
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, read_mask
 from criinet.data.kinds import SUFFIXES, is_readable, is_volume, stem_of
@@ -19,7 +19,9 @@ from criinet.errors import DataError
 class MaskPair(NamedTuple):
     """A prediction and its target, both (H, W) or (D, H, W) class indices.
 
-    spacing: of the target's voxels along each axis in mm, None where unknown.
+    spacing: of the target's pixels or voxels along each axis in mm, None where unknown.
+    group: the patient, by the groups.csv of the targets' dataset; the stem itself without one.
+    regions: named unions of classes, by its dataset.json.
     """
 
     stem: str
@@ -27,6 +29,8 @@ class MaskPair(NamedTuple):
     target: NDArray[Any]
     classes: tuple[str, ...]
     spacing: tuple[float, ...] | None
+    group: str
+    regions: Mapping[str, tuple[str, ...]]
 
 
 def masks_by_stem(folder: Path) -> dict[str, Path]:
@@ -55,11 +59,12 @@ def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
     """Iterate over pairs of masks.
 
     Each folder's encoding is found in its own files, so 0/255 on one side meets class indices on the other. Where the
-    targets are the masks of a dataset, its dataset.json says what they mean. Slices that nobody annotated are IGNORE in
-    a target, as in training. Predictions without a target are left out.
+    targets are the masks of a dataset, its dataset.json says what they mean, and its groups.csv whose they are. Slices
+    that nobody annotated are IGNORE in a target, as in training. Predictions without a target are left out.
 
     Raises:
-        DataError: if a target has no prediction, sizes differ, or two volumes do not lie in one place.
+        DataError: if a target has no prediction, sizes differ, two volumes do not lie in one place, or the dataset.json
+            or groups.csv cannot be used.
     """
     predicted, truth = masks_by_stem(predictions), masks_by_stem(targets)
     missing = [stem for stem in truth if stem not in predicted]
@@ -71,10 +76,14 @@ def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
     dims = 3 if is_volume(next(iter(truth.values()))) else 2
     for path in [*truth.values(), *(predicted[stem] for stem in truth)]:
         require_volume(path) if dims == 3 else require_picture(path)
-    card = _card_of(targets)
+    root = _dataset_of(targets)
+    card = DatasetCard() if root is None else read_card(root)
+    declared = None if root is None else _declared_spacing(card, root, dims)
+    groups = {stem: stem for stem in truth} if root is None else read_groups(root, list(truth))
     mine, my_classes = read_encoding(DatasetCard(), [predicted[stem] for stem in truth], dims=dims)
     theirs, their_classes = read_encoding(card, list(truth.values()), dims=dims)
-    classes = max(their_classes, my_classes, key=len)
+    further = my_classes[len(their_classes) :]
+    classes = (*their_classes, *further) if card.classes else max(their_classes, my_classes, key=len)
     for stem, path in truth.items():
         if dims == 3:
             found = read_labels(predicted[stem], mine, classes, partial="no")
@@ -86,14 +95,27 @@ def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
             own, other = ("x".join(str(side) for side in reversed(array.shape)) for array in (found, target))
             raise DataError(f"{predicted[stem]} is {own} but its target is {other}. Predict at the image's own size.")
         geometry = _one_place(predicted[stem], path) if dims == 3 else None
-        spacing = geometry.spacing if geometry is not None and geometry.known else None
-        yield MaskPair(stem, found, target, classes, spacing)
+        spacing = geometry.spacing if geometry is not None and geometry.known else declared
+        yield MaskPair(stem, found, target, classes, spacing, groups[stem], card.regions)
 
 
-def _card_of(targets: Path) -> DatasetCard:
-    """Return what the dataset.json of a dataset says of its masks; of any other folder nothing is said."""
-    root = targets.resolve().parent
-    return read_card(root) if targets.resolve().name == "masks" else DatasetCard()
+def _dataset_of(targets: Path) -> Path | None:
+    """Return the folder of the dataset whose masks the targets are; None for any other folder."""
+    masks = targets.resolve()
+    return masks.parent if masks.name == "masks" else None
+
+
+def _declared_spacing(card: DatasetCard, root: Path, dims: int) -> tuple[float, ...] | None:
+    """Return the spacing along each axis that dataset.json says, None if it says none.
+
+    Raises:
+        BadFileError: if it has another number of axes.
+    """
+    try:
+        return card.spacing_along(dims)
+    except ValueError as error:
+        what = f"has a bad 'spacing': {error}"
+        raise BadFileError(root / "dataset.json", what, "Give one number for each axis, those of the masks") from error
 
 
 def _one_place(prediction: Path, target: Path) -> Geometry:

@@ -14,7 +14,7 @@ from criinet.data.dicom_seg import require_dicom, write_segmentation
 from criinet.data.files import digest, make_folder, write_atomically, write_json
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import write_gray, write_mask
-from criinet.data.kinds import SUFFIXES, is_readable, is_series, mask_suffix, stem_of
+from criinet.data.kinds import SUFFIXES, is_readable, is_series, mask_suffix, not_read, stem_of
 from criinet.data.scans import Scan, read_scan
 from criinet.data.volumes import write_labels, write_volume
 from criinet.errors import ConfigError, DataError
@@ -192,10 +192,11 @@ def write_predictions(
     skip_bad: bool,
     advance: Advance | None,
 ) -> list[str]:
-    """Write a mask for every image under ``images`` to ``out``; return one sentence for each file that was skipped.
+    """Write a mask for every image under ``images`` to ``out``; return a sentence for each file that was skipped.
 
-    The mask of an image is written after whatever else is asked for, so that an image with a mask is done. Which
-    weights and options made them stands in ``out``/.prediction.json.
+    Files and folders among the images that are never read are named, too. The mask of an image is written after
+    whatever else is asked for, so that an image with a mask is done. Which weights and options made them stands in
+    ``out``/.prediction.json.
 
     Args:
         load: returns what segments, once ``images`` and ``out`` are known to be fine.
@@ -206,14 +207,13 @@ def write_predictions(
             originals, or masks that are to be kept were made by other weights or with other options.
     """
     paths = images_in(images)
+    unread = not_read(paths[0].parent.iterdir()) if images.is_dir() and images not in paths else []
     spare_originals(paths, out)
     for path in paths if outputs.dicom_seg else ():
         require_dicom(path)
     predictor = load()
     make_folder(out)
-    begun = begin(
-        out, {"weights": digest(weights), "tta": len(predictor.mirrors) > 1, **asdict(outputs)}, anew=part.begins_anew
-    )
+    begun = begin(out, provenance(weights, predictor, outputs), anew=part.begins_anew)
     paths = paths[part.number - 1 :: part.of]
     if part.resume:
         suffix = mask_suffix(predictor.scan_dims)
@@ -226,7 +226,12 @@ def write_predictions(
         write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
     if paths and len(skipped) == len(paths):
         raise DataError(f"none of the {len(paths)} files could be segmented; the first: {skipped[0]}")
-    return skipped
+    return skipped + unread
+
+
+def provenance(weights: Path, predictor: Segmenter[Any], outputs: Outputs) -> dict[str, Any]:
+    """Return what is noted beside masks: the digest of the weights, whether images were mirrored, and the outputs."""
+    return {"weights": digest(weights), "tta": len(predictor.mirrors) > 1, **asdict(outputs)}
 
 
 def begin(out: Path, made_by: dict[str, Any], *, anew: bool) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from criinet.data.files import make_folder, write_bytes_atomically, write_json, write_text_atomically
+from criinet.data.kinds import PICTURE_SUFFIXES
 from criinet.deploy.card import ModelCard
 
 MONAI_VERSION = "1.4.0"
@@ -43,10 +44,21 @@ README = """# {method} on {dataset}
 
 Segments {classes}. Exported by criinet {version}; the network gives {outputs}.
 
+    pip install monai fire pillow
     python -m monai.bundle run --config_file configs/inference.json --dataset_dir IMAGES --output_dir MASKS
 
 in this folder reads every image of 8 bits in IMAGES and writes a mask of class indices for each.
 """
+
+CHECKS = (
+    "$torch._check_value(len(@names) > 0, lambda: @dataset_dir + ' holds no images. Supported are "
+    f"{', '.join(suffix[1:] for suffix in PICTURE_SUFFIXES)}.')",
+    "$torch._check_value(not @overwritten, lambda: @overwritten[0] + ' in ' + @dataset_dir + ' would share a mask with "
+    "another image of the same name. Rename one.')",
+    "$torch._check_value(not @deep, lambda: @deep[0] + ' in ' + @dataset_dir + ' is a gray image of more than 8 bits, "
+    "of which a bundle would read the lowest values alone. Save it with 8 bits.')",
+)
+"""Of all images before the first one is segmented: a reader's own sentence would drown in those of MONAI's others."""
 
 
 def write_bundle(out: Path, network: bytes, card: ModelCard) -> None:
@@ -84,7 +96,7 @@ def metadata(card: ModelCard) -> dict[str, Any]:
         "monai_version": MONAI_VERSION,
         "pytorch_version": "2.8.0",
         "numpy_version": "2.0.0",
-        "required_packages_version": {"pillow": "11.0.0"},
+        "required_packages_version": {"fire": "0.7.1", "pillow": "11.0.0"},
         "task": "segmentation of images",
         "description": f"{card.method} with {card.network}, trained on {card.dataset}",
         "network_data_format": {
@@ -124,6 +136,12 @@ def inference(card: ModelCard) -> dict[str, Any]:
             "[network(images.flip(axes))[0].flip(axes) for axes in @mirrors]).mean(0)"
         ),
         **(WHOLE if card.window == "whole" else PATCH),
+        "names": (
+            "$sorted(name for name in os.listdir(@dataset_dir) "
+            f"if name[0] != '.' and name.lower().endswith({PICTURE_SUFFIXES}))"
+        ),
+        "overwritten": "$sorted(set(@names) - set({os.path.splitext(name)[0]: name for name in @names}.values()))",
+        "deep": "$[name for name in @names if Image.open(os.path.join(@dataset_dir, name)).mode[0] in 'IF']",
         "preprocessing": {
             "_target_": "Compose",
             "transforms": [
@@ -166,7 +184,7 @@ def inference(card: ModelCard) -> dict[str, Any]:
         },
         "dataset": {
             "_target_": "Dataset",
-            "data": "$[{'image': os.path.join(@dataset_dir, name)} for name in sorted(os.listdir(@dataset_dir))]",
+            "data": "$[{'image': os.path.join(@dataset_dir, name)} for name in @names]",
             "transform": "@preprocessing",
         },
         "segment": (
@@ -175,6 +193,7 @@ def inference(card: ModelCard) -> dict[str, Any]:
         ),
         "run": [
             "$torch.set_grad_enabled(False)",
+            *CHECKS,
             "$[@postprocessing({'pred': @segment(case['image'])}) for case in @dataset]",
         ],
     }

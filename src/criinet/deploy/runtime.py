@@ -152,7 +152,7 @@ def load_exported(source: Path | str | bytes, *, tta: bool | None = None, thread
 
     Raises:
         ConfigError: if onnxruntime is not installed.
-        CheckpointError: if the file is missing, damaged, foreign or newer.
+        CheckpointError: if the file is missing, damaged, foreign or newer, or its metadata contradict its network.
     """
     try:
         import onnxruntime
@@ -161,6 +161,8 @@ def load_exported(source: Path | str | bytes, *, tta: bool | None = None, thread
             "an exported ONNX file needs onnxruntime; install it with pip install 'criinet[runtime]'."
         ) from error
     name = "the exported network" if isinstance(source, bytes) else str(source)
+    if not isinstance(source, bytes) and Path(source).is_dir():
+        raise CheckpointError(f"{name} is a folder. Give the file that `criinet export RUN --out model.onnx` makes.")
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise CheckpointError(f"{name} does not exist. Make it with `criinet export RUN --out {name}`.")
     options = onnxruntime.SessionOptions()
@@ -176,7 +178,32 @@ def load_exported(source: Path | str | bytes, *, tta: bool | None = None, thread
             "Copy it again, or export the run again as ONNX."
         ) from error
     card = read_card(session.get_modelmeta().custom_metadata_map.get(KEY), name)
+    require_agreement(session, card, name)
     return ExportedPredictor(session, card, tta=tta)
+
+
+def require_agreement(session: Any, card: ModelCard, name: str) -> None:
+    """Check the card of the file called ``name`` against its network, as far as the graph tells without an image.
+
+    Raises:
+        CheckpointError: if inputs, outputs, channels or classes differ, or a mirrored axis is none of the image's two.
+    """
+    told = {"image": card.channels, **dict.fromkeys(card.outputs, len(card.classes))}
+    shapes: dict[str, list[Any]] = {node.name: node.shape for node in (*session.get_inputs(), *session.get_outputs())}
+    if shapes.keys() != told.keys():
+        what = f"tells of {', '.join(sorted(told))}, its network has {', '.join(sorted(shapes))}"
+    elif wrong := [part for part, channels in told.items() if not may_have(shapes[part], channels)]:
+        what = f"gives {wrong[0]} C={told[wrong[0]]} channels, its network the shape {shapes[wrong[0]]}"
+    elif odd := [axes for axes in card.mirrors if len({-1, -2} & set(axes)) < len(axes)]:
+        what = f"mirrors along axes {list(odd[0])}, where -1 and -2 are those of an image"
+    else:
+        return
+    raise CheckpointError(f"the metadata of {name} {what}. Export the run again.")
+
+
+def may_have(shape: list[Any], channels: int) -> bool:
+    """Tell whether a shape of the graph is one of (B, C, h, w) with so many channels; what is no number is open."""
+    return len(shape) == 4 and (shape[1] == channels or not isinstance(shape[1], int))
 
 
 def predict_folder(
@@ -195,8 +222,8 @@ def predict_folder(
     Raises:
         ConfigError: if onnxruntime is not installed.
         CheckpointError: if the file is missing, damaged, foreign or newer.
-        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, ``out`` holds originals, or
-            masks that are to be kept were made by another file or with other options.
+        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, none can, ``out`` holds
+            originals, or masks that are to be kept were made by another file or with other options.
     """
     return write_predictions(
         Path(images),

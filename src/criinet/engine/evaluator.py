@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from criinet.data.mask_folders import paired_masks
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.examples import by_percentile, pictures, write_examples
 from criinet.engine.folder import RunFolder
-from criinet.engine.training import load, open_recorded, recorded_split, require_equal_sizes
+from criinet.engine.training import load, open_recorded, recorded_split, require_equal_sizes, require_same_classes
 from criinet.errors import RunError
 from criinet.metrics import Summary, case_difficulty, case_metrics, quartiles, summarise
 from criinet.networks import Backbone
@@ -71,6 +71,7 @@ def evaluate(
 
     Raises:
         RunError: if the run has no test cases: then no number is claimed.
+        DataError: if the dataset cannot be read, or has other classes than the run was trained on.
     """
     folder = RunFolder(Path(run))
     recorded = folder.read_config()
@@ -81,6 +82,7 @@ def evaluate(
             "Give at least 10 masks, of 3 groups (patients) or more, or a split with a test."
         )
     opened = open_recorded(recorded, None if dataset is None else Path(dataset))
+    require_same_classes(recorded, opened, folder.root)
     test = TestSet.open(opened, opened.select(split["test"]))
     names = [name for name in ("last", "best") if folder.checkpoint(name).exists()] or ["last"]
     about = describe_run(folder, recorded, split, device)
@@ -95,6 +97,7 @@ def evaluate(
         rows += [{**row, "checkpoint": name} for row in found[step]]
     results = {
         "format": 1,
+        "unit": unit_of(opened.spacing_of(case) for case in test.cases),
         "run": about,
         "rows": [{**about, **row, "step": steps[row["checkpoint"]]} for row in summary_rows(rows, opened.regions)],
         "strata": strata_rows(rows, test),
@@ -170,6 +173,11 @@ def measure(
         examples.sort(key=lambda e: chosen[e[0]["case"]])
         write_examples(folder, "test", examples)
     return rows
+
+
+def unit_of(spacings: Iterable[Sequence[float] | None]) -> str:
+    """Return the unit of distances: mm where spacings are known, px where they are not, "mm or px" if some are."""
+    return " or ".join(sorted({"px" if spacing is None else "mm" for spacing in spacings}))
 
 
 def mean_of(values: Sequence[float]) -> float:
@@ -258,7 +266,8 @@ def as_csv(rows: Sequence[Row]) -> str:
 def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) -> dict[str, Any]:
     """Measure a folder of masks against a folder of ground truth, file by file of the same stem.
 
-    Of targets with ground truth in a part alone, which ``partial`` counts, that part is measured.
+    Of targets with ground truth in a part alone, which ``partial`` counts, that part is measured. Where the targets are
+    the masks of a dataset, its spacing, regions and groups count as they do for a run.
 
     Args:
         predictions: masks of any tool, in class indices, 0/255 or palette.
@@ -266,15 +275,25 @@ def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) 
         out: folder for results.json and cases.csv; None writes nothing.
 
     Raises:
-        DataError: if a target has no prediction, sizes differ, or two volumes do not lie in one place.
+        DataError: if a target has no prediction, sizes differ, two volumes do not lie in one place, or the dataset.json
+            or groups.csv of the targets cannot be used.
     """
     rows: list[Row] = []
     partial = 0
-    for name, predicted, target, classes, spacing in paired_masks(predictions, targets):
-        partial += bool((target == IGNORE).any())
-        found = case_metrics(predicted, target, classes, spacing)
-        rows += [{"checkpoint": "files", "case": name, "group": name, **row} for row in found]
-    results: dict[str, Any] = {"format": 1, "partial": partial, "rows": summary_rows(rows)}
+    regions: Collection[str] = ()
+    spacings: list[tuple[float, ...] | None] = []
+    for pair in paired_masks(predictions, targets):
+        partial += bool((pair.target == IGNORE).any())
+        regions = pair.regions
+        spacings.append(pair.spacing)
+        found = case_metrics(pair.prediction, pair.target, pair.classes, pair.spacing, regions=pair.regions)
+        rows += [{"checkpoint": "files", "case": pair.stem, "group": pair.group, **row} for row in found]
+    results: dict[str, Any] = {
+        "format": 1,
+        "unit": unit_of(spacings),
+        "partial": partial,
+        "rows": summary_rows(rows, regions),
+    }
     if out is not None:
         write_text_atomically(out / "cases.csv", as_csv(rows))
         write_json(out / "results.json", results)

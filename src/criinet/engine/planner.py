@@ -1,7 +1,7 @@
 """Self-configuration: from the data and the device alone, every setting that must fit them, each with its reason."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,14 +107,24 @@ def training_size(facts: Facts, longest: int, *, small: bool) -> tuple[int, int]
     return height, width
 
 
-def picture_choices(facts: Facts, on_gpu: bool) -> list[Choice]:
-    """Pick what the network sees of an image: channels, size, and whole images or crops."""
+def size_asked(asked: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the training size that the user gives, None where that is none or no pair of sides."""
+    data = asked.get("data")
+    match data.get("size") if isinstance(data, Mapping) else None:
+        case [int(height), int(width)] if height > 0 and width > 0:
+            return height, width
+        case _:
+            return None
+
+
+def picture_choices(facts: Facts, on_gpu: bool, size: tuple[int, int] | None = None) -> list[Choice]:
+    """Pick what the network sees of an image: channels, size unless it is given, and whole images or crops."""
     longest = USUAL_SIDE[on_gpu]
     longer = max(facts.height, facts.width)
     small = facts.object_diameter * min(longest, longer) < SMALL_OBJECT
     if small:
         longest = longest * 5 // 4
-    size = training_size(facts, longest, small=small)
+    size = size or training_size(facts, longest, small=small)
     diameter = facts.object_diameter * max(size)
     patch = longer >= 2 * max(size) and diameter < LOST_OBJECT
     seen = (
@@ -147,15 +157,16 @@ def device_name(on_gpu: bool) -> str:
     return "a GPU" if on_gpu else "a CPU"
 
 
-def plan(facts: Facts, device: str) -> tuple[Choice, ...]:
+def plan(facts: Facts, device: str, asked: Mapping[str, Any] | None = None) -> tuple[Choice, ...]:
     """Pick every setting that depends on the data or the device.
 
     Args:
         device: "cpu" or "cuda".
+        asked: the user's own settings; what depends on the training size follows theirs.
     """
     on_gpu = device != "cpu"
     where, batch = device_name(on_gpu), BATCH[on_gpu]
-    picture = picture_choices(facts, on_gpu)
+    picture = picture_choices(facts, on_gpu, size_asked(asked or {}))
     size = next(choice.value for choice in picture if choice.setting == "data.size")
     choices = [
         Choice("network.name", "lite0-unet", "an ImageNet-pretrained encoder needs the fewest masks"),

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 
 from criinet.data.dataset import Case, Dataset
+from criinet.data.files import make_folder
 from criinet.data.kinds import stem_of
 from criinet.data.predictions import (
     Advance,
     Outputs,
     Part,
     VolumePrediction,
+    begin,
     predict_files,
+    provenance,
     write_prediction,
     write_predictions,
 )
@@ -38,7 +41,7 @@ def predict_folder(
     skip_bad: bool = False,
     advance: Advance | None = None,
 ) -> list[str]:
-    """Write a mask for every image under ``images`` to ``out``; return one sentence for each file that was skipped.
+    """Write a mask for every image under ``images`` to ``out``; return sentences on what was skipped or is never read.
 
     Raises:
         DataError: if there are no images, one cannot be read and ``skip_bad`` is False, ``out`` holds originals, or
@@ -74,6 +77,8 @@ def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | Non
     unlabeled = dataset.select(split["unlabeled"])
     partial = {case.image: mask for case, mask in partly_annotated(dataset, split["labeled"])}
     predictor = load(run, device=device)
+    make_folder(folder.predictions)
+    begin(folder.predictions, provenance(folder.checkpoint("last"), predictor, Outputs()), anew=True)
     shown = set(spaced([case.name for case in unlabeled], 6))
     examples: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
     paths = [*(case.image for case in unlabeled), *partial]

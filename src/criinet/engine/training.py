@@ -92,6 +92,8 @@ def train(
     folder = RunFolder(Path(out))
     split, groups, initial = map(as_path, (split, groups, initial))
     if resume:
+        if not folder.config.exists():
+            raise RunError(f"{folder.root} holds no run to go on with (no config.json); start it without --resume.")
         recorded = folder.read_config()
         skip_bad = skip_bad or recorded["dataset"].get("skip_bad", False)
         groups = groups or as_path(recorded["dataset"].get("groups"))
@@ -117,7 +119,7 @@ def train(
         announce(config, parts, opened)
     pools = load_pools(opened, parts, config, spill=nearest_folder(folder.root))
     try:
-        for sentence in label_warnings(opened, parts, pools):
+        for sentence in [*opened.unread, *label_warnings(opened, parts, pools)]:
             if warn is not None and is_first():
                 warn(sentence)
         trainer = Trainer(trained, pools, config, opened.classes, fabric=fabric, folder=folder, watch=watch)
@@ -183,8 +185,10 @@ def recorded_run(
 
     Raises:
         RunError: if there is no run, or something else is asked for now; the message names the first difference.
+        DataError: if the dataset has other classes now.
     """
-    config = from_recorded(folder.read_config())
+    recorded = folder.read_config()
+    config = from_recorded(recorded)
     difference = changed(config, asked, seed)
     if difference is not None:
         name, before, now = difference
@@ -192,6 +196,7 @@ def recorded_run(
             f"{folder.root} was trained with {name}={before}, now {now} is asked. "
             f"Start another run with another --out, or drop that option to resume."
         )
+    require_same_classes(recorded, dataset, folder.root)
     recorded_split(folder)  # Says best how to mend a file that is missing.
     parts = load_split(folder.split, dataset)
     if labeled is not None or split is not None:
@@ -250,6 +255,20 @@ def open_recorded(recorded: Mapping[str, Any], moved: Path | None = None) -> Dat
     about = recorded["dataset"]
     groups = as_path(about.get("groups"))
     return open_dataset(moved or Path(about["path"]), skip_bad=about.get("skip_bad", False), groups=groups)
+
+
+def require_same_classes(recorded: Mapping[str, Any], dataset: Dataset, run: Path) -> None:
+    """Check that a dataset has the classes that a run was trained on, by its ``config.json``, in their order.
+
+    Raises:
+        DataError: otherwise.
+    """
+    classes = recorded["dataset"]["classes"]
+    if list(classes) != list(dataset.classes):
+        raise DataError(
+            f"{run} was trained on the classes {', '.join(classes)}, but {dataset.root} has "
+            f"{', '.join(dataset.classes)}. Give the dataset that it was trained on, with its classes in their order."
+        )
 
 
 def build_method(config: RunConfig, classes: tuple[str, ...]) -> Method:
@@ -366,7 +385,7 @@ def load_pools(dataset: Dataset, split: Split, config: RunConfig, *, spill: Path
 def choices_for(dataset: Dataset, split: Split, device: str, asked: Mapping[str, Any]) -> tuple[Choice, ...]:
     """Pick every setting that depends on the data or the device."""
     if dataset.dims == 2:
-        return plan(look_at(dataset, split), device)
+        return plan(look_at(dataset, split), device, asked)
     require_equal_sizes(dataset.select(split.labeled), dataset.dims)
     return plan_volumes(look_at_volumes(dataset, split), device, asked)
 

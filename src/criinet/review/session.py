@@ -18,7 +18,7 @@ from criinet.data.splits import load_split
 from criinet.engine.folder import RunFolder
 from criinet.engine.prediction import partly_annotated
 from criinet.engine.reproducibility import pick_device
-from criinet.engine.training import as_path, load
+from criinet.engine.training import as_path, load, require_same_classes
 from criinet.errors import CriinetError, DataError, UserError
 from criinet.review.model import Planes, ReviewModel
 from criinet.review.rounds import Round, Rounds
@@ -63,7 +63,7 @@ class ReviewSession:
         self.device = pick_device(device)
         self.recorded = folder.read_config()
         self.dataset = self._open(dataset)
-        require_same_classes(self.recorded["dataset"]["classes"], self.dataset, run)
+        require_same_classes(self.recorded, self.dataset, run)
         self.split = load_split(folder.split, self.dataset)
         require_ground_truth_everywhere(self.dataset, self.split.labeled)
         self.store = ReviewStore(self.dataset, self.split)
@@ -336,17 +336,4 @@ def require_ground_truth_everywhere(dataset: Dataset, labeled: Sequence[str]) ->
             f"{dataset.root} holds volumes of which some slices alone are annotated, but a mask drawn on the review "
             'page speaks of every slice. Annotate the others in a viewer, or say "partial": false in dataset.json if '
             "they are background."
-        )
-
-
-def require_same_classes(recorded: Sequence[str], dataset: Dataset, run: Path) -> None:
-    """Check that a dataset has the classes that a run was trained on.
-
-    Raises:
-        DataError: otherwise.
-    """
-    if list(recorded) != list(dataset.classes):
-        raise DataError(
-            f"{run} was trained on the classes {', '.join(recorded)}, but {dataset.root} has "
-            f"{', '.join(dataset.classes)}. Give the dataset that it was trained on."
         )
