@@ -59,7 +59,7 @@ def balls(tmp_path_factory) -> Path:
 def test_volumes_go_from_training_to_a_report(kind, balls, tmp_path):
     run = train(balls, tmp_path / "run", labeled="2", method="crii", settings=tiny(kind), device="cpu")
     assert predict_unlabeled(run.root, device="cpu") == 2
-    for path in sorted(run.predictions.iterdir()):
+    for path in sorted(run.predictions.glob("*.nii.gz")):
         mask, image = nib.load(path), nib.load(balls / "images" / path.name)
         assert mask.shape == image.shape
         np.testing.assert_array_equal(mask.affine, image.affine)
