@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
 
 from criinet.errors import ConfigError
 from criinet.registry import nearest
@@ -55,6 +54,9 @@ class MethodConfig(Config):
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+PLAIN: TypeAdapter[Any] = TypeAdapter(Any)
+"""Turns settings of any type into those that a file can hold."""
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,7 +132,7 @@ def parse(model: type[ConfigT], settings: Mapping[str, Any], section: str) -> Co
                 if key not in default:
                     raise ConfigError(unknown_key(f"{section}.{name}", str(key), list(default)))
     try:
-        return model.model_validate(merge(to_jsonable_python(defaults), settings))
+        return model.model_validate(merge(PLAIN.dump_python(defaults, mode="json"), settings))
     except ValidationError as error:
         raise ConfigError(explain(error, model, section)) from error
 
