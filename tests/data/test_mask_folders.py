@@ -158,7 +158,7 @@ def test_a_spacing_of_other_axes_is_named(tmp_path):
     for folder in ("data/masks", "found"):
         save(tmp_path / folder / "a.png", np.eye(6))
     (tmp_path / "data" / "dataset.json").write_text('{"spacing": [2, 1, 1]}')
-    with pytest.raises(DataError, match=r"dataset\.json has a bad 'spacing': 3 numbers for 2 axes\. Give one number"):
+    with pytest.raises(DataError, match=r"dataset\.json has a bad 'spacing': 3 numbers for 2 axes\. Give height"):
         list(paired_masks(tmp_path / "found", tmp_path / "data" / "masks"))
 
 

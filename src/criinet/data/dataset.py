@@ -319,11 +319,7 @@ def build_dataset(
         DataError: if the groups cannot be read.
     """
     group_of = read_groups(root, names, groups)
-    try:
-        spacing = card.spacing_along(layout.dims)
-    except ValueError as error:
-        remedy = "Give one number for each axis, slices first" if layout.dims == 3 else "Give height and width"
-        raise BadFileError(root / "dataset.json", f"has a bad 'spacing': {error}", remedy) from error
+    spacing = declared_spacing(card, root, layout.dims)
     return Dataset(
         root=root,
         name=card.name or root.resolve().name,
@@ -414,6 +410,19 @@ def _by_stem(folder: Path, layout: Layout) -> dict[str, Path]:
         else:
             found[stem] = path
     return {name: path for name, path in found.items() if name not in twins}
+
+
+def declared_spacing(card: DatasetCard, root: Path, dims: int) -> tuple[float, ...] | None:
+    """Return the spacing along each axis in mm that dataset.json says, None if it says none.
+
+    Raises:
+        BadFileError: if it has another number of axes.
+    """
+    try:
+        return card.spacing_along(dims)
+    except ValueError as error:
+        remedy = "Give one number for each axis, slices first" if dims == 3 else "Give height and width"
+        raise BadFileError(root / "dataset.json", f"has a bad 'spacing': {error}", remedy) from error
 
 
 def read_card(root: Path) -> DatasetCard:

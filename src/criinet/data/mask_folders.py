@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from criinet.data.dataset import DatasetCard, read_card, read_encoding, read_groups
+from criinet.data.dataset import DatasetCard, declared_spacing, read_card, read_encoding, read_groups
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, read_mask
 from criinet.data.kinds import SUFFIXES, is_readable, is_volume, stem_of
@@ -78,7 +78,7 @@ def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
         require_volume(path) if dims == 3 else require_picture(path)
     root = _dataset_of(targets)
     card = DatasetCard() if root is None else read_card(root)
-    declared = None if root is None else _declared_spacing(card, root, dims)
+    declared = None if root is None else declared_spacing(card, root, dims)
     groups = {stem: stem for stem in truth} if root is None else read_groups(root, list(truth))
     mine, my_classes = read_encoding(DatasetCard(), [predicted[stem] for stem in truth], dims=dims)
     theirs, their_classes = read_encoding(card, list(truth.values()), dims=dims)
@@ -103,19 +103,6 @@ def _dataset_of(targets: Path) -> Path | None:
     """Return the folder of the dataset whose masks the targets are; None for any other folder."""
     masks = targets.resolve()
     return masks.parent if masks.name == "masks" else None
-
-
-def _declared_spacing(card: DatasetCard, root: Path, dims: int) -> tuple[float, ...] | None:
-    """Return the spacing along each axis that dataset.json says, None if it says none.
-
-    Raises:
-        BadFileError: if it has another number of axes.
-    """
-    try:
-        return card.spacing_along(dims)
-    except ValueError as error:
-        what = f"has a bad 'spacing': {error}"
-        raise BadFileError(root / "dataset.json", what, "Give one number for each axis, those of the masks") from error
 
 
 def _one_place(prediction: Path, target: Path) -> Geometry:

@@ -3,7 +3,8 @@
 import json
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -82,10 +83,8 @@ def train(
     Raises:
         UserError: for anything that a person can mend, in one sentence.
     """
-    if resume and overwrite:
-        raise ConfigError("resume and overwrite contradict each other; give one of them.")
-    if labeled is not None and split is not None:
-        raise ConfigError("labeled and split contradict each other; give one of them.")
+    require_one("resume", resume, "overwrite", overwrite)
+    require_one("labeled", labeled is not None, "split", split is not None)
     require_seed(seed)
     asked = merge(settings or {}, {"method": {"name": method}} if method else {})
     device = pick_device(device)
@@ -160,17 +159,27 @@ def fit(trainer: Trainer, folder: RunFolder, *, begun: bool) -> None:
         RunError: if another training is under way in this process, whose random numbers would mix with these.
     """
     try:
-        if not _TRAINING.acquire(blocking=False):
-            raise RunError("another training is under way in this process; start each in a process of its own.")
-        try:
-            with torch.random.fork_rng(devices=[]):
-                trainer.fit()
-        finally:
-            _TRAINING.release()
+        with by_itself(), torch.random.fork_rng(devices=[]):
+            trainer.fit()
     except (ConfigError, DataError, RunError, StorageError):
         if begun and is_first() and not folder.checkpoint("last").exists():
             folder.discard()
         raise
+
+
+@contextmanager
+def by_itself() -> Generator[None, None, None]:
+    """Let one training at a time go on in this process.
+
+    Raises:
+        RunError: if another is under way.
+    """
+    if not _TRAINING.acquire(blocking=False):
+        raise RunError("another training is under way in this process; start each in a process of its own.")
+    try:
+        yield
+    finally:
+        _TRAINING.release()
 
 
 def recorded_run(
@@ -297,6 +306,16 @@ def require_views(config: RunConfig) -> None:
             raise ConfigError(
                 f"method '{config.method_name}' asks for a view '{view}'; there are weak and strong_1, ..."
             )
+
+
+def require_one(name: str, given: bool, other: str, other_given: bool) -> None:
+    """Check that not both of two options are given.
+
+    Raises:
+        ConfigError: if they are.
+    """
+    if given and other_given:
+        raise ConfigError(f"{name} and {other} contradict each other; give one of them.")
 
 
 def require_seed(seed: object) -> None:
