@@ -123,6 +123,22 @@ def test_whatever_changes_a_result_changes_the_identity(tiny, tmp_path, over):
     assert not {cell.identity for cell in before} & {cell.identity for cell in after}
 
 
+def test_other_weights_in_the_same_file_change_the_identity(tiny, tmp_path):
+    weights = tmp_path / "weights.pt"
+    grid = tiny(networks=[{"name": "lite0-unet", "settings": {"weights": str(weights)}}])
+
+    def identities():
+        return {cell.identity for cell in cells_of(grid, tmp_path, tmp_path / "out", "cpu")}
+
+    with pytest.raises(ConfigError, match=r"weights\.pt is no file"):
+        identities()
+    weights.write_bytes(b"one")
+    before = identities()
+    assert identities() == before
+    weights.write_bytes(b"two")
+    assert not identities() & before
+
+
 def test_the_identity_stays_while_nothing_changes(tiny, tmp_path):
     """Names, descriptions, other rows and the folder of the benchmark are not part of a run."""
     before = cells_of(tiny(), tmp_path, tmp_path / "out", "cpu")
@@ -184,9 +200,11 @@ def test_datasets_of_the_same_case_names_are_different_runs(tiny, tmp_path):
     assert len({cell.split for cell in cells}) == 2
 
 
-def test_two_datasets_of_one_name_are_refused(tiny, tmp_path):
-    grid = tiny(**two_datasets(tmp_path, ("one", "one")))
-    with pytest.raises(ConfigError, match="are both called one"):
+@pytest.mark.parametrize("names", [("a set", "a set"), ("a set", "a_set")])
+def test_two_datasets_of_one_name_are_refused(tiny, tmp_path, names):
+    """Names that differ in what file names cannot hold would share their splits."""
+    grid = tiny(**two_datasets(tmp_path, names))
+    with pytest.raises(ConfigError, match="are both called a_set in file names"):
         cells_of(grid, tmp_path, tmp_path / "out", "cpu")
 
 

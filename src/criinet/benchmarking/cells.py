@@ -11,6 +11,7 @@ from criinet.benchmarking.code_version import code_version
 from criinet.benchmarking.plan import SYNTHETIC, DatasetPlan, NetworkPlan, Plan, Variant
 from criinet.config import merge
 from criinet.data.dataset import Dataset, open_dataset
+from criinet.data.files import digest
 from criinet.data.fingerprint import fingerprint
 from criinet.data.splits import Split, make_split, save_split
 from criinet.data.synthetic import write_dataset
@@ -87,10 +88,11 @@ class Drawn:
 
 
 def identity(config: RunConfig, drawn: Drawn, active: Mapping[str, Any] | None = None) -> str:
-    """Return the hash of settings, data, split and code that names a run, or a chain of rounds.
+    """Return the hash of settings, data, split, weights given as a file, and code that names a run, or its rounds.
 
     Raises:
-        ConfigError: if the method or the network is defined in a script, which other processes do not import.
+        ConfigError: if the method or the network is defined in a script, which other processes do not import, or the
+            file of weights is missing.
     """
     settled = {key: value for key, value in config.to_dict().items() if key != "choices"}
     built = (methods.get(config.method_name), networks.get(config.network_name).build)
@@ -103,6 +105,10 @@ def identity(config: RunConfig, drawn: Drawn, active: Mapping[str, Any] | None =
     entries = ENTRIES if active is None else (*ENTRIES, ACTIVE)
     code = code_version(*entries, *(thing.__module__ for thing in built))
     known = [settled, drawn.name, drawn.content, drawn.split.hash, code, *(() if active is None else (active,))]
+    if (weights := config.network.weights) is not None:
+        if not weights.is_file():
+            raise ConfigError(f"network.weights: {weights} is no file; check the path.")
+        known.append(digest(weights))
     text = json.dumps(known, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -141,14 +147,14 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
     """
     cells: list[Cell] = []
     rows = grid.rows()
-    homes: dict[str, Path] = {}
+    homes: dict[str, Path] = {}  # By name as files have it: two datasets would share splits and runs.
     for asked in grid.datasets:
         dataset = open_data(asked, data, out)
         name = called(asked, dataset)
-        if homes.setdefault(name, dataset.root) != dataset.root:
+        if homes.setdefault(safe(name), dataset.root) != dataset.root:
             raise ConfigError(
-                f"plan '{grid.name}': {homes[name]} and {dataset.root} are both called {name}; "
-                "give one another name in its dataset.json."
+                f"plan '{grid.name}': {homes[safe(name)]} and {dataset.root} are both called {safe(name)} in file "
+                "names; give one another name in its dataset.json."
             )
         if grid.active is not None and dataset.dims == 3:
             raise ConfigError(f"plan '{grid.name}': [active] chooses among images, but {dataset.root} holds volumes.")
