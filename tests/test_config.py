@@ -22,6 +22,7 @@ class Example(MethodConfig):
     """Settings as a method has them."""
 
     ema_decay: Annotated[float, Field(ge=0, lt=1, description="teacher decay per step")] = 0.99
+    sides: tuple[int, ...] = (1,)
     inner: Inner = Inner()
     weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=2.0, over=0.4)}
 
@@ -33,14 +34,18 @@ def test_defaults_are_complete():
 
 
 def test_an_unknown_key_names_the_nearest_one():
-    message = "unknown setting 'method.ema_decy'. Did you mean 'ema_decay'? method has: weights, ema_decay, inner."
+    message = (
+        "unknown setting 'method.ema_decy'. Did you mean 'ema_decay'? method has: weights, ema_decay, sides, inner."
+    )
     with pytest.raises(ConfigError) as error:
         parse(Example, {"ema_decy": 0.9}, "method")
     assert str(error.value) == message
 
 
 def test_a_key_like_no_other_gets_the_list_without_a_guess():
-    with pytest.raises(ConfigError, match=r"^unknown setting 'method\.xyz'\. method has: weights, ema_decay, inner\.$"):
+    with pytest.raises(
+        ConfigError, match=r"^unknown setting 'method\.xyz'\. method has: weights, ema_decay, sides, inner\.$"
+    ):
         parse(Example, {"xyz": 1}, "method")
 
 
@@ -66,6 +71,13 @@ def test_a_value_out_of_range_is_named_with_its_meaning(value, reason):
 def test_a_value_of_the_wrong_type_is_named():
     with pytest.raises(ConfigError, match=r"^setting 'method\.ema_decay' is 'much': .*\(teacher decay per step\)\.$"):
         parse(Example, {"ema_decay": "much"}, "method")
+
+
+@pytest.mark.parametrize("value", [64, "64x64"])
+def test_one_value_where_several_are_needed_is_told_how_to_give_them(value):
+    with pytest.raises(ConfigError) as error:
+        parse(Example, {"sides": value}, "data")
+    assert str(error.value) == f"setting 'data.sides' is {value!r}: give a list, as [64, 64]."
 
 
 @pytest.mark.parametrize("weight", [-1, "much", {"to": -1}, {"to": 1, "over": 0}, {"to": 1, "over": 1.5}, math.nan])

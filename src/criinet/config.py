@@ -159,6 +159,8 @@ def explain(error: ValidationError, model: type[Config], section: str) -> str:
             path.append(part)
     meaning = f" ({field.description})" if field is not None and field.description else ""
     reason = problem["msg"][0].lower() + problem["msg"][1:]
+    if problem["type"] == "tuple_type":
+        reason = "give a list, as [64, 64]"
     return f"setting '{'.'.join(path)}' is {problem['input']!r}: {reason}{meaning}."
 
 

@@ -76,3 +76,17 @@ def test_such_a_run_segments_new_images_but_claims_no_score(own, criinet, tiny):
     assert outcome.code == 2
     assert "has no test cases" in outcome.sentence
     assert not Path("run/results.json").exists()
+
+
+@pytest.mark.parametrize(("method", "told"), [("supervised", False), ("mean-teacher", True)])
+def test_a_method_without_unlabeled_images_says_nothing_of_them(own, criinet, method, told):
+    """Every image without a mask is gone; what takes their place concerns only those that want it."""
+    for path in (own / "images").iterdir():
+        if path.stem not in {f"IMG {i:02d}" for i in range(MASKS)}:
+            path.unlink()
+    small = ("--set", "trainer.iterations=1", "--set", "data.size=[32,32]", "--no-predict")
+    outcome = criinet("train", own, "--out", "run", "--method", method, *small)
+    assert outcome.code == 0, outcome.err
+    assert "trainer.labeled_batch" in outcome.err
+    assert ("trainer.unlabeled_batch" in outcome.err) == told
+    assert ("no unlabeled cases" in outcome.err) == told

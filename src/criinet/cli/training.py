@@ -106,6 +106,9 @@ def run_training(dataset: Path, out: Path, *, quiet: bool = False, **options: An
 
 def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> list[str]:
     """Return what will be done: the cases, and every choice with its reason, one line each."""
+    from criinet.methods import methods
+
+    learns_from_unlabeled = bool(methods.get(config.method_name).views)
     kind = "images" if dataset.dims == 2 else "volumes"
     lines = [
         f"{dataset.name}: {len(dataset)} {kind}, classes {', '.join(dataset.classes)}",
@@ -117,10 +120,11 @@ def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> lis
             "no test cases: all masks train, where there are fewer than 10 or of fewer than 3 groups (patients)"
         )
         lines.append("so no Dice is claimed")
-    if not split.unlabeled:
+    if learns_from_unlabeled and not split.unlabeled:
         lines.append("no unlabeled cases: the labeled images, without their masks, take their place")
     lines.append(f"method {config.method_name}, seed {config.seed}")
-    return lines + [f"{choice.setting} = {choice.value}: {choice.reason}" for choice in config.choices]
+    told = [one for one in config.choices if learns_from_unlabeled or one.setting != "trainer.unlabeled_batch"]
+    return lines + [f"{choice.setting} = {choice.value}: {choice.reason}" for choice in told]
 
 
 def finish(run: Path, device: str) -> None:
