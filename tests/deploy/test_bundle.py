@@ -90,6 +90,15 @@ def test_a_bundle_writes_no_mask_over_another(bundle, tmp_path):
     assert not (tmp_path / "masks").exists()
 
 
+def test_a_bundle_refuses_stacks(bundle, tmp_path):
+    """Of which Pillow would show the first page alone. No image before it gets a mask."""
+    half_bright(20, 200).save(tmp_path / "a.png")
+    half_bright(20, 200).save(tmp_path / "b.tif", save_all=True, append_images=[half_bright(200, 20)])
+    said = refusal(bundle, tmp_path, tmp_path / "masks")
+    assert said.startswith(f"b.tif in {tmp_path} holds several pages, of which a bundle would read the first alone.")
+    assert not (tmp_path / "masks").exists()
+
+
 @pytest.mark.parametrize(("suffix", "dtype"), [("png", np.uint16), ("tif", np.int32), ("tif", np.float32)])
 def test_a_bundle_refuses_deep_images(bundle, tmp_path, suffix, dtype):
     """Of 16 bits, of 32, and of floats: Pillow would make white of all above 255. No image before it gets a mask."""

@@ -57,6 +57,8 @@ CHECKS = (
     "another image of the same name. Rename one.')",
     "$torch._check_value(not @deep, lambda: @deep[0] + ' in ' + @dataset_dir + ' is a gray image of more than 8 bits, "
     "of which a bundle would read the lowest values alone. Save it with 8 bits.')",
+    "$torch._check_value(not @stacks, lambda: @stacks[0] + ' in ' + @dataset_dir + ' holds several pages, of which a "
+    "bundle would read the first alone. Save each page as an image of its own.')",
 )
 """Of all images before the first one is segmented: a reader's own sentence would drown in those of MONAI's others."""
 
@@ -142,6 +144,10 @@ def inference(card: ModelCard) -> dict[str, Any]:
         ),
         "overwritten": "$sorted(set(@names) - set({os.path.splitext(name)[0]: name for name in @names}.values()))",
         "deep": "$[name for name in @names if Image.open(os.path.join(@dataset_dir, name)).mode[0] in 'IF']",
+        "stacks": (
+            "$[name for name in @names if name.lower().endswith(('.tif', '.tiff')) "
+            "and getattr(Image.open(os.path.join(@dataset_dir, name)), 'n_frames', 1) > 1]"
+        ),
         "preprocessing": {
             "_target_": "Compose",
             "transforms": [
