@@ -1,4 +1,4 @@
-"""Uncertainty rectified consistency by hand: the divergence of each scale, what it weighs, and the right axis."""
+"""Losses at several scales by hand: the divergence of each, what it weighs, and the right axis."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from criinet.errors import ShapeError
-from criinet.losses import uncertainty_rectified_consistency
+from criinet.losses import deep_supervision, uncertainty_rectified_consistency
 
 
 def logits_of(*foreground: float) -> torch.Tensor:
@@ -87,3 +87,18 @@ def test_scales_of_other_shapes_are_refused():
         uncertainty_rectified_consistency([draw(0, 1, 2, 4, 4), draw(0, 1, 2, 2, 2)])
     with pytest.raises(ShapeError):
         uncertainty_rectified_consistency([])
+
+
+def test_a_scale_weighs_half_as_much_as_the_next_finer_one():
+    """(4 x .1 + 2 x .3 + 1 x .8) / 7 = 1.8 / 7, and the gradients are the weights."""
+    losses = torch.tensor([0.1, 0.3, 0.8], requires_grad=True)
+    value = deep_supervision(losses)
+    assert value.item() == pytest.approx(1.8 / 7, abs=1e-6)
+    value.backward()
+    torch.testing.assert_close(losses.grad, torch.tensor([4.0, 2.0, 1.0]) / 7)
+
+
+def test_one_scale_is_its_own_loss_and_none_is_refused():
+    assert deep_supervision([torch.tensor(0.3)]).item() == pytest.approx(0.3)
+    with pytest.raises(ShapeError, match="no loss of any scale"):
+        deep_supervision([])

@@ -14,6 +14,7 @@ from criinet.losses import (
     boundary_patches,
     coarse_refined_consistency,
     cross_entropy_dice,
+    deep_supervision,
     inter_patch_ranked_loss,
     intra_patch_ranked_loss,
     low_contrast_weight,
@@ -115,12 +116,13 @@ def test_the_losses_are_the_composition_by_hand(scene):
     batch = Descriptors(*(torch.cat(parts) for parts in zip(*found, strict=True)))
     keys = Descriptors(*(torch.cat(parts) for parts in zip(batch, remembered, strict=True)))
     expected = {
-        "supervised_coarse": sum(cross_entropy_dice(each, target) for each in coarse) / len(coarse),
+        "supervised_coarse": deep_supervision(cross_entropy_dice(each, target) for each in coarse),
         "supervised_refined": cross_entropy_dice(refined, target),
         "intra": intra,
         "inter": inter_patch_ranked_loss(batch, keys, geometry=geometry),
-        "consistency": sum(coarse_refined_consistency(each, refined_unlabeled) for each in coarse_unlabeled)
-        / len(coarse),
+        "consistency": deep_supervision(
+            coarse_refined_consistency(each, refined_unlabeled) for each in coarse_unlabeled
+        ),
     }
     assert terms.keys() == expected.keys()
     for name, value in expected.items():

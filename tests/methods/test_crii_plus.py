@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from criinet.errors import ConfigError
-from criinet.losses import coarse_refined_consistency, squared_dice_loss
+from criinet.losses import coarse_refined_consistency, deep_supervision, squared_dice_loss
 from criinet.methods import CRIIPlus, parse_method
 from criinet.methods.cct import drop_channels
 from criinet.networks import CoarseRefinedOutput, Segmentation
@@ -48,10 +48,6 @@ def test_a_pixel_is_taught_where_its_teacher_is_sure(scene, teacher, confidence,
     assert scene[0](teacher=teacher, confidence=confidence).pseudo_label(output).tolist() == [[label]]
 
 
-def mean(losses) -> torch.Tensor:
-    return torch.stack(list(losses)).mean()
-
-
 def test_strong_views_and_incomplete_features_learn_what_the_weak_view_means(scene):
     """Every unlabeled term again from the pure functions; a view's labels are mixed as the view was."""
     make, labeled, unlabeled = scene
@@ -70,7 +66,9 @@ def test_strong_views_and_incomplete_features_learn_what_the_weak_view_means(sce
         mixed = torch.where(mix.box.squeeze(1), label[mix.source], label)
         coarse = method.at_scales(unlabeled.views[name])[1]
         assert len(coarse) > 1
-        torch.testing.assert_close(terms[name], mean(squared_dice_loss(each.softmax(1), mixed) for each in coarse))
+        torch.testing.assert_close(
+            terms[name], deep_supervision(squared_dice_loss(each.softmax(1), mixed) for each in coarse)
+        )
     torch.manual_seed(3)
     method.labeled_losses(labeled)  # Draws patches, before features are silenced.
     network = method.student.network
@@ -80,10 +78,10 @@ def test_strong_views_and_incomplete_features_learn_what_the_weak_view_means(sce
     incomplete = method.coarse_heads(Segmentation(finest, features), unlabeled.weak)
     assert len(incomplete) == len(method.coarse_heads) + 1
     torch.testing.assert_close(
-        terms["features"], mean(squared_dice_loss(each.softmax(1), label) for each in incomplete)
+        terms["features"], deep_supervision(squared_dice_loss(each.softmax(1), label) for each in incomplete)
     )
     torch.testing.assert_close(
-        terms["consistency"], mean(coarse_refined_consistency(each, whole.refined) for each in incomplete)
+        terms["consistency"], deep_supervision(coarse_refined_consistency(each, whole.refined) for each in incomplete)
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from criinet.losses import cross_entropy_dice, squared_dice_loss
+from criinet.losses import cross_entropy_dice, deep_supervision, squared_dice_loss
 from criinet.methods import parse_method
 from criinet.methods.cct import drop_channels
 from criinet.types import CutMix, LabeledBatch, UnlabeledBatch
@@ -87,7 +87,7 @@ def test_the_feature_branch_learns_from_incomplete_features_only(tasks):
 
 
 def test_every_scale_learns_what_the_finest_one_says(tasks):
-    """Each term is the mean over heads on all scales; the pseudo-label is the network's own, sure or not."""
+    """Each term is the weighted mean over heads on all scales; the pseudo-label is the network's own, sure or not."""
     task = tasks()
     method = task.method("unimatch", confidence=0.0, drop=0.0, scales=3).eval()
     labeled, unlabeled = task.labeled_batch(), task.unlabeled_batch(method.views)
@@ -109,7 +109,7 @@ def test_every_scale_learns_what_the_finest_one_says(tasks):
     assert set(terms) == set(expected)
     for name, of_scales in expected.items():
         assert len(of_scales) == 1 + len(method.heads)
-        assert terms[name].item() == pytest.approx(torch.stack(of_scales).mean().item(), rel=1e-5)
+        assert terms[name].item() == pytest.approx(deep_supervision(of_scales).item(), rel=1e-5)
 
 
 def test_as_published_there_is_no_head_but_the_networks_own(tasks):

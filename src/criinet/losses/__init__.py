@@ -15,7 +15,7 @@ from criinet.losses.components import connected_components, largest_component, l
 from criinet.losses.masked import masked_mean_squared
 from criinet.losses.patches import Patches, at_stride, boundary_band, boundary_patches, draw_pixels, pure_patches
 from criinet.losses.pseudo_labels import cross_entropy_over_all, sharpen, sure_pixels
-from criinet.losses.pyramid import uncertainty_rectified_consistency
+from criinet.losses.pyramid import deep_supervision, uncertainty_rectified_consistency
 from criinet.losses.ranked import ranked_list_loss
 from criinet.losses.segmentation import cross_entropy_dice, entropy, mean_squared, soft_dice_loss, squared_dice_loss
 from criinet.losses.signed_distance import inside_probability, signed_distance, signed_distance_loss
@@ -34,6 +34,7 @@ __all__ = [
     "connected_components",
     "cross_entropy_dice",
     "cross_entropy_over_all",
+    "deep_supervision",
     "dice_distance",
     "draw_pixels",
     "entropy",

@@ -1,7 +1,7 @@
-"""Consistency of predictions made at several scales."""
+"""Losses of predictions made at several scales."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -42,3 +42,31 @@ def uncertainty_rectified_consistency(logits: Sequence[Tensor]) -> Tensor:
     apart = (mean - log_probs.exp()).square().mean(2)
     pixels = tuple(range(1, trust.ndim))
     return ((trust * apart).mean(pixels) / trust.mean(pixels) + divergence.mean(pixels)).mean()
+
+
+def deep_supervision(losses: Iterable[Tensor]) -> Tensor:
+    """Return the mean of the losses of several scales, each of which weighs half as much as the next finer one.
+
+        L = sum_s w_s L_s / sum_s w_s,   w_s = 2^-s,   s = 0 (finest) .. S - 1
+
+    What is thin or small cannot be drawn on a coarse grid, so its loss stays high there whatever the features are. With
+    equal weights that would be most of what the shared features are taught.
+
+    Args:
+        losses: S scalars, of the finest scale first.
+
+    Returns:
+        Scalar, that of the finest scale if it is alone.
+
+    Raises:
+        ShapeError: if there is none.
+
+    Reference: Isensee et al., Nature Methods 18, 2021, doi 10.1038/s41592-020-01008-z (nnU-Net).
+    Differs: nnU-Net leaves out the two coarsest scales; here the caller says which there are.
+    """
+    each = list(losses)
+    if not each:
+        raise ShapeError("there is no loss of any scale.")
+    of_scales = torch.stack(each)
+    weights = 0.5 ** torch.arange(len(of_scales), device=of_scales.device, dtype=of_scales.dtype)
+    return (weights * of_scales).sum() / weights.sum()

@@ -16,6 +16,7 @@ from criinet.losses import (
     boundary_patches,
     coarse_refined_consistency,
     cross_entropy_dice,
+    deep_supervision,
     inter_patch_ranked_loss,
     intra_patch_ranked_loss,
     low_contrast_weight,
@@ -68,6 +69,8 @@ class CRIINet(Method):
     """Coarse-refined consistency learning with pixel-level features.
 
         L = mean_s sup(p_s, y) + sup(p_r, y) + l1 Intra + l2 Inter + w(t) mean_s L_con(p_s),    s = 1 .. S           [C]
+
+        mean_s: each scale counts half as much as the next finer one                                                 [C]
 
         sup   = (cross-entropy + soft Dice) / 2                                                                      [C]
         L_con = mean over unlabeled pixels of (p_s - stopgrad(p_r))^2        [A: the constraint; C: its form]
@@ -133,7 +136,7 @@ class CRIINet(Method):
         output, coarse = self.at_scales(labeled.image)
         intra, inter = self.ranked_losses(output.embedding, labeled)
         return {
-            "supervised_coarse": torch.stack([cross_entropy_dice(each, labeled.target) for each in coarse]).mean(),
+            "supervised_coarse": deep_supervision(cross_entropy_dice(each, labeled.target) for each in coarse),
             "supervised_refined": cross_entropy_dice(output.refined, labeled.target),
             "intra": intra,
             "inter": inter,
@@ -147,9 +150,9 @@ class CRIINet(Method):
         return output, self.coarse_heads(Segmentation(output.coarse, features), image)
 
     def consistency(self, coarse: list[Tensor], refined: Tensor) -> Tensor:
-        """Return the mean over scales of the coarse-refined consistency."""
+        """Return the coarse-refined consistency of all scales."""
         target = self.config.target
-        return torch.stack([coarse_refined_consistency(each, refined, target=target) for each in coarse]).mean()
+        return deep_supervision(coarse_refined_consistency(each, refined, target=target) for each in coarse)
 
     def ranked_losses(self, embedding: Tensor, labeled: LabeledBatch) -> tuple[Tensor, Tensor]:
         """Return Intra-PRL and Inter-PRL of the labeled images, and remember their descriptors."""

@@ -29,9 +29,10 @@ class CRIIPlus(CRIINet):
         y_u  = argmax_c q_c where max_c q_c >= h, left out elsewhere,   q = (p_c(x_u) + p_r(x_u)) / 2, without gradient
                (or one head's alone, to see what the other brings)
 
-    p_s are the coarse predictions of the S finest scales, p_c = p_1; v1, v2 are strong views of x_u, each with a CutMix
-    of its own that its labels get too; d is x_u through incomplete features: half of the channels of every encoder
-    feature are silenced, whole maps at a time. The prediction is p_r.
+    p_s are the coarse predictions of the S finest scales, p_c = p_1, and in mean_s each counts half as much as the next
+    finer one; v1, v2 are strong views of x_u, each with a CutMix of its own that its labels get too; d is x_u through
+    incomplete features: half of the channels of every encoder feature are silenced, whole maps at a time. The
+    prediction is p_r.
 
     On whole features the two heads of a trained CRII-Net differ in little but what prototypes say, so their consistency
     has little more to say. Here the coarse head sees incomplete features and the refined head whole ones: the target

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from criinet.config import Fraction, LossWeights, MethodConfig
-from criinet.losses import cross_entropy_dice, squared_dice_loss, sure_pixels
+from criinet.losses import cross_entropy_dice, deep_supervision, squared_dice_loss, sure_pixels
 from criinet.methods.base import Method
 from criinet.methods.cct import drop_channels
 from criinet.networks import Network, ScaleHeads
@@ -23,7 +23,7 @@ class UniMatch(Method):
 
     f = d(e(.)), encoder and decoder; s1, s2 are strong views of x_u, each with a CutMix of its own that its labels get
     too; drop silences half of the channels of every encoder feature, whole maps at a time. With S > 1 every term is the
-    mean over heads on the S finest scales, as CRII-Net has them, and the finest still gives pseudo-labels and predicts.
+    weighted mean over heads on the S finest scales that CRII-Net has, and the finest still labels and predicts.
 
     h acts as a ramp: few pixels of a new network reach it, so a short run learns from unlabeled images late. It stays
     the paper's.
@@ -59,7 +59,7 @@ class UniMatch(Method):
         """Return ``supervised``, ``strong_1``, ``strong_2`` and ``features``."""
         network, weak = cast(Network, self.student), unlabeled.weak
         on_labeled = self.heads(network(labeled.image), labeled.image)
-        terms = {"supervised": torch.stack([cross_entropy_dice(each, labeled.target) for each in on_labeled]).mean()}
+        terms = {"supervised": deep_supervision(cross_entropy_dice(each, labeled.target) for each in on_labeled)}
         scales = network.encode(weak)
         with torch.no_grad():
             whole = network.segment(network.decode(scales), weak).logits
@@ -91,5 +91,5 @@ def strong_view_losses(
 
 
 def dice_at_scales(logits: Iterable[Tensor], label: Tensor) -> Tensor:
-    """Return the mean over scales of the squared Dice loss of logits (B, K, ...) against (B, ...) classes or IGNORE."""
-    return torch.stack([squared_dice_loss(each.float().softmax(1), label) for each in logits]).mean()
+    """Return the squared Dice loss of logits (B, K, ...), finest first, against (B, ...) classes or IGNORE."""
+    return deep_supervision(squared_dice_loss(each.float().softmax(1), label) for each in logits)
