@@ -35,7 +35,8 @@ from criinet.data.splits import Split, make_split
 from criinet.engine.planner import look_at, plan
 from criinet.engine.reproducibility import use_threads
 from criinet.engine.settings import resolve
-from criinet.engine.trainer import Pools, Trainer, dice_by_class
+from criinet.engine.shift import dice_by_class
+from criinet.engine.trainer import Pools, Trainer
 from criinet.engine.training import build_method, load_pools
 from criinet.losses import at_stride, boundary_band, boundary_patches, coarse_refined_consistency, cross_entropy_dice
 from criinet.losses.coarse_refined import gather_pixels

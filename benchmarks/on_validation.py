@@ -2,11 +2,11 @@
 
     python benchmarks/on_validation.py RUN [RUN ...] --results FILE
 
-Measures, at the training size, what each run predicts, by itself and averaged over mirrored images (``tta``), for
-CRII-Net also what its coarse head says, and for methods that keep a moving average of their student both of them by
-themselves. Beside it stands, from the run's own log, which share of the pixels of some unlabeled images its targets
-called an object at every tenth of the run, and that share in the labeled masks. Nothing is trained, and no test case is
-opened: for looking into finished runs of a benchmark.
+Measures, at the training size, what each run predicts, by itself and averaged over mirrored images (``tta``), and what
+it would without the shift that some of these cases chose; for CRII-Net also what its coarse head says, and for methods
+that keep a moving average of their student both of them by themselves. Beside it stands, from the run's own log, which
+share of the pixels of some unlabeled images its targets called an object at every tenth of the run, and that share in
+the labeled masks. Nothing is trained, and no test case is opened: for looking into finished runs of a benchmark.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from criinet.data.store import Store, load_store
 from criinet.engine.folder import RunFolder
 from criinet.engine.reproducibility import use_threads
 from criinet.engine.settings import RunConfig, from_recorded
-from criinet.engine.trainer import dice_by_class
+from criinet.engine.shift import dice_by_class, shifted
 from criinet.engine.training import load, open_recorded, recorded_split
 from criinet.methods import Method
 from criinet.methods.crii import CRIINet
@@ -80,7 +80,8 @@ def measure(run: Path) -> dict[str, Any]:
     opened, mirrored = open_run(run), load(run, tta=True)
     store, method = opened.validation, mirrored.method
     dice = {
-        "predicted": mean_dice(store, lambda image: method.predict(image).probs, method),
+        "unshifted": mean_dice(store, lambda image: method.predict(image).probs, method),
+        "predicted": mean_dice(store, lambda image: shifted(method.predict(image).probs, mirrored.shift), method),
         "mirrored": mean_dice(store, lambda image: mirrored.apply(image).probs, method),
     }
     if isinstance(method, CRIINet):

@@ -7,6 +7,7 @@ import pytest
 
 from criinet.data.synthetic import write_dataset
 from criinet.deploy.export import Export, export
+from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.training import train
 
 TINY: dict[str, Any] = {
@@ -18,10 +19,13 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
-    """A finished run on 24 images of 48x48: 18 train (6 with masks), 2 val, 4 test. Read only."""
+    """A finished run on 24 images of 48x48: 18 train (6 with masks), 2 val, 4 test. Its shift is .5. Read only."""
     root = tmp_path_factory.mktemp("deploy")
     write_dataset(root / "data", count=24, size=(48, 48), masks=6, val=2, test=4)
-    return train(root / "data", root / "run", method="crii", settings=TINY, device="cpu").root
+    run = train(root / "data", root / "run", method="crii", settings=TINY, device="cpu")
+    last = run.checkpoint("last")
+    save_checkpoint(last, {**load_checkpoint(last), "shift": 0.5})
+    return run.root
 
 
 @pytest.fixture(scope="session")

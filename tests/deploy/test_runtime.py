@@ -61,7 +61,8 @@ def test_the_file_predicts_as_the_run_does(trained, exported, window, size, tta)
     """At the training size or another, with sides that are no multiples: the same probabilities, maps and masks."""
     seen = {"window": window, "size": size}
     run = load(trained, device="cpu")
-    run = Predictor(run.method, run.data.model_copy(update=seen), run.classes, tta=tta)
+    assert run.shift != 0
+    run = Predictor(run.method, run.data.model_copy(update=seen), run.classes, shift=run.shift, tta=tta)
     file = load_exported(exported.path, threads=1)
     file = ExportedPredictor(file.session, file.card.model_copy(update=seen), tta=tta)
     mixed = 0

@@ -19,11 +19,13 @@ from criinet.data.geometry import Geometry
 from criinet.data.predictions import Outputs, VolumePrediction
 from criinet.data.splits import make_split
 from criinet.data.store import DataConfig, Store, centres, load_store
+from criinet.engine import trainer
 from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
 from criinet.engine.prediction import predict_folder, predict_unlabeled
 from criinet.engine.predictor import Predictor
 from criinet.engine.settings import resolve
+from criinet.engine.shift import SHIFTS
 from criinet.engine.training import choices_for, load, train
 from criinet.engine.volume_planner import VolumeFacts, box_size, look_at_volumes, plan_volumes
 from criinet.errors import ConfigError, DataError
@@ -99,6 +101,16 @@ def test_rounds_on_volumes_label_every_unlabeled_volume(balls, tmp_path):
         run = train(balls, tmp_path / kind, labeled="2", method="st++", settings=settings, device="cpu")
         state = torch.load(run.checkpoint("round_1"), weights_only=True)
         assert [label.ndim for label in state["labels"]] == [3, 3]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_validation_volumes_choose_a_shift_as_wholes(kind, balls, tmp_path, monkeypatch):
+    seen: list[tuple[int, ...]] = []
+    monkeypatch.setattr(trainer, "choose_shift", lambda dice: seen.append(tuple(dice.shape)) or 0.5)
+    run = train(balls, tmp_path / "run", labeled="2", method="supervised", settings=tiny(kind), device="cpu")
+    held_out = len(json.loads(run.split.read_text())["val"])
+    assert seen == [(held_out, len(SHIFTS), 2)] * 2
+    assert load(run.root, device="cpu").shift == 0.5
 
 
 class ByVoxel(Method):

@@ -89,8 +89,8 @@ def export(
 ) -> Export:
     """Write what a run predicts with as one file; batch and size of the images stay free.
 
-    The file holds the weights that ``predict`` uses (an averaged teacher where the method predicts with it), the
-    normalisation of images, and a card of all else that a prediction needs. It is checked on images of the run's
+    The file holds the weights that ``predict`` uses (an averaged teacher where the method predicts with it), its shift,
+    the normalisation of images, and a card of all else that a prediction needs. It is checked on images of the run's
     dataset, or on random ones where that is gone, and gets its name only then.
 
     Args:
@@ -122,7 +122,7 @@ def export(
     require_images(folder, predictor)
     make_folder(out.parent)
     card = describe(folder, predictor, checkpoint)
-    network = as_network(predictor.method, card)
+    network = as_network(predictor.method, card, predictor.shift)
     probes = find_probes(folder, card)
     finished(1)
     content = FORMATS[format].build(network, card)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from criinet.deploy.card import KEY, ModelCard
 from criinet.deploy.runtime import load_exported
+from criinet.engine.shift import shifted
 from criinet.errors import ConfigError
 from criinet.methods import Method
 
@@ -22,20 +23,25 @@ Runner = Callable[[Array], Sequence[Array]]
 
 
 class Opinions(nn.Module):
-    """What ``predict`` of a method computes, as a network: (B, C, h, w) images to one or two (B, K, h, w)."""
+    """What a run makes of images, as a network: (B, C, h, w) to one or two (B, K, h, w).
 
-    def __init__(self, method: Method) -> None:
+    Args:
+        shift: what is added to the logits of objects.
+    """
+
+    def __init__(self, method: Method, shift: float) -> None:
         super().__init__()
-        self.method = method
+        self.method, self.shift = method, shift
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the probabilities, and those of the first of two opinions where there are two."""
         found = self.method.predict(image)
-        return (found.probs,) if found.coarse is None else (found.probs, found.coarse)
+        opinions = (found.probs,) if found.coarse is None else (found.probs, found.coarse)
+        return tuple(shifted(probs, self.shift) for probs in opinions)
 
 
 @torch.no_grad()
-def as_network(method: Method, card: ModelCard) -> Opinions:
+def as_network(method: Method, card: ModelCard, shift: float = 0.0) -> Opinions:
     """Return what the method predicts with as a network, without the parts that only training needs."""
     used: set[nn.Module] = set()
 
@@ -49,7 +55,7 @@ def as_network(method: Method, card: ModelCard) -> Opinions:
     for name, part in list(method.named_children()):
         if used.isdisjoint(part.modules()):
             delattr(method, name)
-    return Opinions(method).eval().requires_grad_(False)
+    return Opinions(method, shift).eval().requires_grad_(False)
 
 
 def example(card: ModelCard) -> Tensor:

@@ -86,7 +86,9 @@ def evaluate(
     test = TestSet.open(opened, opened.select(split["test"]))
     names = [name for name in ("last", "best") if folder.checkpoint(name).exists()] or ["last"]
     about = describe_run(folder, recorded, split, device)
-    steps = {name: load_checkpoint(folder.checkpoint(name))["step"] for name in names}
+    states = {name: load_checkpoint(folder.checkpoint(name)) for name in names}
+    steps = {name: state["step"] for name, state in states.items()}
+    shifts = {name: state.get("shift", 0.0) for name, state in states.items()}
     found: dict[int, list[Row]] = {}  # By step: where the best checkpoint is the last one, it is measured once.
     total = len(set(steps.values())) * len(test.cases)
     rows: list[Row] = []
@@ -99,7 +101,10 @@ def evaluate(
         "format": 1,
         "unit": unit_of(opened.spacing_of(case) for case in test.cases),
         "run": about,
-        "rows": [{**about, **row, "step": steps[row["checkpoint"]]} for row in summary_rows(rows, opened.regions)],
+        "rows": [
+            {**about, **row, "step": steps[row["checkpoint"]], "shift": shifts[row["checkpoint"]]}
+            for row in summary_rows(rows, opened.regions)
+        ],
         "strata": strata_rows(rows, test),
     }
     write_text_atomically(folder.cases, as_csv([{**row, **test.difficulty[row["case"]]} for row in rows]))

@@ -22,6 +22,7 @@ from criinet.data.predictions import VolumePrediction, gray_maps
 from criinet.data.resampling import Grid, from_grid
 from criinet.data.scans import Scan, read_scan, require_voxels
 from criinet.data.store import DataConfig, fit_volume
+from criinet.engine.shift import shifted
 from criinet.losses import entropy
 from criinet.methods import Method, Prediction
 
@@ -87,6 +88,7 @@ class Predictor:
     slice and not with the number of slices.
 
     Args:
+        shift: what is added to the logits of objects; see ``shifted``.
         tta: average over the mirrored images that training mirrored too; None: as ``data`` says.
         doubt: keep maps of doubt, and the first of two opinions, of volumes.
         keep_probs: keep the probabilities of volumes.
@@ -100,6 +102,7 @@ class Predictor:
         classes: tuple[str, ...],
         *,
         device: str = "cpu",
+        shift: float = 0.0,
         tta: bool | None = None,
         doubt: bool = True,
         keep_probs: bool = False,
@@ -107,7 +110,7 @@ class Predictor:
     ) -> None:
         self.method = method.to(device).eval()
         self.data, self.classes, self.device = data, classes, device
-        self.doubt, self.keep_probs, self.voxel = doubt, keep_probs, voxel
+        self.shift, self.doubt, self.keep_probs, self.voxel = shift, doubt, keep_probs, voxel
         averages = data.tta if tta is None else tta
         augmentation = data.augmentation
         axes = [a for a, on in ((-1, augmentation.flip_horizontal), (-2, augmentation.flip_vertical)) if on]
@@ -269,9 +272,9 @@ class Predictor:
         coarse: list[Tensor] = []
         for axes in self.mirrors:
             found = self.method.predict(batch.to(self.device).flip(axes))
-            probs.append(found.probs.flip(axes).cpu())
+            probs.append(shifted(found.probs, self.shift).flip(axes).cpu())
             if found.coarse is not None:
-                coarse.append(found.coarse.flip(axes).cpu())
+                coarse.append(shifted(found.coarse, self.shift).flip(axes).cpu())
         return Prediction(torch.stack(probs).mean(0), torch.stack(coarse).mean(0) if coarse else None)
 
 

@@ -37,6 +37,9 @@ class TrainerConfig(Config):
         int,
         Field(ge=0, description="images that batch normalisation is measured on at the end; 0: keep running averages"),
     ] = 256
+    shift: Annotated[
+        bool, Field(description="predict more or less of an image as objects, as far as validation cases ask for it")
+    ] = True
     precision: Annotated[Literal["32", "bf16"], BeforeValidator(str), Field(description="bf16 pays on GPUs only")] = (
         "32"
     )

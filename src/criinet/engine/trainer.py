@@ -26,11 +26,12 @@ from criinet.engine.recording import Recorded
 from criinet.engine.reproducibility import peak_memory
 from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import RunConfig, TrainerConfig
+from criinet.engine.shift import SHIFTS, choose_shift, dice_by_shift
 from criinet.engine.statistics import measure_statistics
 from criinet.errors import CheckpointError, ConfigError, DivergedError, InterruptedRunError
 from criinet.methods import Method
 from criinet.networks import Backbone
-from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
+from criinet.types import LabeledBatch, UnlabeledBatch
 
 STREAMS = 4
 LABELED, UNLABELED, AUGMENT, METHOD = range(STREAMS)
@@ -144,7 +145,7 @@ class Trainer:
         self.generator = torch.Generator(self.device)
         self.recorded = Recorded(self.advance, self.generator) if self.records else None
         self.monitor = self.make_monitor()
-        self.step, self.seconds, self.best, self.memory = 0, 0.0, -1.0, 0.0
+        self.step, self.seconds, self.best, self.memory, self.shift = 0, 0.0, -1.0, 0.0, 0.0
         self.pseudo_labeled: Store | None = None
 
     @property
@@ -337,32 +338,38 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> list[dict[str, Any]]:
-        """Return the mean Dice by class over the validation cases at training size, each case counted once."""
+        """Choose the shift, and return the mean Dice by class over the validation cases without it.
+
+        Dice is at training size, each case counted once; with the shift that they chose it would flatter.
+        """
         if len(self.pools.val) == 0:
             return []
         scores = self.validate_images() if self.config.data.kind == "images" else self.validate_volumes()
-        by_class = torch.cat(scores).nanmean(0)
+        dice = torch.cat(scores)
+        self.shift = choose_shift(dice) if self.settings.shift else 0.0
+        by_class = dice[:, SHIFTS.index(0)].nanmean(0)
         named = {name: float(value) for name, value in zip(self.classes[1:], by_class, strict=True)}
-        return [{"kind": "validation", "step": self.step, "dice": float(by_class.nanmean()), "dice_by_class": named}]
+        mean = float(by_class.nanmean())
+        about = {"step": self.step, "dice": mean, "dice_by_class": named, "shift": self.shift}
+        return [{"kind": "validation", **about}]
 
     def validate_images(self) -> list[Tensor]:
-        """Return the Dice (B, K - 1) of the validation images, a few at a time."""
+        """Return the Dice (B, S, K - 1) of the validation images under each shift, a few at a time."""
         scores: list[Tensor] = []
         val = self.near.val
         for start in range(0, len(val), 8):
             at = range(start, min(start + 8, len(val)))
             image, target = val.draw(at, np.random.default_rng(start))
             assert target is not None
-            predicted = self.method.predict(image.to(self.device)).probs.argmax(1)
-            scores.append(dice_by_class(predicted, target.to(self.device), len(self.classes)))
+            scores.append(dice_by_shift(self.method.predict(image.to(self.device)).probs, target.to(self.device)))
         return scores
 
     def validate_volumes(self) -> list[Tensor]:
-        """Return the Dice (1, K - 1) of every validation volume, whole, on the training grid."""
+        """Return the Dice (1, S, K - 1) of every validation volume, whole, on the training grid."""
         predictor = Predictor(self.method, self.config.data, self.classes, device=str(self.device), tta=False)
         val = self.pools.val
         return [
-            dice_by_class(predictor.on_grid(image).argmax(0)[None], mask.long()[None], len(self.classes))
+            dice_by_shift(predictor.on_grid(image)[None], mask.long()[None])
             for image, mask in zip(val.images, val.masks, strict=True)
         ]
 
@@ -387,6 +394,7 @@ class Trainer:
             "seconds": self.seconds,
             "memory": max(self.memory, peak_memory(self.device.type)),
             "best": self.best,
+            "shift": self.shift,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "monitor": None if self.monitor is None else self.monitor.state(),
@@ -418,7 +426,7 @@ class Trainer:
                 f"checkpoint {path} does not fit this run's method; train anew with --overwrite."
             ) from error
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
-        self.memory = state["memory"]
+        self.memory, self.shift = state["memory"], state.get("shift", 0.0)
         if self.monitor is not None and state.get("monitor") is not None:
             self.monitor.restore(state["monitor"])
         number, into_round = divmod(self.step, self.round_length)
@@ -427,18 +435,3 @@ class Trainer:
             self.pseudo_labeled = labels.store(self.near.unlabeled)
         if self.folder is not None:
             self.folder.forget_after(self.step)
-
-
-def dice_by_class(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
-    """Return the Dice of every foreground class of every case: (B, K - 1), NaN where both are empty.
-
-    Pixels without ground truth count in neither.
-    """
-    scores: list[Tensor] = []
-    known = (target != IGNORE).flatten(1)
-    for c in range(1, classes):
-        p, t = (predicted == c).flatten(1) & known, ((target == c).flatten(1))
-        total = p.sum(1) + t.sum(1)
-        dice = 2 * (p & t).sum(1) / total.clamp(min=1)
-        scores.append(torch.where(total > 0, dice, torch.nan))
-    return torch.stack(scores, dim=1)

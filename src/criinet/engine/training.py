@@ -364,8 +364,8 @@ def begin_with(method: Method, run: RunFolder) -> None:
     fill(method.begin_with, run.checkpoint("last"), "Begin with a run of the same settings, or without one.")
 
 
-def fill(load_state: Callable[[dict[str, Tensor]], Any], checkpoint: Path, otherwise: str) -> None:
-    """Fill a method with the weights of a checkpoint.
+def fill(load_state: Callable[[dict[str, Tensor]], Any], checkpoint: Path, otherwise: str) -> dict[str, Any]:
+    """Fill a method with the weights of a checkpoint, and return all that the checkpoint holds.
 
     Args:
         load_state: of the method.
@@ -374,12 +374,14 @@ def fill(load_state: Callable[[dict[str, Tensor]], Any], checkpoint: Path, other
     Raises:
         CheckpointError: if there are none, or they belong to another method, network, classes or version.
     """
+    state = load_checkpoint(checkpoint)
     try:
-        load_state(load_checkpoint(checkpoint)["method"])
+        load_state(state["method"])
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"checkpoint {checkpoint} does not fit this run's method, network and classes. {otherwise}"
         ) from error
+    return state
 
 
 def load_pools(dataset: Dataset, split: Split, config: RunConfig, *, spill: Path | None = None) -> Pools:
@@ -503,7 +505,7 @@ def load(
     recorded = folder.read_config()
     config, classes = from_recorded(recorded), tuple(recorded["dataset"]["classes"])
     method = build_method(config, classes)
-    fill(
+    state = fill(
         method.load_state_dict,
         folder.checkpoint(checkpoint),
         "Another version of criinet wrote it: train anew with --overwrite.",
@@ -515,6 +517,7 @@ def load(
         config.data,
         classes,
         device=where,
+        shift=state.get("shift", 0.0),
         tta=tta,
         doubt=doubt,
         keep_probs=keep_probs,
