@@ -13,7 +13,7 @@ from criinet.engine.training import train
 TINY: dict[str, Any] = {
     "network": {"name": "unet", "channels": [8, 16, 16], "dropout": []},
     "data": {"size": [32, 48]},
-    "trainer": {"iterations": 20, "checks": 2, "labeled_batch": 2, "unlabeled_batch": 2, "threads": 1},
+    "trainer": {"iterations": 100, "checks": 2, "labeled_batch": 2, "unlabeled_batch": 2, "threads": 1},
 }
 
 

@@ -22,7 +22,7 @@ from criinet.errors import ConfigError, RunError
 def test_eight_bits_are_smaller_and_priced(trained, exported):
     """The tiny network has two validation cases and eighteen images to calibrate on, twelve of them unlabeled.
 
-    After its six steps it is sure of nothing, and likeness to prototypes enlarges what rounding does.
+    In its hundred steps it becomes sure of something: before, likeness to prototypes enlarges what rounding does.
     """
     content, card = quantise(exported.path.read_bytes(), exported.card, RunFolder(trained))
     predictor = load_exported(content)
@@ -39,7 +39,7 @@ def test_eight_bits_are_smaller_and_priced(trained, exported):
     assert not {node.op_type for node in nodes(exported.path.read_bytes())} & {"QuantizeLinear"}
     for mine, theirs in zip(predictor.run(batch), whole.run(batch), strict=True):
         assert mine.shape == theirs.shape
-        assert np.abs(mine - theirs).mean() < 0.1
+        assert np.abs(mine - theirs).mean() < 0.03
     assert np.abs(predictor.run(batch)[0] - whole.run(batch)[0]).max() > 0
 
 
