@@ -99,7 +99,7 @@ def test_the_file_says_all_that_a_prediction_needs(exported):
     assert card == exported.card
     assert (card.classes, card.size, card.window, card.channels) == (("background", "lesion"), (32, 48), "whole", 3)
     assert (card.multiple, card.mirrors, card.outputs) == (4, ((-1,), (-2,)), ("probabilities", "coarse"))
-    assert (card.method, card.network, card.checkpoint, card.step) == ("crii", "unet", "last", 20)
+    assert (card.method, card.network, card.checkpoint, card.step) == ("crii", "unet", "last", 100)
     (image,) = predictor.session.get_inputs()
     assert image.shape == ["batch", 3, "4*rows", "4*columns"]
     assert exported.probes.real
