@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from criinet.data.images import read_image
-from criinet.data.synthetic import render
+from criinet.data.synthetic import render, write_dataset
+from criinet.engine import trainer
 
 SIZES = [
     (48, 64),
@@ -90,3 +91,12 @@ def test_a_method_without_unlabeled_images_says_nothing_of_them(own, criinet, me
     assert "trainer.labeled_batch" in outcome.err
     assert ("trainer.unlabeled_batch" in outcome.err) == told
     assert ("no unlabeled cases" in outcome.err) == told
+
+
+def test_a_shift_that_validation_asks_for_is_told(criinet, tmp_path, monkeypatch, tiny):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trainer, "choose_shift", lambda _: -0.5)
+    write_dataset(Path("data"), count=20, size=(48, 48), test=4, val=4)
+    outcome = criinet("train", "data", "--out", "run", *tiny, "--no-predict")
+    assert outcome.code == 0, outcome.err
+    assert "validation cases ask for less of an image as objects: their logits get -0.5" in outcome.err

@@ -82,6 +82,7 @@ def run_training(dataset: Path, out: Path, *, quiet: bool = False, **options: An
     from criinet.engine.training import train as train_run
 
     bars: list[TrainingBar] = []
+    shifts = [0.0]
 
     def announce(config: "RunConfig", split: "Split", opened: "Dataset") -> None:
         for sentence in opened.skipped:
@@ -93,6 +94,7 @@ def run_training(dataset: Path, out: Path, *, quiet: bool = False, **options: An
 
     def watch(step: int, records: list[dict[str, Any]]) -> None:
         bars[0](step, records)
+        shifts.extend(record["shift"] for record in records if record["kind"] == "validation")
 
     def warn(sentence: str) -> None:
         err.print(f"note: {sentence}")
@@ -102,6 +104,9 @@ def run_training(dataset: Path, out: Path, *, quiet: bool = False, **options: An
     finally:
         for bar in bars:
             bar.__exit__()
+    if shifts[-1] and not quiet:
+        more = "more" if shifts[-1] > 0 else "less"
+        err.print(f"validation cases ask for {more} of an image as objects: their logits get {shifts[-1]:+g}")
 
 
 def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> list[str]:
