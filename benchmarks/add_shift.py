@@ -4,7 +4,7 @@
 
 For folders of `criinet benchmark` whose runs were trained before predictions were shifted (``criinet.engine.shift``):
 training is what it was, so their weights are those that the plan trains today. Writes into the folders; keep copies to
-compare with. Runs on images alone.
+compare with. What has a shift keeps it. Runs on images alone.
 """
 
 import argparse
@@ -37,7 +37,8 @@ def main() -> None:
     for out in parser.parse_args().folders:
         cells = [Cell.from_json(file.read_text(encoding="utf-8")) for file in sorted((out / "cells").glob("*.json"))]
         for run in (RunFolder(out / "runs" / name) for cell in cells for name in cell.runs):
-            if run.whole_results() is None:
+            results = run.whole_results()
+            if results is None or "shift" in results["rows"][0]:
                 continue
             shifts = {name: add_shift(run, name) for name in ("last", "best") if run.checkpoint(name).exists()}
             evaluate(run.root, device="cpu")

@@ -12,7 +12,14 @@ from criinet.data.synthetic import write_dataset
 README = Path(__file__).parents[1] / "README.md"
 
 
-TABLES = ["image_prototypes", "more_labels", "from_scratch_peers", "from_scratch_isic2018", "full_size_measured"]
+TABLES = [
+    "deep_supervision",
+    "deep_supervision_from_scratch",
+    "deep_supervision_heart",
+    "more_labels",
+    "from_scratch_isic2018",
+    "full_size_measured",
+]
 PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
 
 
