@@ -86,9 +86,11 @@ def evaluate(
     test = TestSet.open(opened, opened.select(split["test"]))
     names = [name for name in ("last", "best") if folder.checkpoint(name).exists()] or ["last"]
     about = describe_run(folder, recorded, split, device)
-    states = {name: load_checkpoint(folder.checkpoint(name)) for name in names}
-    steps = {name: state["step"] for name, state in states.items()}
-    shifts = {name: state.get("shift", 0.0) for name, state in states.items()}
+    steps: dict[str, int] = {}
+    shifts: dict[str, float] = {}
+    for name in names:
+        state = load_checkpoint(folder.checkpoint(name))
+        steps[name], shifts[name] = state["step"], state.get("shift", 0.0)
     found: dict[int, list[Row]] = {}  # By step: where the best checkpoint is the last one, it is measured once.
     total = len(set(steps.values())) * len(test.cases)
     rows: list[Row] = []
