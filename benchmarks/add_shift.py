@@ -11,9 +11,6 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from criinet.benchmarking.cells import Cell
 from criinet.benchmarking.collect import collect
 from criinet.benchmarking.plan import Plan
@@ -24,7 +21,7 @@ from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
 from criinet.engine.reproducibility import use_threads
 from criinet.engine.settings import from_recorded
-from criinet.engine.shift import choose_shift, dice_by_shift
+from criinet.engine.shift import choose_shift, dice_of_images
 from criinet.engine.training import load, open_recorded, recorded_split
 from criinet.report.benchmark.page import write_benchmark_report
 
@@ -49,7 +46,6 @@ def main() -> None:
         write_benchmark_report(out)
 
 
-@torch.no_grad()
 def add_shift(run: RunFolder, checkpoint: str) -> float:
     """Write the shift that the run's own validation cases choose into one of its checkpoints, and return it."""
     recorded = run.read_config()
@@ -57,12 +53,7 @@ def add_shift(run: RunFolder, checkpoint: str) -> float:
     cases = dataset.select(recorded_split(run)["val"])
     store = load_store(dataset, cases, from_recorded(recorded).data, with_masks=True)
     method = load(run.root, checkpoint=checkpoint, device="cpu").method
-    dice: list[torch.Tensor] = []
-    for start in range(0, len(store), 8):
-        image, target = store.draw(range(start, min(start + 8, len(store))), np.random.default_rng(start))
-        assert target is not None
-        dice.append(dice_by_shift(method.predict(image).probs, target))
-    shift = choose_shift(torch.cat(dice))
+    shift = choose_shift(dice_of_images(store, lambda image: method.predict(image).probs))
     file = run.checkpoint(checkpoint)
     save_checkpoint(file, {**load_checkpoint(file), "shift": shift})
     return shift

@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from on_validation import Opened, open_run
+from on_validation import open_run
 from torch import Tensor
 
 from criinet.data.splits import make_split
 from criinet.engine.reproducibility import use_threads
-from criinet.engine.shift import SHIFTS, choose_shift, dice_by_shift
+from criinet.engine.shift import SHIFTS, choose_shift, dice_of_images
 from criinet.engine.training import load
-from criinet.methods import Method
 
 
 def mean(dice: Tensor) -> Tensor:
@@ -71,7 +70,8 @@ def measure(run: Path) -> dict[str, Any]:
     opened = open_run(run)
     held_out = make_split(opened.dataset, measure="val").test
     own = torch.tensor([name in set(opened.split["val"]) for name in held_out])
-    dice = of_all(opened, load(run, device="cpu", tta=False).method)
+    method = load(run, device="cpu").method
+    dice = dice_of_images(opened.validation, lambda image: method.predict(image).probs)
     found = mean(dice[~own]) - mean(dice[~own])[SHIFTS.index(0)]
     chosen = {way: choose(dice[own]) for way, choose in WAYS.items()} | {"best": SHIFTS[int(found.argmax())]}
     row = {
@@ -82,17 +82,6 @@ def measure(run: Path) -> dict[str, Any]:
     }
     print(row, flush=True)
     return row
-
-
-@torch.no_grad()
-def of_all(opened: Opened, method: Method) -> Tensor:
-    """Return the Dice (N, S, K - 1) of all validation cases under every shift."""
-    store, found = opened.validation, []
-    for start in range(0, len(store), 8):
-        image, target = store.draw(range(start, min(start + 8, len(store))), np.random.default_rng(0))
-        assert target is not None
-        found.append(dice_by_shift(method.predict(image).probs, target))
-    return torch.cat(found)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 """Where a pixel becomes an object: a shift of the logits, chosen on validation cases."""
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from criinet.data.store import Store
 from criinet.types import IGNORE
 
 SHIFTS = tuple(step / 2 for step in range(-6, 7))
@@ -46,6 +50,22 @@ def dice_by_shift(probs: Tensor, target: Tensor) -> Tensor:
     objects, which = logs[:, 1:].max(1)
     needed = logs[:, 0] - objects  # Of the shift, before a pixel becomes an object.
     return torch.stack([dice_by_class((which + 1) * (needed < b), target, probs.shape[1]) for b in SHIFTS], dim=1)
+
+
+@torch.no_grad()
+def dice_of_images(store: Store, probs_of: Callable[[Tensor], Tensor], device: torch.device | str = "cpu") -> Tensor:
+    """Return the Dice (N, S, K - 1) of all stored images, at training size, a few at a time.
+
+    Args:
+        store: with masks.
+        probs_of: the probabilities (B, K, ...) of (B, C, ...) images on ``device``.
+    """
+    found: list[Tensor] = []
+    for start in range(0, len(store), 8):
+        image, target = store.draw(range(start, min(start + 8, len(store))), np.random.default_rng(start))
+        assert target is not None
+        found.append(dice_by_shift(probs_of(image.to(device)), target.to(device)))
+    return torch.cat(found)
 
 
 def dice_by_class(predicted: Tensor, target: Tensor, classes: int) -> Tensor:

@@ -26,7 +26,7 @@ from criinet.engine.recording import Recorded
 from criinet.engine.reproducibility import peak_memory
 from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import RunConfig, TrainerConfig
-from criinet.engine.shift import SHIFTS, choose_shift, dice_by_shift
+from criinet.engine.shift import SHIFTS, choose_shift, dice_by_shift, dice_of_images
 from criinet.engine.statistics import measure_statistics
 from criinet.errors import CheckpointError, ConfigError, DivergedError, InterruptedRunError
 from criinet.methods import Method
@@ -344,25 +344,16 @@ class Trainer:
         """
         if len(self.pools.val) == 0:
             return []
-        scores = self.validate_images() if self.config.data.kind == "images" else self.validate_volumes()
-        dice = torch.cat(scores)
+        if self.config.data.kind == "images":
+            dice = dice_of_images(self.near.val, lambda image: self.method.predict(image).probs, self.device)
+        else:
+            dice = torch.cat(self.validate_volumes())
         self.shift = choose_shift(dice) if self.settings.shift else 0.0
         by_class = dice[:, SHIFTS.index(0)].nanmean(0)
         named = {name: float(value) for name, value in zip(self.classes[1:], by_class, strict=True)}
         mean = float(by_class.nanmean())
         about = {"step": self.step, "dice": mean, "dice_by_class": named, "shift": self.shift}
         return [{"kind": "validation", **about}]
-
-    def validate_images(self) -> list[Tensor]:
-        """Return the Dice (B, S, K - 1) of the validation images under each shift, a few at a time."""
-        scores: list[Tensor] = []
-        val = self.near.val
-        for start in range(0, len(val), 8):
-            at = range(start, min(start + 8, len(val)))
-            image, target = val.draw(at, np.random.default_rng(start))
-            assert target is not None
-            scores.append(dice_by_shift(self.method.predict(image.to(self.device)).probs, target.to(self.device)))
-        return scores
 
     def validate_volumes(self) -> list[Tensor]:
         """Return the Dice (1, S, K - 1) of every validation volume, whole, on the training grid."""
