@@ -100,6 +100,7 @@ def test_the_file_says_all_that_a_prediction_needs(exported):
     assert (card.classes, card.size, card.window, card.channels) == (("background", "lesion"), (32, 48), "whole", 3)
     assert (card.multiple, card.mirrors, card.outputs) == (4, ((-1,), (-2,)), ("probabilities", "coarse"))
     assert (card.method, card.network, card.checkpoint, card.step) == ("crii", "unet", "last", 100)
+    assert card.shift == 0.5
     (image,) = predictor.session.get_inputs()
     assert image.shape == ["batch", 3, "4*rows", "4*columns"]
     assert exported.probes.real

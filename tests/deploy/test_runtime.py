@@ -137,7 +137,7 @@ def test_a_file_of_something_else_is_refused(exported, tmp_path):
         load_exported(tmp_path / "cut.onnx")
     for text, sentence in (
         (None, "was not exported by criinet"),
-        ('{"format": 2}', "has format 2, this criinet reads up to 1"),
+        ('{"format": 3}', "has format 3, this criinet reads up to 2"),
         ('{"format": 1}', "metadata of .* cannot be read"),
         ("[]", "metadata of .* cannot be read"),
     ):
@@ -170,6 +170,14 @@ def test_metadata_that_contradict_the_network_are_refused(exported, changes, wha
         CheckpointError, match=rf"the metadata of the exported network {what}.*\. Export the run again\.$"
     ):
         load_exported(model.SerializeToString())
+
+
+def test_a_card_without_a_shift_is_one_of_the_time_before_shifts(exported):
+    model = onnx.load_from_string(exported.path.read_bytes())
+    card = json.loads(exported.card.to_json()) | {"format": 1}
+    del card["shift"]
+    onnx.helper.set_model_props(model, {KEY: json.dumps(card)})
+    assert load_exported(model.SerializeToString()).card.shift == 0
 
 
 def test_a_network_without_an_output_of_its_metadata_is_refused(exported):

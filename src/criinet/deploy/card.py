@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 from criinet.config import Config
 from criinet.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 KEY = "criinet"
 """Name of the metadata entry that holds the card as JSON."""
 
@@ -40,6 +40,7 @@ class ModelCard(Config):
     mirrors: axes of (B, C, h, w) along which training mirrored, what `--tta` averages over.
     tta: whether that is done unless `--no-tta` is given.
     outputs: names of the outputs.
+    shift: of the objects' logits, already in the outputs.
     method, network, dataset, checkpoint, step, version: where the weights come from.
     quantisation: None for a file in float32.
     """
@@ -53,6 +54,7 @@ class ModelCard(Config):
     mirrors: tuple[tuple[int, ...], ...]
     tta: bool = False
     outputs: tuple[Literal["probabilities"]] | tuple[Literal["probabilities"], Literal["coarse"]]
+    shift: float = 0.0
     method: str
     network: str
     dataset: str

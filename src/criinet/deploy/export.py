@@ -185,6 +185,7 @@ def describe(folder: RunFolder, predictor: Predictor, checkpoint: str) -> ModelC
         mirrors=tuple(tuple(axes) for axes in predictor.mirrors if axes),
         tta=data.tta,
         outputs=("probabilities",) if found.coarse is None else ("probabilities", "coarse"),
+        shift=predictor.shift,
         method=recorded["method"]["name"],
         network=recorded["network"]["name"],
         dataset=recorded["dataset"]["name"],
