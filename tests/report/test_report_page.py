@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from report_html import Page
-from report_runs import RunMaker
+from report_runs import RunMaker, supervised_dice
 
 from criinet.errors import RunError
 from criinet.report import read_run, save_figures, write_report
@@ -123,6 +123,19 @@ def test_four_classes_are_told_apart(make, tmp_path):
     assert text.count('class="word helped"') == 3
     for name in classes:
         assert f"predicted {name}" in found.text
+
+
+def test_a_shift_is_told_and_explained_where_there_is_one(make, tmp_path):
+    run = make.evaluated("crii", "crii", supervised_dice())
+    assert "objects" not in page([run], tmp_path)[0].text.split("What was measured")[1].split("HD95")[0]
+    results = json.loads((run / "results.json").read_text())
+    for row in results["rows"]:
+        row["shift"] = 1.5 if row["checkpoint"] == "best" else 0.0
+    (run / "results.json").write_text(json.dumps(results))
+    found, _ = page([run], tmp_path)
+    assert "“objects +1” means" in found.text
+    assert "step 500, objects +1.5" in found.text
+    assert found.text.count("objects +1.5") == 1
 
 
 def test_a_lost_picture_is_named(make, tmp_path):

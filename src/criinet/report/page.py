@@ -110,6 +110,7 @@ def _render(runs: Sequence[RecordedRun], title: str) -> str:
             classes=_class_colors(runs),
             heat=", ".join(heat_colors()),
             evaluated=any(run.results for run in runs),
+            shifted=any(row.shift for run in runs if run.results for row in run.results.rows),
             unit=runs[0].unit,
         )
     )

@@ -97,6 +97,11 @@ class ResultRow:
         """Return a metric; NaN if it was not recorded."""
         return self.values.get(name, math.nan)
 
+    @property
+    def shift(self) -> float:
+        """What was added to the logits of objects; 0 in results from before there were shifts."""
+        return self.values.get("shift", 0.0)
+
 
 @dataclass(frozen=True)
 class Stratum:
