@@ -11,16 +11,15 @@ the number of steps is small, so that all parts show.
 """
 
 import argparse
-import json
-import os
-import platform
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from provenance import provenance
+
 from criinet.data.dataset import open_dataset
+from criinet.data.files import write_json
 from criinet.data.splits import make_split
 from criinet.data.synthetic import write_dataset
 from criinet.engine.prediction import predict_unlabeled
@@ -51,8 +50,7 @@ def main() -> None:
         run["told_over_measured"] = round(run["told"] / run["total"], 2)
         print(run, flush=True)
     record = {
-        "command": " ".join(["python benchmarks/cost_model.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        **provenance(),
         "seconds": {"start": round(start, 2), "decode": decode, "step": step, "segment": segment},
         "runs": runs,
         "a_million_images": {
@@ -63,7 +61,7 @@ def main() -> None:
         },
     }
     print(record["seconds"], record["a_million_images"])
-    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(asked.results, record)
 
 
 def whole_run(folder: Path, count: int, asked: argparse.Namespace) -> dict[str, Any]:

@@ -8,20 +8,19 @@ parts of the file in memory: it is written just before, and how much of it fits 
 """
 
 import argparse
-import json
 import os
-import platform
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from provenance import provenance
 
 from criinet.data.dataset import open_dataset
+from criinet.data.files import write_json
 from criinet.data.spill import Spill
 from criinet.data.store import DataConfig, Store, load_store
 from criinet.data.synthetic import write_dataset
@@ -47,9 +46,7 @@ def main() -> None:
         dataset = open_dataset(data)
         spill = Spill(Path(folder), limit=0)
         record: dict[str, Any] = {
-            "command": " ".join(["python benchmarks/data_path.py", *sys.argv[1:]]),
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}, "
-            f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
+            **provenance(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"),
             "images": len(dataset),
         }
         stores: dict[str, Store] = {}
@@ -73,7 +70,7 @@ def main() -> None:
     record["file_over_memory"] = round(statistics.median(ratios), 2)
     record["peak_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     print(record)
-    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(asked.results, record)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,6 @@ one after the other, and a ratio is the median over repetitions of PyTorch's sec
 CPU seconds of the process, which other work on the machine changes little, and beside them seconds on the clock.
 """
 
-import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -27,7 +24,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from provenance import provenance
 
+from criinet.data.files import write_json
 from criinet.data.images import read_image
 from criinet.data.predictions import images_in
 from criinet.deploy.runtime import BATCH, load_exported
@@ -120,9 +119,7 @@ def main(run: Path, float_file: Path, int8_file: Path) -> None:
             rows += [{"what": what, "threads": threads, **row} for row in compare(timed, count, REPETITIONS)]
     rows += whole_commands({"eager PyTorch": run, **files}, paths)
     record = {
-        "command": "python benchmarks/inference.py RUN RUN/model.onnx RUN/model_int8.onnx",
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "beside it": f"other work ran on the same cores (load average {os.getloadavg()[1]:.1f} at the end)",
+        **provenance(),
         "versions": {name: version(name) for name in ("torch", "onnxruntime", "numpy")},
         "run": {
             "method": card.method,
@@ -137,7 +134,7 @@ def main(run: Path, float_file: Path, int8_file: Path) -> None:
         "repetitions": {"network and images": REPETITIONS, "whole command": COMMANDS},
         "rows": rows,
     }
-    (Path(__file__).parent / "results" / "inference.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_json(Path(__file__).parent / "results" / "inference.json", record)
 
 
 if __name__ == "__main__":

@@ -18,15 +18,13 @@ The picture that it draws beside --out shows where the gradient lands. FOLDER ho
 
 import argparse
 import json
-import os
-import platform
-import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
+from provenance import provenance
 from torch import Tensor
 
 from criinet.data.dataset import Dataset, open_dataset
@@ -74,8 +72,7 @@ def main() -> None:
     split = make_split(dataset, asked.labeled, asked.draw, measure="val")
     split = split.model_copy(update={"val": split.test, "test": []})
     record: dict[str, Any] = {
-        "command": " ".join(["python benchmarks/inside_crii.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread",
+        **provenance("one thread"),
         "labeled": len(split.labeled),
         "looked_at": len(split.val),
         "rows": [],

@@ -7,20 +7,18 @@ then train for so many seconds; what counts is the sum of their steps. FOLDER ho
 """
 
 import argparse
-import json
 import multiprocessing
-import os
-import platform
-import sys
 import time
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 import torch
+from provenance import provenance
 from trainers import make_trainer, take_step
 
 from criinet.data.dataset import open_dataset
+from criinet.data.files import write_json
 from criinet.engine.reproducibility import pick_device, use_threads
 from criinet.engine.trainer import Trainer
 
@@ -49,12 +47,11 @@ def main() -> None:
     asked = parser.parse_args()
     rows = [measure(asked, count) for count in asked.runs]
     record = {
-        "command": " ".join(["python benchmarks/many_runs.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {rows[0]['device']}",
+        **provenance(rows[0]["device"]),
         "note": asked.note,
         "rows": rows,
     }
-    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(asked.results, record)
 
 
 def measure(asked: argparse.Namespace, count: int) -> dict[str, Any]:

@@ -8,16 +8,14 @@ Nothing is trained, and no test case is opened.
 """
 
 import argparse
-import json
-import os
-import platform
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from on_validation import mean_dice, open_run
+from provenance import provenance
 
+from criinet.data.files import write_json
 from criinet.data.store import load_store
 from criinet.engine.reproducibility import use_threads
 from criinet.engine.statistics import measure_statistics
@@ -34,11 +32,10 @@ def main() -> None:
     asked = parser.parse_args()
     use_threads(1)
     record = {
-        "command": " ".join(["python benchmarks/measured_statistics.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread",
+        **provenance("one thread"),
         "rows": [measure(run, asked) for run in asked.runs],
     }
-    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(asked.results, record)
 
 
 def measure(run: Path, asked: argparse.Namespace) -> dict[str, Any]:

@@ -10,10 +10,6 @@ the labeled masks. Nothing is trained, and no test case is opened: for looking i
 """
 
 import argparse
-import json
-import os
-import platform
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +17,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from provenance import provenance
 from torch import Tensor, nn
 
 from criinet.data.dataset import Dataset
+from criinet.data.files import write_json
 from criinet.data.splits import make_split
 from criinet.data.store import Store, load_store
 from criinet.engine.folder import RunFolder
@@ -44,11 +42,10 @@ def main() -> None:
     asked = parser.parse_args()
     use_threads(1)
     record = {
-        "command": " ".join(["python benchmarks/on_validation.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread",
+        **provenance("one thread"),
         "rows": [measure(run) for run in asked.runs],
     }
-    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(asked.results, record)
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,13 @@ after. Nothing is trained, and no test case is opened.
 """
 
 import argparse
-import json
-import os
-import platform
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from provenance import provenance
 
+from criinet.data.files import write_json
 from criinet.data.objects import keep_largest
 from criinet.data.scans import read_scan
 from criinet.data.splits import make_split
@@ -35,11 +33,10 @@ def main() -> None:
     asked = parser.parse_args()
     use_threads(1)
     record = {
-        "command": " ".join(["python benchmarks/one_object.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread",
+        **provenance("one thread"),
         "rows": [row for run in asked.runs for row in measure(run)],
     }
-    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(asked.results, record)
 
 
 def measure(run: Path) -> list[dict[str, Any]]:

@@ -15,18 +15,17 @@ image. Runs of one method and one start, pretrained or from random weights, are 
 import argparse
 import json
 import math
-import os
-import platform
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from provenance import provenance
 from recipe import RecipesWay
 
 from criinet.data.dataset import open_dataset
+from criinet.data.files import write_json
 from criinet.data.splits import load_split
 from criinet.engine.folder import RunFolder
 from criinet.engine.planner import look_at
@@ -111,8 +110,7 @@ def main() -> None:
         rows.setdefault(row_of(run), []).append(run)
     config = RunFolder(asked.against[0]).read_config()
     record = {
-        "command": " ".join(["python benchmarks/product.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {asked.jobs} trainings at a time, one thread each",
+        **provenance(f"{asked.jobs} trainings at a time", "one thread each"),
         "dataset": asked.dataset,
         "iterations": config["trainer"]["iterations"],
         "size": config["data"]["size"],
@@ -122,7 +120,7 @@ def main() -> None:
         ],
     }
     print(json.dumps(record["rows"], indent=1))
-    asked.results.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(asked.results, record)
 
 
 if __name__ == "__main__":

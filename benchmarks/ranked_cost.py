@@ -7,17 +7,16 @@ median step of `crii` (forward and backward) with 4 labeled and 4 unlabeled imag
 one process, so that other work on the machine hardly counts.
 """
 
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from provenance import provenance
 from torch.nn import functional as F
 
+from criinet.data.files import write_json
 from criinet.methods import CRIINet, parse_method
 from criinet.networks import build_network, parse_network
 from criinet.types import LabeledBatch, UnlabeledBatch
@@ -82,12 +81,11 @@ def main() -> None:
             )
             print(rows[-1], flush=True)
     record = {
-        "command": "python benchmarks/ranked_cost.py",
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {torch.get_num_threads()} threads",
+        **provenance(f"{torch.get_num_threads()} threads"),
         "step_milliseconds": round(step_seconds * 1e3, 1),
         "rows": rows,
     }
-    (Path(__file__).parent / "results" / "ranked_cost.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_json(Path(__file__).parent / "results" / "ranked_cost.json", record)
 
 
 if __name__ == "__main__":

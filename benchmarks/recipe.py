@@ -16,12 +16,9 @@ FOLDER holds dataset folders.
 
 import argparse
 import copy
-import json
 import math
 import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -35,6 +32,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from provenance import provenance
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
@@ -43,6 +41,7 @@ from torch.utils.data import Dataset as Samples
 from trainers import make_trainer, take_step
 
 from criinet.data.dataset import Case, Dataset, open_dataset
+from criinet.data.files import write_json
 from criinet.data.images import read_image
 from criinet.data.splits import Split, make_split
 from criinet.engine.planner import look_at
@@ -281,8 +280,7 @@ def main() -> None:
     asked = parser.parse_args()
     asked.device = pick_device(asked.device)
     record: dict[str, Any] = {
-        "command": " ".join(["python benchmarks/recipe.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {asked.threads} threads, {asked.device}",
+        **provenance(f"{asked.threads} threads", asked.device),
         "rows": [],
     }
     for name in asked.datasets:
@@ -302,7 +300,7 @@ def main() -> None:
                     segmenting[row] += segmented
         record["rows"] += compared(name, "training", training, 2 * asked.batch)
         record["rows"] += compared(name, "segmenting", segmenting, asked.images)
-    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(asked.results, record)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ Draws 80 synthetic images of 256x256, copies them until 2,000 are to be reviewed
 Writes benchmarks/results/review_latency.json. What else runs on the machine is part of the figures: it notes the load.
 """
 
-import json
 import os
-import platform
 import re
 import shutil
 import signal
@@ -34,7 +32,9 @@ import httpx2
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+from provenance import provenance
 
+from criinet.data.files import write_json
 from criinet.data.synthetic import write_dataset
 from criinet.engine.training import train
 from criinet.review.pictures import as_png
@@ -189,12 +189,10 @@ def main() -> None:
             found["frames_within_60_a_second"] = round(sum(f <= 1000 / 60 * 1.1 for f in frames) / len(frames), 3)
         browser.close()
     about = {
-        "command": "python benchmarks/review_latency.py",
+        **provenance("no GPU", "software canvas"),
         "images": IMAGES,
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, no GPU, software canvas",
-        "load_after": os.getloadavg(),
     }
-    OUT.write_text(json.dumps({**about, **found}, indent=1) + "\n", encoding="utf-8")
+    write_json(OUT, {**about, **found})
     print(OUT.read_text(encoding="utf-8"))
 
 

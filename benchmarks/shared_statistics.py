@@ -9,14 +9,13 @@ validation cases at every check. FOLDER holds dataset folders.
 
 import argparse
 import json
-import os
-import platform
-import sys
 from pathlib import Path
 
 import torch
+from provenance import provenance
 from torch import Tensor
 
+from criinet.data.files import write_json
 from criinet.engine.training import train
 from criinet.losses import cross_entropy_dice, mean_squared
 from criinet.methods import MeanTeacher, methods
@@ -72,11 +71,10 @@ def main() -> None:
                 rows.append({"dataset": dataset, "batches": batches, "seed": seed, "validation_dice": curve})
                 print(rows[-1], flush=True)
     record = {
-        "command": " ".join(["python benchmarks/shared_statistics.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        **provenance(),
         "rows": rows,
     }
-    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(asked.results, record)
 
 
 if __name__ == "__main__":

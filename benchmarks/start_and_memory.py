@@ -8,9 +8,7 @@ prints, imports, reading, planning and decoding included, three times. Memory: C
 """
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -18,6 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from provenance import provenance
+
+from criinet.data.files import write_json
 from criinet.data.synthetic import write_dataset
 from criinet.engine.training import train
 
@@ -35,15 +36,13 @@ def main() -> None:
         data = Path(folder) / "data"
         write_dataset(data, count=asked.images, size=(256, 256), masks=100, seed=0)
         record = {
-            "command": " ".join(["python benchmarks/start_and_memory.py", *sys.argv[1:]]),
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            **provenance(),
             "images": asked.images,
-            "load_before": os.getloadavg(),
             "seconds_to_the_first_step": [to_first_step(data, Path(folder) / f"run{i}") for i in range(3)],
             "mebibytes": memory(data, Path(folder) / "long", asked.steps),
         }
     print(record)
-    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(asked.results, record)
 
 
 def to_first_step(data: Path, run: Path) -> float:

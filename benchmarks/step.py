@@ -12,24 +12,22 @@ faster than the larger of the two. FOLDER holds dataset folders.
 """
 
 import argparse
-import json
 import math
-import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from provenance import provenance
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from trainers import make_trainer, take_step
 
 from criinet.data.dataset import open_dataset
+from criinet.data.files import write_json
 from criinet.engine.reproducibility import pick_device, use_threads
 from criinet.engine.trainer import Trainer
 from criinet.types import LabeledBatch, UnlabeledBatch
@@ -73,8 +71,7 @@ def main() -> None:
     device = pick_device(asked.device)
     rate, bandwidth = matrix_rate(device, asked.precision), copy_rate(device)
     record: dict[str, Any] = {
-        "command": " ".join(["python benchmarks/step.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {asked.threads} threads, {name_of(device)}",
+        **provenance(f"{asked.threads} threads", name_of(device)),
         "gflops_per_second": round(rate / 1e9, 1),
         "gigabytes_per_second": round(bandwidth / 1e9, 1),
         "rows": [],
@@ -97,7 +94,7 @@ def main() -> None:
             }
             record["rows"].append(row)
             print(row, flush=True)
-    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(asked.results, record)
 
 
 def build(asked: argparse.Namespace, network: str, method: str, device: str) -> Trainer:

@@ -8,12 +8,11 @@ validation and checkpoints, without the start before it and the masks and the re
 """
 
 import argparse
-import json
-import os
-import platform
-import sys
 from pathlib import Path
 
+from provenance import provenance
+
+from criinet.data.files import write_json
 from criinet.engine.folder import RunFolder
 
 HERE = Path(__file__).parent
@@ -38,8 +37,7 @@ def main() -> None:
     if not within:
         parser.error(f"{asked.run}: no validation in the first {asked.minutes:g} minutes; give more --minutes.")
     record = {
-        "command": " ".join(["python benchmarks/time_to_dice.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        **provenance(),
         "run": {
             "dataset": recorded["dataset"]["name"],
             "method": recorded["method"]["name"],
@@ -53,7 +51,7 @@ def main() -> None:
         "validations": seen,
     }
     print({key: record[key] for key in ("run", "at", "end", "short_of_the_end")})
-    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(asked.results, record)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,15 @@ in GiB.
 """
 
 import argparse
-import json
-import os
-import platform
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from provenance import provenance
 
 from criinet.config import MethodConfig
+from criinet.data.files import write_json
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
 from criinet.data.store import DataConfig
@@ -57,14 +55,13 @@ def main() -> None:
     predictor = Predictor(ByVoxel(), data, ("background", "object"), doubt=False)
     found = predictor.predict(Volume(values, Geometry.unknown()))
     record = {
-        "command": " ".join(["python benchmarks/volume_memory.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        **provenance(),
         "shape": list(found.mask.shape),
         "peak_gib": round(peak_memory("cpu") / 1024, 2),
         "seconds": round(time.monotonic() - started),
     }
     print(record)
-    asked.results.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(asked.results, record)
 
 
 if __name__ == "__main__":

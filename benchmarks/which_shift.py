@@ -8,10 +8,6 @@ way which shift it takes and how many points of Dice that gains; "best" is the b
 """
 
 import argparse
-import json
-import os
-import platform
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from on_validation import open_run
+from provenance import provenance
 from torch import Tensor
 
+from criinet.data.files import write_json
 from criinet.data.splits import make_split
 from criinet.engine.reproducibility import use_threads
 from criinet.engine.shift import SHIFTS, choose_shift, dice_of_images
@@ -56,13 +54,12 @@ def main() -> None:
     rows = [measure(run) for run in asked.runs]
     gains = {way: [row["gain"][way] for row in rows] for way in rows[0]["gain"]}
     record = {
-        "command": " ".join(["python benchmarks/which_shift.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread",
+        **provenance("one thread"),
         "gain": {way: {"mean": round(float(np.mean(of)), 2), "least": min(of)} for way, of in gains.items()},
         "rows": rows,
     }
     asked.results.parent.mkdir(exist_ok=True)
-    asked.results.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(asked.results, record)
 
 
 def measure(run: Path) -> dict[str, Any]:
