@@ -182,6 +182,35 @@ def test_a_stopped_prediction_goes_on_with_what_is_missing(trained, images, tmp_
     assert all((out / name).stat().st_mtime_ns > then for name, then in first.items())
 
 
+def test_an_image_that_was_replaced_is_segmented_again(trained, images, tmp_path):
+    out = tmp_path / "out"
+    predict_folder(trained, images, out, device="cpu")
+    before = contents(out)
+    Image.fromarray(read_image(images / "a.png")[::-1, :20]).save(images / "a.png")
+    predict_folder(trained, images, out, device="cpu", part=Part(resume=True))
+    assert {name for name, digest in contents(out).items() if digest != before[name]} == {"a.png"}
+    with Image.open(out / "a.png") as mask:
+        assert mask.size == (20, 31)
+
+
+def test_a_finished_prediction_that_left_out_bad_files_is_finished(trained, images, tmp_path):
+    """A job that a scheduler starts again must not fail over what it had already said."""
+    (images / "bad.png").write_bytes(b"no image")
+    for part in (Part(), Part(resume=True)):
+        skipped = predict_folder(trained, images, tmp_path / "out", device="cpu", skip_bad=True, part=part)
+        assert "bad.png" in skipped[0]
+    with pytest.raises(DataError, match=r"none of the 1 files could be segmented; the first: .*bad\.png"):
+        predict_folder(trained, images / "bad.png", tmp_path / "none", device="cpu", skip_bad=True)
+
+
+def test_a_dicom_file_among_pictures_hides_none_of_them(images):
+    (images / "f.dcm").write_bytes(bytes(128) + b"DICM")
+    assert [path.name for path in images_in(images)] == [*sorted(KINDS), "f.dcm"]
+    for number in range(9):
+        (images / f"slice{number}").write_bytes(bytes(128) + b"DICM")
+    assert images_in(images) == [images]  # A volume with some previews beside it.
+
+
 def test_masks_of_other_weights_or_options_are_not_mixed(trained, images, drawn, fit, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(StopError):

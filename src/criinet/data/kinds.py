@@ -49,10 +49,12 @@ def is_dicom(path: Path) -> bool:
 
 
 def is_series(path: Path) -> bool:
-    """Tell whether a folder directly holds DICOM files."""
+    """Tell whether a folder directly holds DICOM files, among which a few pictures may lie, as previews do."""
     if not path.is_dir():
         return False
-    return any(is_dicom(file) for file in sorted(path.iterdir()) if file.is_file())
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    others = [file for file in files if suffix_of(file) not in PICTURE_SUFFIXES]
+    return 2 * len(others) > len(files) and any(is_dicom(file) for file in others)
 
 
 def is_readable(path: Path) -> bool:

@@ -195,8 +195,8 @@ def write_predictions(
     """Write a mask for every image under ``images`` to ``out``; return a sentence for each file that was skipped.
 
     Files and folders among the images that are never read are named, too. The mask of an image is written after
-    whatever else is asked for, so that an image with a mask is done. Which weights and options made them stands in
-    ``out``/.prediction.json.
+    whatever else is asked for, so that an image with a mask newer than itself is done. Which weights and options made
+    them stands in ``out``/.prediction.json.
 
     Args:
         load: returns what segments, once ``images`` and ``out`` are known to be fine.
@@ -214,17 +214,17 @@ def write_predictions(
     predictor = load()
     make_folder(out)
     begun = begin(out, provenance(weights, predictor, outputs), anew=part.begins_anew)
+    masks = {path: out / f"{stem_of(path)}{mask_suffix(predictor.scan_dims)}" for path in paths}
     paths = paths[part.number - 1 :: part.of]
     if part.resume:
-        suffix = mask_suffix(predictor.scan_dims)
-        paths = [path for path in paths if not is_newer(out / f"{stem_of(path)}{suffix}", begun)]
+        paths = [path for path in paths if not is_newer(masks[path], max(begun, changed(path)))]
     skipped: list[str] = []
     for path, scan, predicted in predict_files(predictor, paths, skipped if skip_bad else None, advance):
         del scan  # A large volume is not needed while the next one is read.
         if outputs.dicom_seg:
             write_segmentation(out / f"{stem_of(path)}.dcm", predicted.mask, path, predictor.classes)
         write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
-    if paths and len(skipped) == len(paths):
+    if paths and len(skipped) == len(paths) and not any(is_newer(mask, begun) for mask in masks.values()):
         raise DataError(f"none of the {len(paths)} files could be segmented; the first: {skipped[0]}")
     return skipped + unread
 
@@ -257,6 +257,12 @@ def begin(out: Path, made_by: dict[str, Any], *, anew: bool) -> int:
     else:
         write_json(path, made_by)
     return path.stat().st_mtime_ns
+
+
+def changed(path: Path) -> int:
+    """Return when an image, or the newest file of a folder of slices, was written last, in nanoseconds."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return max(file.stat().st_mtime_ns for file in files)
 
 
 def is_newer(path: Path, moment: int) -> bool:
