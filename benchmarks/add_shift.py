@@ -16,13 +16,14 @@ from criinet.benchmarking.collect import collect
 from criinet.benchmarking.plan import Plan
 from criinet.config import parse
 from criinet.data.store import load_store
+from criinet.engine.build import load
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
+from criinet.engine.origin import open_recorded, recorded_split
 from criinet.engine.reproducibility import use_threads
 from criinet.engine.settings import from_recorded
 from criinet.engine.shift import choose_shift, dice_of_images
-from criinet.engine.training import load, open_recorded, recorded_split
 from criinet.report.benchmark.page import write_benchmark_report
 
 

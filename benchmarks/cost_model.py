@@ -22,10 +22,11 @@ from criinet.data.dataset import open_dataset
 from criinet.data.files import write_json
 from criinet.data.splits import make_split
 from criinet.data.synthetic import write_dataset
+from criinet.engine.pools import load_pools
 from criinet.engine.prediction import predict_unlabeled
 from criinet.engine.settings import from_recorded
 from criinet.engine.trainer import LOG_EVERY
-from criinet.engine.training import load_pools, train
+from criinet.engine.training import train
 
 HERE = Path(__file__).parent
 LABELED, SIDE = 16, 128

@@ -30,9 +30,9 @@ from criinet.data.files import write_json
 from criinet.data.images import read_image
 from criinet.data.predictions import images_in
 from criinet.deploy.runtime import BATCH, load_exported
+from criinet.engine.build import load
 from criinet.engine.examples import spaced
 from criinet.engine.folder import RunFolder
-from criinet.engine.training import load
 
 REPETITIONS = 5
 COMMANDS = 3

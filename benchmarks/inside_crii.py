@@ -30,12 +30,13 @@ from torch import Tensor
 from criinet.data.dataset import Dataset, open_dataset
 from criinet.data.files import write_json
 from criinet.data.splits import Split, make_split
+from criinet.engine.build import build_method
 from criinet.engine.planner import look_at, plan
+from criinet.engine.pools import Pools, load_pools
 from criinet.engine.reproducibility import use_threads
 from criinet.engine.settings import resolve
 from criinet.engine.shift import dice_by_class
-from criinet.engine.trainer import Pools, Trainer
-from criinet.engine.training import build_method, load_pools
+from criinet.engine.trainer import Trainer
 from criinet.losses import at_stride, boundary_band, boundary_patches, coarse_refined_consistency, cross_entropy_dice
 from criinet.losses.coarse_refined import gather_pixels
 from criinet.losses.patches import draw_pixels

@@ -17,9 +17,9 @@ from provenance import provenance
 
 from criinet.data.files import write_json
 from criinet.data.store import load_store
+from criinet.engine.build import load
 from criinet.engine.reproducibility import use_threads
 from criinet.engine.statistics import measure_statistics
-from criinet.engine.training import load
 
 
 def main() -> None:

@@ -24,11 +24,12 @@ from criinet.data.dataset import Dataset
 from criinet.data.files import write_json
 from criinet.data.splits import make_split
 from criinet.data.store import Store, load_store
+from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
+from criinet.engine.origin import open_recorded, recorded_split
 from criinet.engine.reproducibility import use_threads
 from criinet.engine.settings import RunConfig, from_recorded
 from criinet.engine.shift import dice_by_class, shifted
-from criinet.engine.training import load, open_recorded, recorded_split
 from criinet.methods import Method
 from criinet.methods.crii import CRIINet
 from criinet.methods.ema import EMA

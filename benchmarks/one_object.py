@@ -17,9 +17,10 @@ from criinet.data.files import write_json
 from criinet.data.objects import keep_largest
 from criinet.data.scans import read_scan
 from criinet.data.splits import make_split
+from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
+from criinet.engine.origin import open_recorded
 from criinet.engine.reproducibility import use_threads
-from criinet.engine.training import load, open_recorded
 from criinet.metrics import dice, surface_distances
 
 HERE = Path(__file__).parent

@@ -5,11 +5,12 @@ from typing import Any
 
 from criinet.data.dataset import Dataset
 from criinet.data.splits import make_split
+from criinet.engine.build import build_method
 from criinet.engine.planner import look_at, plan
+from criinet.engine.pools import load_pools
 from criinet.engine.processes import launch
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
-from criinet.engine.training import build_method, load_pools
 
 
 def make_trainer(

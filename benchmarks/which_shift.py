@@ -20,9 +20,9 @@ from torch import Tensor
 
 from criinet.data.files import write_json
 from criinet.data.splits import make_split
+from criinet.engine.build import load
 from criinet.engine.reproducibility import use_threads
 from criinet.engine.shift import SHIFTS, choose_shift, dice_of_images
-from criinet.engine.training import load
 
 
 def mean(dice: Tensor) -> Tensor:

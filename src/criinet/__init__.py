@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from criinet.benchmarking.bench import benchmark
+    from criinet.engine.build import load
     from criinet.engine.evaluator import evaluate
     from criinet.engine.prediction import predict_folder as predict
-    from criinet.engine.training import load, train
+    from criinet.engine.training import train
     from criinet.report.page import write_report
 
 __all__ = ["benchmark", "evaluate", "load", "predict", "train", "write_report"]
@@ -21,7 +22,7 @@ __all__ = ["benchmark", "evaluate", "load", "predict", "train", "write_report"]
 _HOMES = {
     "benchmark": ("criinet.benchmarking.bench", "benchmark"),
     "evaluate": ("criinet.engine.evaluator", "evaluate"),
-    "load": ("criinet.engine.training", "load"),
+    "load": ("criinet.engine.build", "load"),
     "predict": ("criinet.engine.prediction", "predict_folder"),
     "train": ("criinet.engine.training", "train"),
     "write_report": ("criinet.report.page", "write_report"),

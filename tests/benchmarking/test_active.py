@@ -13,7 +13,7 @@ from criinet.benchmarking.active import correction_effort, kept_outline
 from criinet.data.dataset import open_dataset
 from criinet.data.splits import load_split
 from criinet.engine.acquisition import STRATEGIES
-from criinet.engine.training import load
+from criinet.engine.build import load
 from criinet.errors import ConfigError
 from criinet.report import write_benchmark_report
 from criinet.types import IGNORE

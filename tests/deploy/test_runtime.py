@@ -15,9 +15,9 @@ from criinet.deploy.card import KEY
 from criinet.deploy.parity import TOLERANCE
 from criinet.deploy.runtime import ExportedPredictor, load_exported
 from criinet.deploy.runtime import predict_folder as predict_exported
+from criinet.engine.build import load
 from criinet.engine.prediction import predict_folder
 from criinet.engine.predictor import Predictor
-from criinet.engine.training import load
 from criinet.errors import CheckpointError, DataError
 from volume_sets import write_volumes
 

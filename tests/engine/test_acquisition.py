@@ -20,8 +20,8 @@ from criinet.engine.acquisition import (
     ranks,
     spread_order,
 )
+from criinet.engine.build import load
 from criinet.engine.predictor import CasePrediction
-from criinet.engine.training import load
 
 
 def two_classes(foreground: np.ndarray) -> torch.Tensor:

@@ -12,8 +12,8 @@ from PIL import Image
 from criinet.data.dataset import open_dataset
 from criinet.engine import evaluator
 from criinet.engine.evaluator import TestSet, as_csv, evaluate, evaluate_folders, per_case, summary_rows, unit_of
+from criinet.engine.origin import recorded_split
 from criinet.engine.predictor import CasePrediction, Predictor
-from criinet.engine.training import recorded_split
 from criinet.errors import DataError, RunError
 
 CONTRACT = {"method", "dataset", "labeled", "fraction", "draw", "seed", "network", "regime", "dice", "hd95", "assd"}

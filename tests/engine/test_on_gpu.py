@@ -6,12 +6,14 @@ import torch
 
 from criinet.data.dataset import open_dataset
 from criinet.data.splits import make_split
+from criinet.engine.build import build_method, load
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.evaluator import evaluate
+from criinet.engine.pools import load_pools
 from criinet.engine.processes import launch
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
-from criinet.engine.training import build_method, load, load_pools, train
+from criinet.engine.training import train
 from criinet.losses import Descriptors, inter_patch_ranked_loss, ranked_list_loss
 from criinet.methods import methods
 

@@ -9,9 +9,10 @@ from PIL import Image
 
 from criinet.data.images import PALETTE, read_image
 from criinet.data.predictions import Outputs, Part, images_in
+from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
+from criinet.engine.origin import recorded_split
 from criinet.engine.prediction import predict_folder, predict_unlabeled
-from criinet.engine.training import load, recorded_split
 from criinet.errors import ConfigError, DataError
 
 KINDS = {"a.png": (31, 45, 3), "b.jpg": (64, 20, 3), "c.tif": (48, 48), "d.bmp": (10, 90, 3), "E.PNG": (33, 33)}

@@ -11,8 +11,8 @@ from criinet.config import MethodConfig
 from criinet.data.augmentation import AugmentationConfig
 from criinet.data.fitting import starts
 from criinet.data.store import DataConfig
+from criinet.engine.build import load
 from criinet.engine.predictor import Predictor, enlarge
-from criinet.engine.training import load
 from criinet.errors import DataError
 from criinet.methods import Method, Prediction
 

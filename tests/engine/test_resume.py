@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from criinet.engine.build import load
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
-from criinet.engine.training import load
 from criinet.errors import ConfigError, DataError, InterruptedRunError, RunError
 
 METHODS = ("crii", "mean-teacher", "supervised")

@@ -8,12 +8,13 @@ import torch
 
 from criinet.data.dataset import open_dataset
 from criinet.data.splits import make_split
+from criinet.engine.build import build_method
 from criinet.engine.checkpoint import load_checkpoint
+from criinet.engine.pools import load_pools
 from criinet.engine.predictor import Predictor
 from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
-from criinet.engine.training import build_method, load_pools
 from criinet.types import IGNORE
 
 ROUNDS = {"iterations": 9, "checks": 2}

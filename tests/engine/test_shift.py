@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from criinet.engine import trainer
+from criinet.engine.build import load
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.evaluator import evaluate
 from criinet.engine.shift import FEWEST, SHIFTS, choose_shift, dice_by_class, dice_by_shift, shifted
-from criinet.engine.training import load
 from criinet.types import IGNORE
 
 

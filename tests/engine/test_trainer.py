@@ -13,11 +13,13 @@ from criinet.data.dataset import open_dataset
 from criinet.data.spill import Spill
 from criinet.data.splits import load_split, make_split
 from criinet.data.store import load_store
+from criinet.engine.build import build_method
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
+from criinet.engine.pools import load_pools
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer, stop_on_interrupt
-from criinet.engine.training import build_method, load_pools, train
+from criinet.engine.training import train
 from criinet.errors import ConfigError, DataError, DivergedError, RunError
 from criinet.methods import Supervised, methods
 from criinet.types import LabeledBatch, UnlabeledBatch

@@ -20,13 +20,14 @@ from criinet.data.predictions import Outputs, VolumePrediction
 from criinet.data.splits import make_split
 from criinet.data.store import DataConfig, Store, centres, load_store
 from criinet.engine import trainer
+from criinet.engine.build import load
 from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
 from criinet.engine.prediction import predict_folder, predict_unlabeled
 from criinet.engine.predictor import Predictor
 from criinet.engine.settings import resolve
 from criinet.engine.shift import SHIFTS
-from criinet.engine.training import choices_for, load, train
+from criinet.engine.training import choices_for, train
 from criinet.engine.volume_planner import VolumeFacts, box_size, look_at_volumes, plan_volumes
 from criinet.errors import ConfigError, DataError
 from criinet.methods import Method, Prediction

@@ -13,10 +13,11 @@ from torch import Tensor
 from criinet.config import LossWeights, MethodConfig
 from criinet.data.dataset import open_dataset
 from criinet.data.splits import make_split
+from criinet.engine.build import build_method
+from criinet.engine.pools import load_pools
 from criinet.engine.processes import launch
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
-from criinet.engine.training import build_method, load_pools
 from criinet.methods import methods
 from criinet.methods.base import Method
 from criinet.networks.normalisation import BatchNorm2d

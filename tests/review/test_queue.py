@@ -3,8 +3,8 @@
 import numpy as np
 
 from criinet.data.images import read_image
+from criinet.engine.build import load
 from criinet.engine.predictor import Predictor
-from criinet.engine.training import load
 from criinet.review.model import Looks
 from criinet.review.session import ReviewSession
 

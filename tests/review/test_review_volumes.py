@@ -13,7 +13,8 @@ from review_page import eventually
 
 from criinet.data.dataset import open_dataset
 from criinet.data.splits import load_split
-from criinet.engine.training import load, train
+from criinet.engine.build import load
+from criinet.engine.training import train
 from criinet.errors import DataError
 from criinet.review.app import OVERHEAD
 from criinet.review.pictures import as_png

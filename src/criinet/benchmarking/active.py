@@ -9,10 +9,11 @@ from criinet.data.files import write_json
 from criinet.data.images import read_image
 from criinet.data.splits import Split, load_split, save_split
 from criinet.engine.acquisition import Strategy, choose, outline_length
+from criinet.engine.build import load
 from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predictor
-from criinet.engine.training import load, train
+from criinet.engine.training import train
 from criinet.types import IGNORE
 
 EFFORT = ("corrected_pixels", "corrected_outline")

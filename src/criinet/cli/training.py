@@ -57,7 +57,7 @@ def train(
 def next_steps(run: Path) -> str:
     """Say what can be done with a run now; what cannot is left out."""
     from criinet.engine.folder import RunFolder
-    from criinet.engine.training import recorded_split
+    from criinet.engine.origin import recorded_split
 
     name = shlex.quote(str(run))
     measured = (

@@ -15,10 +15,10 @@ from criinet.deploy.network import Opinions, Runner, as_network, run_onnx, run_t
 from criinet.deploy.parity import Probes, check_parity, find_probes
 from criinet.deploy.quantise import quantise
 from criinet.deploy.runtime import ExportedPredictor
+from criinet.engine.build import load
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predictor
-from criinet.engine.training import load
 from criinet.errors import ConfigError, RunError, StorageError
 from criinet.networks import Backbone
 from criinet.registry import nearest

@@ -16,7 +16,7 @@ from criinet.deploy.network import Opinions, Runner
 from criinet.deploy.runtime import prepare
 from criinet.engine.examples import spaced
 from criinet.engine.folder import RunFolder
-from criinet.engine.training import recorded_split
+from criinet.engine.origin import recorded_split
 from criinet.errors import ParityError
 
 Array = NDArray[Any]

@@ -16,7 +16,7 @@ from criinet.deploy.card import KEY, ModelCard, Quantisation
 from criinet.deploy.runtime import ExportedPredictor, load_exported, prepare
 from criinet.engine.examples import spaced
 from criinet.engine.folder import RunFolder
-from criinet.engine.training import open_recorded, recorded_split
+from criinet.engine.origin import open_recorded, recorded_split
 from criinet.errors import RunError
 from criinet.metrics import dice
 from criinet.types import IGNORE

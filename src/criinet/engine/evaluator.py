@@ -13,10 +13,12 @@ from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_json, write_text_atomically
 from criinet.data.formats import Volume
 from criinet.data.mask_folders import paired_masks
+from criinet.engine.build import load
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.examples import by_percentile, pictures, write_examples
 from criinet.engine.folder import RunFolder
-from criinet.engine.training import load, open_recorded, recorded_split, require_equal_sizes, require_same_classes
+from criinet.engine.origin import open_recorded, recorded_split, require_same_classes
+from criinet.engine.requirements import require_equal_sizes
 from criinet.errors import RunError
 from criinet.metrics import Summary, case_difficulty, case_metrics, quartiles, summarise
 from criinet.networks import Backbone

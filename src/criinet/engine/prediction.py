@@ -21,10 +21,11 @@ from criinet.data.predictions import (
     write_prediction,
     write_predictions,
 )
+from criinet.engine.build import load
 from criinet.engine.examples import pictures, spaced, write_examples
 from criinet.engine.folder import RunFolder
+from criinet.engine.origin import open_recorded, recorded_split
 from criinet.engine.predictor import Predictor
-from criinet.engine.training import load, open_recorded, recorded_split
 from criinet.types import IGNORE
 
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -20,6 +19,7 @@ from criinet.data.store import Store
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.monitor import Monitor
+from criinet.engine.pools import Pools
 from criinet.engine.predictor import Predictor
 from criinet.engine.processes import anyone, launch, share
 from criinet.engine.recording import Recorded
@@ -38,28 +38,6 @@ LABELED, UNLABELED, AUGMENT, METHOD = range(STREAMS)
 """Streams of random numbers; each step draws from every stream afresh, so a resumed run draws the same."""
 EXPLODED = 1e4
 LOG_EVERY = 10
-
-
-@dataclass(frozen=True)
-class Pools:
-    """The cases that training sees. There is no place for a test case.
-
-    labeled, unlabeled, val: decoded images; only ``labeled`` and ``val`` hold masks.
-    """
-
-    labeled: Store
-    unlabeled: Store
-    val: Store
-
-    def near(self, device: torch.device) -> "Pools":
-        """Return the same cases in a GPU's memory, where they take a quarter of what is free at most; else themselves.
-
-        Drawing a batch then moves nothing between host and device, and never makes the host wait.
-        """
-        parts = (self.labeled, self.unlabeled, self.val)
-        if device.type != "cuda" or sum(part.nbytes for part in parts) > torch.cuda.mem_get_info(device)[0] / 4:
-            return self
-        return Pools(*(part.to(device) for part in parts))
 
 
 class Watcher(Protocol):

@@ -15,10 +15,11 @@ import numpy as np
 from criinet.data.dataset import Dataset, open_dataset
 from criinet.data.images import PALETTE, Pixels
 from criinet.data.splits import load_split
+from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
+from criinet.engine.origin import as_path, require_same_classes
 from criinet.engine.prediction import partly_annotated
 from criinet.engine.reproducibility import pick_device
-from criinet.engine.training import as_path, load, require_same_classes
 from criinet.errors import CriinetError, DataError, UserError
 from criinet.review.model import Planes, ReviewModel
 from criinet.review.rounds import Round, Rounds

@@ -8,9 +8,11 @@ import json
 import sys
 from pathlib import Path
 
+from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
+from criinet.engine.origin import open_recorded, recorded_split
 from criinet.engine.processes import follow_parent
-from criinet.engine.training import load, open_recorded, recorded_split, train
+from criinet.engine.training import train
 from criinet.errors import CriinetError, InterruptedRunError
 from criinet.review.rounds import Job
 from criinet.review.validation import measure, write_dice

@@ -1,0 +1,117 @@
+"""Methods, built by the settings of a run and filled with its weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from criinet.engine.checkpoint import load_checkpoint
+from criinet.engine.folder import RunFolder
+from criinet.engine.predictor import Predictor
+from criinet.engine.reproducibility import pick_device
+from criinet.engine.requirements import require_values, require_views
+from criinet.engine.settings import RunConfig, from_recorded
+from criinet.errors import CheckpointError
+from criinet.methods import Method, methods
+from criinet.networks import Network, build_network
+
+
+def build_method(config: RunConfig, classes: tuple[str, ...]) -> Method:
+    """Build the method on a freshly initialised network; the weights depend on the seed alone."""
+    network: Network = build_network(
+        config.network_name,
+        config.network,
+        in_channels=config.data.channels,
+        classes=len(classes),
+        dims=config.data.dims,
+        seed=config.seed,
+    )
+    require_views(config)
+    require_values(config, network.backbone.multiple)
+    return seeded(config, network)
+
+
+def seeded(config: RunConfig, network: Network) -> Method:
+    """Build the method's own layers from the seed too, leaving the global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed + 1)
+        method = methods.get(config.method_name)(network, config.method)
+    return method if network.backbone.dims == 3 else cast(Any, method).to(memory_format=torch.channels_last)
+
+
+def load(
+    run: Path | str,
+    *,
+    checkpoint: str = "last",
+    device: str = "auto",
+    tta: bool | None = None,
+    doubt: bool = True,
+    keep_probs: bool = False,
+) -> Predictor:
+    """Load a trained run for prediction.
+
+    Args:
+        run: folder of the run.
+        checkpoint: "last", or "best" on the validation cases.
+        device: "auto", "cpu" or "cuda".
+        tta: average over mirrored images; None: as the run's settings say.
+        doubt: keep maps of doubt, and the first of two opinions, of volumes.
+        keep_probs: keep the probabilities of volumes.
+
+    Raises:
+        RunError: if there is no run.
+        CheckpointError: if the checkpoint is missing, truncated, newer, or of a method that has changed since.
+    """
+    folder = RunFolder(Path(run))
+    recorded = folder.read_config()
+    config, classes = from_recorded(recorded), tuple(recorded["dataset"]["classes"])
+    method = build_method(config, classes)
+    state = fill(
+        method.load_state_dict,
+        folder.checkpoint(checkpoint),
+        "Another version of criinet wrote it: train anew with --overwrite.",
+    )
+    where = pick_device(device)
+    voxel = recorded["dataset"].get("voxel")
+    return Predictor(
+        method,
+        config.data,
+        classes,
+        device=where,
+        shift=state.get("shift", 0.0),
+        tta=tta,
+        doubt=doubt,
+        keep_probs=keep_probs,
+        voxel=voxel and (voxel[0], voxel[1], voxel[2]),
+    )
+
+
+def begin_with(method: Method, run: RunFolder) -> None:
+    """Fill a method with the last weights of a run.
+
+    Raises:
+        CheckpointError: if there are none, or they belong to another method, network or classes.
+    """
+    fill(method.begin_with, run.checkpoint("last"), "Begin with a run of the same settings, or without one.")
+
+
+def fill(load_state: Callable[[dict[str, Tensor]], Any], checkpoint: Path, otherwise: str) -> dict[str, Any]:
+    """Fill a method with the weights of a checkpoint, and return all that the checkpoint holds.
+
+    Args:
+        load_state: of the method.
+        otherwise: what to do where they do not fit.
+
+    Raises:
+        CheckpointError: if there are none, or they belong to another method, network, classes or version.
+    """
+    state = load_checkpoint(checkpoint)
+    try:
+        load_state(state["method"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} does not fit this run's method, network and classes. {otherwise}"
+        ) from error
+    return state
