@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from criinet.data.dataset import open_dataset
-from criinet.engine import evaluator
+from criinet.engine import build, evaluator
 from criinet.engine.evaluator import TestSet, as_csv, evaluate, evaluate_folders, per_case, summary_rows, unit_of
 from criinet.engine.origin import recorded_split
 from criinet.engine.predictor import CasePrediction, Predictor
@@ -61,7 +61,7 @@ def test_results_and_cases_hold_what_the_contract_names(run):
             "unet",
             "scratch",
         )
-        assert (row["labeled"], row["unlabeled"], row["fraction"]) == (6, 12, 6 / 18)
+        assert (row["labeled"], row["unlabeled"], row["val"], row["fraction"]) == (6, 12, 2, 6 / 18)
         assert (row["seed"], row["draw"], row["cases"], row["iterations"]) == (0, 0, 4, 6)
     with run.cases.open() as file:
         cases = list(csv.DictReader(file))
@@ -86,6 +86,14 @@ def test_the_best_checkpoint_is_measured_once_where_it_is_the_last_one(run, monk
     assert measured == ["last"]
     last, best = ({**means(results, name), "checkpoint": None} for name in ("last", "best"))
     assert str(last) == str(best)
+
+
+def test_every_checkpoint_is_read_once(run, monkeypatch):
+    read = []
+    load_checkpoint = build.load_checkpoint
+    monkeypatch.setattr(build, "load_checkpoint", lambda path: read.append(path.stem) or load_checkpoint(path))
+    evaluate(run.root, device="cpu")
+    assert read == ["last", "best"]
 
 
 def test_a_perfect_prediction_has_dice_1_and_no_distance(run, answer):

@@ -1,6 +1,7 @@
 """Methods, built by the settings of a run and filled with its weights."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,7 +65,30 @@ def load(
         RunError: if there is no run.
         CheckpointError: if the checkpoint is missing, truncated, newer, or of a method that has changed since.
     """
-    folder = RunFolder(Path(run))
+    options = {"tta": tta, "doubt": doubt, "keep_probs": keep_probs}
+    return load_trained(RunFolder(Path(run)), checkpoint, device, **options).predictor
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint of a run, loaded.
+
+    predictor: has its weights. step: after which it was written. seconds: of training until then.
+    memory: the most that training took until then, in MB.
+    """
+
+    predictor: Predictor
+    step: int
+    seconds: float
+    memory: float
+
+
+def load_trained(folder: RunFolder, checkpoint: str, device: str, **options: Any) -> Trained:
+    """Load a checkpoint of a run with what it says of itself; see :func:`load`.
+
+    Args:
+        options: of :class:`Predictor`.
+    """
     recorded = folder.read_config()
     config, classes = from_recorded(recorded), tuple(recorded["dataset"]["classes"])
     method = build_method(config, classes)
@@ -75,17 +99,16 @@ def load(
     )
     where = pick_device(device)
     voxel = recorded["dataset"].get("voxel")
-    return Predictor(
+    predictor = Predictor(
         method,
         config.data,
         classes,
         device=where,
         shift=state.get("shift", 0.0),
-        tta=tta,
-        doubt=doubt,
-        keep_probs=keep_probs,
         voxel=voxel and (voxel[0], voxel[1], voxel[2]),
+        **options,
     )
+    return Trained(predictor, state["step"], state["seconds"], state["memory"])
 
 
 def begin_with(method: Method, run: RunFolder) -> None:

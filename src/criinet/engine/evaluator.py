@@ -13,11 +13,11 @@ from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_json, write_text_atomically
 from criinet.data.formats import Volume
 from criinet.data.mask_folders import paired_masks
-from criinet.engine.build import load
-from criinet.engine.checkpoint import load_checkpoint
+from criinet.engine.build import Trained, load_trained
 from criinet.engine.examples import by_percentile, pictures, write_examples
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split, require_same_classes
+from criinet.engine.predictor import Predictor
 from criinet.engine.requirements import require_equal_sizes
 from criinet.errors import RunError
 from criinet.metrics import Summary, case_difficulty, case_metrics, quartiles, summarise
@@ -86,29 +86,16 @@ def evaluate(
     opened = open_recorded(recorded, None if dataset is None else Path(dataset))
     require_same_classes(recorded, opened, folder.root)
     test = TestSet.open(opened, opened.select(split["test"]))
-    names = [name for name in ("last", "best") if folder.checkpoint(name).exists()] or ["last"]
-    about = describe_run(folder, recorded, split, device)
-    steps: dict[str, int] = {}
-    shifts: dict[str, float] = {}
-    for name in names:
-        state = load_checkpoint(folder.checkpoint(name))
-        steps[name], shifts[name] = state["step"], state.get("shift", 0.0)
-    found: dict[int, list[Row]] = {}  # By step: where the best checkpoint is the last one, it is measured once.
-    total = len(set(steps.values())) * len(test.cases)
-    rows: list[Row] = []
-    for name, step in steps.items():
-        if step not in found:
-            progress = offset(advance, len(found) * len(test.cases), total)
-            found[step] = measure(folder, name, test, device, progress)
-        rows += [{**row, "checkpoint": name} for row in found[step]]
+    names = ["last", *(["best"] if folder.checkpoint("best").exists() else [])]
+    trained = {name: load_trained(folder, name, device) for name in names}
+    states = {name: {"step": each.step, "shift": each.predictor.shift} for name, each in trained.items()}
+    about = describe_run(recorded, split, trained["last"])
+    rows = measure_all(folder, trained, test, advance)
     results = {
         "format": 1,
         "unit": unit_of(opened.spacing_of(case) for case in test.cases),
         "run": about,
-        "rows": [
-            {**about, **row, "step": steps[row["checkpoint"]], "shift": shifts[row["checkpoint"]]}
-            for row in summary_rows(rows, opened.regions)
-        ],
+        "rows": [{**about, **row, **states[row["checkpoint"]]} for row in summary_rows(rows, opened.regions)],
         "strata": strata_rows(rows, test),
     }
     write_text_atomically(folder.cases, as_csv([{**row, **test.difficulty[row["case"]]} for row in rows]))
@@ -116,15 +103,29 @@ def evaluate(
     return results
 
 
+def measure_all(
+    folder: RunFolder, trained: Mapping[str, Trained], test: TestSet, advance: Callable[[int, int], None] | None
+) -> list[Row]:
+    """Measure every test case with each checkpoint; where the best one is the last one, once."""
+    found: dict[int, list[Row]] = {}
+    total = len({each.step for each in trained.values()}) * len(test.cases)
+    rows: list[Row] = []
+    for name, each in trained.items():
+        if each.step not in found:
+            progress = offset(advance, len(found) * len(test.cases), total)
+            found[each.step] = measure(folder, name, each.predictor, test, progress)
+        rows += [{**row, "checkpoint": name} for row in found[each.step]]
+    return rows
+
+
 def offset(advance: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
     """Shift a part's progress into the whole's."""
     return None if advance is None else lambda done, _: advance(before + done, total)
 
 
-def describe_run(folder: RunFolder, recorded: Mapping[str, Any], split: Mapping[str, Any], device: str) -> Row:
+def describe_run(recorded: Mapping[str, Any], split: Mapping[str, Any], last: Trained) -> Row:
     """Return what every row of a result says about where it came from."""
-    method = load(folder.root, device=device).method
-    trainer, state = recorded["trainer"], load_checkpoint(folder.checkpoint("last"))
+    trainer, method = recorded["trainer"], last.predictor.method
     images = trainer["iterations"] * (trainer["labeled_batch"] + trainer["unlabeled_batch"] * bool(method.views))
     pretrained = any(m.pretrained for m in method.modules() if isinstance(m, Backbone))
     environment = recorded["environment"]
@@ -133,6 +134,7 @@ def describe_run(folder: RunFolder, recorded: Mapping[str, Any], split: Mapping[
         "dataset": recorded["dataset"]["name"],
         "labeled": len(split["labeled"]),
         "unlabeled": len(split["unlabeled"]),
+        "val": len(split["val"]),
         "fraction": split["fraction"],
         "draw": split["seed"],
         "seed": recorded["seed"],
@@ -147,17 +149,20 @@ def describe_run(folder: RunFolder, recorded: Mapping[str, Any], split: Mapping[
         "version": environment["version"],
         "device": environment["device"],
         "threads": environment["threads"],
-        "train_seconds": round(state["seconds"], 1),
-        "images_per_second": round(images / max(state["seconds"], 1e-9), 2),
-        "peak_memory_mb": round(state["memory"]),
+        "train_seconds": round(last.seconds, 1),
+        "images_per_second": round(images / max(last.seconds, 1e-9), 2),
+        "peak_memory_mb": round(last.memory),
     }
 
 
 def measure(
-    folder: RunFolder, checkpoint: str, test: TestSet, device: str, advance: Callable[[int, int], None] | None
+    folder: RunFolder,
+    checkpoint: str,
+    predictor: Predictor,
+    test: TestSet,
+    advance: Callable[[int, int], None] | None,
 ) -> list[Row]:
     """Predict and measure every test case with one checkpoint; the last one's examples are kept for the report."""
-    predictor = load(folder.root, checkpoint=checkpoint, device=device)
     chosen = by_percentile({name: found["cnr"] for name, found in test.difficulty.items()})
     rows: list[Row] = []
     examples: list[tuple[Row, dict[str, Any]]] = []
