@@ -77,8 +77,8 @@ class RunMaker:
     def results(self, run: Path, dice: np.ndarray, classes: Sequence[str] = ("lesion",), groups: int = CASES) -> None:
         """Write ``results.json`` and ``cases.csv`` of (cases, classes) Dice; NaN where a case lacks the class."""
         config = json.loads((run / "config.json").read_text())
-        facts = {"method": config["method"]["name"], "dataset": "moles", "labeled": 8, "unlabeled": 192, "draw": 0}
-        facts |= {"fraction": 0.04, "seed": config["seed"], "network": "lite0-unet", "regime": "pretrained"}
+        facts = {"method": config["method"]["name"], "dataset": "moles", "labeled": 8, "unlabeled": 192, "val": 8}
+        facts |= {"fraction": 0.04, "draw": 0, "seed": config["seed"], "network": "lite0-unet", "regime": "pretrained"}
         facts |= {"iterations": config["trainer"]["iterations"], "size": [128, 128], "version": "0.1.0"}
         facts |= {"split_hash": json.loads((run / "split.json").read_text())["hash"], "device": "cpu", "threads": 2}
         facts |= {"classes": config["dataset"]["classes"], "train_seconds": 612.0}

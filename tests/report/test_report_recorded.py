@@ -28,6 +28,19 @@ def test_only_the_settings_have_to_be_there(make):
     assert (run.split.labeled, run.split.test) == (8, 30)
 
 
+@pytest.mark.parametrize("spacing, guessed", [(None, "px"), ([0.5, 0.5], "mm")])
+def test_the_unit_is_that_of_the_results_and_guessed_only_without_them(make, spacing, guessed):
+    """The dataset may know the spacing of its first case alone; the results say what the test cases had."""
+    folder = make.settings("run", "crii")
+    config = json.loads((folder / "config.json").read_text())
+    config["dataset"]["spacing"] = spacing
+    (folder / "config.json").write_text(json.dumps(config))
+    assert read_run(folder).unit == guessed
+    for results, unit in (({}, guessed), ({"unit": "mm or px"}, "mm or px")):
+        (folder / "results.json").write_text(json.dumps({"run": {}, "rows": [], **results}))
+        assert read_run(folder).unit == unit
+
+
 def test_a_split_is_optional_too(make):
     folder = make.settings("new", "crii")
     (folder / "split.json").unlink()

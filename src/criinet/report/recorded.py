@@ -119,11 +119,12 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Results:
-    """What ``criinet evaluate`` found."""
+    """What ``criinet evaluate`` found; ``unit`` of distances is empty where it was not recorded."""
 
     facts: Table
     rows: tuple[ResultRow, ...]
     strata: tuple[Stratum, ...]
+    unit: str = ""
 
     def row(self, checkpoint: str = LAST, class_name: str = MEAN) -> ResultRow | None:
         """Return one row; for "mean" the only class's row will do."""
@@ -222,8 +223,9 @@ class RecordedRun:
 
     @property
     def unit(self) -> str:
-        """Unit of distances: mm where the dataset knows its spacing."""
-        return "mm" if _table(self.config, "dataset").get("spacing") else "px"
+        """Unit of distances, as the results say; where there are none, mm if the dataset knows its spacing."""
+        measured = self.results.unit if self.results else ""
+        return measured or ("mm" if _table(self.config, "dataset").get("spacing") else "px")
 
     @property
     def seed(self) -> int:
@@ -438,6 +440,7 @@ def _results(value: Table) -> Results:
         facts=dict(value["run"]),
         rows=tuple(result_row(row) for row in value["rows"]),
         strata=tuple(stratum_row(stratum) for stratum in value.get("strata") or ()),
+        unit=str(value.get("unit") or ""),
     )
 
 
