@@ -19,7 +19,7 @@ from criinet.data.files import write_json
 from criinet.engine.training import train
 from criinet.losses import cross_entropy_dice, mean_squared
 from criinet.methods import MeanTeacher, methods
-from criinet.methods.mean_teacher import clipped_noise
+from criinet.methods.perturbations import clipped_noise
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 HERE = Path(__file__).parent

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from criinet.benchmarking.code_version import Import, Source, code_version, imports_of, reached
+from criinet.methods import methods
 
 
 def names(*modules: str) -> set[str]:
@@ -36,6 +37,14 @@ def test_a_method_depends_on_its_own_losses_and_networks_and_on_no_other_method(
     found = names("criinet.methods.crii")
     assert {"criinet.methods.memory_bank", "criinet.losses.ranked", "criinet.networks.coarse_refined"} <= found
     assert not {"criinet.methods.mean_teacher", "criinet.networks.lite0", "criinet.methods", "criinet.losses"} & found
+
+
+@pytest.mark.parametrize("name", list(methods))
+def test_a_method_depends_on_no_peer_but_one_it_derives_from(name):
+    """So a change of one method is a change of no other: what several do stands in files of its own."""
+    peers = {method.__module__ for _, method in methods.items()}
+    derived_from = {each.__module__ for each in methods.get(name).__mro__}
+    assert names(methods.get(name).__module__) & peers <= derived_from
 
 
 def test_training_depends_on_the_data_and_the_loop_and_on_no_method():

@@ -1,10 +1,9 @@
 """Cross-consistency by hand: what auxiliary decoders see, whom they follow, and who learns."""
 
-import pytest
 import torch
 
 from criinet.config import Ramp
-from criinet.methods.cct import CrossConsistency, drop_active, drop_channels, feature_noise
+from criinet.methods import CrossConsistency
 
 CLEAN = {"noise": 0.0, "dropout": 0.0, "active": [0.0, 0.0]}
 
@@ -59,22 +58,3 @@ def test_the_main_decoder_is_never_taught_by_the_auxiliary_ones(tasks):
     method.zero_grad()
     terms["supervised"].backward()
     assert all(p.grad is None for p in method.auxiliary.parameters())
-
-
-@pytest.mark.parametrize("sides", [(2, 5), (2, 5, 1)])
-def test_the_most_active_pixels_are_dropped_by_rank(sides):
-    """Of ten pixels with activities 0 to 9 the share .3 drops 7, 8 and 9, in each image by itself, signs aside."""
-    activity = torch.arange(10.0).view(1, 1, *sides)
-    feature = torch.cat([torch.cat([activity, -activity], 1), 100 - 10 * torch.cat([activity, activity], 1)])
-    found = drop_active(feature, 0.3, 0.3)
-    assert (found[0, 0].flatten() == torch.tensor([0, 1, 2, 3, 4, 5, 6, 0, 0, 0])).all()
-    assert (found[0, 1] == -found[0, 0]).all()
-    assert (found[1, 0].flatten() == torch.tensor([0, 0, 0, 70, 60, 50, 40, 30, 20, 10])).all()
-    assert torch.equal(drop_active(feature, 0, 0), feature)
-    assert torch.equal(drop_active(feature, 1, 1), torch.zeros_like(feature))
-
-
-def test_noise_and_dropout_of_nothing_change_nothing():
-    feature = torch.randn(2, 3, 4, 5)
-    assert torch.equal(feature_noise(feature, 0), feature)
-    assert torch.equal(drop_channels(feature, 0), feature)

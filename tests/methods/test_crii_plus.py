@@ -6,7 +6,7 @@ import torch
 from criinet.errors import ConfigError
 from criinet.losses import coarse_refined_consistency, deep_supervision, squared_dice_loss
 from criinet.methods import CRIIPlus, parse_method
-from criinet.methods.cct import drop_channels
+from criinet.methods.perturbations import drop_channels
 from criinet.networks import CoarseRefinedOutput, Segmentation
 from criinet.types import IGNORE
 

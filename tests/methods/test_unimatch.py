@@ -5,7 +5,6 @@ import torch
 
 from criinet.losses import cross_entropy_dice, deep_supervision, squared_dice_loss
 from criinet.methods import parse_method
-from criinet.methods.cct import drop_channels
 from criinet.types import CutMix, LabeledBatch, UnlabeledBatch
 
 
@@ -59,18 +58,6 @@ def test_the_weights_are_those_of_the_medical_recipe_doubled():
     """[Sup + s1 / 4 + s2 / 4 + fp / 2] / 2, without the last halving."""
     weights = parse_method("unimatch", {}).weights_at(0.0)
     assert weights == {"supervised": 1.0, "strong_1": 0.25, "strong_2": 0.25, "features": 0.5}
-
-
-@pytest.mark.parametrize("sides", [(5, 7), (3, 5, 7)])
-def test_whole_channels_fall_silent_and_the_others_are_doubled(sides):
-    """Of ones, each channel of each image is all 0 or all 2, about half of them each; the mean stays."""
-    torch.manual_seed(0)
-    dropped = drop_channels(torch.ones(40, 50, *sides), 0.5)
-    first = dropped.flatten(2)[..., 0]
-    assert set(first.unique().tolist()) == {0.0, 2.0}
-    assert torch.equal(dropped, first.view(40, 50, *[1] * len(sides)).expand_as(dropped))
-    assert (first == 0).float().mean().item() == pytest.approx(0.5, abs=0.05)
-    assert (first[0] != first[1]).any()
 
 
 def test_the_feature_branch_learns_from_incomplete_features_only(tasks):

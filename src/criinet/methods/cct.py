@@ -5,11 +5,11 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from criinet.config import Fraction, LossWeights, MethodConfig, Ramp
 from criinet.losses import cross_entropy_dice, mean_squared
 from criinet.methods.base import Method
+from criinet.methods.perturbations import drop_active, drop_channels, feature_noise
 from criinet.networks import Branch, Network
 from criinet.types import LabeledBatch, UnlabeledBatch
 
@@ -71,28 +71,3 @@ class CrossConsistency(Method):
             [drop_channels(scale, config.dropout) for scale in scales],
             [drop_active(scale, *config.active) for scale in scales],
         ]
-
-
-def feature_noise(feature: Tensor, half_width: float) -> Tensor:
-    """Multiply every value by one plus uniform noise in [-half_width, half_width]."""
-    return feature * (1 + half_width * (2 * torch.rand_like(feature) - 1))
-
-
-def drop_channels(feature: Tensor, probability: float) -> Tensor:
-    """Set whole channels of (B, C, ...) to zero and enlarge the others to keep the mean."""
-    return F.dropout2d(feature, probability) if feature.ndim == 4 else F.dropout3d(feature, probability)
-
-
-def drop_active(feature: Tensor, least: float, largest: float) -> Tensor:
-    """Set the most active pixels of (B, C, ...) to zero, a share drawn anew for each call, the same in all images.
-
-    A pixel is as active as the mean over channels of its absolute values.
-    """
-    activity = feature.detach().abs().mean(1, keepdim=True)
-    share = float(torch.empty(()).uniform_(least, largest))
-    flat = activity.flatten(1)
-    kept = flat.shape[1] - round(share * flat.shape[1])
-    if kept == 0:
-        return torch.zeros_like(feature)
-    limit = flat.float().kthvalue(kept, dim=1).values
-    return feature * (activity <= limit.view(-1, *[1] * (feature.ndim - 1)))

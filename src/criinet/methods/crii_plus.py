@@ -8,9 +8,8 @@ from torch import Tensor
 
 from criinet.config import Fraction, LossWeights, Ramp
 from criinet.losses import sure_pixels
-from criinet.methods.cct import drop_channels
 from criinet.methods.crii import CRIINet
-from criinet.methods.unimatch import dice_at_scales, strong_view_losses
+from criinet.methods.strong_views import dice_at_scales, segment_incomplete, strong_view_losses
 from criinet.networks import CoarseRefined, CoarseRefinedOutput
 from criinet.types import LabeledBatch, UnlabeledBatch
 
@@ -79,8 +78,7 @@ class CRIIPlus(CRIINet):
         with torch.no_grad():
             whole = student.segment(student.network.decode(scales), weak)
             label = self.pseudo_label(whole)
-        silenced = tuple(drop_channels(feature, self.config.drop) for feature in scales)
-        incomplete = self.coarse_heads(student.network.segment(student.network.decode(silenced), weak), weak)
+        incomplete = self.coarse_heads(segment_incomplete(student.network, scales, weak, self.config.drop), weak)
         terms["consistency"] = self.consistency(incomplete, whole.refined)
         terms |= strong_view_losses(lambda views: self.coarse_heads(student.network(views), views), unlabeled, label)
         terms["features"] = dice_at_scales(incomplete, label)

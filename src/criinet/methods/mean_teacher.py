@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from criinet.config import LossWeights, Ramp
 from criinet.losses import cross_entropy_dice, mean_squared
+from criinet.methods.perturbations import clipped_noise
 from criinet.methods.taught import Taught, TaughtConfig
 from criinet.types import LabeledBatch, UnlabeledBatch
 
@@ -46,10 +46,3 @@ class MeanTeacher(Taught):
             "supervised": cross_entropy_dice(on_labeled.logits, labeled.target),
             "consistency": mean_squared(on_unlabeled.logits.float().softmax(1), target),
         }
-
-
-def clipped_noise(image: Tensor, sd: float) -> Tensor:
-    """Draw Gaussian noise of ``sd``, clipped at twice that; for volumes in units of each one's standard deviation."""
-    noise = (torch.randn_like(image) * sd).clamp(-2 * sd, 2 * sd)
-    volumes = image.ndim == 5
-    return noise * image.flatten(1).std(1).view(-1, 1, 1, 1, 1) if volumes else noise

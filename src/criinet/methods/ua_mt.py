@@ -9,7 +9,8 @@ from torch import Tensor
 from criinet.config import LossWeights, Ramp
 from criinet.losses import cross_entropy_dice, entropy, masked_mean_squared
 from criinet.methods.base import probabilities
-from criinet.methods.mean_teacher import MeanTeacher, clipped_noise
+from criinet.methods.mean_teacher import MeanTeacher
+from criinet.methods.perturbations import clipped_noise
 from criinet.networks import Network
 from criinet.types import LabeledBatch, UnlabeledBatch
 

@@ -1,6 +1,5 @@
 """UniMatch: one pseudo-label taught on two strong views and on features with channels missing."""
 
-from collections.abc import Callable, Iterable
 from typing import Annotated, cast
 
 import torch
@@ -8,9 +7,9 @@ from pydantic import Field
 from torch import Tensor
 
 from criinet.config import Fraction, LossWeights, MethodConfig
-from criinet.losses import cross_entropy_dice, deep_supervision, squared_dice_loss, sure_pixels
+from criinet.losses import cross_entropy_dice, deep_supervision, sure_pixels
 from criinet.methods.base import Method
-from criinet.methods.cct import drop_channels
+from criinet.methods.strong_views import dice_at_scales, segment_incomplete, strong_view_losses
 from criinet.networks import Network, ScaleHeads
 from criinet.types import LabeledBatch, UnlabeledBatch
 
@@ -64,32 +63,7 @@ class UniMatch(Method):
         with torch.no_grad():
             whole = network.segment(network.decode(scales), weak).logits
             label = sure_pixels(whole.float().softmax(1), self.config.confidence)
-        silenced = tuple(drop_channels(feature, self.config.drop) for feature in scales)
-        incomplete = self.heads(network.segment(network.decode(silenced), weak), weak)
+        incomplete = self.heads(segment_incomplete(network, scales, weak, self.config.drop), weak)
         terms |= strong_view_losses(lambda views: self.heads(network(views), views), unlabeled, label)
         terms["features"] = dice_at_scales(incomplete, label)
         return terms
-
-
-def strong_view_losses(
-    at_scales: Callable[[Tensor], list[Tensor]], unlabeled: UnlabeledBatch, label: Tensor
-) -> dict[str, Tensor]:
-    """Return the loss of each strong view under the weak view's labels, mixed as the view is.
-
-    Args:
-        at_scales: the logits of every scale of (B, C, ...) images; called once, on both views together.
-        unlabeled: the batch.
-        label: (B, ...) classes of the weak view, or IGNORE.
-    """
-    names = ("strong_1", "strong_2")
-    of_both = at_scales(torch.cat([unlabeled.views[name] for name in names]))
-    of_each = zip(*(logits.chunk(2) for logits in of_both), strict=True)
-    return {
-        name: dice_at_scales(logits, unlabeled.mixes[name].apply_to_labels(label))
-        for name, logits in zip(names, of_each, strict=True)
-    }
-
-
-def dice_at_scales(logits: Iterable[Tensor], label: Tensor) -> Tensor:
-    """Return the squared Dice loss of logits (B, K, ...), finest first, against (B, ...) classes or IGNORE."""
-    return deep_supervision(squared_dice_loss(each.float().softmax(1), label) for each in logits)
