@@ -31,7 +31,7 @@ from criinet.engine.reproducibility import use_threads
 from criinet.engine.settings import RunConfig, from_recorded
 from criinet.engine.shift import dice_by_class, shifted
 from criinet.methods import Method
-from criinet.methods.crii import CRIINet
+from criinet.methods.coarse_refined import CoarseRefinedMethod
 from criinet.methods.ema import EMA
 
 
@@ -82,7 +82,7 @@ def measure(run: Path) -> dict[str, Any]:
         "predicted": mean_dice(store, lambda image: shifted(method.predict(image).probs, mirrored.shift), method),
         "mirrored": mean_dice(store, lambda image: mirrored.apply(image).probs, method),
     }
-    if isinstance(method, CRIINet):
+    if isinstance(method, CoarseRefinedMethod):
         dice["coarse"] = mean_dice(store, lambda image: cast(Tensor, method.predict(image).coarse), method)
     averaged = next((module for module in method.modules() if isinstance(module, EMA)), None)
     if averaged is not None:

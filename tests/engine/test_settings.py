@@ -70,6 +70,14 @@ def test_a_run_reads_its_settings_back_from_json():
     assert config.method.weights["consistency"] == Ramp(to=0.3, over=0.4)
 
 
+def test_a_run_that_recorded_the_only_target_there_is_reads_its_settings_back():
+    """crii-plus once had the setting ``target``, whose single legal value stands in the runs of that time."""
+    recorded = resolve({"method": {"name": "crii-plus"}}, PICKED).to_dict()
+    older = {**recorded, "method": {**recorded["method"], "target": "refined"}}
+    assert from_recorded(older).to_dict() == from_recorded(recorded).to_dict()
+    assert "target" not in from_recorded(older).to_dict()["method"]
+
+
 def test_precision_may_be_written_as_a_number():
     assert resolve({"trainer": {"precision": 32}}).trainer.precision == "32"
 

@@ -47,7 +47,6 @@ class Method(nn.Module):
     opponent_terms: ClassVar[tuple[str, ...]] = ()
     rounds: int = 1
     recordable: ClassVar[bool] = False
-    student: nn.Module
 
     def __init__(self, network: Network, config: MethodConfig) -> None:
         super().__init__()

@@ -1,23 +1,23 @@
 """CRII-Net beyond the paper: both heads teach the coarse ones, on strong views and incomplete features."""
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from criinet.config import Fraction, LossWeights, Ramp
 from criinet.losses import sure_pixels
-from criinet.methods.crii import CRIINet
+from criinet.methods.coarse_refined import CoarseRefinedConfig, CoarseRefinedMethod
 from criinet.methods.strong_views import dice_at_scales, segment_incomplete, strong_view_losses
-from criinet.networks import CoarseRefined, CoarseRefinedOutput
+from criinet.networks import CoarseRefinedOutput
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 Teacher = Literal["both", "coarse", "refined"]
 """The head that a pseudo-label is taken from, or the mean of both."""
 
 
-class CRIIPlus(CRIINet):
+class CRIIPlus(CoarseRefinedMethod):
     """All of CRII-Net, with a perturbation for its consistency to speak of, and weak-to-strong consistency beside it.
 
         L = mean_s sup(p_s, y) + sup(p_r, y) + l1 Intra + l2 Inter
@@ -44,13 +44,10 @@ class CRIIPlus(CRIINet):
     the ranked losses. No paper describes this method; it claims nothing but what this project's benchmark shows.
     """
 
-    class Config(CRIINet.Config):
+    class Config(CoarseRefinedConfig):
         """Settings of CRII-Net beyond the paper."""
 
         confidence: Annotated[Fraction, Field(description="least mean probability of a pixel that is taught")] = 0.95
-        target: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
-            Literal["refined"], Field(description="output that gets no gradient from the consistency")
-        ] = "refined"
         teacher: Annotated[Teacher, Field(description="head that gives the pseudo-label; both: their mean")] = "both"
         drop: Annotated[float, Field(ge=0, lt=1, description="share of feature channels that are silenced")] = 0.5
         weights: LossWeights = {
@@ -64,15 +61,22 @@ class CRIIPlus(CRIINet):
             "features": 1.0,
         }
 
+        @model_validator(mode="before")
+        @classmethod
+        def without_target(cls, settings: dict[str, Any]) -> dict[str, Any]:
+            """Read the settings of runs made when ``target`` was one of them, with a single value to choose from."""
+            return {key: value for key, value in settings.items() if (key, value) != ("target", "refined")}
+
     summary = "CRII-Net that also learns from strong views and incomplete features"
     reference = "this project; CRII-Net by Du et al., IEEE JBHI 2023, doi 10.1109/JBHI.2023.3278741"
     views = ("weak", "strong_1", "strong_2")
     unlabeled_terms = ("consistency", "strong_1", "strong_2", "features")
-    config: Config  # pyright: ignore[reportIncompatibleVariableOverride]
+    recordable = True
+    config: Config
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the four terms of the labeled images, ``consistency``, ``strong_1``, ``strong_2`` and ``features``."""
-        student, weak = cast(CoarseRefined, self.student), unlabeled.weak
+        student, weak = self.student, unlabeled.weak
         terms = self.labeled_losses(labeled)
         scales = student.network.encode(weak)
         with torch.no_grad():

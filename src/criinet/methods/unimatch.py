@@ -1,6 +1,6 @@
 """UniMatch: one pseudo-label taught on two strong views and on features with channels missing."""
 
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -56,7 +56,7 @@ class UniMatch(Method):
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002
         """Return ``supervised``, ``strong_1``, ``strong_2`` and ``features``."""
-        network, weak = cast(Network, self.student), unlabeled.weak
+        network, weak = self.student, unlabeled.weak
         on_labeled = self.heads(network(labeled.image), labeled.image)
         terms = {"supervised": deep_supervision(cross_entropy_dice(each, labeled.target) for each in on_labeled)}
         scales = network.encode(weak)
