@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from criinet.data.objects import keep_largest, largest_object, largest_share
+from criinet.data.objects import keep_largest, largest_object, largest_shares
 
 
 def labels() -> np.ndarray:
@@ -34,10 +34,14 @@ def test_only_the_named_classes_lose_their_smaller_objects():
     np.testing.assert_array_equal(kept, expected)
 
 
-def test_nothing_stays_nothing_and_one_object_stays_whole():
+def test_nothing_stays_nothing():
     nothing = np.zeros((2, 3, 4), np.uint8)
     keep_largest(nothing, (1, 2))
     assert not nothing.any()
-    assert largest_share(nothing > 0) == 1
-    assert largest_share(labels() == 1) == 5 / 7
-    assert largest_share(labels() == 2) == 1 / 2
+
+
+def test_a_class_is_shared_by_its_objects():
+    """Class 1 has five voxels of seven in one object, class 2 three of six, and class 3 none; -1 is no class."""
+    assert largest_shares(labels()) == {1: 5 / 7, 2: 1 / 2}
+    assert largest_shares(np.where(labels() == 1, -1, labels().astype(np.int16))) == {2: 1 / 2}
+    assert largest_shares(np.zeros((2, 3, 4), np.uint8)) == {}

@@ -397,6 +397,22 @@ def test_a_class_is_one_object_if_it_is_so_in_every_labeled_volume(balls, tmp_pa
     assert look_at_volumes(open_dataset(copied), other).one_object == (1, 2)
 
 
+def test_every_labeled_mask_is_looked_at_for_a_second_object(tmp_path):
+    """Of nine labeled volumes one alone has two objects of class 2: whichever it is, they are not one object."""
+    data = write_volumes(tmp_path / "data", count=11, masks=11, classes=3)
+    split = make_split(open_dataset(data), "9")
+    assert look_at_volumes(open_dataset(data), split).one_object == (1, 2)
+    for name in split.labeled:
+        path = data / "masks" / f"{name}.nii.gz"
+        whole = path.read_bytes()
+        stored = nib.load(path)
+        mask = np.asarray(stored.dataobj).copy()
+        mask[:3, :3, :3] = 2
+        nib.save(nib.Nifti1Image(mask, stored.affine), path)
+        assert look_at_volumes(open_dataset(data), split).one_object == (1,)
+        path.write_bytes(whole)
+
+
 @pytest.mark.parametrize("budget", [2**16, 2**21])
 @pytest.mark.parametrize("shape", [(44, 71, 96), (5, 300, 300), (500, 500, 500), (16, 16, 16)])
 def test_boxes_fit_their_budget_and_are_no_larger_than_needed(shape, budget):

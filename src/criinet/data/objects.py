@@ -35,10 +35,14 @@ def keep_largest(labels: Array, classes: Iterable[int]) -> None:
             labels[box][mask & ~largest_object(mask)] = 0
 
 
-def largest_share(mask: NDArray[np.bool_]) -> float:
-    """Return the share of a mask's voxels that its largest object has; 1 of an empty one."""
-    box = _around(mask)
-    return 1.0 if box is None else float(largest_object(mask[box]).sum() / mask.sum())
+def largest_shares(labels: Array) -> dict[int, float]:
+    """Return, for every class in (D, H, W) class indices, the share of its voxels that its largest object has."""
+    shares: dict[int, float] = {}
+    for c, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            mask = labels[box] == c
+            shares[c] = float(largest_object(mask).sum() / mask.sum())
+    return shares
 
 
 def _around(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:

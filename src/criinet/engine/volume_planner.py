@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from criinet.data.dataset import Dataset
+from criinet.data.dataset import Case, Dataset, in_threads
 from criinet.data.formats import Volume, VolumeHeader
 from criinet.data.geometry import Spacing
 from criinet.data.intensity import sampled
-from criinet.data.objects import largest_share
+from criinet.data.objects import largest_shares
 from criinet.data.splits import Split
 from criinet.data.volumes import read_volume_header
 from criinet.engine.planner import (
@@ -28,7 +28,7 @@ from criinet.engine.planner import (
 from criinet.engine.settings import Choice
 
 READ = 8
-"""How many volumes are decoded to plan."""
+"""How many labeled volumes are decoded to plan; of the others the mask alone."""
 BOX_VOXELS, BOX_BATCH, BOX_STEPS = (2**16, 2**21), (2, 2), (300, 6000)
 """Voxels of a box, boxes of each kind a step, and steps: on a CPU, and on a GPU."""
 SLICE_STEPS = (800, 6000)
@@ -71,7 +71,7 @@ class VolumeFacts:
 
 
 def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
-    """Read the headers of some training volumes and decode a few labeled ones; never another mask."""
+    """Read the headers of some training volumes, every labeled mask and a few labeled volumes; never another mask."""
     train = dataset.select([*split.labeled, *split.unlabeled])
     headers = [read_volume_header(train[i].image, dataset.voxel) for i in spread(len(train), SAMPLED)]
     order = [header.geometry.axes.order for header in headers]
@@ -83,15 +83,12 @@ def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
     inside: list[NDArray[np.float64]] = []
     diameters: list[float] = []
     values: list[NDArray[np.float64]] = []
-    shares: dict[int, float] = {}
     for case in (labeled[i] for i in spread(len(labeled), READ)):
         volume, mask = dataset.read_scan(case), dataset.read_mask(case)
         assert isinstance(volume, Volume)
         values.append(sampled(volume.values)[::16])
         inside.append(sampled(volume.values[mask > 0]))
         diameters += object_diameters(mask, volume.geometry.spacing if known else (1.0, 1.0, 1.0))
-        for c in np.unique(mask[mask > 0]).tolist():
-            shares[c] = min(shares.get(c, 1.0), largest_share(mask == c))
     found = np.concatenate(inside) if inside else np.zeros(0)
     low, high = np.percentile(found, (0.5, 99.5)) if found.size else (0.0, 0.0)
     return VolumeFacts(
@@ -102,8 +99,20 @@ def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
         unlabeled=len(split.unlabeled),
         object_range=(float(low), float(high)),
         object_diameter=weighted_median(diameters, 3, none=0.0),
-        one_object=tuple(c for c, share in sorted(shares.items()) if share >= WHOLE),
+        one_object=one_object_classes(dataset, labeled),
     )
+
+
+def one_object_classes(dataset: Dataset, labeled: Sequence[Case]) -> tuple[int, ...]:
+    """Return the classes that are a single connected object, but for specks, in every mask that has them.
+
+    Every mask is read: one with a second object is enough to make its loss from predictions wrong.
+    """
+    least: dict[int, float] = {}
+    for shares in in_threads(lambda case: largest_shares(dataset.read_mask(case)), labeled):
+        for c, share in shares.items():
+            least[c] = min(least.get(c, 1.0), share)
+    return tuple(c for c, share in sorted(least.items()) if share >= WHOLE)
 
 
 def modality_of(dataset: Dataset, headers: Sequence[VolumeHeader], values: Sequence[NDArray[np.float64]]) -> str:
