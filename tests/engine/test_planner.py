@@ -10,7 +10,8 @@ from PIL import Image
 
 from criinet.data.dataset import open_dataset
 from criinet.data.splits import make_split
-from criinet.engine.planner import Facts, look_at, object_diameters, plan, weighted_median
+from criinet.engine.planner import Facts, look_at, plan
+from criinet.engine.planning import object_diameters, weighted_median
 from criinet.engine.settings import resolve
 
 
@@ -80,10 +81,14 @@ def test_few_masks_and_large_images_train_fewer_steps_on_a_cpu():
 
 
 def test_objects_are_measured_one_by_one():
-    """Two 4x4 squares of two classes in 10x20: each has the diameter of a disc of 16 px, 2 sqrt(16 / pi) / 20."""
+    """Two 4x4 squares of two classes: each has the diameter of a disc of 16 px, 2 sqrt(16 / pi).
+
+    As 4x4x4 cubes of voxels of 2 mm3 each has that of a ball of 128 mm3, (6 * 128 / pi)^(1/3) mm.
+    """
     mask = np.zeros((10, 20), np.uint8)
     mask[1:5, 1:5], mask[1:5, 10:14] = 1, 2
-    assert object_diameters(mask) == pytest.approx([2 * np.sqrt(16 / np.pi) / 20] * 2)
+    assert object_diameters(mask) == pytest.approx([2 * np.sqrt(16 / np.pi)] * 2)
+    assert object_diameters(np.stack([mask] * 4), 2.0) == pytest.approx([np.cbrt(6 * 128 / np.pi)] * 2)
     assert object_diameters(np.zeros((4, 4), np.uint8)) == []
 
 

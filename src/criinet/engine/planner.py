@@ -1,26 +1,33 @@
 """Self-configuration: from the data and the device alone, every setting that must fit them, each with its reason."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from criinet.data.dataset import Dataset
 from criinet.data.images import image_size, is_gray
 from criinet.data.splits import Split
+from criinet.engine.planning import (
+    BATCH,
+    MOST_PASSES,
+    PRETRAINED,
+    USUAL_SIDE,
+    batch_choices,
+    device_name,
+    object_diameters,
+    precision_choice,
+    spread,
+    upright_choices,
+    weighted_median,
+)
 from criinet.engine.settings import Choice
 
-SAMPLED = 64
-"""How many files are looked at, spread evenly over the dataset."""
-USUAL_SIDE, BATCH, STEPS = (128, 256), (4, 12), (1000, 6000)
-"""Longer side of the training size, images of each kind a step, and steps: on a CPU, and on a GPU."""
+STEPS = (1000, 6000)
+"""Steps on a CPU, and on a GPU."""
 LEAST_STEPS = 400
-MOST_PASSES = 300
-"""A run passes over its labeled images no more often than this, and takes no fewer than LEAST_STEPS."""
+"""A run takes no fewer steps, however few its labeled images."""
 LOST_OBJECT = 6
 """Diameter in pixels below which an object would be lost by resizing."""
 SMALL_OBJECT = 24
@@ -45,11 +52,6 @@ class Facts:
     object_diameter: float
 
 
-def spread(count: int, most: int = SAMPLED) -> list[int]:
-    """Return at most ``most`` of ``count`` indices, evenly spread."""
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most))})
-
-
 def look_at(dataset: Dataset, split: Split) -> Facts:
     """Read the headers of some training images and the masks of some labeled ones; never another mask."""
     train = dataset.select([*split.labeled, *split.unlabeled])
@@ -58,7 +60,8 @@ def look_at(dataset: Dataset, split: Split) -> Facts:
     labeled = dataset.select(split.labeled)
     diameters: list[float] = []
     for i in spread(len(labeled)):
-        diameters += object_diameters(dataset.read_mask(labeled[i]))
+        mask = dataset.read_mask(labeled[i])
+        diameters += [diameter / max(mask.shape) for diameter in object_diameters(mask)]
     return Facts(
         height=int(np.median(sizes[:, 0])),
         width=int(np.median(sizes[:, 1])),
@@ -67,33 +70,6 @@ def look_at(dataset: Dataset, split: Split) -> Facts:
         unlabeled=len(split.unlabeled),
         object_diameter=weighted_median(diameters),
     )
-
-
-def object_diameters(mask: NDArray[Any]) -> list[float]:
-    """Return the equivalent diameter of every connected object of every class, as a share of the longer side."""
-    return [math.sqrt(4 / math.pi * area) / max(mask.shape) for area in object_sizes(mask)]
-
-
-def object_sizes(mask: NDArray[Any]) -> list[int]:
-    """Count the pixels, or voxels, of every connected object of every class."""
-    sizes: list[int] = []
-    for c in range(1, int(mask.max()) + 1):
-        objects, _ = ndimage.label(mask == c)  # pyright: ignore[reportGeneralTypeIssues]
-        sizes += np.bincount(objects.ravel())[1:].tolist()
-    return sizes
-
-
-def weighted_median(diameters: Sequence[float], dims: int = 2, *, none: float = 1.0) -> float:
-    """Return the diameter below which half of all objects' area (``dims`` 2) or volume (3) lies.
-
-    Args:
-        none: what is returned if there is no object.
-    """
-    if not diameters:
-        return none
-    ordered = np.sort(diameters)
-    size = np.cumsum(ordered**dims)
-    return float(ordered[np.searchsorted(size, size[-1] / 2)])
 
 
 def training_size(facts: Facts, longest: int, *, small: bool) -> tuple[int, int]:
@@ -152,11 +128,6 @@ def length_choice(facts: Facts, size: tuple[int, int], on_gpu: bool) -> Choice:
     return Choice("trainer.iterations", steps, reason)
 
 
-def device_name(on_gpu: bool) -> str:
-    """Return the device in a reason's words."""
-    return "a GPU" if on_gpu else "a CPU"
-
-
 def plan(facts: Facts, device: str, asked: Mapping[str, Any] | None = None) -> tuple[Choice, ...]:
     """Pick every setting that depends on the data or the device.
 
@@ -165,21 +136,18 @@ def plan(facts: Facts, device: str, asked: Mapping[str, Any] | None = None) -> t
         asked: the user's own settings; what depends on the training size follows theirs.
     """
     on_gpu = device != "cpu"
-    where, batch = device_name(on_gpu), BATCH[on_gpu]
+    labeled = f"{device_name(on_gpu)}; {facts.labeled} labeled images"
     picture = picture_choices(facts, on_gpu, size_asked(asked or {}))
     size = next(choice.value for choice in picture if choice.setting == "data.size")
     choices = [
-        Choice("network.name", "lite0-unet", "an ImageNet-pretrained encoder needs the fewest masks"),
+        PRETRAINED,
         *picture,
-        Choice("trainer.labeled_batch", batch, f"{where}; {facts.labeled} labeled images"),
-        Choice("trainer.unlabeled_batch", batch, f"as many as labeled; {facts.unlabeled} unlabeled images"),
+        *batch_choices(BATCH[on_gpu], labeled, f"{facts.unlabeled} unlabeled images"),
         length_choice(facts, size, on_gpu),
-        Choice("trainer.precision", "bf16" if on_gpu else "32", f"the faster one on {where}"),
+        precision_choice(on_gpu),
     ]
     if facts.gray:
-        why = "gray scans have an anatomical orientation"
-        upright = {"flip_horizontal": False, "flip_vertical": False, "rotate": 20.0}
-        choices += [Choice(f"data.augmentation.{name}", value, why) for name, value in upright.items()]
+        choices += upright_choices("gray scans have an anatomical orientation")
     else:
         why = "the mean over mirrored images was better in every run tried; --no-tta is three times as fast"
         choices.append(Choice("data.tta", True, why))

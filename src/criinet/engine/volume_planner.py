@@ -15,14 +15,17 @@ from criinet.data.intensity import sampled
 from criinet.data.objects import largest_shares
 from criinet.data.splits import Split
 from criinet.data.volumes import read_volume_header
-from criinet.engine.planner import (
+from criinet.engine.planning import (
     BATCH,
     MOST_PASSES,
-    SAMPLED,
+    PRETRAINED,
     USUAL_SIDE,
+    batch_choices,
     device_name,
-    object_sizes,
+    object_diameters,
+    precision_choice,
     spread,
+    upright_choices,
     weighted_median,
 )
 from criinet.engine.settings import Choice
@@ -73,7 +76,7 @@ class VolumeFacts:
 def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
     """Read the headers of some training volumes, every labeled mask and a few labeled volumes; never another mask."""
     train = dataset.select([*split.labeled, *split.unlabeled])
-    headers = [read_volume_header(train[i].image, dataset.voxel) for i in spread(len(train), SAMPLED)]
+    headers = [read_volume_header(train[i].image, dataset.voxel) for i in spread(len(train))]
     order = [header.geometry.axes.order for header in headers]
     shapes = np.array([[header.shape[axis] for axis in axes] for header, axes in zip(headers, order, strict=True)])
     steps = np.array([[h.geometry.spacing[a] for a in axes] for h, axes in zip(headers, order, strict=True)])
@@ -88,7 +91,7 @@ def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
         assert isinstance(volume, Volume)
         values.append(sampled(volume.values)[::16])
         inside.append(sampled(volume.values[mask > 0]))
-        diameters += object_diameters(mask, volume.geometry.spacing if known else (1.0, 1.0, 1.0))
+        diameters += object_diameters(mask, math.prod(volume.geometry.spacing) if known else 1.0)
     found = np.concatenate(inside) if inside else np.zeros(0)
     low, high = np.percentile(found, (0.5, 99.5)) if found.size else (0.0, 0.0)
     return VolumeFacts(
@@ -125,12 +128,6 @@ def modality_of(dataset: Dataset, headers: Sequence[VolumeHeader], values: Seque
     return "CT" if looks else ""
 
 
-def object_diameters(mask: NDArray[Any], spacing: Spacing) -> list[float]:
-    """Return the diameter of the ball as large as each connected object of each class, in the unit of ``spacing``."""
-    voxel = math.prod(spacing)
-    return [float((6 / math.pi * size * voxel) ** (1 / 3)) for size in object_sizes(mask)]
-
-
 def plan_volumes(facts: VolumeFacts, device: str, asked: Mapping[str, Any]) -> tuple[Choice, ...]:
     """Pick every setting of a run on volumes.
 
@@ -141,7 +138,6 @@ def plan_volumes(facts: VolumeFacts, device: str, asked: Mapping[str, Any]) -> t
     on_gpu = device != "cpu"
     kind = kind_choice(facts, on_gpu, asked)
     seen = slice_choices(facts, on_gpu) if kind.value == "slices" else box_choices(facts, on_gpu)
-    upright = {"flip_horizontal": False, "flip_vertical": False, "rotate": 20.0}
     return (
         kind,
         *seen,
@@ -150,11 +146,8 @@ def plan_volumes(facts: VolumeFacts, device: str, asked: Mapping[str, Any]) -> t
         *intensity_choices(facts),
         *one_object_choices(facts),
         Choice("data.foreground", 0.5, "half of the labeled windows hold an object, every class as often"),
-        Choice("trainer.precision", "bf16" if on_gpu else "32", f"the faster one on {device_name(on_gpu)}"),
-        *(
-            Choice(f"data.augmentation.{name}", value, "scans have an anatomical orientation")
-            for name, value in upright.items()
-        ),
+        precision_choice(on_gpu),
+        *upright_choices("scans have an anatomical orientation"),
     )
 
 
@@ -207,9 +200,8 @@ def slice_choices(facts: VolumeFacts, on_gpu: bool) -> list[Choice]:
     fine = max(pixel, min(pixel * scale, fits, MOST_SPACING))
     size = tuple(max(32, min(longest, math.ceil(side * pixel / fine / 32) * 32)) for side in extent)
     seen = f"median slice {height}x{width}, at most {longest} on {device_name(on_gpu)}"
-    batch = BATCH[on_gpu]
     choices = [
-        Choice("network.name", "lite0-unet", "an ImageNet-pretrained encoder needs the fewest masks"),
+        PRETRAINED,
         Choice("data.size", size, seen),
     ]
     if facts.spacing is not None:
@@ -217,11 +209,11 @@ def slice_choices(facts: VolumeFacts, on_gpu: bool) -> list[Choice]:
         why = "median slice distance; pixels as fine as the windows allow"
         choices.append(Choice("data.spacing", spacing, why))
     usual = USUAL_SIDE[on_gpu] ** 2
+    labeled = f"{device_name(on_gpu)}; slices of {facts.labeled} labeled volumes"
     steps_of_run = int(SLICE_STEPS[on_gpu] * min(1.0, usual / (size[0] * size[1]))) // 10 * 10
     return [
         *choices,
-        Choice("trainer.labeled_batch", batch, f"{device_name(on_gpu)}; slices of {facts.labeled} labeled volumes"),
-        Choice("trainer.unlabeled_batch", batch, f"as many as labeled; {facts.unlabeled} unlabeled volumes"),
+        *batch_choices(BATCH[on_gpu], labeled, f"{facts.unlabeled} unlabeled volumes"),
         Choice("trainer.iterations", steps_of_run, f"what {device_name(on_gpu)} does in minutes"),
     ]
 
@@ -252,11 +244,10 @@ def box_choices(facts: VolumeFacts, on_gpu: bool) -> list[Choice]:
         choices.append(
             Choice("network.channels", (8, 16, 32, 64, 128), f"half the usual width on {device_name(False)}")
         )
-    batch = BOX_BATCH[on_gpu]
+    unlabeled = f"{facts.unlabeled} unlabeled volumes"
     return [
         *choices,
-        Choice("trainer.labeled_batch", batch, f"boxes of {facts.labeled} labeled volumes"),
-        Choice("trainer.unlabeled_batch", batch, f"as many as labeled; {facts.unlabeled} unlabeled volumes"),
+        *batch_choices(BOX_BATCH[on_gpu], f"boxes of {facts.labeled} labeled volumes", unlabeled),
         Choice("trainer.iterations", length, f"what {device_name(on_gpu)} does in minutes"),
     ]
 

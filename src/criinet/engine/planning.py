@@ -1,0 +1,87 @@
+"""What the plans for images and for volumes share: what is measured in masks, and the choices that are made alike."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from criinet.engine.settings import Choice
+
+SAMPLED = 64
+"""How many files are looked at, spread evenly over the dataset."""
+USUAL_SIDE, BATCH = (128, 256), (4, 12)
+"""Longer side of the training size, and images or slices of each kind a step: on a CPU, and on a GPU."""
+MOST_PASSES = 300
+"""A run passes over its labeled cases no more often than this."""
+PRETRAINED = Choice("network.name", "lite0-unet", "an ImageNet-pretrained encoder needs the fewest masks")
+
+
+def spread(count: int, most: int = SAMPLED) -> list[int]:
+    """Return at most ``most`` of ``count`` indices, evenly spread."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most))})
+
+
+def object_diameters(mask: NDArray[Any], voxel: float = 1.0) -> list[float]:
+    """Return the diameter of the disc, or ball, as large as each connected object of each class.
+
+        d = (4 / pi * area)^(1/2)   of a mask (H, W)
+        d = (6 / pi * volume)^(1/3)   of a mask (D, H, W)
+
+    Args:
+        voxel: area of a pixel or volume of a voxel, in the square or the cube of the diameters' unit.
+    """
+    share = 4 if mask.ndim == 2 else 6
+    return [float((share / math.pi * size * voxel) ** (1 / mask.ndim)) for size in object_sizes(mask)]
+
+
+def object_sizes(mask: NDArray[Any]) -> list[int]:
+    """Count the pixels, or voxels, of every connected object of every class."""
+    sizes: list[int] = []
+    for c in range(1, int(mask.max()) + 1):
+        objects, _ = ndimage.label(mask == c)  # pyright: ignore[reportGeneralTypeIssues]
+        sizes += np.bincount(objects.ravel())[1:].tolist()
+    return sizes
+
+
+def weighted_median(diameters: Sequence[float], dims: int = 2, *, none: float = 1.0) -> float:
+    """Return the diameter below which half of all objects' area (``dims`` 2) or volume (3) lies.
+
+    Args:
+        none: what is returned if there is no object.
+    """
+    if not diameters:
+        return none
+    ordered = np.sort(diameters)
+    size = np.cumsum(ordered**dims)
+    return float(ordered[np.searchsorted(size, size[-1] / 2)])
+
+
+def device_name(on_gpu: bool) -> str:
+    """Return the device in a reason's words."""
+    return "a GPU" if on_gpu else "a CPU"
+
+
+def batch_choices(batch: int, labeled: str, unlabeled: str) -> list[Choice]:
+    """Pick as many unlabeled windows a step as labeled ones.
+
+    Args:
+        labeled: the reason for ``batch``. unlabeled: what the unlabeled ones are drawn from.
+    """
+    return [
+        Choice("trainer.labeled_batch", batch, labeled),
+        Choice("trainer.unlabeled_batch", batch, f"as many as labeled; {unlabeled}"),
+    ]
+
+
+def precision_choice(on_gpu: bool) -> Choice:
+    """Pick the precision of training."""
+    return Choice("trainer.precision", "bf16" if on_gpu else "32", f"the faster one on {device_name(on_gpu)}")
+
+
+def upright_choices(reason: str) -> list[Choice]:
+    """Pick what training does not do to images that have an up and a left: no mirroring, and little rotation."""
+    upright = {"flip_horizontal": False, "flip_vertical": False, "rotate": 20.0}
+    return [Choice(f"data.augmentation.{name}", value, reason) for name, value in upright.items()]
