@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from criinet.data.check import check_dataset, contact_sheet, draw_contours
+from criinet.data.check import check_dataset
+from criinet.data.contact_sheet import contact_sheet, draw_contours
 from criinet.data.dataset import open_dataset
 from criinet.data.images import PALETTE, image_size, read_image
 from criinet.errors import DataError

@@ -7,7 +7,7 @@ import pytest
 from report_runs import supervised_dice
 
 from criinet.report import compare, read_run
-from criinet.report.comparison import interval, number, signed
+from criinet.report.text import interval, number, signed
 
 
 def compared(*paths):

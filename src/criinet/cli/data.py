@@ -30,7 +30,8 @@ def check(
     import re
 
     from criinet.cli.show import bar, err, out, table
-    from criinet.data.check import check_dataset, contact_sheet
+    from criinet.data.check import check_dataset
+    from criinet.data.contact_sheet import contact_sheet
     from criinet.data.dataset import open_dataset
 
     with bar("checking") as advance:

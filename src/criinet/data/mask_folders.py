@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from criinet.data.dataset import DatasetCard, declared_spacing, read_card, read_encoding, read_groups
+from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
+from criinet.data.encodings import read_encoding
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, read_mask
 from criinet.data.kinds import SUFFIXES, is_readable, is_volume, stem_of

@@ -109,6 +109,17 @@ def mask_mismatch(mask: Path, image: Path, dims: int) -> BadFileError | None:
     return wrong_size or place_mismatch(mask, own.geometry, other.geometry, own.shape)
 
 
+def misplaced(
+    mask: Path, size: tuple[int, ...], image: Path, image_size: tuple[int, ...], dims: int
+) -> BadFileError | None:
+    """Return the problem of a mask that has not the size of its image, or as a volume lies elsewhere; or None."""
+    wrong = size_mismatch(mask, size, image_size)
+    if wrong is not None or dims == 2:
+        return wrong
+    own, other = read_volume_header(mask).geometry, read_volume_header(image).geometry
+    return place_mismatch(mask, own, other, size)
+
+
 def spatial(scan: Any) -> tuple[int, ...]:
     """Return (H, W) of an image, (D, H, W) of a volume."""
     return scan.shape if isinstance(scan, Volume) else (scan.shape[0], scan.shape[1])

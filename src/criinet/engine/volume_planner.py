@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from criinet.data.dataset import Case, Dataset, in_threads
+from criinet.data.dataset import Case, Dataset
 from criinet.data.formats import Volume, VolumeHeader
 from criinet.data.geometry import Spacing
 from criinet.data.intensity import sampled
 from criinet.data.objects import largest_shares
 from criinet.data.splits import Split
+from criinet.data.threads import in_threads
 from criinet.data.volumes import read_volume_header
 from criinet.engine.planning import (
     BATCH,

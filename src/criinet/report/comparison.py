@@ -9,6 +9,7 @@ import numpy as np
 
 from criinet.metrics.statistics import Paired, Verdict, holm, paired_difference, verdict
 from criinet.report.recorded import BEST, LAST, CaseRecord, RecordedRun, ResultRow
+from criinet.report.text import MISSING, chance_text, distance, interval, minutes, number, signed
 
 SUPERVISED = "supervised"
 NO_RESULTS = "No Dice is claimed: no masks were held out, or `criinet evaluate RUN` was not run."
@@ -16,7 +17,6 @@ FEWEST = 6
 """Fewest pairs from which Wilcoxon's test can reach p < .05."""
 
 HARDEST = "the lowest-contrast quarter"
-MISSING = "–"
 _NEARLY = 0.95
 _NOT_THE_METHOD = ("trainer.threads", "trainer.checks", "trainer.iterations")
 
@@ -166,45 +166,6 @@ def run_labels(runs: Sequence[RecordedRun]) -> list[str]:
         if len(set(labels)) == len(labels):
             return labels
     return [f"{run.method} #{index}" for index, run in enumerate(runs, 1)]
-
-
-def number(value: float, digits: int = 3) -> str:
-    """Write a share as ``.812`` and a number from 1 on as ``12.345``; a dash for what is not known."""
-    if not math.isfinite(value):
-        return MISSING
-    text = f"{value:.{digits}f}"
-    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
-
-
-def signed(value: float) -> str:
-    """Write a difference as ``+.041``."""
-    text = number(value)
-    return f"+{text}" if math.isfinite(value) and not text.startswith("-") else text
-
-
-def interval(low: float, high: float, write: Callable[[float], str] = number) -> str:
-    """Write ``[.790, .832]``; nothing if there is no interval."""
-    return f"[{write(low)}, {write(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
-
-
-def chance_text(p: float) -> str:
-    """Write a p value as ``.012``, or ``< .001``."""
-    return "< .001" if p < 0.001 else number(p, 3 if p < 0.1 else 2)
-
-
-def distance(value: float) -> str:
-    """Write a distance with one decimal."""
-    return f"{value:.1f}" if math.isfinite(value) else MISSING
-
-
-def minutes(seconds: float) -> str:
-    """Write seconds as minutes with one decimal."""
-    return f"{seconds / 60:.1f}" if math.isfinite(seconds) else MISSING
-
-
-def percent(share: float) -> str:
-    """Write a share as ``4 %``."""
-    return f"{100 * share:.3g} %" if math.isfinite(share) else MISSING
 
 
 def dice_with_interval(row: ResultRow) -> str:

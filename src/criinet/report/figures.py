@@ -18,9 +18,10 @@ from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
 from criinet.data.files import write_atomically
-from criinet.report.comparison import SUPERVISED, number, run_labels
+from criinet.report.comparison import SUPERVISED, run_labels
 from criinet.report.overlays import Strip, gallery
 from criinet.report.recorded import MonitorRecord, RecordedRun, Stratum
+from criinet.report.text import number
 
 BASELINE_COLOR = "#7a7a7a"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#44aa99")

@@ -13,8 +13,9 @@ from PIL import Image
 from scipy import ndimage
 
 from criinet.data.images import PALETTE
-from criinet.report.comparison import number, run_labels
+from criinet.report.comparison import run_labels
 from criinet.report.recorded import Example, Pixels, RecordedRun, read_example
+from criinet.report.text import number
 
 Arrays = dict[str, Pixels]
 

@@ -16,22 +16,11 @@ from PIL import Image
 from criinet.data.files import write_text_atomically
 from criinet.data.images import PALETTE
 from criinet.errors import RunError
-from criinet.report.comparison import (
-    SUPERVISED,
-    Comparison,
-    Effect,
-    chance_text,
-    compare,
-    distance,
-    interval,
-    minutes,
-    number,
-    percent,
-    signed,
-)
+from criinet.report.comparison import SUPERVISED, Comparison, Effect, compare
 from criinet.report.figures import Panel, Style, inline_svg, panels, run_styles
 from criinet.report.overlays import Gallery, gallery, heat_colors
 from criinet.report.recorded import BEST, LAST, MEAN, Pixels, RecordedRun, ResultRow, read_run
+from criinet.report.text import chance_text, distance, interval, minutes, number, percent, signed
 
 _HERE = Path(__file__).parent
 _GROUPS = ("dice_by_quartile", "rounds", "curves", "losses", "stability")

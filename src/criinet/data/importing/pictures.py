@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from criinet.data.dataset import read_groups
+from criinet.data.card import read_groups
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, read_raw_mask
 from criinet.data.importing.plan import ImportPlan, Item, Source, Wanted, Written

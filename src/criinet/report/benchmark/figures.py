@@ -17,10 +17,11 @@ from criinet.report.benchmark.analysis import Entry, SettingReport, with_several
 from criinet.report.benchmark.grid import Grid, GridRun
 from criinet.report.benchmark.stability import Stability
 from criinet.report.benchmark.standing import Standing
-from criinet.report.comparison import SUPERVISED, number
+from criinet.report.comparison import SUPERVISED
 from criinet.report.figures import Panel, Style, Ticks, label_styles, line_panel, plain, quartile_panel, save_figure
 from criinet.report.overlays import Gallery, Strip
 from criinet.report.recorded import Stratum
+from criinet.report.text import number
 
 RANKS, EFFICIENCY, QUARTILES, STABILITY = "critical_difference", "label_efficiency", "contrast_quartiles", "stability"
 _SIZE = (4.3, 3.2)

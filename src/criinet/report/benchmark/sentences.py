@@ -8,16 +8,8 @@ from criinet.report.benchmark.analysis import Entry, SettingReport
 from criinet.report.benchmark.grid import Grid
 from criinet.report.benchmark.savings import Saving, best_peers
 from criinet.report.benchmark.standing import Standing
-from criinet.report.comparison import (
-    FEWEST,
-    NO_RESULTS,
-    SUPERVISED,
-    Effect,
-    chance_text,
-    interval,
-    number,
-    signed,
-)
+from criinet.report.comparison import FEWEST, NO_RESULTS, SUPERVISED, Effect
+from criinet.report.text import chance_text, interval, number, signed
 
 _WORDS = (("helped", "helped"), ("did nothing", "did nothing measurable"), ("hurt", "hurt"))
 

@@ -12,8 +12,9 @@ from criinet.report.benchmark.savings import Saving, best_peers
 from criinet.report.benchmark.sentences import masks_interval, masks_text, with_sd
 from criinet.report.benchmark.stability import QUARTERS, Stability
 from criinet.report.benchmark.standing import Standing
-from criinet.report.comparison import FEWEST, MISSING, Effect, chance_text, distance, interval, minutes, number, signed
+from criinet.report.comparison import FEWEST, Effect
 from criinet.report.recorded import BEST, LAST
+from criinet.report.text import MISSING, chance_text, distance, interval, minutes, number, signed
 
 Record = dict[str, Any]
 _TWO_COLUMNS = ("Row", "Against")

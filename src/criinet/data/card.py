@@ -1,0 +1,152 @@
+"""What a dataset folder says of itself: dataset.json on all of it, groups.csv on whose each case is."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from criinet.data.images import BadFileError, MaskEncoding
+from criinet.data.volumes import Partial
+
+Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class DatasetCard(BaseModel):
+    """What dataset.json may say; other keys are kept as they are, and mean nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str | None = None
+    classes: tuple[str, ...] | None = None
+    encoding: MaskEncoding | None = None
+    spacing: Millimetres | tuple[Millimetres, Millimetres] | tuple[Millimetres, Millimetres, Millimetres] | None = None
+    ignore: bool = False
+    partial: Partial | bool = "auto"
+    regions: Mapping[str, tuple[str, ...]] = {}
+    modality: str | None = None
+    licence: str | None = None
+    source: str | None = None
+
+    @field_validator("classes")
+    @classmethod
+    def _at_least_two_distinct(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if classes is not None and (not 2 <= len(classes) <= 256 or len(set(classes)) < len(classes)):
+            raise ValueError("list two or more different names, background first")
+        return classes
+
+    @staticmethod
+    def words(partial: Partial | bool) -> Partial:
+        """Return true and false as "yes" and "no"."""
+        return partial if isinstance(partial, str) else ("yes" if partial else "no")
+
+    @model_validator(mode="after")
+    def _regions_of_classes(self) -> "DatasetCard":
+        for region, members in self.regions.items():
+            unknown = [name for name in members if name not in (self.classes or ())[1:]]
+            if unknown or not members or region in (self.classes or ()):
+                raise ValueError(f"region '{region}' must have a name of its own and list foreground classes")
+        return self
+
+    def spacing_along(self, dims: int) -> tuple[float, ...] | None:
+        """Return the spacing along each of ``dims`` axes.
+
+        Raises:
+            ValueError: if it has another number of them.
+        """
+        if self.spacing is None or not isinstance(self.spacing, tuple):
+            return None if self.spacing is None else (self.spacing,) * dims
+        if len(self.spacing) != dims:
+            raise ValueError(f"{len(self.spacing)} numbers for {dims} axes")
+        return self.spacing
+
+
+def read_card(root: Path) -> DatasetCard:
+    """Read dataset.json, or return an empty card if there is none.
+
+    Raises:
+        BadFileError: if it is malformed.
+    """
+    path = root / "dataset.json"
+    if not path.exists():
+        return DatasetCard()
+    example = 'Write for instance {"name": "my-images", "classes": ["background", "lesion"]}'
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise BadFileError(path, "cannot be read", "Change its permissions") from error
+    except ValueError as error:
+        raise BadFileError(path, f"is not valid JSON ({error})", example) from error
+    if not isinstance(content, dict):
+        raise BadFileError(path, "is not a JSON object", example)
+    try:
+        return DatasetCard.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = problem["loc"][0] if problem["loc"] else "regions"
+        reason = problem["msg"].removeprefix("Value error, ")
+        raise BadFileError(path, f"has a bad '{key}': {reason[0].lower()}{reason[1:]}", example) from error
+
+
+def declared_spacing(card: DatasetCard, root: Path, dims: int) -> tuple[float, ...] | None:
+    """Return the spacing along each axis in mm that dataset.json says, None if it says none.
+
+    Raises:
+        BadFileError: if it has another number of axes.
+    """
+    try:
+        return card.spacing_along(dims)
+    except ValueError as error:
+        remedy = "Give one number for each axis, slices first" if dims == 3 else "Give height and width"
+        raise BadFileError(root / "dataset.json", f"has a bad 'spacing': {error}", remedy) from error
+
+
+def read_groups(root: Path, names: Sequence[str], given: Path | None = None) -> dict[str, str]:
+    """Read the group of every case from ``given`` or groups.csv; without either, every case is its own group.
+
+    Rows of cases that are not in ``names`` are ignored.
+
+    Raises:
+        BadFileError: if the file is missing, malformed, contradicts itself, or lacks a case.
+    """
+    path = given or root / "groups.csv"
+    if given is None and not path.exists():
+        return {name: name for name in names}
+    groups: dict[str, str] = {}
+    for line, case, group in _group_rows(path):
+        if not case or not group:
+            raise BadFileError(path, f"has an empty field in line {line}", "Give every case a group")
+        if groups.setdefault(case, group) != group:
+            what = f"puts case {case} in the groups {groups[case]} and {group} (line {line})"
+            raise BadFileError(path, what, "Keep one row for each case")
+    missing = [name for name in names if name not in groups]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise BadFileError(path, f"lacks the case {missing[0]}{more}", "Add a row for every image, without its suffix")
+    return {name: groups[name] for name in names}
+
+
+def _group_rows(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield (line, case, group) of a groups CSV."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        delimiter = max(",;\t", key=lines[0].count) if lines else ","
+        rows = list(csv.reader(lines, strict=True, delimiter=delimiter))
+    except OSError as error:
+        raise BadFileError(path, "cannot be read", "Check the path and its permissions") from error
+    except UnicodeDecodeError as error:
+        raise BadFileError(path, "is not text in UTF-8", "Save it again as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise BadFileError(path, "is not a CSV file", "Write the columns case,group") from error
+    header = [name.strip().lower() for name in rows[0]] if rows else []
+    column = next((name for name in ("group", "patient") if name in header), None)
+    if "case" not in header or column is None:
+        raise BadFileError(path, "lacks a header with case and group", "Begin it with the line case,group")
+    case_at, group_at = header.index("case"), header.index(column)
+    for line, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        padded = [*row, *[""] * len(header)]
+        yield line, padded[case_at].strip(), padded[group_at].strip()

@@ -1,0 +1,24 @@
+"""Work on many files at a time."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def in_threads(work: Callable[[A], B], items: Sequence[A], done: Callable[[int, int], None] | None = None) -> list[B]:
+    """Apply ``work`` to every item in a pool of threads and return the results in order.
+
+    Args:
+        done: called with (finished, total) after each item, in order.
+    """
+    results: list[B] = []
+    with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool:
+        for result in pool.map(work, items):
+            results.append(result)
+            if done is not None:
+                done(len(results), len(items))
+    return results
