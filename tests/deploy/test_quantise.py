@@ -95,6 +95,17 @@ def test_pixels_without_ground_truth_cost_nothing(tmp_path):
     assert mean_dice(predictor, dataset, dataset.cases) == 1
 
 
+def test_every_case_counts_alike_whatever_it_holds():
+    """A case with one class right and one missed, and a case with one class, right: (1/2 + 1) / 2, not 2/3."""
+    both = np.repeat(np.array([[1, 2]], np.uint8), 2, axis=0)
+    one = np.ones((2, 2), np.uint8)
+    targets = {"both": both, "one": one}
+    dataset = SimpleNamespace(classes=("background", "a", "b"), read_mask=lambda case: targets[case.name])
+    found = (SimpleNamespace(mask=np.where(target == 1, 1, 0)) for target in targets.values())
+    predictor = SimpleNamespace(predict_many=lambda _: found)
+    assert mean_dice(predictor, dataset, [SimpleNamespace(name=name, image=None) for name in targets]) == 0.75
+
+
 def test_eight_bits_need_the_images_and_onnx(trained, exported, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
     config = tmp_path / "run" / "config.json"

@@ -15,6 +15,7 @@ from criinet.engine.evaluator import TestSet, as_csv, evaluate, evaluate_folders
 from criinet.engine.origin import recorded_split
 from criinet.engine.predictor import CasePrediction, Predictor
 from criinet.errors import DataError, RunError
+from criinet.metrics import case_dice, case_metrics, finite_mean
 
 CONTRACT = {"method", "dataset", "labeled", "fraction", "draw", "seed", "network", "regime", "dice", "hd95", "assd"}
 
@@ -86,6 +87,20 @@ def test_the_best_checkpoint_is_measured_once_where_it_is_the_last_one(run, monk
     assert measured == ["last"]
     last, best = ({**means(results, name), "checkpoint": None} for name in ("last", "best"))
     assert str(last) == str(best)
+
+
+def test_the_mean_is_over_the_classes_of_each_case_then_over_cases():
+    """Whoever else compares cases by their Dice finds the same: half of two classes, and all of one, is 3/4."""
+    classes = ("background", "a", "b")
+    targets = {"both": np.array([[1, 2], [1, 2]]), "one": np.array([[1, 1], [1, 1]]), "none": np.zeros((2, 2), int)}
+    predicted = {name: np.where(target == 1, 1, 0) for name, target in targets.items()}
+    rows = [
+        {"checkpoint": "last", "case": name, "group": name, **row}
+        for name, target in targets.items()
+        for row in case_metrics(predicted[name], target, classes)
+    ]
+    mean = next(row for row in summary_rows(rows) if row["class"] == "mean")
+    assert mean["dice"] == finite_mean([case_dice(predicted[name], targets[name], 3) for name in targets]) == 0.75
 
 
 def test_every_checkpoint_is_read_once(run, monkeypatch):

@@ -159,3 +159,15 @@ def test_metrics_need_no_torch(room):
     module = importlib.import_module(f"criinet.metrics.{room}")
     assert not hasattr(module, "torch")
     assert "torch" not in Path(module.__file__).read_text(encoding="utf-8")
+
+
+def test_dice_over_classes_counts_only_those_that_occur():
+    empty, one, two = np.zeros((4, 4), np.uint8), np.ones((4, 4), np.uint8), np.full((4, 4), 2, np.uint8)
+    assert np.isnan(criinet.metrics.case_dice(empty, empty, 3))
+    assert criinet.metrics.case_dice(one, one, 3) == 1
+    assert criinet.metrics.case_dice(one, two, 3) == 0
+
+
+def test_dice_over_classes_leaves_out_pixels_without_ground_truth():
+    target = np.array([[1, 1], [-1, -1]])
+    assert criinet.metrics.case_dice(np.ones((2, 2), int), target, 2) == 1

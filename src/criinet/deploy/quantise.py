@@ -18,8 +18,7 @@ from criinet.engine.examples import spaced
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split
 from criinet.errors import RunError
-from criinet.metrics import dice
-from criinet.types import IGNORE
+from criinet.metrics import case_dice, finite_mean
 
 Array = NDArray[Any]
 CALIBRATION = 32
@@ -133,15 +132,11 @@ def with_card(content: bytes, card: ModelCard) -> bytes:
 
 
 def mean_dice(predictor: ExportedPredictor, dataset: Dataset, cases: Sequence[Case]) -> float | None:
-    """Return the mean Dice over cases and foreground classes, 0 for a miss; None if no case has anything to find.
-
-    Pixels without ground truth are left out.
-    """
-    found: list[float] = []
+    """Return the mean :func:`criinet.metrics.case_dice`; None if no case has anything to find."""
     predictions = predictor.predict_many(read_image(case.image) for case in cases)
-    for case, predicted in zip(cases, predictions, strict=True):
-        target = dataset.read_mask(case)
-        known = target != IGNORE
-        found += [dice((predicted.mask == c) & known, target == c) for c in range(1, len(dataset.classes))]
-    defined = [value for value in found if not math.isnan(value)]
-    return float(np.mean(defined)) if defined else None
+    found = [
+        case_dice(predicted.mask, dataset.read_mask(case), len(dataset.classes))
+        for case, predicted in zip(cases, predictions, strict=True)
+    ]
+    mean = finite_mean(found)
+    return None if math.isnan(mean) else mean

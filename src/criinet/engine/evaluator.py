@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_json, write_text_atomically
 from criinet.data.formats import Volume
@@ -20,7 +18,7 @@ from criinet.engine.origin import open_recorded, recorded_split, require_same_cl
 from criinet.engine.predictor import Predictor
 from criinet.engine.requirements import require_equal_sizes
 from criinet.errors import RunError
-from criinet.metrics import Summary, case_difficulty, case_metrics, quartiles, summarise
+from criinet.metrics import Summary, case_difficulty, case_metrics, finite_mean, quartiles, summarise
 from criinet.networks import Backbone
 from criinet.types import IGNORE
 
@@ -178,7 +176,7 @@ def measure(
                 "set": "test",
                 "rule": f"contrast percentile {chosen[case.name]}",
                 "cnr": test.difficulty[case.name]["cnr"],
-                "dice": mean_of([float(row["dice"]) for row in found if row["class"] not in dataset.regions]),
+                "dice": finite_mean([float(row["dice"]) for row in found if row["class"] not in dataset.regions]),
             }
             examples.append((about, pictures(predicted, dataset.read_scan(case), target)))
         if advance is not None:
@@ -194,14 +192,11 @@ def unit_of(spacings: Iterable[Sequence[float] | None]) -> str:
     return " or ".join(sorted({"px" if spacing is None else "mm" for spacing in spacings}))
 
 
-def mean_of(values: Sequence[float]) -> float:
-    """Return the mean of the finite values, NaN if there is none."""
-    finite = [v for v in values if np.isfinite(v)]
-    return float(np.mean(finite)) if finite else float("nan")
-
-
 def per_case(rows: Sequence[Row], regions: Collection[str] = ()) -> list[Row]:
-    """Return one row for each checkpoint and case: measures averaged over classes, not regions, and misses counted."""
+    """Return one row for each checkpoint and case: measures averaged over classes, not regions, and misses counted.
+
+    The mean over these rows is the one that counts; see :func:`criinet.metrics.case_dice`.
+    """
     grouped: dict[tuple[str, str], list[Row]] = {}
     for row in (row for row in rows if row["class"] not in regions):
         grouped.setdefault((row["checkpoint"], row["case"]), []).append(row)
@@ -211,7 +206,7 @@ def per_case(rows: Sequence[Row], regions: Collection[str] = ()) -> list[Row]:
             "case": case,
             "group": found[0]["group"],
             "class": "mean",
-            **{key: mean_of([row[key] for row in found]) for key in measures(found[0])},
+            **{key: finite_mean([row[key] for row in found]) for key in measures(found[0])},
             **{key: sum(bool(row[key]) for row in found) for key in COUNTED},
         }
         for (checkpoint, case), found in grouped.items()
@@ -236,7 +231,7 @@ def summary_rows(rows: Sequence[Row], regions: Collection[str] = ()) -> list[Row
         dice = dice_of(found)
         summary: Row = {"checkpoint": checkpoint, "class": name, "cases": dice.n}
         summary |= {"dice_sd": dice.sd, "dice_low": dice.low, "dice_high": dice.high, "both_empty": dice.missing}
-        summary |= {key: mean_of([row[key] for row in found]) for key in measures(found[0])}
+        summary |= {key: finite_mean([row[key] for row in found]) for key in measures(found[0])}
         summary["misses"] = sum(int(row["miss"]) for row in found)
         summary["false_alarms"] = sum(int(row["false_alarm"]) for row in found)
         summaries.append(summary)
@@ -264,7 +259,7 @@ def strata_rows(rows: Sequence[Row], test: TestSet) -> list[Row]:
                 dice = dice_of(found)
                 about: Row = {"checkpoint": checkpoint, "by": stratum, "quartile": quartile, "cases": dice.n}
                 about |= {"dice": dice.mean, "dice_low": dice.low, "dice_high": dice.high}
-                strata.append({**about, "band_dice_5": mean_of([row["band_dice_5"] for row in found])})
+                strata.append({**about, "band_dice_5": finite_mean([row["band_dice_5"] for row in found])})
     return strata
 
 

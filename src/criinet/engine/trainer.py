@@ -318,7 +318,9 @@ class Trainer:
     def validate(self) -> list[dict[str, Any]]:
         """Choose the shift, and return the mean Dice by class over the validation cases without it.
 
-        Dice is at training size, each case counted once; with the shift that they chose it would flatter.
+        Dice is at training size, each case counted once; with the shift that they chose it would flatter. The mean is
+        over cases, then classes: that of the classes beside it, and it only tells the steps of one run apart. What
+        people compare is :func:`criinet.metrics.case_dice`, at each case's own size.
         """
         if len(self.pools.val) == 0:
             return []

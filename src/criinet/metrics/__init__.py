@@ -8,10 +8,10 @@ An empty prediction of something is never flattered: its Dice is 0 and its dista
 measure the answer is NaN. :func:`summarise` leaves both out of a mean of distances and counts them beside it.
 """
 
-from criinet.metrics.cases import case_difficulty, case_metrics
+from criinet.metrics.cases import case_dice, case_difficulty, case_metrics
 from criinet.metrics.difficulty import boundary_gradient, contrast_to_noise, object_share, quartiles
 from criinet.metrics.overlap import dice, iou
-from criinet.metrics.statistics import Paired, Summary, holm, paired_difference, summarise, verdict
+from criinet.metrics.statistics import Paired, Summary, finite_mean, holm, paired_difference, summarise, verdict
 from criinet.metrics.surface import (
     SurfaceDistances,
     assd,
@@ -32,10 +32,12 @@ __all__ = [
     "band_error",
     "boundary_gradient",
     "boundary_iou",
+    "case_dice",
     "case_difficulty",
     "case_metrics",
     "contrast_to_noise",
     "dice",
+    "finite_mean",
     "hd95",
     "holm",
     "iou",

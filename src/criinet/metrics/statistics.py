@@ -83,6 +83,13 @@ class Paired:
     left_out: int
 
 
+def finite_mean(values: Numbers) -> float:
+    """Return the mean of the finite values, NaN if there is none."""
+    numbers = _vector(values, "values")
+    finite = numbers[np.isfinite(numbers)]
+    return float(finite.mean()) if finite.size else math.nan
+
+
 def summarise(values: Numbers, *, groups: Sequence[str] | None = None, seed: int = 0, resamples: int = 2000) -> Summary:
     """Summarise one metric over cases, misses counted beside the mean and never inside it.
 
