@@ -120,7 +120,7 @@ def time_parts(trainer: Trainer, steps: int) -> dict[str, float]:
     """Return the median milliseconds of each part of a step."""
     seen: dict[str, list[float]] = {name: [] for name in PARTS}
     for _ in range(steps):
-        (labeled, unlabeled), seconds = timed(trainer.batches, trainer)
+        (labeled, unlabeled), seconds = timed(lambda: batches_of(trainer), trainer)
         seen["data"].append(seconds)
         terms, seconds = timed(lambda batch=(labeled, unlabeled): losses_of(trainer, *batch), trainer)
         seen["losses"].append(seconds)
@@ -132,6 +132,11 @@ def time_parts(trainer: Trainer, steps: int) -> dict[str, float]:
         seen["after step"].append(timed(trainer.method.after_step, trainer)[1])
         trainer.step += 1
     return {name: 1e3 * statistics.median(values) for name, values in seen.items()}
+
+
+def batches_of(trainer: Trainer) -> tuple[LabeledBatch, UnlabeledBatch]:
+    """Return the augmented batches of this step."""
+    return trainer.batches.views_of(trainer.batches.draw(trainer.step))
 
 
 def losses_of(trainer: Trainer, labeled: LabeledBatch, unlabeled: UnlabeledBatch) -> dict[str, Tensor]:

@@ -10,7 +10,9 @@ import pytest
 from criinet.config import merge
 from criinet.data.synthetic import write_dataset
 from criinet.engine.folder import RunFolder
+from criinet.engine.trainer import Trainer
 from criinet.engine.training import train
+from criinet.types import LabeledBatch, UnlabeledBatch
 
 TINY: dict[str, Any] = {
     "network": {"name": "unet", "channels": [8, 16, 16], "dropout": []},
@@ -52,6 +54,17 @@ def fit(tiny) -> Callable[..., RunFolder]:
         return train(dataset, out, device="cpu", **options)
 
     return train_tiny
+
+
+@pytest.fixture(scope="session")
+def batches_of() -> Callable[[Trainer], tuple[LabeledBatch, UnlabeledBatch]]:
+    """Return the augmented batches of the step that a trainer is at."""
+
+    def at_its_step(trainer: Trainer) -> tuple[LabeledBatch, UnlabeledBatch]:
+        trainer.batches.seed(trainer.step)
+        return trainer.batches.views_of(trainer.batches.draw(trainer.step))
+
+    return at_its_step
 
 
 @pytest.fixture(scope="session")

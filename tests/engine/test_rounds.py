@@ -61,16 +61,15 @@ def test_pseudo_labels_are_read_back_as_written(tmp_path):
     assert (read.reliability.tolist(), read.kept) == ([0.5], [0])
 
 
-def test_a_pseudo_label_moves_as_its_image_does(trainer):
+def test_a_pseudo_label_moves_as_its_image_does(trainer, batches_of):
     """Images that are their own pseudo-labels, 0 and 255, stay so in the weak view, but for pixels cut by an edge."""
-    trainer.config = replace(trainer.config, data=trainer.config.data.model_copy())
     pool = trainer.pools.unlabeled
     labels = tuple((image[0] > 127).to(torch.int16) for image in pool.images)
     found = PseudoLabels(labels, torch.ones(len(labels)), list(range(len(labels))))
     images = tuple(label.to(torch.uint8).mul(255).expand(3, -1, -1) for label in labels)
-    trainer.pseudo_labeled = replace(found.store(pool), images=images)
-    trainer.method.views = ("weak",)
-    _, unlabeled = trainer.batches()
+    trainer.batches.pseudo_labeled = replace(found.store(pool), images=images)
+    trainer.batches.views = ("weak",)
+    _, unlabeled = batches_of(trainer)
     assert unlabeled.pseudo_label is not None
     assert ((unlabeled.weak[:, 0] > 0.5).long() == unlabeled.pseudo_label).float().mean() > 0.97
 

@@ -67,10 +67,10 @@ def test_every_method_starts_from_the_same_network(tiny):
             assert any(key.endswith(name) and torch.equal(state[key], weight) for key in state), (method, name)
 
 
-def test_batches_depend_on_seed_and_step_alone(drawn, tiny):
+def test_batches_depend_on_seed_and_step_alone(drawn, tiny, batches_of):
     def batch(trainer: Trainer, step: int) -> tuple[LabeledBatch, UnlabeledBatch]:
         trainer.step = step
-        return trainer.batches()
+        return batches_of(trainer)
 
     one, two = make_trainer(drawn, tiny()), make_trainer(drawn, tiny())
     batch(one, 0)
@@ -84,18 +84,18 @@ def test_batches_depend_on_seed_and_step_alone(drawn, tiny):
     assert not torch.equal(batch(one, 1)[1].weak, batch(make_trainer(drawn, tiny(), seed=1), 1)[1].weak)
 
 
-def test_the_labeled_batches_are_the_same_for_every_method(drawn, tiny):
-    first, *others = (make_trainer(drawn, tiny(), method).batches()[0] for method in ALL)
+def test_the_labeled_batches_are_the_same_for_every_method(drawn, tiny, batches_of):
+    first, *others = (batches_of(make_trainer(drawn, tiny(), method))[0] for method in ALL)
     assert all(torch.equal(first.image, other.image) for other in others)
     assert all(torch.equal(first.case, other.case) for other in others)
 
 
-def test_every_labeled_case_is_seen_equally_often(drawn, tiny):
+def test_every_labeled_case_is_seen_equally_often(drawn, tiny, batches_of):
     """Six labeled cases, two a step: nine steps show each three times."""
     trainer = make_trainer(drawn, tiny(), "supervised")
     seen = []
     for trainer.step in range(9):
-        seen += trainer.batches()[0].case.tolist()
+        seen += batches_of(trainer)[0].case.tolist()
     assert sorted(seen) == sorted(list(range(6)) * 3)
 
 

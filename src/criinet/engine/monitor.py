@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from criinet.engine.pools import Pools
 from criinet.methods import Method
 
 CONFIDENT = 0.95
@@ -26,6 +28,16 @@ class Monitor:
     classes: tuple[str, ...]
     previous: Tensor | None = None
     raised: set[str] = field(default_factory=lambda: set[str]())
+
+    @classmethod
+    def of(cls, pools: Pools, classes: tuple[str, ...], device: torch.device) -> "Monitor":
+        """Fix the unlabeled images that every look is taken at, spread evenly over the pool."""
+        pool = pools.unlabeled
+        at = np.unique(np.linspace(0, len(pool) - 1, min(16, len(pool))).round().astype(int))
+        image, _ = pool.draw([int(i) for i in at], np.random.default_rng(0))
+        counts = sum(torch.bincount(mask[mask >= 0].long(), minlength=len(classes)) for mask in pools.labeled.masks)
+        assert isinstance(counts, Tensor)
+        return cls(image.to(device), [float(a) for a in counts / counts.sum()], classes)
 
     def state(self) -> dict[str, Any]:
         """Return what the next look depends on, as a checkpoint holds it."""

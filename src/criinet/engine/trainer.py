@@ -8,20 +8,17 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from criinet.data.augmentation import labeled_views, unlabeled_views
-from criinet.data.sampling import batch_indices, step_seed
-from criinet.data.store import Store
+from criinet.engine.batches import Batches
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.monitor import Monitor
 from criinet.engine.pools import Pools
 from criinet.engine.predictor import Predictor
-from criinet.engine.processes import anyone, launch, share
+from criinet.engine.processes import anyone, launch
 from criinet.engine.recording import Recorded
 from criinet.engine.reproducibility import peak_memory
 from criinet.engine.rounds import PseudoLabels, begin_round
@@ -31,11 +28,7 @@ from criinet.engine.statistics import measure_statistics
 from criinet.errors import CheckpointError, ConfigError, DivergedError, InterruptedRunError
 from criinet.methods import Method
 from criinet.networks import Backbone
-from criinet.types import LabeledBatch, UnlabeledBatch
 
-STREAMS = 4
-LABELED, UNLABELED, AUGMENT, METHOD = range(STREAMS)
-"""Streams of random numbers; each step draws from every stream afresh, so a resumed run draws the same."""
 EXPLODED = 1e4
 LOG_EVERY = 10
 
@@ -106,10 +99,9 @@ class Trainer:
         self.fabric = fabric or launch("cpu", self.settings.precision)
         first = self.fabric.is_global_zero
         self.folder, self.watch = (folder, watch) if first else (None, None)
-        batches = ("labeled_batch", "unlabeled_batch")
-        self.shares = {name: share(getattr(self.settings, name), self.fabric, name) for name in batches}
         self.device = self.fabric.device
         self.near = pools.near(self.device)
+        self.batches = Batches(self.near, config, method.views, self.fabric)
         self.method = method.to(self.device)
         optimizer = torch.optim.AdamW(
             parameter_groups(method, self.settings, self.device),
@@ -120,11 +112,9 @@ class Trainer:
         self.unwrapped = optimizer
         self.trained, self.optimizer = self.fabric.setup(self.method, optimizer)
         self.trained.mark_forward_method("losses")
-        self.generator = torch.Generator(self.device)
-        self.recorded = Recorded(self.advance, self.generator) if self.records else None
-        self.monitor = self.make_monitor()
+        self.recorded = Recorded(self.advance, self.batches.generator) if self.records else None
+        self.monitor = Monitor.of(pools, classes, self.device) if method.views else None
         self.step, self.seconds, self.best, self.memory, self.shift = 0, 0.0, -1.0, 0.0, 0.0
-        self.pseudo_labeled: Store | None = None
 
     @property
     def records(self) -> bool:
@@ -180,20 +170,19 @@ class Trainer:
             rate = self.settings.learning_rate * group["scale"] * self.settings.rate(progress)
             group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
         weights = torch.tensor(list(self.method.config.weights_at(progress).values()))
-        inputs = [*self.draw(), weights.to(self.device, non_blocking=True)]
-        self.generator.manual_seed(self.random_seed(AUGMENT))
-        torch.manual_seed(self.random_seed(METHOD))
+        inputs = [*self.batches.draw(self.step), weights.to(self.device, non_blocking=True)]
+        self.batches.seed(self.step)
         return self.advance(inputs, progress) if self.recorded is None else self.recorded(inputs)
 
     def advance(self, inputs: Sequence[Tensor], progress: float = 0.0) -> tuple[dict[str, Tensor], Tensor]:
         """Do what a step does on the device: views, losses, gradient, and the optimizer's step.
 
         Args:
-            inputs: what ``draw`` returns, and after it the weight of each loss term, in the order of the settings.
+            inputs: what ``Batches.draw`` returns, then the weight of each loss term, in the order of the settings.
             progress: for methods that look at it, none of which is recorded.
         """
         *drawn, weights = inputs
-        labeled, unlabeled = self.views_of(drawn)
+        labeled, unlabeled = self.batches.views_of(drawn)
         with self.fabric.autocast():
             terms: dict[str, Tensor] = self.trained.losses(labeled, unlabeled, progress)
         if terms.keys() != self.method.config.weights.keys():
@@ -209,55 +198,13 @@ class Trainer:
         self.method.after_step()
         return {name: term.detach() for name, term in terms.items()}, norm
 
-    def random_seed(self, stream: int) -> int:
-        """Return the seed of a stream of random numbers in this step; each process has streams of its own."""
-        return step_seed(self.config.seed, self.step, stream + STREAMS * self.fabric.global_rank)
-
-    def cases(self, store: Store, name: str, stream: int) -> list[int]:
-        """Return which cases of a pool this process sees in this step: its share of the whole batch."""
-        batch = getattr(self.settings, name)
-        return batch_indices(len(store), batch, step_seed(self.config.seed, 0, stream), self.step)[self.shares[name]]
-
-    def draw(self) -> list[Tensor]:
-        """Return what this step sees, before augmentation, on the device; it depends on seed, step and process alone.
-
-        Returns:
-            Labeled images, their targets and identities, then, where the method uses them, unlabeled images and, where
-            a round before made some, their pseudo-labels.
-        """
-        at = self.cases(self.near.labeled, "labeled_batch", LABELED)
-        image, target = self.near.labeled.draw(at, np.random.default_rng(self.random_seed(LABELED)))
-        assert target is not None
-        drawn = [image, target, torch.tensor(at)]
-        if self.method.views:
-            pool = self.pseudo_labeled or self.near.unlabeled
-            at = self.cases(pool, "unlabeled_batch", UNLABELED)
-            image, label = pool.draw(at, np.random.default_rng(self.random_seed(UNLABELED)))
-            drawn += [image] if label is None else [image, label]
-        return [each.to(self.device, non_blocking=True) for each in drawn]
-
-    def batches(self) -> tuple[LabeledBatch, UnlabeledBatch]:
-        """Return the augmented batches of this step."""
-        self.generator.manual_seed(self.random_seed(AUGMENT))
-        return self.views_of(self.draw())
-
-    def views_of(self, drawn: Sequence[Tensor]) -> tuple[LabeledBatch, UnlabeledBatch]:
-        """Augment what was drawn, by the random numbers of ``generator``."""
-        image, target, case, *unlabeled = drawn
-        augmentation = self.config.data.augmentation
-        labeled = labeled_views(LabeledBatch(image, target, case), augmentation, self.generator)
-        if not unlabeled:
-            return labeled, UnlabeledBatch({}, {})
-        image, *label = unlabeled
-        return labeled, unlabeled_views(image, self.method.views, augmentation, self.generator, *label)
-
     def begin_round(self) -> None:
         """Label the unlabeled images with what was learned so far, and start anew with a fresh optimizer."""
         number = self.step // self.round_length
         found = begin_round(self.method, number, self.pools.unlabeled, self.config.data, self.classes, str(self.device))
         if self.folder is not None:
             found.save(self.folder.checkpoint(f"round_{number}"))
-        self.pseudo_labeled = found.store(self.near.unlabeled)
+        self.batches.pseudo_labeled = found.store(self.near.unlabeled)
         self.unwrapped.state.clear()
         self.method.train()
 
@@ -344,18 +291,6 @@ class Trainer:
             for image, mask in zip(val.images, val.masks, strict=True)
         ]
 
-    def make_monitor(self) -> Monitor | None:
-        """Fix the unlabeled images that every look is taken at; None for methods that use none."""
-        if not self.method.views:
-            return None
-        pool, labeled = self.pools.unlabeled, self.pools.labeled
-        at = np.unique(np.linspace(0, len(pool) - 1, min(16, len(pool))).round().astype(int))
-        image, _ = pool.draw([int(i) for i in at], np.random.default_rng(0))
-        counts = sum(torch.bincount(mask[mask >= 0].long(), minlength=len(self.classes)) for mask in labeled.masks)
-        assert isinstance(counts, Tensor)
-        area = [float(a) for a in counts / counts.sum()]
-        return Monitor(image.to(self.device), area, self.classes)
-
     def save(self, name: str) -> None:
         """Write the checkpoint called ``name``: all that resuming needs."""
         if self.folder is None:
@@ -403,6 +338,6 @@ class Trainer:
         number, into_round = divmod(self.step, self.round_length)
         if number > 0 and into_round > 0 and self.step < self.settings.iterations:
             labels = PseudoLabels.read(folder.checkpoint(f"round_{number}"))
-            self.pseudo_labeled = labels.store(self.near.unlabeled)
+            self.batches.pseudo_labeled = labels.store(self.near.unlabeled)
         if self.folder is not None:
             self.folder.forget_after(self.step)
