@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from criinet.data.files import csv_text, write_text_atomically
 from criinet.report.benchmark.page import write_benchmark_report
 
 RESULTS = Path(__file__).parent / "results"
@@ -77,12 +78,8 @@ def join(folders: Iterable[Path], out: Path) -> None:
     results = {**first, **lists, "pending": left}
     results.pop("cases")
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    with (out / "cases.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(
-            file, fieldnames=list(dict.fromkeys(key for row in cases for key in row)), lineterminator="\n"
-        )
-        writer.writeheader()
-        writer.writerows(cases)
+    columns = list(dict.fromkeys(key for row in cases for key in row))
+    write_text_atomically(out / "cases.csv", csv_text(cases, columns))
 
 
 def place(row: Row) -> tuple[Any, ...]:

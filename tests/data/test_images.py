@@ -273,6 +273,12 @@ def denied() -> None:
     raise PermissionError(13, "Permission denied")
 
 
+def test_rows_are_written_as_csv_below_the_keys_of_the_first():
+    assert files.csv_text([{"case": "a,b", "dice": 0.5}, {"case": "c"}]) == 'case,dice\n"a,b",0.5\nc,\n'
+    assert files.csv_text(iter([{"b": 1}]), ["a", "b"]) == "a,b\n,1\n"
+    assert files.csv_text([]) == ""
+
+
 def test_places_that_cannot_be_written_are_storage_errors(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="in the way"):

@@ -1,10 +1,10 @@
-"""Which cases a step sees: all equally often, and known from the seed and the step alone."""
+"""Which cases are looked at: those of a step equally often, and some evenly spaced."""
 
 from collections import Counter
 
 import pytest
 
-from criinet.data.sampling import batch_indices, permutation, step_seed
+from criinet.data.sampling import batch_indices, evenly, permutation, step_seed
 
 
 def drawn(count: int, batch: int, steps: int, seed: int = 0) -> list[int]:
@@ -55,3 +55,12 @@ def test_seeds_of_steps_and_streams_differ_and_repeat():
     assert len(seeds) == 4 * 50 * 4
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert step_seed(1, 2, 3) == step_seed(1, 2, 3)
+
+
+def test_evenly_spaced_cases_reach_from_the_first_to_the_last():
+    """3 of 8 are 0, 3.5 and 7, where half goes to the even number; all are taken of fewer than were asked for."""
+    assert evenly(8, 3) == [0, 4, 7]
+    assert evenly(3, 8) == [0, 1, 2]
+    assert evenly(8, 1) == [0]
+    assert evenly(8, 0) == evenly(8, -1) == evenly(0, 3) == []
+    assert all(len(set(evenly(count, 16))) == min(count, 16) for count in range(100))

@@ -1,18 +1,17 @@
 """What a grid has found so far: one file of rows, one of cases."""
 
 import csv
-import io
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from criinet.benchmarking.active import is_round_done
 from criinet.benchmarking.cells import Cell
 from criinet.benchmarking.plan import Plan
-from criinet.data.files import write_json, write_text_atomically
+from criinet.data.files import csv_text, write_json, write_text_atomically
 from criinet.engine.folder import RunFolder
 from criinet.errors import InterruptedRunError
 
@@ -66,7 +65,7 @@ def collect(grid: Plan, cells: Sequence[Cell], out: Path, command: str, jobs: in
         "failed": [{"run": name, "reason": reason} for name, reason in failed.items()],
         "pending": [cell.name for cell in left if cell.name not in failed],
     }
-    write_text_atomically(out / "cases.csv", all_cases(found, out))
+    write_text_atomically(out / "cases.csv", csv_text(all_cases(found, out)))
     write_json(out / "results.json", results)
     return results
 
@@ -81,16 +80,10 @@ def read_results(run: str, out: Path) -> dict[str, Any]:
     return json.loads(RunFolder(out / "runs" / run).results.read_text(encoding="utf-8"))
 
 
-def all_cases(found: Sequence[tuple[Cell, str, dict[str, Any]]], out: Path) -> str:
-    """Return the cases of all runs as CSV text."""
-    text = io.StringIO()
-    writer: csv.DictWriter[str] | None = None
+def all_cases(found: Sequence[tuple[Cell, str, dict[str, Any]]], out: Path) -> Iterator[dict[str, Any]]:
+    """Yield the cases of all runs, each with what tells its run."""
     for cell, run, result in found:
         about = {"run": run, "row": cell.row, **{key: result["run"][key] for key in ABOUT}}
         with RunFolder(out / "runs" / run).cases.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
-                if writer is None:
-                    writer = csv.DictWriter(text, fieldnames=[*about, *row], lineterminator="\n")
-                    writer.writeheader()
-                writer.writerow({**about, **row})
-    return text.getvalue()
+                yield {**about, **row}

@@ -1,6 +1,5 @@
 """A dataset on one sheet: some of its images with the contours of their masks."""
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from criinet.data.files import write_atomically
 from criinet.data.formats import Volume
 from criinet.data.images import PALETTE, Pixels
 from criinet.data.planes import gray_slice, look_point, square_slice
+from criinet.data.sampling import evenly
 from criinet.data.threads import in_threads
 
 _TILE = 192
@@ -37,7 +37,11 @@ def contact_sheet(dataset: Dataset, path: Path, count: int = 24) -> None:
         StorageError: if the file cannot be written.
     """
     unlabeled = min(len(dataset.unlabeled), max(count // 4, count - len(dataset.labeled)))
-    cases = [*_evenly(dataset.labeled, count - unlabeled), *_evenly(dataset.unlabeled, unlabeled)]
+    cases = [
+        part[i]
+        for part, shown in ((dataset.labeled, count - unlabeled), (dataset.unlabeled, unlabeled))
+        for i in evenly(len(part), shown)
+    ]
     tiles = in_threads(lambda case: _tile(dataset, case), cases)
     columns = max(4, min(_COLUMNS, len(tiles)))
     rows = -(-len(tiles) // columns)
@@ -48,12 +52,6 @@ def contact_sheet(dataset: Dataset, path: Path, count: int = 24) -> None:
         row, column = divmod(i, columns)
         sheet.paste(tile, (_GAP + column * (_TILE + _GAP), _HEAD + row * (_TILE + _LABEL + _GAP)))
     write_atomically(path, lambda file: sheet.save(file, format="PNG"))
-
-
-def _evenly(cases: Sequence[Case], count: int) -> list[Case]:
-    if count <= 0 or not cases:
-        return []
-    return [cases[i] for i in np.linspace(0, len(cases) - 1, min(count, len(cases))).round().astype(int)]
 
 
 def _draw_head(sheet: Image.Image, dataset: Dataset, shown: int) -> None:

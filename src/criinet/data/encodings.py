@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from criinet.data.card import DatasetCard
 from criinet.data.images import BadFileError, MaskEncoding, contradiction, read_raw_mask, value_counts
+from criinet.data.sampling import evenly
 from criinet.data.threads import in_threads
 from criinet.data.volumes import Partial, annotated_slices, read_raw_labels
 from criinet.errors import DataError
@@ -85,8 +86,7 @@ def read_encoding(
     if facts is not None:
         known = [facts[path] for path in masks]
     elif card.classes is not None and len(masks) > SAMPLED_MASKS:
-        chosen = np.linspace(0, len(masks) - 1, SAMPLED_MASKS).round().astype(int)
-        known = in_threads(read, [masks[i] for i in chosen])
+        known = in_threads(read, [masks[i] for i in evenly(len(masks), SAMPLED_MASKS)])
         if not any(mask.counts[1:].any() for mask in known):
             known = in_threads(read, masks)
     else:

@@ -1,12 +1,14 @@
 """Writing that leaves either the whole new file or the old one, never half of it."""
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import math
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,6 +78,22 @@ def jsonable(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
+    """Return rows as CSV text; empty if there are none.
+
+    Args:
+        columns: the header, every key of any row; None for the keys of the first row.
+    """
+    text = io.StringIO()
+    writer: csv.DictWriter[str] | None = None
+    for row in rows:
+        if writer is None:
+            writer = csv.DictWriter(text, columns or list(row), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow(row)
+    return text.getvalue()
 
 
 def make_folder(path: Path) -> Path:

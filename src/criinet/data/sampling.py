@@ -1,4 +1,7 @@
-"""Which cases a step sees, as a function of the seed and the step alone: resuming needs no sampler state."""
+"""Which cases are looked at: some evenly spaced ones, and those of a step.
+
+The cases of a step are a function of the seed and the step alone: resuming needs no sampler state.
+"""
 
 from functools import lru_cache
 
@@ -25,3 +28,8 @@ def batch_indices(count: int, batch: int, seed: int, step: int) -> list[int]:
     """
     places = range(step * batch, (step + 1) * batch)
     return [permutation(count, seed, place // count)[place % count] for place in places]
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """Return at most ``most`` of ``count`` indices, evenly spaced from the first to the last."""
+    return [int(i) for i in np.linspace(0, count - 1, max(0, min(count, most))).round()]

@@ -13,6 +13,7 @@ from torch import Tensor
 from criinet.data.fitting import fit, with_channels
 from criinet.data.formats import Volume
 from criinet.data.predictions import VolumePrediction
+from criinet.data.sampling import evenly
 from criinet.data.scans import Scan
 from criinet.engine.predictor import BATCH, Array, Predicted, Predictor, as_tensor
 from criinet.losses import entropy
@@ -238,7 +239,7 @@ def nearest_distance(embeddings: NDArray[np.float32], known: NDArray[np.float32]
 
 def median_distance(embeddings: NDArray[np.float32]) -> float:
     """Return the median distance between images, of at most 200 evenly chosen ones; 1 if all are alike."""
-    some = embeddings[np.unique(np.linspace(0, len(embeddings) - 1, min(200, len(embeddings))).round().astype(int))]
+    some = embeddings[evenly(len(embeddings), 200)]
     distances = np.linalg.norm(some[:, None] - some[None], axis=2)[np.triu_indices(len(some), 1)]
     median = float(np.median(distances)) if len(distances) else 0.0
     return median or 1.0

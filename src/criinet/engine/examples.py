@@ -13,6 +13,7 @@ from criinet.data.formats import Volume
 from criinet.data.intensity import limits_of, to_gray
 from criinet.data.planes import look_point, three_planes
 from criinet.data.predictions import VolumePrediction
+from criinet.data.sampling import evenly
 from criinet.data.scans import Scan
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predicted
@@ -25,7 +26,7 @@ LONGEST = 512
 def spaced(names: Sequence[str], count: int) -> list[str]:
     """Return at most ``count`` names, evenly spaced in sorted order."""
     ordered = sorted(names)
-    return [ordered[int(i)] for i in np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round())]
+    return [ordered[i] for i in evenly(len(ordered), count)]
 
 
 def by_percentile(values: dict[str, float]) -> dict[str, int]:

@@ -8,17 +8,18 @@ import numpy as np
 
 from criinet.data.dataset import Dataset
 from criinet.data.images import image_size, is_gray
+from criinet.data.sampling import evenly
 from criinet.data.splits import Split
 from criinet.engine.planning import (
     BATCH,
     MOST_PASSES,
     PRETRAINED,
+    SAMPLED,
     USUAL_SIDE,
     batch_choices,
     device_name,
     object_diameters,
     precision_choice,
-    spread,
     upright_choices,
     weighted_median,
 )
@@ -55,11 +56,11 @@ class Facts:
 def look_at(dataset: Dataset, split: Split) -> Facts:
     """Read the headers of some training images and the masks of some labeled ones; never another mask."""
     train = dataset.select([*split.labeled, *split.unlabeled])
-    sampled = [train[i] for i in spread(len(train))]
+    sampled = [train[i] for i in evenly(len(train), SAMPLED)]
     sizes = np.array([image_size(case.image) for case in sampled])
     labeled = dataset.select(split.labeled)
     diameters: list[float] = []
-    for i in spread(len(labeled)):
+    for i in evenly(len(labeled), SAMPLED):
         mask = dataset.read_mask(labeled[i])
         diameters += [diameter / max(mask.shape) for diameter in object_diameters(mask)]
     return Facts(

@@ -19,11 +19,6 @@ MOST_PASSES = 300
 PRETRAINED = Choice("network.name", "lite0-unet", "an ImageNet-pretrained encoder needs the fewest masks")
 
 
-def spread(count: int, most: int = SAMPLED) -> list[int]:
-    """Return at most ``most`` of ``count`` indices, evenly spread."""
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most))})
-
-
 def object_diameters(mask: NDArray[Any], voxel: float = 1.0) -> list[float]:
     """Return the diameter of the disc, or ball, as large as each connected object of each class.
 

@@ -13,6 +13,7 @@ from criinet.data.formats import Volume, VolumeHeader
 from criinet.data.geometry import Spacing
 from criinet.data.intensity import sampled
 from criinet.data.objects import largest_shares
+from criinet.data.sampling import evenly
 from criinet.data.splits import Split
 from criinet.data.threads import in_threads
 from criinet.data.volumes import read_volume_header
@@ -20,12 +21,12 @@ from criinet.engine.planning import (
     BATCH,
     MOST_PASSES,
     PRETRAINED,
+    SAMPLED,
     USUAL_SIDE,
     batch_choices,
     device_name,
     object_diameters,
     precision_choice,
-    spread,
     upright_choices,
     weighted_median,
 )
@@ -77,7 +78,7 @@ class VolumeFacts:
 def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
     """Read the headers of some training volumes, every labeled mask and a few labeled volumes; never another mask."""
     train = dataset.select([*split.labeled, *split.unlabeled])
-    headers = [read_volume_header(train[i].image, dataset.voxel) for i in spread(len(train))]
+    headers = [read_volume_header(train[i].image, dataset.voxel) for i in evenly(len(train), SAMPLED)]
     order = [header.geometry.axes.order for header in headers]
     shapes = np.array([[header.shape[axis] for axis in axes] for header, axes in zip(headers, order, strict=True)])
     steps = np.array([[h.geometry.spacing[a] for a in axes] for h, axes in zip(headers, order, strict=True)])
@@ -87,7 +88,7 @@ def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
     inside: list[NDArray[np.float64]] = []
     diameters: list[float] = []
     values: list[NDArray[np.float64]] = []
-    for case in (labeled[i] for i in spread(len(labeled), READ)):
+    for case in (labeled[i] for i in evenly(len(labeled), READ)):
         volume, mask = dataset.read_scan(case), dataset.read_mask(case)
         assert isinstance(volume, Volume)
         values.append(sampled(volume.values)[::16])

@@ -1,8 +1,6 @@
 """What an import will do, and the doing of it: whole files only, and the same again changes nothing."""
 
-import csv
 import filecmp
-import io
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from criinet.data.files import write_atomically, write_json, write_text_atomically
+from criinet.data.files import csv_text, write_atomically, write_json, write_text_atomically
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, write_mask
 from criinet.data.kinds import suffix_of
@@ -108,11 +106,8 @@ def carry_out(plan: ImportPlan, root: Path, done: Callable[[int, int], None] | N
         if done is not None:
             done(number, len(plan.items))
     if any(item.group != item.name for item in plan.items):
-        table = io.StringIO()
-        rows = csv.writer(table, lineterminator="\n")
-        rows.writerow(["case", "group"])
-        rows.writerows((item.name, item.group) for item in plan.items)
-        write_text_atomically(root / "groups.csv", table.getvalue())
+        groups = csv_text({"case": item.name, "group": item.group} for item in plan.items)
+        write_text_atomically(root / "groups.csv", groups)
     if plan.splits:
         write_json(root / "splits" / "default.json", {part: list(names) for part, names in plan.splits.items()})
     if not (root / "dataset.json").exists():

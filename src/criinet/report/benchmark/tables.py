@@ -1,12 +1,11 @@
 """Tables of a benchmark: as text for the page and for LaTeX, and as plain numbers for CSV."""
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from criinet.data.files import csv_text
 from criinet.report.benchmark.analysis import COSTS, MEASURES, Entry, Measured, SettingReport
 from criinet.report.benchmark.savings import Saving, best_peers
 from criinet.report.benchmark.sentences import masks_interval, masks_text, with_sd
@@ -235,11 +234,7 @@ def win_records(found: Standing) -> list[Record]:
 
 def as_csv(records: Sequence[Record]) -> str:
     """Return records as CSV; numbers with six digits, an empty cell for what is not known."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _plain(value) for key, value in record.items()} for record in records)
-    return text.getvalue()
+    return csv_text({key: _plain(value) for key, value in record.items()} for record in records)
 
 
 def verdict_word(effect: Effect, *, peer: bool) -> str:
