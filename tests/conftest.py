@@ -3,15 +3,33 @@
 import json
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from criinet.config import merge
 
 # A shell's background jobs ignore Ctrl-C, and so would every process that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+TINY: dict[str, Any] = {
+    "network": {"name": "unet", "channels": [8, 16, 16], "dropout": []},
+    "data": {"size": [32, 32]},
+    "trainer": {"iterations": 6, "checks": 2, "labeled_batch": 2, "unlabeled_batch": 2, "threads": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> Callable[..., dict[str, Any]]:
+    """Return the settings of a run on images that takes about a second, with others on top."""
+
+    def settings(over: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return merge(TINY, over or {})
+
+    return settings
 
 
 @pytest.fixture(scope="session")

@@ -11,19 +11,6 @@ from criinet.cli import main
 from criinet.data.synthetic import write_dataset
 from criinet.engine.training import train
 
-SETTINGS = (
-    "network.name=unet",
-    "network.channels=[8,16,16]",
-    "network.dropout=[]",
-    "data.size=[32,32]",
-    "trainer.iterations=6",
-    "trainer.checks=2",
-    "trainer.labeled_batch=2",
-    "trainer.unlabeled_batch=2",
-    "trainer.threads=1",
-)
-TINY = [word for setting in SETTINGS for word in ("--set", setting)]
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -62,22 +49,18 @@ def criinet(monkeypatch, capsys) -> Callable[..., Outcome]:
 
 
 @pytest.fixture
-def tiny() -> list[str]:
+def tiny(tiny_settings) -> list[str]:
     """The options of a run that takes a second."""
-    return list(TINY)
+    given = [(f"{section}.{key}", value) for section, table in tiny_settings().items() for key, value in table.items()]
+    return [word for key, value in given for word in ("--set", f"{key}={value}")]
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory) -> Path:
+def template(tiny_settings, tmp_path_factory) -> Path:
     """A folder with 24 images of 48x48 in data/ (18 train, 6 of them with masks) and a run on them in run/."""
     root = tmp_path_factory.mktemp("template")
     write_dataset(root / "data", count=24, size=(48, 48), masks=6, val=2, test=4)
-    settings = {
-        "network": {"name": "unet", "channels": [8, 16, 16], "dropout": []},
-        "data": {"size": [32, 32]},
-        "trainer": {"iterations": 6, "checks": 2, "labeled_batch": 2, "unlabeled_batch": 2, "threads": 1},
-    }
-    train(root / "data", root / "run", method="supervised", settings=settings, device="cpu")
+    train(root / "data", root / "run", method="supervised", settings=tiny_settings(), device="cpu")
     return root
 
 

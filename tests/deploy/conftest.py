@@ -1,7 +1,6 @@
 """A tiny run of CRII-Net, which holds two opinions, and what is exported from it."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,19 +9,14 @@ from criinet.deploy.export import Export, export
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.training import train
 
-TINY: dict[str, Any] = {
-    "network": {"name": "unet", "channels": [8, 16, 16], "dropout": []},
-    "data": {"size": [32, 48]},
-    "trainer": {"iterations": 100, "checks": 2, "labeled_batch": 2, "unlabeled_batch": 2, "threads": 1},
-}
-
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory) -> Path:
+def trained(tiny_settings, tmp_path_factory) -> Path:
     """A finished run on 24 images of 48x48: 18 train (6 with masks), 2 val, 4 test. Its shift is .5. Read only."""
     root = tmp_path_factory.mktemp("deploy")
     write_dataset(root / "data", count=24, size=(48, 48), masks=6, val=2, test=4)
-    run = train(root / "data", root / "run", method="crii", settings=TINY, device="cpu")
+    settings = tiny_settings({"data": {"size": [32, 48]}, "trainer": {"iterations": 100}})
+    run = train(root / "data", root / "run", method="crii", settings=settings, device="cpu")
     last = run.checkpoint("last")
     save_checkpoint(last, {**load_checkpoint(last), "shift": 0.5})
     return run.root

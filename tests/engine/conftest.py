@@ -7,18 +7,11 @@ from typing import Any
 
 import pytest
 
-from criinet.config import merge
 from criinet.data.synthetic import write_dataset
 from criinet.engine.folder import RunFolder
 from criinet.engine.trainer import Trainer
 from criinet.engine.training import train
 from criinet.types import LabeledBatch, UnlabeledBatch
-
-TINY: dict[str, Any] = {
-    "network": {"name": "unet", "channels": [8, 16, 16], "dropout": []},
-    "data": {"size": [32, 32]},
-    "trainer": {"iterations": 6, "checks": 2, "labeled_batch": 2, "unlabeled_batch": 2, "threads": 1},
-}
 
 
 @pytest.fixture(scope="session")
@@ -36,11 +29,11 @@ def dataset(drawn, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Callable[..., dict[str, Any]]:
+def tiny(tiny_settings) -> Callable[..., dict[str, Any]]:
     """Return the settings of a tiny run, with other trainer settings on top."""
 
     def settings(**trainer: Any) -> dict[str, Any]:
-        return merge(TINY, {"trainer": trainer})
+        return tiny_settings({"trainer": trainer})
 
     return settings
 

@@ -192,19 +192,10 @@ def wait_for_lines(run: RunFolder, count: int, process: subprocess.Popen) -> Non
 
 
 @pytest.fixture(scope="module")
-def process_settings() -> list[str]:
+def process_settings(tiny) -> list[str]:
     """160 steps of a few milliseconds with 40 checks: time enough to be killed at any moment."""
-    return [
-        "network.name=unet",
-        "network.channels=[8,16,16]",
-        "network.dropout=[]",
-        "data.size=[32,32]",
-        "trainer.iterations=160",
-        "trainer.checks=40",
-        "trainer.labeled_batch=2",
-        "trainer.unlabeled_batch=2",
-        "trainer.threads=1",
-    ]
+    tables = tiny(iterations=160, checks=40)
+    return [f"{section}.{key}={value}" for section, table in tables.items() for key, value in table.items()]
 
 
 @pytest.fixture(scope="module")

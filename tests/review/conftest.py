@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -15,19 +14,13 @@ from criinet.review.guard import Guard
 from criinet.review.session import ReviewSession
 from volume_sets import store_as, write_volumes
 
-SETTINGS: dict[str, Any] = {
-    "network": {"name": "unet", "channels": [8, 16, 16], "dropout": []},
-    "data": {"size": [32, 32]},
-    "trainer": {"iterations": 6, "checks": 2, "labeled_batch": 2, "unlabeled_batch": 2, "threads": 1},
-}
-
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory) -> Path:
+def template(tiny_settings, tmp_path_factory) -> Path:
     """A folder with 24 images of 48x48 in data/ (18 train, 6 of them masked; 2 val, 4 test) and a run in run/."""
     root = tmp_path_factory.mktemp("review")
     write_dataset(root / "data", count=24, size=(48, 48), masks=6, val=2, test=4)
-    train(root / "data", root / "run", method="crii", settings=SETTINGS, device="cpu")
+    train(root / "data", root / "run", method="crii", settings=tiny_settings(), device="cpu")
     return root
 
 
@@ -38,7 +31,7 @@ def place(copy_of, template) -> Path:
 
 
 @pytest.fixture(scope="session")
-def volume_template(tmp_path_factory) -> Path:
+def volume_template(tiny_settings, tmp_path_factory) -> Path:
     """A folder with 8 volumes in data/ (v0 to v5 train, v0 and v1 masked; v6 val, v7 test) and a run in run/.
 
     They have two voxel sizes; v1, v5 and v7 are stored left to right, v3 along other axes, v4 from head to feet.
@@ -50,7 +43,7 @@ def volume_template(tmp_path_factory) -> Path:
         (data / "masks" / f"{name}.nii.gz").unlink()
     store_as(data / "images" / "v3.nii.gz", "PIR")
     store_as(data / "images" / "v4.nii.gz", "ALI")
-    settings = {**SETTINGS, "data": {"kind": "slices", "size": [32, 32]}}
+    settings = tiny_settings({"data": {"kind": "slices"}})
     train(data, root / "run", method="crii", settings=settings, device="cpu")
     return root
 
