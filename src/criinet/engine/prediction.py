@@ -44,7 +44,21 @@ def predict_folder(
 ) -> list[str]:
     """Write a mask for every image under ``images`` to ``out``; return sentences on what was skipped or is never read.
 
+    Args:
+        run: folder of the run.
+        images: a folder of images or volumes, a dataset, one file, or the folder of one DICOM series.
+        out: folder for the masks, each named like its image.
+        outputs: what is written beside each mask; None for nothing.
+        part: which of the images are segmented; None for all, whatever is there already.
+        checkpoint: "last", or "best" on the validation cases.
+        tta: average over mirrored images; None: as the run's settings say.
+        device: "auto", "cpu" or "cuda".
+        skip_bad: leave out images that cannot be read, instead of stopping at the first.
+        advance: called with (finished, total) after each image.
+
     Raises:
+        RunError: if there is no run.
+        CheckpointError: if the checkpoint is missing, truncated, newer, or of a method that has changed since.
         DataError: if there are no images, one cannot be read and ``skip_bad`` is False, ``out`` holds originals, or
             masks that are to be kept were made by other weights or with other options.
     """

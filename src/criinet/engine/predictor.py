@@ -88,6 +88,10 @@ class Predictor:
     slice and not with the number of slices.
 
     Args:
+        method: with trained weights; it is moved to ``device`` and put in evaluation mode.
+        data: what the network sees of an image, as in training.
+        classes: K names, background first.
+        device: "cpu" or "cuda".
         shift: what is added to the logits of objects; see ``shifted``.
         tta: average over the mirrored images that training mirrored too; None: as ``data`` says.
         doubt: keep maps of doubt, and the first of two opinions, of volumes.
