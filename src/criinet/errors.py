@@ -1,5 +1,8 @@
 """One tree of errors. A user's error says in one sentence what is wrong, where, and what to do."""
 
+INTERRUPTED = 130
+"""Exit code of a command, or of a process that trains for another one, that was stopped by Ctrl-C."""
+
 
 class CriinetError(Exception):
     """Base of every error that criinet raises on purpose."""
@@ -44,7 +47,7 @@ class ShapeError(CriinetError, ValueError):
 class InterruptedRunError(CriinetError):
     """A run that was stopped by Ctrl-C after a whole step, and saved."""
 
-    exit_code = 130
+    exit_code = INTERRUPTED
 
 
 class ParityError(CriinetError):

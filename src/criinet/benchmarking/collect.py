@@ -13,10 +13,9 @@ from criinet.benchmarking.cells import Cell
 from criinet.benchmarking.plan import Plan
 from criinet.data.files import csv_text, write_json, write_text_atomically
 from criinet.engine.folder import RunFolder
-from criinet.errors import InterruptedRunError
+from criinet.errors import INTERRUPTED
 
 FORMAT = 1
-INTERRUPTED = InterruptedRunError.exit_code
 ABOUT = ("method", "dataset", "fraction", "draw", "seed", "network")
 """What the rows of strata and cases repeat of their run."""
 

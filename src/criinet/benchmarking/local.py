@@ -1,9 +1,6 @@
 """The local engine: so many runs at a time, each in a process of its own."""
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from criinet.benchmarking.cells import Cell
+from criinet.engine.processes import start_child
 from criinet.errors import InterruptedRunError
 
 Finished = Callable[[Cell, int], None]
@@ -24,13 +22,8 @@ def run_process(cell: Cell, out: Path, stop: threading.Event | None = None) -> i
     """
     log = out / "logs" / f"{cell.name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
-    threads = str(cell.settings["trainer"]["threads"])
-    command = [sys.executable, "-m", "criinet.benchmarking.worker", str(out / "cells" / f"{cell.name}.json")]
-    environment = {**os.environ, **({"OMP_NUM_THREADS": threads} if threads != "0" else {})}
-    with (
-        log.open("ab") as file,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment) as process,
-    ):
+    file, threads = out / "cells" / f"{cell.name}.json", int(cell.settings["trainer"]["threads"])
+    with start_child("criinet.benchmarking.worker", file, log, threads=threads) as process:
         asked = False
         while process.poll() is None:
             if stop is not None and stop.is_set() and not asked:

@@ -14,7 +14,7 @@ from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
 from criinet.engine.processes import follow_parent
 from criinet.engine.training import train
-from criinet.errors import CriinetError, InterruptedRunError
+from criinet.errors import INTERRUPTED, CriinetError, InterruptedRunError
 
 
 def do(cell: Cell, out: Path) -> None:
@@ -46,7 +46,7 @@ def main(file: Path) -> int:
     try:
         do(Cell.from_json(file.read_text(encoding="utf-8")), out)
     except (KeyboardInterrupt, InterruptedRunError):
-        return 130
+        return INTERRUPTED
     except CriinetError as error:
         write_text_atomically(failure, f"{error}\n")
         return 1

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from criinet.cli import benchmark, data, demo, deploy, listing, results, review, training
-from criinet.errors import CriinetError
+from criinet.errors import INTERRUPTED, CriinetError
 
-INTERRUPTED = 130
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Click's base of all mistakes on a command line, which Typer does not export."""
 

@@ -1,7 +1,10 @@
-"""The processes that train one run together, as `torchrun` starts them, and those that end with their parent."""
+"""The processes that train one run together, as `torchrun` starts them, and those that train for another one."""
 
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -64,6 +67,28 @@ def anyone(asked: bool, fabric: Fabric) -> bool:
     if fabric.world_size == 1:
         return asked
     return bool(cast(Tensor, fabric.all_reduce(torch.tensor(float(asked), device=fabric.device))) > 0)
+
+
+def start_child(
+    module: str, file: Path, log: Path, *, threads: int, own_session: bool = False
+) -> "subprocess.Popen[bytes]":
+    """Start ``python -m module file``, a process that ends when this one does if it calls :func:`follow_parent`.
+
+    Args:
+        log: its output is added to it.
+        threads: of its computations; 0 leaves them to the environment.
+        own_session: whether Ctrl-C in the terminal reaches this process alone.
+    """
+    environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, str(file)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=own_session,
+        )
 
 
 def follow_parent() -> None:

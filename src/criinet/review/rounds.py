@@ -10,11 +10,9 @@ its last checkpoint when it is asked to.
 """
 
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from criinet.data.files import write_text_atomically
 from criinet.data.splits import Split, save_split
 from criinet.engine.folder import RunFolder
-from criinet.errors import CriinetError, RunError
+from criinet.engine.processes import start_child
+from criinet.errors import INTERRUPTED, CriinetError, RunError
 from criinet.metrics import paired_difference, verdict
 from criinet.report.comparison import paired_values
 from criinet.review.validation import DicePerCase, mean_dice, read_dice, write_dice
@@ -306,14 +305,13 @@ class Rounds:
         return self.run.review / f"round_{number}.job.json"
 
     def _launch(self, begun: Round) -> None:
-        command = [sys.executable, "-m", "criinet.review.worker", str(self._job(begun.number))]
-        threads = int(self.recorded["trainer"]["threads"])
-        environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
-        log = (self.run.review / f"round_{begun.number}.log").open("ab")
-        with log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
-            )
+        self._process = start_child(
+            "criinet.review.worker",
+            self._job(begun.number),
+            self.run.review / f"round_{begun.number}.log",
+            threads=int(self.recorded["trainer"]["threads"]),
+            own_session=True,
+        )
         self._follower = threading.Thread(target=self._follow, args=(self._process, begun), daemon=True)
         self._follower.start()
 
@@ -336,7 +334,7 @@ class Rounds:
         """Note how a round ended, by the exit code of its process."""
         if code == 0:
             return self._finish(begun)
-        if code in (130, -signal.SIGINT):
+        if code in (INTERRUPTED, -signal.SIGINT):
             return self._update(begun, status="stopped")
         return self._update(begun, status="failed", reason=self._why(begun.number, code))
 

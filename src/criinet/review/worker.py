@@ -13,11 +13,9 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split
 from criinet.engine.processes import follow_parent
 from criinet.engine.training import train
-from criinet.errors import CriinetError, InterruptedRunError
+from criinet.errors import INTERRUPTED, CriinetError, InterruptedRunError
 from criinet.review.rounds import Job
 from criinet.review.validation import measure, write_dice
-
-INTERRUPTED = 130
 
 
 def do(job: Job) -> None:
