@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from criinet.losses import soft_dice_loss
-from criinet.methods import methods
+from criinet.methods import InRounds, methods
 from criinet.methods.ema import EMA
 from criinet.networks import build_network, parse_network
 from criinet.types import CutMix, LabeledBatch, UnlabeledBatch
@@ -148,7 +148,7 @@ def test_a_recordable_method_does_the_same_at_any_time(name, task):
         method = task.method(name)
         torch.manual_seed(0)
         values.append(method.losses(task.labeled_batch(), task.unlabeled_batch(method.views), progress))
-    assert method.rounds == 1
+    assert not isinstance(method, InRounds)
     assert {k: v.item() for k, v in values[0].items()} == {k: v.item() for k, v in values[1].items()}
 
 

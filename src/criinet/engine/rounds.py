@@ -11,7 +11,7 @@ from torch import Tensor
 from criinet.data.store import DataConfig, Store
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.predictor import BATCH, Predictor
-from criinet.methods import Method
+from criinet.methods import InRounds
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class PseudoLabels:
 
 @torch.no_grad()
 def begin_round(
-    method: Method, number: int, unlabeled: Store, data: DataConfig, classes: tuple[str, ...], device: str
+    method: InRounds, number: int, unlabeled: Store, data: DataConfig, classes: tuple[str, ...], device: str
 ) -> PseudoLabels:
     """Label every unlabeled image with the method as it stands, let it start round ``number``, and say what it keeps.
 

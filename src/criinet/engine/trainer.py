@@ -26,7 +26,7 @@ from criinet.engine.settings import RunConfig, TrainerConfig
 from criinet.engine.shift import SHIFTS, choose_shift, dice_by_shift, dice_of_images
 from criinet.engine.statistics import measure_statistics
 from criinet.errors import CheckpointError, ConfigError, DivergedError, InterruptedRunError
-from criinet.methods import Method
+from criinet.methods import InRounds, Method
 from criinet.networks import Backbone
 
 EXPLODED = 1e4
@@ -125,7 +125,8 @@ class Trainer:
     @property
     def round_length(self) -> int:
         """Steps of a round; the last one may be shorter."""
-        return -(-self.settings.iterations // self.method.rounds)
+        rounds = self.method.rounds if isinstance(self.method, InRounds) else 1
+        return -(-self.settings.iterations // rounds)
 
     @property
     def progress(self) -> float:
@@ -200,6 +201,7 @@ class Trainer:
 
     def begin_round(self) -> None:
         """Label the unlabeled images with what was learned so far, and start anew with a fresh optimizer."""
+        assert isinstance(self.method, InRounds)
         number = self.step // self.round_length
         found = begin_round(self.method, number, self.pools.unlabeled, self.config.data, self.classes, str(self.device))
         if self.folder is not None:

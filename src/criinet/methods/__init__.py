@@ -16,6 +16,7 @@ from criinet.methods.dtc import DualTaskConsistency
 from criinet.methods.entropy_minimisation import EntropyMinimisation
 from criinet.methods.fixmatch import FixMatch
 from criinet.methods.ict import InterpolationConsistency
+from criinet.methods.in_rounds import InRounds
 from criinet.methods.mc_net import MutualConsistency
 from criinet.methods.mean_teacher import MeanTeacher
 from criinet.methods.sassnet import ShapeAware
@@ -38,6 +39,7 @@ __all__ = [
     "DualTaskConsistency",
     "EntropyMinimisation",
     "FixMatch",
+    "InRounds",
     "InterpolationConsistency",
     "MeanTeacher",
     "Method",

@@ -33,7 +33,6 @@ class Method(nn.Module):
         views: the views of an unlabeled batch it wants, of "weak", "strong_1", "strong_2"; none for supervised methods.
         unlabeled_terms: the loss terms that unlabeled images alone cause.
         opponent_terms: the loss terms that train an opponent of the student, as a discriminator, and never the student.
-        rounds: how often training starts anew; each round but the first has pseudo-labels of the one before.
         recordable: all steps do the same operations on the device, in one round: neither ``losses`` nor ``after_step``
             looks at ``progress``, keeps numbers in Python, draws random numbers on the CPU, or waits for the device.
         student: the module that ``predict`` uses; the network itself, unless the method builds more around it.
@@ -45,7 +44,6 @@ class Method(nn.Module):
     views: ClassVar[tuple[str, ...]] = ()
     unlabeled_terms: ClassVar[tuple[str, ...]] = ()
     opponent_terms: ClassVar[tuple[str, ...]] = ()
-    rounds: int = 1
     recordable: ClassVar[bool] = False
 
     def __init__(self, network: Network, config: MethodConfig) -> None:
@@ -62,7 +60,7 @@ class Method(nn.Module):
         it then fits the labeled images and predicts noise for all others (`benchmarks/shared_statistics.py`).
 
         Args:
-            progress: the fraction of the round that is done, in [0, 1); most methods have one round.
+            progress: the fraction of training that is done, in [0, 1); that of the round for ``InRounds``.
         """
         raise NotImplementedError
 
@@ -84,25 +82,3 @@ class Method(nn.Module):
     def targets(self, image: Tensor) -> Tensor:
         """Return the probabilities (B, K, ...) that unlabeled images are trained towards; by default the prediction."""
         return self.predict(image).probs
-
-    def reliability(self, image: Tensor, probs: Tensor) -> Tensor:
-        """Say how far a prediction can be trusted as a pseudo-label: (B,) in [0, 1].
-
-        A method that trains in rounds has it: called in evaluation mode at the end of a round, for unlabeled images.
-
-        Args:
-            image: (B, C, ...) float32 in [0, 1].
-            probs: (B, K, ...) what the method says of it, averaged over mirrored images.
-        """
-        raise NotImplementedError
-
-    def begin_round(self, number: int, reliability: Tensor) -> Tensor:
-        """Start the round ``number`` >= 1 and return which unlabeled images it learns from.
-
-        Args:
-            reliability: (N,) of all unlabeled images.
-
-        Returns:
-            (N,) bool with at least one True.
-        """
-        raise NotImplementedError

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from criinet.config import Fraction, LossWeights, MethodConfig
 from criinet.losses import cross_entropy_dice
-from criinet.methods.base import Method, probabilities
+from criinet.methods.base import probabilities
+from criinet.methods.in_rounds import InRounds
 from criinet.networks import Network
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 
-class STPlusPlus(Method):
+class STPlusPlus(InRounds):
     """Three rounds, each from the first weights: labeled images alone, then the reliable half too, then all.
 
         round 0:  L = sup(f(x_l), y)
