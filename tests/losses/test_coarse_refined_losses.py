@@ -258,7 +258,7 @@ def test_inter_is_the_ranked_list_loss_with_the_same_geometry():
     found = Descriptors(vectors, torch.randint(0, 3, (12,)), torch.randint(0, 4, (12,)))
     same = found.case[:, None] == found.case[None, :]
     expected = ranked_list_loss(
-        vectors, found.label, vectors, found.label, alpha=1.4, margin=0.2, temperature=5.0, same=same
+        vectors, found.label, vectors, found.label, alpha=1.4, margin=0.2, temperature=5.0, excluded=same
     )
     value = inter_patch_ranked_loss(found, found, geometry=RankedGeometry(1.4, 0.2, 5.0))
     assert value.item() == expected.item() > 0

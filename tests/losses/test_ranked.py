@@ -85,12 +85,12 @@ def test_empty_sets_contribute_nothing():
 def test_a_thing_is_not_its_own_positive():
     """Two keys of the query's class at chord 1 and sqrt(2); the second is the query's own image."""
     same = torch.tensor([[False, True]])
-    assert loss(at(0), [0], at(60, 90), [0, 0], same=same) == pytest.approx(0.1, abs=1e-6)
+    assert loss(at(0), [0], at(60, 90), [0, 0], excluded=same) == pytest.approx(0.1, abs=1e-6)
 
 
 def test_the_same_image_still_supplies_negatives():
     same = torch.tensor([[True]])
-    assert loss(at(0), [0], at(60), [1], same=same) == pytest.approx(0.1, abs=1e-6)
+    assert loss(at(0), [0], at(60), [1], excluded=same) == pytest.approx(0.1, abs=1e-6)
 
 
 def test_ignored_keys_are_neither_positive_nor_negative():

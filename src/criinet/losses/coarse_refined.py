@@ -1,6 +1,7 @@
-"""The three unlabeled and feature losses of CRII-Net, each a pure function of tensors.
+"""The consistency of CRII-Net, on unlabeled images, and its two ranked losses, on features of labeled ones.
 
 Marks as in the method's description: [A] stated by the paper's abstract, [I] inferred from it, [C] our choice.
+Each is a pure function of tensors.
 Source of all three: Du, Zhang, Liu, Wang, IEEE JBHI 27(8), 2023, doi 10.1109/JBHI.2023.3278741.
 """
 
@@ -95,16 +96,21 @@ def intra_patch_ranked_loss(
         patches: (B, N, P) boundary patches in the embedding's resolution.
         classes: K.
         queries, keys: how many pixels of each patch are drawn, at most P.
+        geometry: margins of the ranked list loss; None: its defaults.
 
     Returns:
         Scalar >= 0; 0 is best. Zero, with a gradient of zero, if no image has a boundary patch.
+
+    Reference: Du et al., IEEE JBHI 2023, doi 10.1109/JBHI.2023.3278741; the loss: Wang et al., CVPR 2019, arXiv
+    1903.03238.
     """
     query_at, query_class = draw_pixels(patches.labels, patches.band, classes, queries)
     key_at, key_class = draw_pixels(patches.labels, torch.ones_like(patches.band), classes, keys)
     both = gather_pixels(embedding, torch.cat([patches.pixels.gather(-1, at) for at in (query_at, key_at)], dim=-1))
     query, key = both.split([query_at.shape[-1], key_at.shape[-1]], dim=2)
-    same = query_at.unsqueeze(-1) == key_at.unsqueeze(-2)
-    return ranked_list_loss(query, query_class, key, key_class, same=same, **(geometry or RankedGeometry())._asdict())
+    itself = query_at.unsqueeze(-1) == key_at.unsqueeze(-2)
+    margins = (geometry or RankedGeometry())._asdict()
+    return ranked_list_loss(query, query_class, key, key_class, excluded=itself, **margins)
 
 
 def patch_descriptors(embedding: Tensor, patches: Patches, classes: int, case: Tensor) -> Descriptors:
@@ -149,10 +155,17 @@ def inter_patch_ranked_loss(
     Args:
         queries: descriptors of this batch, with gradient.
         keys: descriptors of this batch and of the memory bank.
+        geometry: margins of the ranked list loss; None: its defaults.
         query_weight: (M,) weight of each query, for instance by contrast; None weighs all alike.
 
     Returns:
-        Scalar >= 0; 0 is best.
+        Scalar >= 0; 0 is best. Zero, with a gradient of zero, if no query has a class.
+
+    Raises:
+        ShapeError: if queries and keys have vectors of different lengths.
+
+    Reference: Du et al., IEEE JBHI 2023, doi 10.1109/JBHI.2023.3278741; the loss: Wang et al., CVPR 2019, arXiv
+    1903.03238.
     """
     same_case = queries.case.unsqueeze(-1) == keys.case.unsqueeze(-2)
     return ranked_list_loss(
@@ -160,7 +173,7 @@ def inter_patch_ranked_loss(
         queries.label,
         keys.vector,
         keys.label,
-        same=same_case,
+        excluded=same_case,
         query_weight=query_weight,
         **(geometry or RankedGeometry())._asdict(),
     )

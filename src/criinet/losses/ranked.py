@@ -18,13 +18,13 @@ def ranked_list_loss(
     alpha: float = 1.2,
     margin: float = 0.4,
     temperature: float = 10.0,
-    same: Tensor | None = None,
+    excluded: Tensor | None = None,
     query_weight: Tensor | None = None,
 ) -> Tensor:
     """Pull same-class embeddings inside radius ``alpha - margin`` and push the others beyond ``alpha``.
 
         d_ij    = sqrt(max(||q_i - k_j||^2, 1e-12))
-        P_i     = same-class keys, not ``same``, with d_ij > alpha - margin
+        P_i     = same-class keys, not ``excluded``, with d_ij > alpha - margin
         N_i     = other-class keys with d_ij < alpha
         l_plus  = mean_{P_i} (d_ij - (alpha - margin))
         l_minus = sum_{N_i} w_ij (alpha - d_ij) / sum_{N_i} w_ij,   w_ij = exp(temperature (alpha - d_ij)), detached
@@ -38,7 +38,8 @@ def ranked_list_loss(
         alpha: radius beyond which other classes should lie, in (0, 2).
         margin: m > 0; the same class should lie within alpha - margin. Default [C].
         temperature: T >= 0; the larger, the more the nearest wrong key dominates. 0 weighs all alike.
-        same: (..., Q, G) bool, True where query and key are one thing (one pixel, one image), never a positive pair.
+        excluded: (..., Q, G) bool, True where query and key are no positive pair, as one pixel or two of one image;
+            a negative one still, if their classes differ. None excludes nothing.
         query_weight: (..., Q) non-negative weight of each query in the mean; None weighs all alike.
 
     Returns:
@@ -56,8 +57,8 @@ def ranked_list_loss(
     known = (query_class >= 0).unsqueeze(-1) & (key_class >= 0).unsqueeze(-2)
     alike = query_class.unsqueeze(-1) == key_class.unsqueeze(-2)
     positive = known & alike & (distance > alpha - margin)
-    if same is not None:
-        positive = positive & ~same
+    if excluded is not None:
+        positive = positive & ~excluded
     negative = known & ~alike & (distance < alpha)
     l_plus = masked_mean(distance - (alpha - margin), positive.float())
     closeness = alpha - distance

@@ -20,8 +20,8 @@ class CrossTeaching(Method):
 
     Reference: Luo et al., MIDL 2022, arXiv 2112.04894, section 2.
     Differs: a small hierarchical transformer from scratch instead of a Swin-UNet with ImageNet weights, so that it fits
-    any image and volume; Dice is of the foreground classes; a ramp over 40 % of training instead of all of it; the
-    transformer's seed is drawn from the run's.
+    any image and volume; Dice on labeled images is of the foreground classes; a ramp over 40 % of training instead of
+    all of it; the transformer's seed is drawn from the run's.
     """
 
     class Config(MethodConfig):

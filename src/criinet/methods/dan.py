@@ -24,8 +24,8 @@ class AdversarialNetwork(Method):
     Reference: Zhang et al., MICCAI 2017, doi 10.1007/978-3-319-66179-7_47.
     Differs: both sides step at once, in one optimizer whose moments are by parameter: two optimizers in one, but for
     the learning rate and the clipping of the gradient, which they share; the discriminator has three convolutions and
-    sees the image in gray; the weight ramps to .01 over 40 % of training, not to .1: with few labeled images the
-    discriminator soon knows them by heart, and its gradient would drown the labels'.
+    sees the image in gray; the weight ramps to .01 over 40 % of training, not to .1: our choice, which no
+    result here compares with others.
     """
 
     class Config(MethodConfig):

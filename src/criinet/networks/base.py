@@ -130,7 +130,11 @@ class Network(nn.Module):
         return self.rebuild(seed)
 
     def encode(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the encoder features of (B, C, ...) images padded to the backbone's multiple."""
+        """Return the encoder features of (B, C, ...) images padded to the backbone's multiple.
+
+        Raises:
+            ShapeError: if the images have another number of dimensions than the network.
+        """
         if image.ndim != self.backbone.dims + 2:
             raise ShapeError(f"{self.backbone.dims}D network given images of shape {tuple(image.shape)}.")
         return self.backbone.encode(pad_to_multiple(image, self.backbone.multiple))
