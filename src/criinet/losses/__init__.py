@@ -11,7 +11,6 @@ from criinet.losses.coarse_refined import (
     low_contrast_weight,
     patch_descriptors,
 )
-from criinet.losses.components import connected_components, largest_component, largest_components
 from criinet.losses.masked import masked_mean_squared
 from criinet.losses.patches import Patches, at_stride, boundary_band, boundary_patches, draw_pixels, pure_patches
 from criinet.losses.pseudo_labels import cross_entropy_over_all, sharpen, sure_pixels
@@ -31,7 +30,6 @@ __all__ = [
     "boundary_patches",
     "class_attraction",
     "coarse_refined_consistency",
-    "connected_components",
     "cross_entropy_dice",
     "cross_entropy_over_all",
     "deep_supervision",
@@ -41,8 +39,6 @@ __all__ = [
     "inside_probability",
     "inter_patch_ranked_loss",
     "intra_patch_ranked_loss",
-    "largest_component",
-    "largest_components",
     "low_contrast_weight",
     "masked_mean_squared",
     "mean_squared",

@@ -7,8 +7,9 @@ from pydantic import Field
 from torch import Tensor
 
 from criinet.config import Fraction, LossWeights
-from criinet.losses import cross_entropy_dice, largest_components
+from criinet.losses import cross_entropy_dice
 from criinet.methods.boxes import random_boxes
+from criinet.methods.components import largest_components
 from criinet.methods.taught import Taught, TaughtConfig
 from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
 
