@@ -7,6 +7,8 @@ import torch
 from criinet.data.geometry import Geometry
 from criinet.data.images import read_image
 from criinet.data.predictions import VolumePrediction
+from criinet.data.store import DataConfig
+from criinet.engine import acquisition
 from criinet.engine.acquisition import (
     STRATEGIES,
     Doubt,
@@ -16,12 +18,14 @@ from criinet.engine.acquisition import (
     embed,
     expected_dice,
     look_at_scans,
+    mutual_information,
     outline_length,
     ranks,
     spread_order,
 )
 from criinet.engine.build import load
-from criinet.engine.predictor import CasePrediction
+from criinet.engine.predictor import CasePrediction, Predictor
+from criinet.methods import Method, Prediction
 
 
 def two_classes(foreground: np.ndarray) -> torch.Tensor:
@@ -104,6 +108,16 @@ def test_of_two_equally_doubtful_images_the_one_that_is_less_work_comes_first():
     assert benefits([]).shape == (0,)
 
 
+def test_disagreement_counts_for_an_image_and_effort_against_it_by_a_quarter():
+    """Of two that differ in one thing alone the ranks are 0 and 1; all that ties is .5.
+
+    Disagreement: a mean of .5, .5 and 1 or 0, less .5 / 4. Boundary: .5, less 0 or 1 / 4. Both then (x + .25) / 1.25.
+    """
+    torn, agreed = benefits([Doubt(0.5, 0.2, 0.9, 1.0), Doubt(0.5, 0.2, 0.1, 1.0)])
+    assert (torn, agreed) == (pytest.approx((2 / 3 + 0.125) / 1.25), pytest.approx((1 / 3 + 0.125) / 1.25))
+    assert benefits([Doubt(0.5, 0.2, 0.1, 1.0), Doubt(0.5, 0.2, 0.1, 9.0)]).tolist() == pytest.approx([0.6, 0.4])
+
+
 def test_ten_lookalikes_are_not_asked_for_in_a_row():
     embeddings = np.concatenate([np.zeros((10, 2)), np.arange(1, 6)[:, None] * np.ones((5, 2)) * 10]).astype(np.float32)
     benefit = np.concatenate([np.full(10, 0.9), np.full(5, 0.5)]).astype(np.float32)
@@ -119,6 +133,50 @@ def test_core_set_takes_the_farthest():
     line = np.array([[0.0], [1.0], [5.0], [10.0]], np.float32)
     assert core_set_order(line, line[:1], 2) == [3, 2]
     assert core_set_order(line, line[:0], 9) == [0, 3, 2, 1]
+
+
+def test_each_strategy_asks_for_what_it_says(monkeypatch):
+    """Three images that look like 1, 0 and 9, of entropies .1, .9 and .4, and a labeled one that looks like 9 or 0."""
+    nan = float("nan")
+    doubts = [Doubt(0.5, entropy, nan, 1.0) for entropy in (0.1, 0.9, 0.4)]
+    looks = list(zip(doubts, np.array([[1.0], [0.0], [9.0]], np.float32), strict=True))
+    monkeypatch.setattr(acquisition, "look_at_scans", lambda *_: looks)
+    monkeypatch.setattr(acquisition, "embed_all", lambda _, reads: np.array([[read()] for read in reads], np.float32))
+    monkeypatch.setattr(acquisition, "mutual_information", lambda _, batch: [-abs(value - 1.0) for value in batch])
+    images = [lambda value=value: value for value in (1.0, 0.0, 9.0)]
+    assert choose("entropy", None, images, [], 2, 0) == [1, 2]
+    assert choose("bald", None, images, [], 2, 0) == [0, 1]
+    assert choose("core-set", None, images, images[2:], 1, 0) == [1], "0 is the farthest from 9"
+    assert choose("benefit", None, images, [], 1, 0) == [1]
+    assert choose("benefit", None, images, images[1:2], 1, 0) == [2], "a twin of the labeled one teaches nothing"
+
+
+def test_random_images_are_others_for_another_seed():
+    images = [lambda: 0.0] * 20
+    one, same, other = (choose("random", None, images, [], 20, seed) for seed in (0, 0, 1))
+    assert one == same != other
+    assert sorted(other) == list(range(20))
+
+
+class Says(Method):
+    """Calls the left half of what it sees an object, which no mirror moves, or what is bright, which it does."""
+
+    def __init__(self, what: str) -> None:
+        torch.nn.Module.__init__(self)
+        self.what = what
+
+    def predict(self, image):
+        left = (torch.arange(image.shape[3]) < image.shape[3] // 2).expand(len(image), *image.shape[2:])
+        found = left if self.what == "left" else image[:, 0] > 0.5
+        return Prediction(torch.stack([~found, found], 1).float())
+
+
+@pytest.mark.parametrize(("what", "expected"), [("left", 1.0), ("bright", 0.0)])
+def test_mirrored_views_disagree_where_a_method_is_not_mirrored_along(what, expected):
+    """Sure in every view; two of four say "left" where two say "right", which is one whole bit of two classes."""
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    predictor = Predictor(Says(what), DataConfig(size=(32, 32)), ("background", "object"))
+    assert mutual_information(predictor, [image, image]) == pytest.approx([expected] * 2, abs=1e-5)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,6 +153,28 @@ def test_the_smallest_object_is_in_the_first_quartile_of_size(drawn):
     assert test.difficulty[min(shares, key=shares.get)]["size_quartile"] == 1
     assert test.difficulty[max(shares, key=shares.get)]["size_quartile"] == 4
     assert sorted(found["size_quartile"] for found in test.difficulty.values()) == [1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_strata_by_hand():
+    """Four cases of contrast 1, boundary 2 and size 3: patient p has three of .8, r one of .4, so .4 to .8 about .7.
+
+    The best checkpoint has p's at .9: .775.
+    """
+    quartiles = {"contrast_quartile": 1, "boundary_quartile": 2, "size_quartile": 3}
+    test = SimpleNamespace(dataset=SimpleNamespace(regions={}), difficulty=dict.fromkeys("abcd", quartiles))
+    about = {"class": "lesion", "miss": False, "false_alarm": False}
+    rows = [
+        {**about, "checkpoint": checkpoint, "case": case, "group": group, "dice": dice, "band_dice_5": dice / 2}
+        for checkpoint, high in (("last", 0.8), ("best", 0.9))
+        for case, group, dice in (("a", "p", high), ("b", "p", high), ("c", "p", high), ("d", "r", 0.4))
+    ]
+    found = {(row["checkpoint"], row["by"], row["quartile"]): row for row in evaluator.strata_rows(rows, test)}
+    assert len(found) == 2 * 3 * 4
+    whole = {("contrast", 1), ("boundary", 2), ("size", 3)}
+    assert all(row["cases"] == 4 * ((by, quartile) in whole) for (_, by, quartile), row in found.items())
+    row = found["last", "size", 3]
+    assert (row["dice"], row["dice_low"], row["dice_high"]) == pytest.approx((0.7, 0.4, 0.8))
+    assert (row["band_dice_5"], found["best", "size", 3]["dice"]) == pytest.approx((0.35, 0.775))
 
 
 def test_a_run_without_test_cases_claims_nothing(dataset, fit, tmp_path):

@@ -68,6 +68,18 @@ def test_a_smaller_shift_is_taken_if_it_is_as_good_for_all_these_cases_tell():
     assert choose_shift(dice) == 2
 
 
+def test_what_many_cases_tell_apart_is_no_tie():
+    """.88 and a mean of .91: cases differ by .05, so the mean of sixteen by .05 / 4, which is less than .03."""
+    dice = torch.full((16, len(SHIFTS), 1), 0.5)
+    dice[:, SHIFTS.index(0)] = 0.88
+    dice[:, SHIFTS.index(2), 0] = 0.91 + torch.tensor([0.05, -0.05]).repeat(8)
+    assert choose_shift(dice) == 2
+
+
+def test_where_every_shift_is_as_good_nothing_is_shifted():
+    assert choose_shift(torch.full((10, len(SHIFTS), 1), 0.8)) == 0
+
+
 def test_finding_what_is_not_there_counts_against_a_shift():
     """Nine cases without any object, where Dice is NaN until something is found: 0 then; one case gains by it."""
     dice = torch.full((10, len(SHIFTS), 1), math.nan)

@@ -37,6 +37,13 @@ def test_gray_is_scaled_to_a_hundred():
     assert lightness(np.full((2, 2), 300), 2).tolist() == [[0, 0], [0, 0]]
 
 
+def test_other_gray_is_scaled_from_all_but_its_outermost_values():
+    """Of 0 to 999 the lowest and the highest .5 % are five values each: 4 is black and 994 is white."""
+    found = lightness(np.arange(1000).reshape(20, 50), 2).flatten()
+    assert found[[4, 994]].tolist() == [0, 100]
+    assert found[499] == pytest.approx(50)
+
+
 def test_contrast_to_noise_by_hand():
     """A single pixel of 60 among neighbours of 20 and 30 (ring of 1 px): |60 - 25| / sqrt((0 + 25) / 2)."""
     image = np.zeros((5, 5), float)

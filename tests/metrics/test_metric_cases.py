@@ -68,6 +68,14 @@ def test_pixels_without_ground_truth_do_not_count():
     assert cases.IGNORE == types.IGNORE
 
 
+def test_a_right_prediction_beside_the_unknown_has_the_right_boundary():
+    """As far as is known it is the target itself, and so is the strip along its boundary."""
+    target = np.zeros((40, 60), int)
+    target[10:30, 10:30], target[:, 30] = 1, cases.IGNORE
+    (row,) = criinet.metrics.case_metrics(np.where(target == 1, 1, 0), target, CLASSES[:2])
+    assert (row["dice"], row["boundary_iou"], row["hd95"]) == (1, 1, 0)
+
+
 def test_one_annotated_slice_is_measured_as_the_image_that_it_is():
     """Above and below nothing is known: there is no surface, and no band, towards that."""
     prediction, target = scene()
@@ -105,8 +113,10 @@ def test_what_is_unknown_makes_no_case_harder():
     assert after == before
     assert before["object_share"] == 400 / (40 * 33)
     target[:, 30:] = cases.IGNORE
+    image[:, 30:] = 160  # As bright as the object itself.
     beside = criinet.metrics.case_difficulty(image, target)
     assert beside["cnr"] == pytest.approx(before["cnr"], rel=0.2)
+    assert beside["boundary_gradient"] == pytest.approx(before["boundary_gradient"], rel=0.1)
     target[:] = cases.IGNORE
     assert all(math.isnan(value) for value in criinet.metrics.case_difficulty(image, target).values())
 

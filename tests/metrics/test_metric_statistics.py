@@ -249,7 +249,16 @@ def test_cases_of_one_group_are_drawn_together():
     assert over_patients.high - over_patients.low > 3 * (over_slices.high - over_slices.low)
 
 
+def test_a_case_without_a_value_takes_its_group_out_of_no_other_case():
+    """A first case that is NaN leaves the others what they are: two cases of a, two of b."""
+    values, groups = [NAN, 0.1, 0.1, 0.9, 0.9], list("aaabb")
+    assert summarise(values, groups=groups) == replace(summarise(values[1:], groups=groups[1:]), missing=1)
+
+
 def test_groups_of_one_case_are_cases():
+    many = np.random.default_rng(0).random(40)
+    one, other = summarise(many), summarise(many, groups=[f"{i:02}" for i in range(40)])
+    assert (other.low, other.high) == pytest.approx((one.low, one.high))
     values = [0.1, 0.9, float("nan"), 0.5, 0.7]
     alone, grouped = summarise(values), summarise(values, groups=list("abcde"))
     assert (grouped.low, grouped.high, grouped.n) == pytest.approx((alone.low, alone.high, 4))
