@@ -17,6 +17,7 @@ from criinet.data.augmentation import (
     transform,
     transform_mask,
     unlabeled_views,
+    vary_appearance,
 )
 from criinet.types import IGNORE, CutMix, LabeledBatch
 
@@ -366,6 +367,20 @@ def test_strong_views_share_the_geometry_of_the_weak_one():
     for name in ("strong_1", "strong_2"):
         outside = ~views.mixes[name].box.expand_as(image)
         assert torch.equal(views.views[name][outside], views.weak[outside])
+
+
+@pytest.mark.parametrize(("only", "expected"), [({"brightness": 1}, 0.8), ({"blur": 256}, 0.4), ({"noise": 1}, 0.8)])
+def test_by_default_half_as_many_views_are_blurred_as_change_colour_or_get_noise(only, expected):
+    """.8 of strong views, .8 * .5 are blurred; of labeled ones .5 instead of .8."""
+    nothing = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, "blur": 0, "noise": 0}
+    config = AugmentationConfig(**{**nothing, **only})
+    image = torch.rand(1000, 3, 8, 16, generator=rng())
+    for probability, share in (
+        (config.colour_probability, expected),
+        (config.labeled_colour_probability, expected / 1.6),
+    ):
+        found = vary_appearance(image, probability, config, rng())
+        assert ((found - image).abs().amax((1, 2, 3)) > 1e-4).float().mean() == pytest.approx(share, abs=0.05)
 
 
 def test_labeled_images_vary_in_colour_as_often_as_configured_and_masks_never():

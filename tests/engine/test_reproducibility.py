@@ -1,5 +1,6 @@
 """Training keeps the memory it freed."""
 
+import ctypes
 import platform
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 
 from criinet.engine.reproducibility import keep_memory
 
+THIS_SYSTEM = sys.platform
 FREED_AND_TAKEN = """
 import resource
 import torch
@@ -37,5 +39,10 @@ def test_memory_that_was_freed_is_used_again():
 
 
 def test_a_system_without_that_call_is_left_as_it_is(monkeypatch):
+    """Its C library is not even opened; nor is one without the call asked for it."""
+    opened: list[object] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: opened.append(name) or object())
+    keep_memory()
     monkeypatch.setattr(sys, "platform", "darwin")
     keep_memory()
+    assert opened == [None] * (THIS_SYSTEM == "linux")

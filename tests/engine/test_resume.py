@@ -130,7 +130,10 @@ def test_another_setting_is_not_resumed(options, fragments, run, drawn, fit):
 
 def test_values_are_compared_as_they_are_read(run, drawn, fit):
     """The number 1e-3 of a command line is text to YAML, and still the recorded 0.001."""
-    fit(drawn, run.root, method="crii", trainer={"learning_rate": "1e-3", "precision": 32}, labeled="6", resume=True)
+    asked = {"learning_rate": "1e-3", "precision": 32}
+    again = fit(drawn, run.root, method="crii", trainer=asked, labeled="6", resume=True)
+    trainer = again.read_config()["trainer"]
+    assert (trainer["learning_rate"], trainer["precision"]) == (0.001, "32")
 
 
 def test_an_unknown_key_is_refused_when_resuming_too(run, drawn, fit):

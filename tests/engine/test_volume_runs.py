@@ -325,6 +325,13 @@ def test_what_is_picked_follows_from_voxels_device_and_modality():
     assert "data.one_object" not in chosen(replace(FACTS, one_object=(2,), labeled=1))
 
 
+@pytest.mark.parametrize("labeled", [1, 8, 100])
+def test_boxes_take_300_steps_on_a_cpu_and_6000_on_a_gpu(labeled):
+    """However many volumes are labeled: that is what each of them does in minutes."""
+    facts, asked = replace(FACTS, labeled=labeled), {"data": {"kind": "volumes"}}
+    assert [chosen(facts, device, asked)["trainer.iterations"] for device in ("cpu", "cuda")] == [300, 6000]
+
+
 def test_values_of_ct_in_another_unit_keep_their_contrast():
     """Whole numbers would make black and white one value."""
     choices = plan_volumes(replace(FACTS, modality="CT", object_range=(0.11, 0.17)), "cpu", {})

@@ -12,7 +12,6 @@ from criinet.data.sampling import evenly
 from criinet.data.splits import Split
 from criinet.engine.planning import (
     BATCH,
-    MOST_PASSES,
     PRETRAINED,
     SAMPLED,
     USUAL_SIDE,
@@ -29,6 +28,8 @@ STEPS = (1000, 6000)
 """Steps on a CPU, and on a GPU."""
 LEAST_STEPS = 400
 """A run takes no fewer steps, however few its labeled images."""
+MOST_PASSES = 300
+"""A run on a CPU passes over its labeled images no more often than this, but for the steps that every run takes."""
 LOST_OBJECT = 6
 """Diameter in pixels below which an object would be lost by resizing."""
 SMALL_OBJECT = 24

@@ -14,8 +14,6 @@ SAMPLED = 64
 """How many files are looked at, spread evenly over the dataset."""
 USUAL_SIDE, BATCH = (128, 256), (4, 12)
 """Longer side of the training size, and images or slices of each kind a step: on a CPU, and on a GPU."""
-MOST_PASSES = 300
-"""A run passes over its labeled cases no more often than this."""
 PRETRAINED = Choice("network.name", "lite0-unet", "an ImageNet-pretrained encoder needs the fewest masks")
 
 

@@ -19,7 +19,6 @@ from criinet.data.threads import in_threads
 from criinet.data.volumes import read_volume_header
 from criinet.engine.planning import (
     BATCH,
-    MOST_PASSES,
     PRETRAINED,
     SAMPLED,
     USUAL_SIDE,
@@ -232,8 +231,6 @@ def box_choices(facts: VolumeFacts, on_gpu: bool) -> list[Choice]:
     spacing = [round(step * factor, 4) for step in steps]
     shape = [max(1.0, side / factor) for side in facts.shape]
     size = box_size(shape, budget)
-    passes = max(BOX_STEPS[0], facts.labeled * MOST_PASSES // BOX_BATCH[on_gpu])
-    length = BOX_STEPS[1] if on_gpu else min(BOX_STEPS[0], passes)
     text = "x".join(str(side) for side in facts.shape)
     choices = [
         Choice("network.name", "unet", "a 3D network, from scratch"),
@@ -250,7 +247,7 @@ def box_choices(facts: VolumeFacts, on_gpu: bool) -> list[Choice]:
     return [
         *choices,
         *batch_choices(BOX_BATCH[on_gpu], f"boxes of {facts.labeled} labeled volumes", unlabeled),
-        Choice("trainer.iterations", length, f"what {device_name(on_gpu)} does in minutes"),
+        Choice("trainer.iterations", BOX_STEPS[on_gpu], f"what {device_name(on_gpu)} does in minutes"),
     ]
 
 
