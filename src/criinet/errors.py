@@ -37,7 +37,7 @@ class StorageError(UserError):
 
 
 class DivergedError(UserError):
-    """A loss that became NaN or exploded; the last good checkpoint is kept."""
+    """A loss that became NaN or exploded; the last good checkpoint, if there is one, is kept."""
 
 
 class ShapeError(CriinetError, ValueError):

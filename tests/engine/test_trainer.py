@@ -3,12 +3,14 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from criinet.config import merge
 from criinet.data.dataset import open_dataset
 from criinet.data.spill import Spill
 from criinet.data.splits import load_split, make_split
@@ -22,7 +24,7 @@ from criinet.engine.trainer import Trainer, stop_on_interrupt
 from criinet.engine.training import train
 from criinet.errors import ConfigError, DataError, DivergedError, RunError
 from criinet.methods import Supervised, methods
-from criinet.types import LabeledBatch, UnlabeledBatch
+from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
 
 ALL = list(methods)
 
@@ -163,6 +165,15 @@ def test_the_best_checkpoint_is_the_one_of_the_best_validation(trained):
     assert scores[best["step"]] == max(scores.values()) == best["best"]
 
 
+def test_a_worse_or_equal_validation_replaces_no_best_checkpoint(drawn, fit, tmp_path, monkeypatch):
+    """Dice .5, .8, .8 and .2 at steps 1 to 4."""
+    scores = dict(enumerate((0.5, 0.8, 0.8, 0.2), 1))
+    monkeypatch.setattr(Trainer, "validate", lambda self: [{"kind": "validation", "dice": scores[self.step]}])
+    run = fit(drawn, tmp_path / "run", trainer={"iterations": 4, "checks": 4})
+    best, last = (load_checkpoint(run.checkpoint(name)) for name in ("best", "last"))
+    assert (best["step"], best["best"], last["step"]) == (2, 0.8, 4)
+
+
 def test_validation_looks_change_no_weight(drawn, fit, tmp_path):
     often, seldom = (
         fit(drawn, tmp_path / str(checks), method="mean-teacher", trainer={"checks": checks}) for checks in (6, 1)
@@ -194,8 +205,60 @@ def test_an_exploding_loss_stops_too(drawn, fit, tmp_path, monkeypatch):
     monkeypatch.setattr(
         Supervised, "losses", lambda self, *batch: {n: t * 1e6 for n, t in honest(self, *batch).items()}
     )
-    with pytest.raises(DivergedError, match="diverged: 'supervised' is"):
+    with pytest.raises(
+        DivergedError, match=r"diverged: 'supervised' is .* at step 3\. Start again with a smaller rate"
+    ):
         fit(drawn, tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "there was no checkpoint yet: the same command may be given again"
+    monkeypatch.setattr(Supervised, "losses", honest)
+    assert fit(drawn, tmp_path / "run").checkpoint("last").exists()
+
+
+def test_a_gradient_that_is_not_finite_stops_too_and_a_long_one_does_not(drawn, tiny):
+    trainer = make_trainer(drawn, tiny(), "supervised")
+    terms = {"supervised": torch.tensor(0.5)}
+    trainer.log_step(terms, torch.tensor(1e6), 0.5)
+    with pytest.raises(DivergedError, match="diverged: 'gradient' is nan"):
+        trainer.log_step(terms, torch.tensor(float("nan")), 0.5)
+
+
+@pytest.mark.parametrize("method", ["crii", "mean-teacher"])
+def test_a_step_minimises_the_weighted_sum_as_fast_as_the_settings_say(method, drawn, tiny, monkeypatch):
+    """At .2 of training a ramp over .4 is not yet up, and the rate is .8^.9 of its own."""
+    trainer = make_trainer(drawn, tiny(clip=1e-3, weight_decay=0.3, learning_rate=2e-3), method)
+    minimised, backward = [], trainer.fabric.backward
+    monkeypatch.setattr(trainer.fabric, "backward", lambda loss: (minimised.append(loss.item()), backward(loss)))
+    terms, norm = trainer.train_step(0.2)
+    weights_then = trainer.method.config.weights_at(0.2)
+    assert weights_then != trainer.method.config.weights_at(1.0)
+    assert minimised == pytest.approx([sum(weights_then[name] * term.item() for name, term in terms.items())])
+    group = trainer.optimizer.param_groups[0]
+    assert (group["lr"], group["weight_decay"]) == (pytest.approx(2e-3 * 0.8**0.9), 0.3)
+    gradients = [p.grad.flatten() for p in trainer.method.parameters() if p.grad is not None]
+    assert torch.cat(gradients).norm() == pytest.approx(1e-3, rel=0.01)
+    assert norm > 1e-2, "as long as it was"
+
+
+def test_a_pretrained_encoder_learns_at_its_own_rate(drawn, tiny):
+    settings = merge(tiny(encoder_rate=0.3), {"network": {"name": "lite0-unet"}})
+    del settings["network"]["channels"], settings["network"]["dropout"]
+    trainer = make_trainer(drawn, settings, "supervised")
+    trainer.train_step(0.5)
+    new, encoder = trainer.optimizer.param_groups
+    assert len(new["params"]) > 0 < len(encoder["params"])
+    assert encoder["lr"] == pytest.approx(0.3 * new["lr"])
+
+
+def test_the_monitor_compares_with_what_is_known_of_the_labeled_masks(drawn, tiny):
+    """Of the upper half nothing is known: the lower half alone is the labeled area."""
+    first = make_trainer(drawn, tiny())
+    masks = torch.stack(first.pools.labeled.masks).to(torch.int16)
+    masks[:, :16] = IGNORE
+    pools = replace(first.pools, labeled=replace(first.pools.labeled, masks=tuple(masks)))
+    monitor = Trainer(first.method, pools, first.config, first.classes).monitor
+    share = float(masks[:, 16:].float().mean())
+    assert share > 0.05
+    assert monitor.labeled_area == pytest.approx([1 - share, share])
 
 
 def test_an_old_run_stays_when_the_new_one_cannot_begin(dataset, fit, tmp_path):

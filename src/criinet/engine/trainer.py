@@ -138,7 +138,7 @@ class Trainer:
         """Train until the last step.
 
         Raises:
-            DivergedError: if a loss became NaN or exploded; the last good checkpoint stays.
+            DivergedError: if a loss became NaN or exploded; the last good checkpoint, if there is one, stays.
             InterruptedRunError: on Ctrl-C, after the step is done and saved.
         """
         self.method.train()
@@ -222,9 +222,11 @@ class Trainer:
         for name, value in {**values, "gradient": float(norm.detach())}.items():
             if not math.isfinite(value) or (name != "gradient" and value > EXPLODED):
                 rate = min(self.settings.learning_rate, TrainerConfig().learning_rate) / 3
+                saved = self.folder is not None and self.folder.checkpoint("last").exists()
+                advice = "The last good checkpoint is kept; start another run" if saved else "Start again"
                 raise DivergedError(
-                    f"training diverged: '{name}' is {value:g} at step {self.step}. The last good checkpoint is kept; "
-                    f"start another run with a smaller rate, as --set trainer.learning_rate={rate:.0e}."
+                    f"training diverged: '{name}' is {value:g} at step {self.step}. {advice} with a smaller rate, as "
+                    f"--set trainer.learning_rate={rate:.0e}."
                 )
         images = self.settings.labeled_batch + (self.settings.unlabeled_batch if self.method.views else 0)
         record = {

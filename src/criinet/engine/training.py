@@ -25,7 +25,7 @@ from criinet.engine.settings import Choice, RunConfig, resolve
 from criinet.engine.tracking import tensorboard
 from criinet.engine.trainer import Trainer, Watcher
 from criinet.engine.volume_planner import look_at_volumes, plan_volumes
-from criinet.errors import ConfigError, DataError, RunError, StorageError
+from criinet.errors import ConfigError, DataError, DivergedError, RunError, StorageError
 
 _TRAINING = threading.Lock()
 
@@ -207,7 +207,7 @@ def fit(trainer: Trainer, folder: RunFolder, *, new: bool) -> None:
     try:
         with by_itself(), torch.random.fork_rng(devices=[]):
             trainer.fit()
-    except (ConfigError, DataError, RunError, StorageError):
+    except (ConfigError, DataError, DivergedError, RunError, StorageError):
         if new and is_first() and not folder.checkpoint("last").exists():
             folder.discard()
         raise
