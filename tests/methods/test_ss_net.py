@@ -136,6 +136,17 @@ def test_the_separation_is_the_formula(tasks):
     assert method.scatter(output, nobody).item() == 0
 
 
+def test_labeled_pixels_gather_by_their_label_and_unlabeled_ones_by_their_most_probable_class(tasks, monkeypatch):
+    task = tasks(classes=3)
+    method = task.method("ss-net")
+    labeled, batch = task.labeled_batch(), task.unlabeled_batch(method.views)
+    gathered: list[torch.Tensor] = []
+    monkeypatch.setattr(method, "scatter", lambda _, label: gathered.append(label) or torch.zeros(()))
+    method.losses(labeled, batch, 0.5)
+    assert torch.equal(gathered[0], labeled.target)
+    assert torch.equal(gathered[1], method.student(batch.weak).logits.argmax(1))
+
+
 def test_drawn_pixels_keep_their_place(tasks):
     """Feature, class and image of a drawn pixel are those of one and the same pixel, with height unlike width."""
     task = tasks(classes=3)

@@ -80,6 +80,15 @@ def test_reliability_is_the_agreement_of_a_third_and_two_thirds_with_the_end(tas
     assert any(not torch.equal(early[name], late[name]) for name in early)
 
 
+def test_both_earlier_checkpoints_count_alike(glass, see):
+    """The first says the opposite everywhere, IoU 0, the second the same, IoU 1: one half."""
+    method = glass("st++")
+    image = see([[0.9, 0.9, 0.2, 0.2]])
+    with torch.no_grad():
+        method.earlier[0].head.weight.neg_()
+    assert method.reliability(image, method.predict(image).probs).tolist() == [0.5]
+
+
 def test_after_another_run_every_round_starts_from_that_runs_weights(tasks, train, adam):
     """Its rounds are over: the first third of the new ones is remembered again."""
     task = tasks()
