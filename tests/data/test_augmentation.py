@@ -25,6 +25,7 @@ STILL = {
     "flip_horizontal": False,
     "flip_vertical": False,
     "rotate": 0,
+    "tilt": 0,
     "zoom": 0,
     "shift": 0,
     "colour_probability": 0,
@@ -54,6 +55,12 @@ def ellipse(height: int, width: int, radii: tuple[float, float], centre: tuple[f
     rows = torch.arange(height).view(-1, 1) + 0.5 - centre[0] * height
     columns = torch.arange(width).view(1, -1) + 0.5 - centre[1] * width
     return (rows / radii[0]) ** 2 + (columns / radii[1]) ** 2 <= 1
+
+
+def ball(sides: tuple[int, int, int], radius: float) -> Tensor:
+    """Return a ball in the middle of a box."""
+    away = [torch.arange(side) + 0.5 - side / 2 for side in sides]
+    return sum(along**2 for along in torch.meshgrid(*away, indexing="ij")) <= radius**2
 
 
 def batch_of(target: Tensor, image: Tensor | None = None) -> LabeledBatch:
@@ -109,7 +116,7 @@ def test_image_and_mask_move_alike(change):
 
 
 def moments(mask: Tensor) -> Tensor:
-    """Return the 2x2 covariance of the pixels of a mask, in pixels squared."""
+    """Return the covariance along the axes of the pixels of a mask, in pixels squared."""
     at = mask.nonzero().float()
     return torch.cov(at.T)
 
@@ -139,6 +146,34 @@ def test_a_right_angle_turns_an_ellipse_upright():
     assert angles.abs().max() <= math.pi / 2
     assert angles.min() < -1.2
     assert angles.max() > 1.2
+
+
+def test_a_ball_in_a_box_of_unequal_sides_stays_one_however_it_is_turned_and_tilted():
+    """Of radius 9 in 24x32x48: variances r^2 / 5 = 16.2 along all three axes, no covariance.
+
+    Seen within 13 of the middle, since its nearest mirror image begins at 2 x 12 - 9 = 15.
+    """
+    balls = ball((24, 32, 48), 9).long().expand(10, -1, -1, -1)
+    moved = labeled_views(batch_of(balls), still(rotate=180, tilt=60), rng()).target
+    for mask in moved * ball((24, 32, 48), 13):
+        torch.testing.assert_close(moments(mask), 9**2 / 5 * torch.eye(3), atol=1.0, rtol=0)
+
+
+@pytest.mark.parametrize("change", [{"rotate": 180}, {"flip_horizontal": True}, {"flip_vertical": True}])
+def test_slices_of_a_box_keep_their_depth_unless_it_is_tilted(change):
+    """Turned or mirrored within the slices, every voxel of slice d is still one of slice d."""
+    depth = torch.arange(4).view(1, 4, 1, 1).expand(20, 4, 12, 20)
+    assert torch.equal(labeled_views(batch_of(depth), still(**change), rng()).target, depth)
+
+
+@pytest.mark.parametrize(("change", "axis"), [("flip_horizontal", -1), ("flip_vertical", -2)])
+def test_a_box_is_mirrored_along_the_axis_that_its_slices_are(change, axis):
+    target = torch.randint(0, 3, (20, 4, 6, 9), generator=rng())
+    moved = labeled_views(batch_of(target), still(**{change: True}), rng()).target
+    flipped = [torch.equal(after, before.flip(axis)) for after, before in zip(moved, target, strict=True)]
+    kept = [torch.equal(after, before) for after, before in zip(moved, target, strict=True)]
+    assert all(a != b for a, b in zip(flipped, kept, strict=True))
+    assert any(flipped)
 
 
 def test_zoom_changes_the_area_by_at_most_its_square():
@@ -247,6 +282,15 @@ def test_hue_and_saturation_keep_the_luma_and_leave_gray_alone():
     torch.testing.assert_close(jitter_colour(gray, config, rng()), gray, atol=2e-3, rtol=0)
 
 
+def test_hue_turns_by_up_to_the_share_of_a_turn_that_is_configured():
+    """Up to half a turn: among a hundred draws some make red green or blue."""
+    red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(100, 3, 2, 2)
+    turned = jitter_colour(red, AugmentationConfig(brightness=0, contrast=0, saturation=0, hue=0.5), rng())
+    assert (turned[:, 1:] > turned[:, :1] + 0.2).any()
+    slightly = jitter_colour(red, AugmentationConfig(brightness=0, contrast=0, saturation=0, hue=0.02), rng())
+    assert (slightly[:, 1:] < 0.2).all()
+
+
 def test_blur_keeps_the_mean_and_a_flat_image():
     config = AugmentationConfig(blur=8.0)
     dot = torch.zeros(4, 3, 65, 97)
@@ -301,6 +345,15 @@ def test_cutmix_boxes_have_2_to_40_percent_of_the_image():
     assert area.max() > 0.30
     assert ((heights / 200) / (widths / 300)).max() > 2
     assert ((heights / 200) / (widths / 300)).min() < 0.5
+
+
+def test_cutmix_takes_of_a_volumes_depth_the_cube_root_of_its_share():
+    """In 20 slices of 40x40, to the rounding of a slice: an eighth has half of the slices."""
+    box = draw_cutmix(torch.zeros(200, 1, 20, 40, 40), 1.0, rng()).box[:, 0]
+    within = ~(box.any(1).any(1).all(1) | box.any(1).any(2).all(1))  # A box as high or wide as a slice was cut there.
+    depth, share = box.flatten(2).any(2).float().mean(1)[within], box.flatten(1).float().mean(1)[within]
+    torch.testing.assert_close(depth, share ** (1 / 3), atol=0.08, rtol=0)
+    assert depth.max() - depth.min() > 0.3
 
 
 def test_cutmix_is_as_frequent_as_configured():

@@ -87,6 +87,13 @@ def test_the_test_set_is_the_same_for_every_draw():
     assert (second.draw, second.seed) == (1, 1)
 
 
+@pytest.mark.parametrize("labeled", ["3", "9"])
+def test_validation_is_another_for_another_draw(labeled):
+    """Of 60 cases 6 are held out for it: all of them with 9 labels, 3 of them with 3."""
+    dataset = build(60, 60)
+    assert len({tuple(make_split(dataset, labeled, seed).val) for seed in range(5)}) > 1
+
+
 def test_a_larger_draw_contains_the_smaller_one():
     dataset = build(60, 60)
     assert set(make_split(dataset, "3", 4).labeled) < set(make_split(dataset, "20", 4).labeled)
@@ -176,6 +183,13 @@ def test_default_json_may_name_the_labeled(root):
     assert len(make_split(open_dataset(root), "3").labeled) == 3
 
 
+def test_labeled_and_validation_cases_are_drawn_independently(root):
+    """Three of ten each: by the same random numbers they would stand at the same places of their lists."""
+    write_default(root, train=names(*range(10)), val=names(*range(10, 20)))
+    drawn = [make_split(open_dataset(root), "3", seed) for seed in range(3)]
+    assert any([int(name[1:]) + 10 for name in s.labeled] != [int(name[1:]) for name in s.val] for s in drawn)
+
+
 def test_while_developing_all_validation_cases_take_the_place_of_the_test(root):
     """The labeled cases are the same ones, and no test case is in the split."""
     write_default(root, train=names(*range(6)), val=names(6, 7, 8), test=names(9, 10))
@@ -211,20 +225,21 @@ def test_a_default_that_does_not_fit_is_refused(root, lists, match):
         load_split(path, open_dataset(root))
 
 
-def test_a_group_in_train_and_test_is_refused(root):
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_group_in_train_and_in_what_measures_is_refused(root, part):
     (root / "groups.csv").write_text("case,group\n" + "".join(f"c{i:03},p{i // 2}\n" for i in range(20)))
-    write_default(root, train=names(0, 1, 2), test=names(3))
-    with pytest.raises(DataError, match="cases of group p1 in train and in test"):
+    write_default(root, **{"train": names(0, 1, 2), part: names(3)})
+    with pytest.raises(DataError, match=f"cases of group p1 in train and in {part}"):
         make_split(open_dataset(root))
 
 
 def test_stratified_draws_span_small_and_large_foreground(root):
-    """20 cases of growing foreground, all in train: 4 draws fall into 4 bins of 5."""
+    """20 cases of growing foreground, all in train: 4 draws fall into 4 bins of 5, other cases of them by seed."""
     write_default(root, train=names(*range(20)))
-    for seed in range(5):
-        split = make_split(open_dataset(root), "4", seed, stratify=True)
-        assert [int(name[1:]) // 5 for name in split.labeled] == [0, 1, 2, 3]
-        assert split.stratified
+    drawn = [make_split(open_dataset(root), "4", seed, stratify=True) for seed in range(5)]
+    assert all([int(name[1:]) // 5 for name in split.labeled] == [0, 1, 2, 3] for split in drawn)
+    assert all(split.stratified for split in drawn)
+    assert len({tuple(split.labeled) for split in drawn}) > 1
 
 
 def test_a_saved_split_comes_back_and_an_edited_one_does_not(root, tmp_path):

@@ -10,8 +10,8 @@ from PIL import Image
 
 from criinet.config import parse
 from criinet.data.dataset import Dataset, open_dataset
-from criinet.data.fitting import fit, with_channels
-from criinet.data.store import DataConfig, Store, load_store
+from criinet.data.fitting import fit, gaussian_window, with_channels
+from criinet.data.store import DataConfig, Store, centres, load_store
 from criinet.errors import ConfigError, DataError
 
 SIZES = {"a": (40, 60), "b": (30, 30), "c": (64, 48)}
@@ -158,6 +158,17 @@ def test_gray_and_colour_become_what_the_network_takes():
     assert with_channels(colour, 1)[0, :, 0].tolist() == [76, 150, 29, 80]
 
 
+def test_blended_windows_weigh_by_a_gaussian_of_an_eighth_of_their_side():
+    """32 wide: sd 4 about 15.5, so half a pixel off weighs exp((7.5^2 - .5^2) / 32) = 5.75 times what 7.5 off do."""
+    weight = gaussian_window((32,))
+    assert weight[16] / weight[8] == pytest.approx(5.7546, rel=1e-4)
+    assert weight[15] == weight[16]
+    assert weight[0] == np.float32(1e-3)
+    both = gaussian_window((32, 16))
+    assert both[16, 8] / both[8, 8] == pytest.approx(5.7546, rel=1e-4)
+    assert both[16, 8] / both[16, 4] == pytest.approx(np.exp((3.5**2 - 0.5**2) / 8), rel=1e-4)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("window", ["whole", "patch"])
 def test_a_folder_of_gray_and_colour_images_has_one_number_of_channels(dataset, channels, window):
@@ -167,6 +178,22 @@ def test_a_folder_of_gray_and_colour_images_has_one_number_of_channels(dataset, 
     image, _ = store.draw([0, 1], np.random.default_rng(0))
     assert image.shape == (2, channels, 32, 48)
     torch.testing.assert_close(image[1], torch.full((channels, 32, 48), 90 / 255))
+
+
+def test_half_of_the_windows_hold_an_object_and_every_class_as_often():
+    """Three voxels in far corners of 40^3, a class each: a window of 16^3 that lies anywhere hardly meets one.
+
+    Of 400 windows 200 hold one, 67 each class; the limits are three standard deviations.
+    """
+    mask = torch.zeros(40, 40, 40, dtype=torch.uint8)
+    mask[0, 0, 0], mask[0, -1, -1], mask[-1, 0, -1] = 1, 2, 3
+    settings = config(kind="volumes", size=[16, 16, 16], window="patch", channels=1, foreground=0.5)
+    store = Store((mask.unsqueeze(0),), (mask,), settings, (centres(mask.numpy(), 4),))
+    rng = np.random.default_rng(0)
+    drawn = [store.draw([0], rng)[1] for _ in range(400)]
+    held = [sum(bool((window == c).any()) for window in drawn if window is not None) for c in (1, 2, 3)]
+    assert 170 < sum(held) < 230
+    assert all(44 < count < 90 for count in held)
 
 
 def test_an_empty_store_is_empty():

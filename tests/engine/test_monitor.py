@@ -63,6 +63,12 @@ def test_a_class_that_is_everywhere_raises_an_alarm(monitor):
     assert "'cup' covers 70.0%" in message
 
 
+@pytest.mark.parametrize(("cup", "alarms"), [(0.01, 1), (0.03, 0), (0.31, 0), (0.4, 1)])
+def test_a_class_may_cover_from_a_fifth_to_three_times_and_two_hundredths_of_its_labeled_share(monitor, cup, alarms):
+    """A tenth is cup in the labeled masks: from .02 to .32."""
+    assert len(messages(monitor.look(Says([0.8 - cup, cup, 0.2]), 5, 0.5))) == alarms
+
+
 def test_unsure_targets_raise_an_alarm(monitor):
     (message,) = messages(monitor.look(Says([0.7, 0.1, 0.2], confidence=0.9), 5, 0.5))
     assert "only 0.0%" in message

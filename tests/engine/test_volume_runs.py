@@ -18,7 +18,7 @@ from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
 from criinet.data.predictions import Outputs, VolumePrediction
 from criinet.data.splits import make_split
-from criinet.data.store import DataConfig, Store, centres, load_store
+from criinet.data.store import DataConfig, Store, centres
 from criinet.engine import trainer
 from criinet.engine.build import load
 from criinet.engine.evaluator import evaluate
@@ -177,17 +177,6 @@ def test_memory_of_a_prediction_does_not_grow_with_the_number_of_slices(monkeypa
         Predictor(ByVoxel(), data, ("background", "organ"), doubt=False).predict(ramp((depth, 16, 16)))
         largest.append(max(sizes))
     assert largest[0] == largest[1]
-
-
-def test_half_of_the_windows_hold_an_object_and_every_class_as_often(balls):
-    dataset = open_dataset(balls)
-    config = DataConfig(window="patch", channels=1, foreground=1.0, **KINDS["volumes"])
-    store = load_store(dataset, dataset.cases[:2], config, with_masks=True)
-    rng = np.random.default_rng(0)
-    masks = [store.draw([0], rng)[1] for _ in range(40)]
-    assert all((mask > 0).any() for mask in masks)
-    held = [sum(bool((mask == c).any()) for mask in masks) for c in (1, 2)]
-    assert min(held) >= 12
 
 
 def test_windows_of_a_partly_annotated_volume_hold_ground_truth():
