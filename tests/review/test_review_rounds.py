@@ -6,15 +6,22 @@ from pathlib import Path
 import pytest
 import torch
 from review_page import eventually, square
+from torch import Tensor, nn
 
-from criinet.data.splits import load_split
+from criinet.data.dataset import open_dataset
+from criinet.data.splits import Split, load_split
+from criinet.data.store import DataConfig
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
+from criinet.engine.predictor import Predictor
 from criinet.engine.training import train
 from criinet.errors import CheckpointError, DataError, RunError, StorageError
-from criinet.review.rounds import Round
+from criinet.methods import Prediction
+from criinet.review import session as session_module
+from criinet.review.rounds import Round, Rounds
 from criinet.review.session import ReviewSession
 from criinet.review.store import Effort, training_split
+from criinet.review.validation import measure, write_dice
 
 OPEN = "case_0010"
 
@@ -179,6 +186,98 @@ def test_another_datasets_classes_are_refused(place: Path):
     card.write_text(json.dumps({**json.loads(card.read_text()), "classes": ["background", "polyp"]}))
     with pytest.raises(DataError, match="was trained on the classes background, lesion"):
         ReviewSession(place / "run", place / "data", device="cpu")
+
+
+class Timid(nn.Module):
+    """Gives .4 to an object everywhere: a shift of 1 makes it one, e / (e + 1.5) = .64."""
+
+    def predict(self, image: Tensor) -> Prediction:
+        return Prediction(torch.tensor([0.6, 0.4]).view(1, 2, 1, 1).expand(len(image), 2, *image.shape[2:]))
+
+
+def test_frozen_cases_are_measured_without_the_shift_that_was_chosen_on_such(place):
+    dataset = open_dataset(place / "data")
+    predictor = Predictor(Timid(), DataConfig(size=(32, 32)), dataset.classes, shift=1.0)
+    assert predictor.predict(dataset.read_scan(dataset.case("case_0019"))).mask.all()
+    assert measure(predictor, dataset, ["case_0019"]) == {"case_0019": 0.0}
+    assert predictor.shift == 1.0
+
+
+def test_the_run_is_measured_on_the_device_that_was_asked_for(session, monkeypatch):
+    """Although another round's model is in use."""
+    asked: list[str | None] = []
+    plain = session_module.load
+
+    def load(run: Path, *, device: str | None = None) -> Predictor:
+        asked.append(device)
+        return plain(run, device="cpu")
+
+    monkeypatch.setattr(session_module, "load", load)
+    session.model.number = 1
+    session._begin()
+    assert asked == ["cpu"]
+    assert session.rounds.round(0).dice is not None
+
+
+@pytest.fixture
+def rounds(tmp_path, monkeypatch) -> Rounds:
+    """Rounds of a run of 10 steps and seed 5, whose trainings never begin; nine cases of six patients."""
+    run = RunFolder(tmp_path)
+    sections: dict[str, dict] = {section: {} for section in ("method", "network", "data", "dataset")}
+    run.config.write_text(json.dumps({**sections, "trainer": {"iterations": 10}, "seed": 5}))
+    run.split.write_text(json.dumps({"labeled": ["x"]}))
+    monkeypatch.setattr(Rounds, "_launch", lambda *_: None)
+    return Rounds(run, device="cpu", groups={f"c{i}": f"p{max(0, i - 3)}" for i in range(9)}, iterations=None)
+
+
+def begin(rounds: Rounds) -> tuple[Round, dict]:
+    """Begin a round; return it and its job."""
+    split = Split(
+        dataset="d", labeled=["x"], unlabeled=[], val=[], test=[], fraction=1, seed=0, groups=False, stratified=False,
+        hash="",
+    )  # fmt: skip
+    begun = rounds.start(split, 0.0, rounds.run.root)
+    return begun, json.loads((rounds.run.review / f"round_{begun.number}.job.json").read_text())
+
+
+def end(rounds: Rounds, begun: Round, *dice: float) -> Round:
+    """End a round with the Dice of c0, c1, ..."""
+    rounds.folder(begun.number).root.mkdir(parents=True, exist_ok=True)
+    write_dice(rounds.folder(begun.number), {f"c{i}": value for i, value in enumerate(dice)})
+    return rounds._finish(begun)
+
+
+def test_a_round_begins_with_the_weights_in_use_and_a_seed_of_its_own(rounds):
+    end(rounds, begin(rounds)[0], *[0.5] * 9)
+    second, job = begin(rounds)
+    assert (second.began_from, job["initial"], job["seed"]) == (1, str(rounds.folder(1).root), 5 + 2)
+    end(rounds, second, *[0.5] * 9)
+    rounds.use(1)
+    third, job = begin(rounds)
+    assert (third.began_from, job["initial"], job["seed"]) == (1, str(rounds.folder(1).root), 5 + 3)
+
+
+def test_no_other_model_comes_into_use_while_a_round_trains(rounds):
+    end(rounds, begin(rounds)[0], *[0.5] * 9)
+    begin(rounds)
+    with pytest.raises(RunError, match="a round is training"):
+        rounds.use(0)
+    assert rounds.current.number == 1
+
+
+def test_a_round_is_judged_by_patients_against_the_one_that_it_began_from(rounds):
+    """Four cases of one patient gain .4 and those of five others .1 each: (.4 + 5 x .1) / 6 = .15, not .23.
+
+    Then all lose .2. Six of six patients on one side: p is 2 / 2^6 = .03.
+    """
+    rounds.measure_first(dict.fromkeys((f"c{i}" for i in range(9)), 0.3))
+    first = end(rounds, begin(rounds)[0], *[0.7] * 4, *[0.4] * 5)
+    assert first.difference == pytest.approx(0.15)
+    assert (first.verdict, rounds.current.number) == ("better", 1)
+    second = end(rounds, begin(rounds)[0], *[0.5] * 4, *[0.2] * 5)
+    assert second.difference == pytest.approx(-0.2)
+    assert (second.low, second.high) == pytest.approx((-0.2, -0.2))
+    assert (second.verdict, rounds.current.number) == ("worse", 2)
 
 
 @pytest.mark.slow

@@ -274,7 +274,8 @@ class ReviewSession:
     def _begin(self) -> None:
         first = self.rounds.round(0)
         if self.split.val and (first.dice is None or not read_dice(self.rounds.folder(0))):
-            predictor = self.model.predictor if self.model.number == 0 else load(self.rounds.run.root)
+            in_use = self.model.number == 0
+            predictor = self.model.predictor if in_use else load(self.rounds.run.root, device=self.device)
             try:
                 self.rounds.measure_first(measure(predictor, self.dataset, self.split.val))
             except CriinetError as error:
