@@ -1,12 +1,14 @@
 """The queue, the model's planes, and what the page is told."""
 
 import numpy as np
+import pytest
 
 from criinet.data.images import read_image
 from criinet.engine.build import load
 from criinet.engine.predictor import Predictor
 from criinet.review.model import Looks
 from criinet.review.session import ReviewSession
+from criinet.review.store import Effort
 
 OPEN = "case_0010"
 
@@ -89,6 +91,22 @@ def test_progress_counts_what_is_reviewed_and_what_the_model_expects(session, cl
     gained = (1 - doubt.expected_dice) / 12
     assert np.isclose(after["expected"]["now"], before["expected"]["before"] + gained)
     assert after["minutes"] == 0.2
+
+
+def test_of_a_rejected_image_no_mask_is_expected(session):
+    ranked(session)
+    doubts = [session.model.doubt(f"case_{i:04d}") for i in range(7, 19) if i != 10]
+    session.store.decide(OPEN, "rejected", session.store.entry(OPEN).version, Effort())
+    mean = np.mean([doubt.expected_dice for doubt in doubts if doubt is not None])
+    assert session.status()["expected"] == {"before": pytest.approx(mean), "now": pytest.approx(mean)}
+
+
+def test_a_skipped_image_comes_after_all_that_are_open(session):
+    ranked(session)
+    first = session.cases()[0]["name"]
+    session.store.decide(first, "skipped", session.store.entry(first).version, Effort())
+    session._rank()
+    assert [case["status"] for case in session.cases()] == ["open"] * 11 + ["skipped"] + ["labeled"] * 6
 
 
 def test_an_unreadable_image_is_named_and_stops_nothing(place):

@@ -11,11 +11,11 @@ from PIL import Image
 from review_page import square
 
 from criinet.data.dataset import open_dataset
-from criinet.data.splits import load_split
+from criinet.data.splits import Split, load_split
 from criinet.errors import StorageError
 from criinet.review import store as store_module
 from criinet.review.session import ReviewSession
-from criinet.review.store import Effort, ReviewStore
+from criinet.review.store import Effort, ReviewStore, training_split
 
 OPEN, LABELED, VAL = "case_0010", "case_0001", "case_0019"
 
@@ -166,6 +166,27 @@ def test_frozen_cases_and_foreign_masks_are_not_in_the_queue(place):
     assert again.store.left_alone == 1
     assert len(again.store) == 17
     again.close()
+
+
+def test_no_image_of_a_frozen_patient_is_reviewed_or_learned_from(place):
+    """Its other image is in no part of the split; it stays out, and so of the next round."""
+    names = [case.name for case in open_dataset(place / "data").cases]
+    rows = [f"{name},{VAL if name == OPEN else name}" for name in names]
+    (place / "data" / "groups.csv").write_text("\n".join(["case,group", *rows]))
+    dataset = open_dataset(place / "data")
+    unlabeled = [name for name in names[6:18] if name != OPEN]
+    split = Split.of(dataset, names[:6], unlabeled, names[18:20], names[20:])
+    store = ReviewStore(dataset, split)
+    assert OPEN not in store
+    assert len(store) == 17
+    assert training_split(store, dataset, split).unlabeled == unlabeled
+
+
+def test_all_decisions_about_a_case_took_time(session, save):
+    """12.5 s each."""
+    save(OPEN)
+    save(OPEN)
+    assert session.store.seconds() == 25
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
