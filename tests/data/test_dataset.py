@@ -1,6 +1,7 @@
 """A folder is opened as a dataset, or one sentence says what is wrong with it, where, and what to do."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from PIL import Image
 
 from criinet.data.dataset import open_dataset
+from criinet.data.mask_folders import masks_by_stem
+from criinet.data.splits import load_split, make_split, save_split
 from criinet.errors import DataError
 
 
@@ -159,6 +162,41 @@ def test_a_mask_without_an_image_is_refused(root):
     with pytest.raises(DataError, match=r"c3_mask\.png has no image of the same name.*Name it c3\.png"):
         open_dataset(root)
     assert len(open_dataset(root, skip_bad=True).skipped) == 1
+
+
+def test_a_mask_that_differs_in_upper_and_lower_case_is_named_like_its_image(root):
+    (root / "images" / "c3.png").rename(root / "images" / "IMG3.PNG")
+    save(root / "masks" / "img3.png", np.zeros((6, 8)))
+    with pytest.raises(DataError, match=r"masks/img3\.png has no image of the same name\. Name it IMG3\.png"):
+        open_dataset(root)
+
+
+def test_names_of_a_mac_are_the_same_names(root):
+    """Images, masks, groups and splits may write é and ñ as one character or as two; written names are the image's."""
+    mac, other = (unicodedata.normalize(form, "Pólipo número 0 ñ") for form in ("NFD", "NFC"))
+    assert mac != other
+    (root / "images" / "c0.png").rename(root / "images" / f"{mac}.png")
+    (root / "masks" / "c0.png").rename(root / "masks" / f"{other}.png")
+    dataset = open_dataset(root)
+    case = dataset.case(other)
+    assert case is dataset.case(mac)
+    assert (case.name, case.mask) == (mac, root / "masks" / f"{other}.png")
+    assert masks_by_stem(root / "images").keys() & masks_by_stem(root / "masks").keys() == {other, "c1", "c2"}
+    save_split(make_split(dataset), root / "of_a_run.json")
+    rows = [f"{other},José\n", "c1,Jose\u0301\n", "c2,2\n", "c3,3\n", "c4,4\n"]
+    (root / "groups.csv").write_text("".join(["case,group\n", *rows]), encoding="utf-8")
+    dataset = open_dataset(root)
+    assert dataset.case(mac).group == dataset.case("c1").group == "José"
+    (root / "images" / f"{mac}.png").rename(root / "images" / f"{other}.png")
+    dataset = open_dataset(root)
+    (root / "mine.json").write_text(json.dumps({"train": [mac, "c1", "c2"]}), encoding="utf-8")
+    for name in ("of_a_run.json", "mine.json"):
+        split = load_split(root / name, dataset)
+        assert set(split.labeled) == {other, "c1", "c2"}
+    save(root / "images" / f"{mac}.png", np.zeros((6, 8)))
+    with pytest.raises(DataError, match="has the same name as"):
+        open_dataset(root)
+    assert open_dataset(root, skip_bad=True).dropped == {other}
 
 
 def test_values_that_are_neither_binary_nor_classes_ask_for_a_card(root):

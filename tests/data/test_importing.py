@@ -1,6 +1,7 @@
 """Each published layout becomes a dataset folder that opens; a second import changes nothing."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import h5py
@@ -182,6 +183,15 @@ def test_several_masks_of_one_image_are_joined(tmp_path):
         np.asarray(Image.open(tmp_path / "source" / "benign" / f"benign (1)_mask{mark}.png")) > 0 for mark in ("", "_1")
     )
     np.testing.assert_array_equal(dataset.read_mask(dataset.case("benign_1")) > 0, one | two)
+
+
+def test_pairs_are_found_whatever_form_of_unicode_names_them(tmp_path):
+    mac, other = (unicodedata.normalize(form, "Pólipo ñ") for form in ("NFD", "NFC"))
+    picture(tmp_path / "source" / "images" / f"{mac}.png", 0)
+    picture(tmp_path / "source" / "masks" / f"{other}_mask.png", 1, 2)
+    carry_out(plan_import("pairs", tmp_path / "source"), tmp_path / "data")
+    assert [case.name for case in open_dataset(tmp_path / "data").labeled] == [mac]
+    assert (tmp_path / "data" / "masks" / f"{mac}.png").exists()
 
 
 def test_a_dicom_tree_loses_its_people(tmp_path):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from criinet.data.images import BadFileError, MaskEncoding
+from criinet.data.kinds import comparable
 from criinet.data.volumes import Partial
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -106,7 +107,8 @@ def declared_spacing(card: DatasetCard, root: Path, dims: int) -> tuple[float, .
 def read_groups(root: Path, names: Sequence[str], given: Path | None = None) -> dict[str, str]:
     """Read the group of every case from ``given`` or groups.csv; without either, every case is its own group.
 
-    Rows of cases that are not in ``names`` are ignored.
+    Rows of cases that are not in ``names`` are ignored. Names are compared whatever their Unicode form; a group is
+    spelled as where it is first.
 
     Raises:
         BadFileError: if the file is missing, malformed, contradicts itself, or lacks a case.
@@ -115,17 +117,19 @@ def read_groups(root: Path, names: Sequence[str], given: Path | None = None) -> 
     if given is None and not path.exists():
         return {name: name for name in names}
     groups: dict[str, str] = {}
+    spelling: dict[str, str] = {}
     for line, case, group in _group_rows(path):
         if not case or not group:
             raise BadFileError(path, f"has an empty field in line {line}", "Give every case a group")
-        if groups.setdefault(case, group) != group:
-            what = f"puts case {case} in the groups {groups[case]} and {group} (line {line})"
+        group = spelling.setdefault(comparable(group), group)
+        if groups.setdefault(comparable(case), group) != group:
+            what = f"puts case {case} in the groups {groups[comparable(case)]} and {group} (line {line})"
             raise BadFileError(path, what, "Keep one row for each case")
-    missing = [name for name in names if name not in groups]
+    missing = [name for name in names if comparable(name) not in groups]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise BadFileError(path, f"lacks the case {missing[0]}{more}", "Add a row for every image, without its suffix")
-    return {name: groups[name] for name in names}
+    return {name: groups[comparable(name)] for name in names}
 
 
 def _group_rows(path: Path) -> Iterator[tuple[int, str, str]]:

@@ -15,7 +15,7 @@ from criinet.data.dataset import build_dataset
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.formats import Volume
 from criinet.data.images import BadFileError, MaskEncoding, read_header
-from criinet.data.kinds import not_read, stem_of
+from criinet.data.kinds import comparable, key_of, not_read
 from criinet.data.layout import Layout, read_layout
 from criinet.data.scans import misplaced, read_scan, spatial
 from criinet.data.splits import load_split
@@ -139,7 +139,7 @@ def check_dataset(
     group_of = _attempt(lambda: read_groups(root, names, groups), root / "groups.csv", problems) or {}
     if meaning is not None and group_of:
         bad = {name for name, case in facts.items() if case.problems}
-        dropped = bad | {stem_of(problem.path) for problem in layout.problems}
+        dropped = {*map(comparable, bad), *(key_of(problem.path) for problem in layout.problems)}
         kept = [name for name in names if name not in bad]
         dataset = _attempt(
             lambda: build_dataset(root, layout, card, kept, meaning, groups, [], dropped), root, problems

@@ -12,7 +12,7 @@ from criinet.data.card import DatasetCard, declared_spacing, read_card, read_gro
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.geometry import Spacing
 from criinet.data.images import BadFileError, MaskEncoding, read_mask
-from criinet.data.kinds import mask_suffix, not_read, stem_of
+from criinet.data.kinds import comparable, key_of, mask_suffix, not_read
 from criinet.data.layout import Layout, read_layout
 from criinet.data.scans import Scan, misplaced, read_scan, spatial
 from criinet.data.threads import in_threads
@@ -46,7 +46,7 @@ class Dataset:
     regions: named unions of classes, which are measured beside the classes.
     modality: "CT", "MR", ..., where dataset.json says it.
     skipped: one sentence for each file that was left out as unreadable.
-    dropped: names of the cases that were left out.
+    dropped: names of the cases that were left out, in Unicode's form NFC.
     unread: sentences on files and folders among the images and masks that nothing reads.
     """
 
@@ -71,11 +71,11 @@ class Dataset:
         return len(self.cases)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._by_name
+        return isinstance(name, str) and comparable(name) in self._by_name
 
     @cached_property
     def _by_name(self) -> Mapping[str, Case]:
-        return {case.name: case for case in self.cases}
+        return {comparable(case.name): case for case in self.cases}
 
     @cached_property
     def labeled(self) -> tuple[Case, ...]:
@@ -93,17 +93,22 @@ class Dataset:
         return any(case.group != case.name for case in self.cases)
 
     def case(self, name: str) -> Case:
-        """Return the case called ``name``.
+        """Return the case called ``name``, in any Unicode form.
 
         Raises:
             DataError: if there is none; the message names the nearest.
         """
-        if name not in self._by_name:
+        if name not in self:
             raise DataError(
                 f"dataset {self.name} has no case '{name}'.{nearest(name, self._by_name)} "
                 f"A case is named like its file in {self.root / 'images'}, without the suffix."
             )
-        return self._by_name[name]
+        return self._by_name[comparable(name)]
+
+    def kept(self, names: Iterable[str]) -> list[str]:
+        """Return the names without those of dropped cases, as their images spell them; unknown ones as they are."""
+        left = [name for name in names if comparable(name) not in self.dropped]
+        return [self._by_name[comparable(name)].name if name in self else name for name in left]
 
     def select(self, names: Iterable[str]) -> tuple[Case, ...]:
         """Return the cases of these names, in their order.
@@ -184,7 +189,8 @@ def open_dataset(root: Path, *, skip_bad: bool = False, groups: Path | None = No
     if len(bad) == len(layout.images):
         raise DataError(f"{root} has no case that can be used: {skipped[0]}")
     kept = [name for name in names if name not in bad]
-    dropped = {*bad, *(stem_of(problem.path) for problem in layout.problems)} - set(kept)
+    dropped = {*map(comparable, bad), *(key_of(problem.path) for problem in layout.problems)}
+    dropped -= set(map(comparable, kept))
     return build_dataset(root, layout, card, kept, (encoding, classes), groups, skipped, dropped)
 
 

@@ -1,5 +1,6 @@
 """Which files are images and which are volumes, and the name of the case that a file belongs to."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,20 @@ def suffix_of(path: Path) -> str:
 def stem_of(path: Path) -> str:
     """Return the name of the case: the file's without its suffix, or the folder's, dots and all."""
     return path.name[: len(path.name) - len(suffix_of(path))]
+
+
+def comparable(name: str) -> str:
+    """Return a case's name as it is compared: in Unicode's form NFC.
+
+    A Mac may store the letter é as e and an accent, and other systems as one character; they look the same. A case
+    keeps its image's own spelling, so that whatever is written for it is named like its image.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def key_of(path: Path) -> str:
+    """Return by what the files of one case are told to belong together."""
+    return comparable(stem_of(path))
 
 
 def mask_suffix(dims: int) -> str:

@@ -1,5 +1,6 @@
 """Which files of a dataset folder are images, which are masks, and which have no place there."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,9 +8,11 @@ from criinet.data.images import LISTED, BadFileError
 from criinet.data.kinds import (
     SUFFIXES,
     VOLUME_SUFFIXES,
+    comparable,
     is_companion,
     is_readable,
     is_volume,
+    key_of,
     stem_of,
     suffix_of,
 )
@@ -19,6 +22,8 @@ from criinet.errors import DataError
 @dataclass
 class Layout:
     """Which images and masks lie in a dataset folder, by case name, and which files have no place there.
+
+    A case is named like its image, to which a mask belongs whose name is the same in any Unicode form.
 
     dims: 2 if the images are images, 3 if they are volumes.
     """
@@ -41,26 +46,35 @@ def read_layout(root: Path) -> Layout:
     layout = Layout()
     if not (root / "images").is_dir():
         raise DataError(f"{root} is not a dataset; put the images in {root / 'images'} and masks in {root / 'masks'}.")
-    layout.images = _by_stem(root / "images", layout)
+    images = _by_key(root / "images", layout)
+    layout.images = {stem_of(path): path for path in images.values()}
     if not layout.images and not layout.problems:
         below = next((path for path in layout.others if path.is_dir() and any(map(is_readable, path.iterdir()))), None)
         if below is not None:
             raise DataError(f"{root / 'images'} has no images; move those of {below} into it.")
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{root / 'images'} has no images; put files of these kinds in it: {kinds}.")
-    layout.masks = _by_stem(root / "masks", layout) if (root / "masks").is_dir() else {}
-    twins = {stem_of(problem.path) for problem in layout.problems}
-    for name in sorted(layout.masks.keys() - layout.images.keys()):
-        path = layout.masks.pop(name)
-        if name not in twins:
-            likely = next((name[:end] for end in range(len(name), 0, -1) if name[:end] in layout.images), None)
-            rename = f"Name it {likely}{suffix_of(path)}, if that is its image," if likely else "Name it like its image"
-            layout.problems.append(
-                BadFileError(path, "has no image of the same name", f"{rename} or remove it", LISTED)
-            )
-    layout.images = {name: path for name, path in layout.images.items() if name not in twins}
+    masks = _by_key(root / "masks", layout) if (root / "masks").is_dir() else {}
+    twins = {key_of(problem.path) for problem in layout.problems}
+    layout.problems += _strays([path for key, path in masks.items() if key not in images.keys() | twins], images)
+    layout.masks = {stem_of(images[key]): path for key, path in masks.items() if key in images}
+    layout.images = {name: path for name, path in layout.images.items() if comparable(name) not in twins}
     _keep_apart(layout)
     return layout
+
+
+def _strays(strays: Sequence[Path], images: Mapping[str, Path]) -> list[BadFileError]:
+    """Return what is wrong with each mask that has no image of its name, and the image that is likely meant."""
+    folded = {key.casefold(): path for key, path in images.items()}
+    problems: list[BadFileError] = []
+    for path in strays:
+        name = key_of(path).casefold()
+        likely = next((folded[name[:end]] for end in range(len(name), 0, -1) if name[:end] in folded), None)
+        remedy = "Name it like its image or remove it"
+        if likely is not None:
+            remedy = f"Name it {stem_of(likely)}{suffix_of(path)}, if that is its image, or remove it"
+        problems.append(BadFileError(path, "has no image of the same name", remedy, LISTED))
+    return problems
 
 
 def _keep_apart(layout: Layout) -> None:
@@ -80,8 +94,8 @@ def _keep_apart(layout: Layout) -> None:
                 layout.masks.pop(name, None)
 
 
-def _by_stem(folder: Path, layout: Layout) -> dict[str, Path]:
-    """Map stems to image files; a stem that occurs twice goes to the problems, other files to the others."""
+def _by_key(folder: Path, layout: Layout) -> dict[str, Path]:
+    """Map comparable names to files; a name that occurs twice goes to the problems, other files to the others."""
     found: dict[str, Path] = {}
     twins: set[str] = set()
     try:
@@ -92,11 +106,11 @@ def _by_stem(folder: Path, layout: Layout) -> dict[str, Path]:
         if not is_readable(path):
             layout.others += [] if is_companion(path) else [path]
             continue
-        stem = stem_of(path)
-        if stem in found:
-            twins.add(stem)
-            what = f"has the same name as {found[stem].name}"
+        key = key_of(path)
+        if key in found:
+            twins.add(key)
+            what = f"has the same name as {found[key].name}"
             layout.problems.append(BadFileError(path, what, "Rename or remove one of the two", LISTED))
         else:
-            found[stem] = path
-    return {name: path for name, path in found.items() if name not in twins}
+            found[key] = path
+    return {key: path for key, path in found.items() if key not in twins}

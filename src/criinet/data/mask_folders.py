@@ -10,7 +10,7 @@ from criinet.data.card import DatasetCard, declared_spacing, read_card, read_gro
 from criinet.data.encodings import read_encoding
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, read_mask
-from criinet.data.kinds import SUFFIXES, is_readable, is_volume, stem_of
+from criinet.data.kinds import SUFFIXES, is_readable, is_volume, key_of, stem_of
 from criinet.data.predictions import NOTE
 from criinet.data.scans import place_mismatch, require_picture, require_volume
 from criinet.data.volumes import read_labels, read_volume_header
@@ -35,7 +35,7 @@ class MaskPair(NamedTuple):
 
 
 def masks_by_stem(folder: Path) -> dict[str, Path]:
-    """Return the masks of a folder by their stems.
+    """Return the masks of a folder by their stems, in Unicode's form NFC.
 
     Raises:
         DataError: if there are none, or two share a stem.
@@ -45,8 +45,9 @@ def masks_by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     predicted = (folder / NOTE).exists()  # Then a DICOM-SEG is the same mask as the NIfTI file of its name.
     for path in sorted(folder.iterdir()):
-        stem = stem_of(path)
-        if not is_readable(path) or (predicted and path.suffix == ".dcm" and (folder / f"{stem}.nii.gz").exists()):
+        stem = key_of(path)
+        same = folder / f"{stem_of(path)}.nii.gz"
+        if not is_readable(path) or (predicted and path.suffix == ".dcm" and same.exists()):
             continue
         if stem in found:
             raise DataError(f"{path} and {found[stem].name} share a name. Remove one.")

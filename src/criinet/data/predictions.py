@@ -14,7 +14,7 @@ from criinet.data.dicom_seg import require_dicom, write_segmentation
 from criinet.data.files import digest, make_folder, write_atomically, write_json
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import write_gray, write_mask
-from criinet.data.kinds import SUFFIXES, is_readable, is_series, mask_suffix, not_read, stem_of
+from criinet.data.kinds import SUFFIXES, is_readable, is_series, key_of, mask_suffix, not_read, stem_of
 from criinet.data.scans import Scan, read_scan
 from criinet.data.volumes import write_labels, write_volume
 from criinet.errors import ConfigError, DataError
@@ -150,12 +150,10 @@ def images_in(folder: Path) -> list[Path]:
     if not found:
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{folder} holds no images. Supported are {kinds}.")
-    stems: dict[str, Path] = {}
+    same: dict[str, Path] = {}
     for path in found:
-        stem = stem_of(path)
-        if stem in stems:
-            raise DataError(f"{path} and {stems[stem].name} share a name, so would their masks. Rename one.")
-        stems[stem] = path
+        if same.setdefault(key_of(path), path) is not path:
+            raise DataError(f"{path} and {same[key_of(path)].name} share a name, so would their masks. Rename one.")
     return found
 
 
@@ -173,8 +171,8 @@ def spare_originals(paths: Sequence[Path], out: Path) -> None:
         raise DataError(f"{out} holds the originals, which masks would overwrite. Give --out another folder.")
     if not out.is_dir() or (out / NOTE).exists():
         return
-    names = {stem_of(path) for path in paths}
-    theirs = next((path for path in sorted(out.iterdir()) if is_readable(path) and stem_of(path) in names), None)
+    names = {key_of(path) for path in paths}
+    theirs = next((path for path in sorted(out.iterdir()) if is_readable(path) and key_of(path) in names), None)
     if theirs is not None:
         raise DataError(
             f"{out} holds {theirs.name}, which no prediction wrote and a mask would replace. Give --out another folder."

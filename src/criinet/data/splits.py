@@ -270,10 +270,10 @@ def load_split(path: Path, dataset: Dataset) -> Split:
         found = _read(path)
         if isinstance(found, SplitFile):
             return _without_dropped(found, dataset).complete(dataset)
-        if dataset.dropped.isdisjoint([*found.train, *found.val, *found.test]):
+        parts = [dataset.kept(names) for names in _parts(found).values()]
+        if parts == [*_parts(found).values()]:
             _fit(found, dataset)
             return found
-        parts = [_without(names, dataset.dropped) for names in _parts(found).values()]
         return Split.of(dataset, *parts, seed=found.seed, stratified=found.stratified)
     except SplitError as error:
         raise BadFileError(path, error.what, error.remedy) from error
@@ -306,9 +306,9 @@ def _read(path: Path) -> Split | SplitFile:
 
 
 def _without_dropped(found: Split | SplitFile, dataset: Dataset) -> SplitFile:
-    """Return the lists of a split file without the cases that were left out of the dataset as unreadable."""
+    """Return the lists of a split file, spelled as the dataset spells its cases, without those that it left out."""
     lists = found.model_dump(include={"train", "labeled", "unlabeled", "val", "test"}, exclude_none=True)
-    return SplitFile(**{part: _without(names, dataset.dropped) for part, names in lists.items()})
+    return SplitFile(**{part: dataset.kept(names) for part, names in lists.items()})
 
 
 def _from_default(

@@ -13,7 +13,7 @@ from criinet.data.card import read_groups
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, read_raw_mask
 from criinet.data.importing.plan import ImportPlan, Item, Source, Wanted, Written
-from criinet.data.kinds import is_readable, stem_of, suffix_of
+from criinet.data.kinds import is_readable, key_of, stem_of, suffix_of
 from criinet.data.volumes import read_raw_labels, read_volume
 from criinet.errors import DataError
 
@@ -92,16 +92,14 @@ def _by_name(images: Path, masks: Path) -> tuple[Item, ...]:
         raise DataError(f"{images} and {masks} must both be there; check the folder.")
     found: dict[str, Path] = {}
     for path in sorted(path for path in images.iterdir() if suffix_of(path) and is_readable(path)):
-        if stem_of(path) in found:
-            raise BadFileError(
-                path, f"has the same name as {found[stem_of(path)].name}", "Rename or remove one of them"
-            )
-        found[stem_of(path)] = path
+        if key_of(path) in found:
+            raise BadFileError(path, f"has the same name as {found[key_of(path)].name}", "Rename or remove one of them")
+        found[key_of(path)] = path
     paired: dict[str, Path] = {}
     for path in sorted(masks.iterdir()):
         if not suffix_of(path) or not is_readable(path):
             continue
-        stem = stem_of(path)
+        stem = key_of(path)
         marked = next((stem.removesuffix(mark) for mark in _MARKS if stem.endswith(mark)), stem)
         name = stem if stem in found else marked
         if name not in found or name in paired:
@@ -109,7 +107,7 @@ def _by_name(images: Path, masks: Path) -> tuple[Item, ...]:
             raise BadFileError(path, what, "Rename or remove it")
         paired[name] = path
     return tuple(
-        Item(name, _whole(path), _whole(paired[name], labels=True) if name in paired else None, name)
+        Item(stem_of(path), _whole(path), _whole(paired[name], labels=True) if name in paired else None, stem_of(path))
         for name, path in found.items()
     )
 
