@@ -60,10 +60,36 @@ def test_every_problem_is_reported_not_only_the_first(root):
         "groups.csv",
     }
     assert found["masks/i1.png"] == "is 10x20 but its image is 20x10"
+    assert "Turn it by 90 degrees or remove it; resizing would distort it" in [one.remedy for one in report.problems]
     assert found["masks/i2.png"].startswith("has class 7, but the dataset has 4 classes")
     assert all(problem.remedy for problem in report.problems)
     assert not report.ok
     assert report.images == 5
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turned"),
+    [
+        (5, lambda mask: np.rot90(np.fliplr(mask))),
+        (6, lambda mask: np.rot90(mask, -1)),
+        (7, lambda mask: np.rot90(np.fliplr(mask), -1)),
+        (8, np.rot90),
+    ],
+)
+def test_a_mask_that_was_not_turned_with_its_photo_is_to_be_turned_not_resized(root, orientation, turned):
+    """What the message says to do with the stored pixels is what a viewer does with them."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.random.default_rng(0).integers(0, 256, (10, 20)).astype(np.uint8)
+    Image.fromarray(stored).save(root / "images" / "i1.png", exif=exif)
+    np.testing.assert_array_equal(read_image(root / "images" / "i1.png"), turned(stored))
+    (problem,) = check_dataset(root).problems
+    assert problem.file == "masks/i1.png"
+    side = "left" if orientation in (5, 8) else "right"
+    mirrored = "mirrored left to right and then " if orientation in (5, 7) else ""
+    shown = f"which viewers show {mirrored}turned by 90 degrees to the {side}, as its EXIF tag says"
+    assert problem.what == f"is 20x10 but its image is 10x20, {shown}"
+    assert problem.remedy == "Have the mask turned in the same way; resizing would distort it"
 
 
 def test_splits_are_checked_too(root):

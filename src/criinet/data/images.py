@@ -42,6 +42,12 @@ _LOSSY = ("JPEG", "MPO")
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _GRAY_MODES = ("1", "L", "LA", "La", *_DEEP_MODES)
 _ORIENTATION = 0x0112
+_TURNS = {
+    5: "mirrored left to right and then turned by 90 degrees to the left",
+    6: "turned by 90 degrees to the right",
+    7: "mirrored left to right and then turned by 90 degrees to the right",
+    8: "turned by 90 degrees to the left",
+}
 _FEWEST_LEVELS = 64
 """Of 256: a colour image of 16 bits that is darker everywhere was stretched to 14 bits or fewer."""
 
@@ -224,6 +230,16 @@ def image_size(path: Path) -> tuple[int, int]:
         BadFileError: if the file is missing, no image, or too large.
     """
     return read_header(path).size
+
+
+def exif_turn(path: Path) -> str:
+    """Return how a viewer turns the stored pixels of an image onto their side, as its EXIF tag says; "" if it does not.
+
+    Raises:
+        BadFileError: if the file is missing, no image, or too large.
+    """
+    with _opened(path) as image:
+        return _TURNS.get(_orientation(image), "")
 
 
 def is_gray(path: Path) -> bool:

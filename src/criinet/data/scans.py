@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
-from criinet.data.images import LISTED, BadFileError, Pixels, image_size, read_image
+from criinet.data.images import LISTED, BadFileError, Pixels, exif_turn, image_size, read_image
 from criinet.data.kinds import VOLUME_SUFFIXES, is_volume, suffix_of
 from criinet.data.volumes import read_volume, read_volume_header
 from criinet.errors import DataError
@@ -79,12 +79,24 @@ def require_voxels(values: Any) -> NDArray[Any]:
     raise DataError(f"a volume is a NumPy array (D, H, W) of numbers, this is {what}; convert it.")
 
 
-def size_mismatch(mask: Path, mask_size: tuple[int, ...], image_size: tuple[int, ...]) -> BadFileError | None:
-    """Return the problem of a mask whose (H, W) or (D, H, W) is not its image's, or None."""
+def size_mismatch(
+    mask: Path, mask_size: tuple[int, ...], image: Path, image_size: tuple[int, ...]
+) -> BadFileError | None:
+    """Return the problem of a mask whose (H, W) or (D, H, W) is not its image's, or None.
+
+    Raises:
+        BadFileError: if the header of an image cannot be read.
+    """
     if mask_size == image_size:
         return None
     own, other = ("x".join(str(side) for side in reversed(size)) for size in (mask_size, image_size))
-    return BadFileError(mask, f"is {own} but its image is {other}", "Resize or remove it", LISTED)
+    what, remedy = f"is {own} but its image is {other}", "Resize or remove it"
+    if mask_size == image_size[::-1] and len(image_size) == 2:
+        remedy = "Turn it by 90 degrees or remove it; resizing would distort it"
+        if turn := exif_turn(image):
+            what = f"{what}, which viewers show {turn}, as its EXIF tag says"
+            remedy = "Have the mask turned in the same way; resizing would distort it"
+    return BadFileError(mask, what, remedy, LISTED)
 
 
 def place_mismatch(mask: Path, own: Geometry, image: Geometry, shape: tuple[int, ...]) -> BadFileError | None:
@@ -102,10 +114,10 @@ def mask_mismatch(mask: Path, image: Path, dims: int) -> BadFileError | None:
         BadFileError: if a header cannot be read.
     """
     if dims == 2:
-        return size_mismatch(mask, scan_shape(mask, dims), scan_shape(image, dims))
+        return size_mismatch(mask, scan_shape(mask, dims), image, scan_shape(image, dims))
     require_volume(mask)
     own, other = read_volume_header(mask), read_volume_header(image)
-    wrong_size = size_mismatch(mask, own.shape, other.shape)
+    wrong_size = size_mismatch(mask, own.shape, image, other.shape)
     return wrong_size or place_mismatch(mask, own.geometry, other.geometry, own.shape)
 
 
@@ -113,7 +125,7 @@ def misplaced(
     mask: Path, size: tuple[int, ...], image: Path, image_size: tuple[int, ...], dims: int
 ) -> BadFileError | None:
     """Return the problem of a mask that has not the size of its image, or as a volume lies elsewhere; or None."""
-    wrong = size_mismatch(mask, size, image_size)
+    wrong = size_mismatch(mask, size, image, image_size)
     if wrong is not None or dims == 2:
         return wrong
     own, other = read_volume_header(mask).geometry, read_volume_header(image).geometry
