@@ -205,6 +205,44 @@ def test_values_that_are_neither_binary_nor_classes_ask_for_a_card(root):
         open_dataset(root)
 
 
+@pytest.mark.parametrize("card", [None, {"classes": ["background", "lesion"]}])
+def test_masks_of_0_and_128_are_to_be_saved_with_255(root, card):
+    """Listing the classes does not help, so nobody is sent there."""
+    for i in range(3):
+        save(root / "masks" / f"c{i}.png", np.eye(6, 8) * 128 * (i > 0))
+    if card is not None:
+        (root / "dataset.json").write_text(json.dumps(card))
+    with pytest.raises(
+        DataError, match=r"c1\.png holds 0 and 128 alone, as all .* Save them with 0 and 255, or let .criinet"
+    ):
+        open_dataset(root)
+
+
+def test_one_mask_of_0_and_128_among_class_indices_is_to_be_saved_with_1(root):
+    for i in range(3):
+        save(root / "masks" / f"c{i}.png", np.eye(6, 8) * (128 if i == 1 else 1))
+    (root / "dataset.json").write_text(json.dumps({"classes": ["background", "lesion"]}))
+    dataset = open_dataset(root)
+    with pytest.raises(DataError, match=r"has class 128.*Where 128 is the object, save the mask with 0 and 1"):
+        dataset.read_mask(dataset.case("c1"))
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_gray_edges_are_told_from_classes(root, binary):
+    """Six grays between 0 and 255 are edges; three grays of equal steps are classes, and are not thresholded."""
+    edges, steps = np.zeros((6, 8)), np.zeros((6, 8))
+    edges[0, :6], edges[1:3] = (1, 40, 90, 140, 190, 254), 255
+    steps[0], steps[1], steps[2] = 85, 170, 255
+    for mask, is_edge in ((edges, True), (steps, False)):
+        for i in range(3):
+            save(root / "masks" / f"c{i}.png", (mask > 100) * 255 if binary else np.minimum(mask, 1))
+        save(root / "masks" / "c1.png", mask if binary else np.where(mask == 255, 254, mask))
+        with pytest.raises(DataError) as caught:
+            dataset = open_dataset(root)
+            dataset.read_mask(dataset.case("c1"))
+        assert ("Threshold it at 128" in str(caught.value)) == (is_edge and binary), caught.value
+
+
 def test_skip_bad_leaves_out_what_cannot_be_used_and_says_so(root):
     """A damaged image, a damaged mask, and a mask of another size go; an odd mask value goes; one good case stays."""
     (root / "dataset.json").write_text('{"classes": ["background", "disc"]}')

@@ -8,7 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.card import DatasetCard
-from criinet.data.images import BadFileError, MaskEncoding, contradiction, read_raw_mask, value_counts
+from criinet.data.images import (
+    IMPORT_ANY_VALUE,
+    THRESHOLD,
+    BadFileError,
+    MaskEncoding,
+    contradiction,
+    has_gray_edges,
+    only_value,
+    read_raw_mask,
+    value_counts,
+)
 from criinet.data.sampling import evenly
 from criinet.data.threads import in_threads
 from criinet.data.volumes import Partial, annotated_slices, read_raw_labels
@@ -83,18 +93,25 @@ def read_encoding(
     def read(path: Path) -> MaskFacts:
         return read_mask_facts(path, dims, ignore=card.ignore)
 
+    seen = masks
     if facts is not None:
         known = [facts[path] for path in masks]
     elif card.classes is not None and len(masks) > SAMPLED_MASKS:
-        known = in_threads(read, [masks[i] for i in evenly(len(masks), SAMPLED_MASKS)])
+        seen = [masks[i] for i in evenly(len(masks), SAMPLED_MASKS)]
+        known = in_threads(read, seen)
         if not any(mask.counts[1:].any() for mask in known):
-            known = in_threads(read, masks)
+            seen, known = masks, in_threads(read, masks)
     else:
         known = in_threads(read, masks)
     stored = sum((mask.counts for mask in known if not mask.lossy and not mask.zero_one), np.zeros(256, np.intp))
     lossy = any(mask.lossy for mask in known)
     binary = lossy or stored[255] > stored[1:255].sum()
     encoding = card.encoding or ("binary255" if binary else "index")
+    value = only_value(np.sum([mask.counts for mask in known], axis=0)) if known else 0
+    if card.encoding is None and len(card.classes or ("", "")) == 2 and MOST_UNDECLARED_CLASSES <= value < 255:
+        first = next(path for path, mask in zip(seen, known, strict=True) if mask.counts[value])
+        what = f"holds 0 and {value} alone, as all masks do that have an object"
+        raise BadFileError(first, what, f"Save them with 0 and 255, or let {IMPORT_ANY_VALUE} do it")
     if card.classes is not None:
         return _agree(encoding, card.classes)
     if encoding == "binary255":
@@ -106,6 +123,8 @@ def read_encoding(
         odd = next((i for i in high if known[i].counts[1:255].any()), high[0])
         what = f"holds values up to {tops[odd]}, where masks hold either 0 and 255 or class indices below "
         remedy = "Correct it, or list the classes in dataset.json"
+        if has_gray_edges(known[odd].counts):
+            remedy = f"Its edges are gray, it seems: {THRESHOLD[0].lower()}{THRESHOLD[1:]}"
         raise BadFileError(masks[odd], f"{what}{MOST_UNDECLARED_CLASSES}", remedy)
     return encoding, ("background", *(f"class {k}" for k in range(1, top + 1)))
 

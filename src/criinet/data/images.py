@@ -48,6 +48,13 @@ _TURNS = {
     7: "mirrored left to right and then turned by 90 degrees to the right",
     8: "turned by 90 degrees to the left",
 }
+THRESHOLD = "Threshold it at 128, so that it holds 0 for background and 255 for foreground alone"
+"""What to do with gray edges."""
+
+IMPORT_ANY_VALUE = "`criinet data import pairs FOLDER NEW --any-value-is-object`"
+"""The command that makes masks of an object of whatever is above 0."""
+
+_FEWEST_EDGE_VALUES = 5
 _FEWEST_LEVELS = 64
 """Of 256: a colour image of 16 bits that is darker everywhere was stretched to 14 bits or fewer."""
 
@@ -359,6 +366,9 @@ def contradiction(
         if lossy or zero_one or not odd:
             return None
         what = f"has the value {odd[0]}, but the masks of this dataset hold 0 and 255 only"
+        if has_gray_edges(counts):
+            what = f"has gray edges: {len(odd)} values between 0 and 255"
+            return what, THRESHOLD
         if values[-1] == IGNORED_VALUE and odd[-1] < WHITE_ABOVE:
             return what, f"Where 255 says that nobody knows, {AS_IGNORED}; else save it as PNG with 0 and 255 alone"
         return what, "Save it as PNG with 0 for background and 255 for foreground"
@@ -370,7 +380,27 @@ def contradiction(
     if values[-1] == IGNORED_VALUE and len(values) > 1 and values[-2] < len(classes):
         both = '"encoding": "binary255"'
         return what, f"Where 255 is the object, write {both} into dataset.json; where nobody knows, {AS_IGNORED}"
+    if len(classes) == 2 and (value := only_value(counts)):
+        return what, f"Where {value} is the object, save the mask with 0 and 1; else add the class to dataset.json"
     return what, "Correct the mask, or add the class to dataset.json"
+
+
+def has_gray_edges(counts: NDArray[np.intp]) -> bool:
+    """Tell by the pixels of each value (256,) whether a mask seems to be of 0 and 255 with blurred edges.
+
+    So it is if there are several values between them, on both sides of the middle, and fewer pixels of those. Classes
+    that are told apart by their gray are few.
+    """
+    between = counts[1:255]
+    many = np.count_nonzero(between) >= _FEWEST_EDGE_VALUES
+    both_sides = between[:WHITE_ABOVE].any() and between[WHITE_ABOVE:].any()
+    return bool(many and both_sides and counts[[0, 255]].all() and between.sum() < counts[[0, 255]].sum())
+
+
+def only_value(counts: NDArray[np.intp]) -> int:
+    """Return the value above 0 that pixels have, by their counts (256,); 0 if there are several, or none."""
+    above = np.flatnonzero(counts[1:]) + 1
+    return int(above[0]) if len(above) == 1 else 0
 
 
 def read_mask(
