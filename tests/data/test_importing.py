@@ -185,6 +185,45 @@ def test_several_masks_of_one_image_are_joined(tmp_path):
     np.testing.assert_array_equal(dataset.read_mask(dataset.case("benign_1")) > 0, one | two)
 
 
+def test_whatever_is_above_0_is_the_object_if_that_is_asked_for(tmp_path):
+    """Instances numbered in 16 bits, 0 and 255 in floating point, colours, several masks of one image, and a volume."""
+    source, truth = tmp_path / "source", np.eye(12, 16) > 0
+    (source / "masks").mkdir(parents=True)
+    drawn = {
+        "a_cp_masks.png": (truth * np.arange(300, 316)).astype(np.uint16),
+        "b.tif": (truth * 255).astype(np.float32),
+        "c.png": truth[..., None] * np.array([0, 7, 0], np.uint8),
+        "d_mask_1.png": (truth * 3).astype(np.uint8) * (np.arange(12) < 6)[:, None].astype(np.uint8),
+        "d_mask_2.png": (truth * 9).astype(np.uint8) * (np.arange(12) >= 6)[:, None].astype(np.uint8),
+    }
+    for name, values in drawn.items():
+        picture(source / "images" / f"{name[0]}.png", ord(name[0]))
+        Image.fromarray(values).save(source / "masks" / name)
+    (source / "dataset.json").write_text('{"classes": ["background", "cell"], "encoding": "index", "spacing": 0.5}')
+    with pytest.raises(DataError, match=r"d_mask_2\.png is a second mask of d, .*--any-value-is-object joins them"):
+        plan_import("pairs", source)
+    wanted = Wanted(any_value_is_object=True)
+    assert carry_out(plan_import("pairs", source, wanted), tmp_path / "data") == 8
+    assert carry_out(plan_import("pairs", source, wanted), tmp_path / "data") == 0
+    dataset = open_dataset(tmp_path / "data")
+    assert (dataset.classes, dataset.encoding, dataset.spacing) == (("background", "cell"), "binary255", (0.5, 0.5))
+    for case in dataset.labeled:
+        np.testing.assert_array_equal(dataset.read_mask(case), truth)
+    pairs(tmp_path / "binary")
+    carry_out(plan_import("pairs", tmp_path / "binary"), tmp_path / "copied")
+    with pytest.raises(DataError, match="imported with --any-value-is-object False, now True is asked"):
+        carry_out(plan_import("pairs", tmp_path / "binary", wanted), tmp_path / "copied")
+    scan(tmp_path / "scans" / "images" / "a.nii.gz", 0)
+    scan(tmp_path / "scans" / "masks" / "a.nii.gz", 1)
+    carry_out(plan_import("pairs", tmp_path / "scans", wanted), tmp_path / "volumes")
+    volumes = open_dataset(tmp_path / "volumes")
+    found = read_volume(tmp_path / "scans" / "masks" / "a.nii.gz").values > 0
+    np.testing.assert_array_equal(volumes.read_mask(volumes.case("a")) == 1, found)
+    Image.fromarray((truth * 255).astype(np.uint8)).save(source / "masks" / "d_mask_2.jpg")
+    with pytest.raises(DataError, match="is a JPEG, whose background is not quite 0"):
+        carry_out(plan_import("pairs", source, wanted), tmp_path / "new")
+
+
 def test_pairs_are_found_whatever_form_of_unicode_names_them(tmp_path):
     mac, other = (unicodedata.normalize(form, "Pólipo ñ") for form in ("NFD", "NFC"))
     picture(tmp_path / "source" / "images" / f"{mac}.png", 0)

@@ -63,13 +63,20 @@ def import_(
         list[str] | None,
         typer.Option(help="Name of what was drawn on DICOM scans (RTSTRUCT, DICOM-SEG); repeat it for more classes."),
     ] = None,
+    any_value_is_object: Annotated[
+        bool,
+        typer.Option(
+            "--any-value-is-object",
+            help="In masks of pairs all above 0 is one object, as in numbered instances; several masks are joined.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> None:
     """Bring a data set of another layout into a dataset folder; a second time only what is missing is written."""
     from criinet.cli.show import bar, err, out
     from criinet.data.importing import Wanted, carry_out, plan_import
 
-    plan = plan_import(kind, source, Wanted(channel, tuple(structure or ())))
+    plan = plan_import(kind, source, Wanted(channel, tuple(structure or ()), any_value_is_object))
     for line in plan.summary():
         out.print(line)
     if dry_run:

@@ -340,12 +340,35 @@ def read_raw_mask(path: Path) -> RawMask:
         what = "is a mask drawn in transparency, under which everything has one colour"
         raise BadFileError(path, what, "Save it as one gray channel that holds the class index")
     if values.ndim != 2 or values.dtype.kind not in "iub":
-        raise BadFileError(path, f"is a mask of mode {mode}", "Save it as 8-bit gray that holds the class index")
+        remedy = (
+            f"Save it as 8-bit gray that holds the class index; where all above 0 is the object, {IMPORT_ANY_VALUE}"
+        )
+        raise BadFileError(path, f"is a mask of mode {mode}", f"{remedy} does it")
     if values.min() < 0 or values.max() > 255:
         what = f"has values from {values.min()} to {values.max()}"
-        raise BadFileError(path, what, "Save it as 8-bit gray that holds the class index")
+        remedy = (
+            f"Save it as 8-bit gray that holds the class index; where all above 0 is the object, {IMPORT_ANY_VALUE}"
+        )
+        raise BadFileError(path, what, f"{remedy} does it")
     values = _upright(values.astype(np.uint8), orientation)
     return RawMask(values, lossy, mode in ("P", "1") and int(values.max()) <= 1)
+
+
+def read_object(path: Path) -> NDArray[np.bool_]:
+    """Decode a mask of any numbers upright, (H, W): whatever is above 0 is the object.
+
+    So are instances that are numbered in 16 bits, 0 and 255 in floating point, and colours other than black.
+
+    Raises:
+        BadFileError: if it cannot be read, or is a JPEG, whose background is not quite 0.
+    """
+    with _opened(path) as image:
+        _refuse_pages(image, path)
+        if image.format in _LOSSY:
+            raise BadFileError(path, "is a JPEG, whose background is not quite 0", "Save it as PNG")
+        values = np.asarray(image) if image.mode in ("1", "L", "P", *_DEEP_MODES) else np.asarray(image.convert("RGB"))
+        orientation = _orientation(image)
+    return _upright(values if values.ndim == 2 else values.max(2), orientation) > 0
 
 
 def contradiction(

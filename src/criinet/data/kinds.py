@@ -1,5 +1,6 @@
 """Which files are images and which are volumes, and the name of the case that a file belongs to."""
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ _COMPANIONS = (".raw", ".zraw")
 """Pixels that a .nhdr or .mhd header beside them points to."""
 
 _MAGIC = b"DICM"
+_MARK = re.compile(r"[_. -]+(segmentation|(cp[_. -]?)?masks?|seg|gt|labels?)(?P<number>[_. -]?\d+)?$", re.IGNORECASE)
 
 
 def suffix_of(path: Path) -> str:
@@ -42,6 +44,13 @@ def comparable(name: str) -> str:
 def key_of(path: Path) -> str:
     """Return by what the files of one case are told to belong together."""
     return comparable(stem_of(path))
+
+
+def unmarked(path: Path) -> tuple[str, bool]:
+    """Return the key of a mask without a mark like ``_mask`` at its end, and whether a number stood behind the mark."""
+    key = key_of(path)
+    found = _MARK.search(key)
+    return (key, False) if found is None or not found.start() else (key[: found.start()], bool(found["number"]))
 
 
 def mask_suffix(dims: int) -> str:

@@ -24,7 +24,11 @@ IMPORTERS: dict[str, Callable[[Path, Wanted], ImportPlan]] = {
     "pairs": plan_pairs,
     "ssl4mis-h5": plan_ssl4mis,
 }
-_OPTIONS: Mapping[str, tuple[str, ...]] = {"--channel": ("msd", "nnunet"), "--structure": ("dicom",)}
+_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "--channel": ("msd", "nnunet"),
+    "--structure": ("dicom",),
+    "--any-value-is-object": ("pairs",),
+}
 """The kinds that each option means something to."""
 
 
@@ -45,7 +49,8 @@ def plan_import(kind: str, source: Path, wanted: Wanted | None = None) -> Import
     if not source.is_dir():
         raise DataError(f"{source} is no folder; give the folder of the unpacked data set.")
     wanted = wanted or Wanted()
-    for option, given in (("--channel", wanted.channel is not None), ("--structure", bool(wanted.structures))):
+    asked = (wanted.channel is not None, bool(wanted.structures), wanted.any_value_is_object)
+    for option, given in zip(_OPTIONS, asked, strict=True):
         if given and kind not in _OPTIONS[option]:
             raise DataError(f"{option} says nothing to {kind}, only to {' and '.join(_OPTIONS[option])}; leave it out.")
     plan = IMPORTERS[kind](source, wanted)

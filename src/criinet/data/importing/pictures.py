@@ -1,7 +1,7 @@
 """Data sets of 2D images: ISIC, Kvasir-SEG, BUSI, and any two folders of images and masks."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from criinet.data.card import read_groups
+from criinet.data.card import read_card, read_groups
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError, read_raw_mask
+from criinet.data.images import BadFileError, read_object, read_raw_mask
 from criinet.data.importing.plan import ImportPlan, Item, Source, Wanted, Written
-from criinet.data.kinds import is_readable, key_of, stem_of, suffix_of
+from criinet.data.kinds import is_readable, is_volume, key_of, stem_of, suffix_of, unmarked
 from criinet.data.volumes import read_raw_labels, read_volume
 from criinet.errors import DataError
 
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "segmentations", "groundtruth", "gt", "labelsTr")
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "data", "imagesTr")
-_MARKS = ("_segmentation", "_mask", "_seg", "_gt", "_label", "_labels")
 
 
 def plan_isic(source: Path, _: Wanted) -> ImportPlan:
@@ -45,7 +44,7 @@ def plan_busi(source: Path, _: Wanted) -> ImportPlan:
             if "_mask" in path.stem:
                 continue
             masks = sorted(folder.glob(f"{path.stem.replace('[', '[[]')}_mask*.png"))
-            mask = None if not masks else masks[0] if len(masks) == 1 else Written(".png", _joined(masks))
+            mask = None if not masks else masks[0] if len(masks) == 1 else Written(".png", _joined(masks, _marked))
             name = re.sub(r"\W+", "_", path.stem).strip("_")
             items.append(Item(name, path, mask, name))
     card = {"name": "busi", "classes": ["background", "lesion"], "encoding": "binary255", "source": "BUSI"}
@@ -53,9 +52,13 @@ def plan_busi(source: Path, _: Wanted) -> ImportPlan:
     return ImportPlan(tuple(items), card, left_out=(f"{joined} images have several masks, which are joined",))
 
 
-def _joined(masks: Sequence[Path]) -> Any:
+def _marked(path: Path) -> NDArray[np.bool_]:
+    return read_raw_mask(path).values > 0
+
+
+def _joined(masks: Sequence[Path], read: Callable[[Path], NDArray[np.bool_]]) -> Any:
     def make() -> tuple[NDArray[Any], Geometry | None]:
-        found = [read_raw_mask(path).values > 0 for path in masks]
+        found = [read(path) for path in masks]
         if len({mask.shape for mask in found}) > 1:
             raise BadFileError(masks[1], f"has not the size of {masks[0].name}", "Correct or remove one of them")
         return np.where(np.any(found, axis=0), 255, 0).astype(np.uint8), None
@@ -63,10 +66,11 @@ def _joined(masks: Sequence[Path]) -> Any:
     return make
 
 
-def plan_pairs(source: Path, _: Wanted) -> ImportPlan:
+def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
     """Two folders, of images and of masks; a mask is named like its image, with or without ``_mask``, ``_seg``, ...
 
-    A groups.csv beside them comes along.
+    A groups.csv and a dataset.json beside them come along. If whatever is above 0 is the object, an image may have
+    several masks, as ``_mask_1`` and ``_mask_2``, which are joined.
 
     Raises:
         DataError: if the two folders are not found, a mask has no image, or two images share a name.
@@ -76,17 +80,34 @@ def plan_pairs(source: Path, _: Wanted) -> ImportPlan:
     masks = next((folders[name.lower()] for name in MASK_FOLDERS if name.lower() in folders), None)
     if images is None or masks is None:
         raise DataError(f"{source} needs a folder images and a folder masks; rename yours so.")
-    items = _by_name(images, masks)
+    items = _by_name(images, masks, objects=wanted.any_value_is_object)
     group_of = read_groups(source, [item.name for item in items])
     grouped = tuple(replace(item, group=group_of[item.name]) for item in items)
-    return ImportPlan(grouped, {"name": re.sub(r"\W+", "-", source.resolve().name)})
+    card, left_out = _card_of_pairs(source, objects=wanted.any_value_is_object)
+    return ImportPlan(grouped, {"name": re.sub(r"\W+", "-", source.resolve().name)} | card, left_out=left_out)
 
 
-def _by_name(images: Path, masks: Path) -> tuple[Item, ...]:
+def _card_of_pairs(source: Path, *, objects: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return what dataset.json beside the folders says that still holds, and a sentence if it cannot be used."""
+    try:
+        card = read_card(source)
+    except BadFileError as problem:
+        return ({"encoding": "binary255"} if objects else {}), (f"dataset.json is left out: {problem}",)
+    said = card.model_dump(mode="json", exclude_unset=True, include=set(type(card).model_fields))
+    if not objects:
+        return said, ()
+    meaning = {"encoding", "ignore", "partial", "regions", *(() if len(card.classes or ()) == 2 else ("classes",))}
+    return {key: value for key, value in said.items() if key not in meaning} | {"encoding": "binary255"}, ()
+
+
+def _by_name(images: Path, masks: Path, *, objects: bool = False) -> tuple[Item, ...]:
     """Pair the files of two folders by name.
 
+    Args:
+        objects: whatever is above 0 in a mask is the object, and several masks of an image are joined.
+
     Raises:
-        DataError: if a folder is missing, or a mask has no image.
+        DataError: if a folder is missing, or a mask has no image, or an image several masks that are not joined.
     """
     if not images.is_dir() or not masks.is_dir():
         raise DataError(f"{images} and {masks} must both be there; check the folder.")
@@ -95,21 +116,38 @@ def _by_name(images: Path, masks: Path) -> tuple[Item, ...]:
         if key_of(path) in found:
             raise BadFileError(path, f"has the same name as {found[key_of(path)].name}", "Rename or remove one of them")
         found[key_of(path)] = path
-    paired: dict[str, Path] = {}
+    paired: dict[str, list[Path]] = {}
     for path in sorted(masks.iterdir()):
         if not suffix_of(path) or not is_readable(path):
             continue
         stem = key_of(path)
-        marked = next((stem.removesuffix(mark) for mark in _MARKS if stem.endswith(mark)), stem)
-        name = stem if stem in found else marked
-        if name not in found or name in paired:
-            what = "has no image of the same name" if name not in found else f"is a second mask of {name}"
-            raise BadFileError(path, what, "Rename or remove it")
-        paired[name] = path
+        name = stem if stem in found else unmarked(path)[0]
+        if name not in found:
+            raise BadFileError(path, "has no image of the same name", "Rename or remove it")
+        paired.setdefault(name, []).append(path)
+        if len(paired[name]) > 1 and not objects:
+            remedy = "Where both show one kind of object, --any-value-is-object joins them; else rename or remove it"
+            raise BadFileError(path, f"is a second mask of {name}, beside {paired[name][0].name}", remedy)
     return tuple(
-        Item(stem_of(path), _whole(path), _whole(paired[name], labels=True) if name in paired else None, stem_of(path))
+        Item(stem_of(path), _whole(path), _mask(paired.get(name, []), objects=objects), stem_of(path))
         for name, path in found.items()
     )
+
+
+def _mask(paths: Sequence[Path], *, objects: bool) -> Source | None:
+    """Return what becomes the mask of a case that has these."""
+    if not paths or not objects:
+        return _whole(paths[0], labels=True) if paths else None
+    if not any(map(is_volume, paths)):
+        return Written(".png", _joined(paths, read_object))
+    if len(paths) > 1:
+        raise BadFileError(paths[1], f"is a second mask of a volume, beside {paths[0].name}", "Join them into one")
+
+    def make() -> tuple[NDArray[Any], Geometry | None]:
+        found = read_volume(paths[0])
+        return np.where(found.values > 0, 255, 0).astype(np.uint8), found.geometry
+
+    return Written(".nii.gz", make)
 
 
 def _whole(path: Path, *, labels: bool = False) -> Source:

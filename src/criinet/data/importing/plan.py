@@ -17,16 +17,20 @@ from criinet.data.kinds import suffix_of
 from criinet.data.volumes import write_volume
 from criinet.errors import DataError
 
+_ANY_VALUE = "--any-value-is-object"
+
 
 @dataclass(frozen=True)
 class Wanted:
     """What to take of a source that holds more than one mask or image for each case.
 
     channel: of scans that have several; None: not said. structures: what becomes class 1, 2, ... of DICOM masks.
+    any_value_is_object: whatever is above 0 in a mask is the one object, instead of the number of a class.
     """
 
     channel: int | None = None
     structures: tuple[str, ...] = ()
+    any_value_is_object: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,12 +130,16 @@ def _require_own(folder: Path, names: set[str]) -> None:
 def _require_same_wishes(plan: ImportPlan, root: Path) -> None:
     """Refuse a dataset of other classes or other wishes, and note those of this import."""
     note, card = root / ".import.json", root / "dataset.json"
-    wishes = {"channel": plan.wanted.channel, "structures": list(plan.wanted.structures)}
+    wanted = plan.wanted
+    wishes: dict[str, Any] = {"channel": wanted.channel, "structures": list(wanted.structures)}
+    wishes[_ANY_VALUE] = wanted.any_value_is_object
     for path, mine in ((note, wishes), (card, {"classes": plan.card.get("classes")})):
         try:
             theirs: Any = json.loads(path.read_text(encoding="utf-8-sig")) if path.exists() else {}
         except ValueError as error:
             raise DataError(f"{path} is not valid JSON; mend it, or choose a new folder.") from error
+        if path is note and isinstance(theirs, dict) and theirs:
+            theirs = {_ANY_VALUE: False} | theirs
         for key, value in mine.items():
             if isinstance(theirs, dict) and key in theirs and theirs[key] != value:
                 raise DataError(
