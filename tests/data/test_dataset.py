@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from criinet.data.dataset import open_dataset
+from criinet.data.layout import read_layout
 from criinet.data.mask_folders import masks_by_stem
 from criinet.data.splits import load_split, make_split, save_split
 from criinet.errors import DataError
@@ -162,6 +163,27 @@ def test_a_mask_without_an_image_is_refused(root):
     with pytest.raises(DataError, match=r"c3_mask\.png has no image of the same name.*Name it c3\.png"):
         open_dataset(root)
     assert len(open_dataset(root, skip_bad=True).skipped) == 1
+
+
+def test_several_masks_of_one_image_are_to_be_joined(root):
+    """Both cannot be named c3.png."""
+    for number in (1, 2):
+        save(root / "masks" / f"c3_mask_{number}.png", np.zeros((6, 8)))
+    one, two = (str(problem) for problem in read_layout(root).problems)
+    assert "c3_mask_1.png seems to be one of 2 masks of c3.png. Join them into one mask c3.png" in one
+    assert f"`criinet data import pairs {root} NEW --any-value-is-object` does" in two
+    save(root / "masks" / "c2_mask.png", np.zeros((6, 8)))
+    assert "one of 2 masks of c2.png" in str(read_layout(root).problems[0])
+
+
+def test_masks_that_all_have_a_mark_are_paired_by_one_command(root):
+    for i in range(3):
+        (root / "masks" / f"c{i}.png").rename(root / "masks" / f"c{i}_mask.png")
+    for i, problem in enumerate(read_layout(root).problems):
+        assert (
+            problem.remedy
+            == f"`criinet data import pairs {root} NEW` pairs all 3 that are named so; or name it c{i}.png"
+        )
 
 
 def test_a_mask_that_differs_in_upper_and_lower_case_is_named_like_its_image(root):

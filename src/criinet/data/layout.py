@@ -1,6 +1,8 @@
 """Which files of a dataset folder are images, which are masks, and which have no place there."""
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from criinet.data.kinds import (
     key_of,
     stem_of,
     suffix_of,
+    unmarked,
 )
 from criinet.errors import DataError
 
@@ -56,25 +59,45 @@ def read_layout(root: Path) -> Layout:
         raise DataError(f"{root / 'images'} has no images; put files of these kinds in it: {kinds}.")
     masks = _by_key(root / "masks", layout) if (root / "masks").is_dir() else {}
     twins = {key_of(problem.path) for problem in layout.problems}
-    layout.problems += _strays([path for key, path in masks.items() if key not in images.keys() | twins], images)
+    layout.problems += _strays(root, masks, images, twins)
     layout.masks = {stem_of(images[key]): path for key, path in masks.items() if key in images}
     layout.images = {name: path for name, path in layout.images.items() if comparable(name) not in twins}
     _keep_apart(layout)
     return layout
 
 
-def _strays(strays: Sequence[Path], images: Mapping[str, Path]) -> list[BadFileError]:
+def _strays(
+    root: Path, masks: Mapping[str, Path], images: Mapping[str, Path], twins: Collection[str]
+) -> list[BadFileError]:
     """Return what is wrong with each mask that has no image of its name, and the image that is likely meant."""
     folded = {key.casefold(): path for key, path in images.items()}
+    strays = [path for key, path in masks.items() if key not in images and key not in twins]
+    likely = {path: found for path in strays if (found := _nearest_image(key_of(path), folded)) is not None}
+    meant = Counter([*likely.values(), *(images[key] for key in masks if key in images)])
+    marked = [path for path in strays if unmarked(path)[0] in images and not unmarked(path)[1]]
+    command = f"`criinet data import pairs {shlex.quote(str(root))} NEW"
     problems: list[BadFileError] = []
     for path in strays:
-        name = key_of(path).casefold()
-        likely = next((folded[name[:end]] for end in range(len(name), 0, -1) if name[:end] in folded), None)
-        remedy = "Name it like its image or remove it"
-        if likely is not None:
-            remedy = f"Name it {stem_of(likely)}{suffix_of(path)}, if that is its image, or remove it"
-        problems.append(BadFileError(path, "has no image of the same name", remedy, LISTED))
+        image = likely.get(path)
+        name = f"{'' if image is None else stem_of(image)}{suffix_of(path)}"
+        what, remedy = "has no image of the same name", f"Name it {name}, if that is its image, or remove it"
+        if image is None:
+            remedy = "Name it like its image or remove it"
+        elif meant[image] > 1:
+            what = f"seems to be one of {meant[image]} masks of {image.name}"
+            remedy = (
+                f"Join them into one mask {name}: if all show one kind of object, {command} --any-value-is-object` does"
+            )
+        elif path in marked and 2 * len(marked) > len(masks) > 1:
+            remedy = f"{command}` pairs all {len(marked)} that are named so; or name it {name}"
+        problems.append(BadFileError(path, what, remedy, LISTED))
     return problems
+
+
+def _nearest_image(key: str, folded: Mapping[str, Path]) -> Path | None:
+    """Return the image whose name is the longest beginning of a mask's, in upper or lower case, if there is one."""
+    key = key.casefold()
+    return next((folded[key[:end]] for end in range(len(key), 0, -1) if key[:end] in folded), None)
 
 
 def _keep_apart(layout: Layout) -> None:
