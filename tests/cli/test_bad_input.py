@@ -233,6 +233,16 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         ["predict", "my.onnx", "data", "--out", "new"],
         ["my.onnx is truncated or no ONNX file", "export the run again"],
     ),
+    "predict with a file of torch": (
+        lambda: torch.save({}, "my.ts"),
+        ["predict", "my.ts", "data", "--out", "new"],
+        ["my.ts is no ONNX file, but one of torch", "`criinet export RUN --out model.onnx`"],
+    ),
+    "predict with a MONAI bundle": (
+        lambda: (Path("bun/configs").mkdir(parents=True), Path("bun/configs/inference.json").write_text("{}")),
+        ["predict", "bun", "data", "--out", "new"],
+        ["bun is a MONAI bundle, no run", "`python -m monai.bundle run --config_file configs/inference.json"],
+    ),
     "another checkpoint of a file": (
         nothing,
         ["predict", "my.onnx", "data", "--out", "new", "--checkpoint", "best"],
@@ -248,6 +258,11 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         nothing,
         ["export", "run", "--out", "new/my.pb"],
         ["my.pb does not end in .onnx"],
+    ),
+    "export to a suffix of torch": (
+        nothing,
+        ["export", "run", "--out", "new/my.pth"],
+        ["my.pth does not end in .onnx", "with --format torchscript in .ts or .pt"],
     ),
     "export to an unknown format": (
         nothing,

@@ -177,7 +177,7 @@ def test_an_exported_file_says_how_it_was_checked_and_what_opens_it(criinet, pla
     assert (written, use) == ("written: my.ts", "next: `torch.jit.load` opens it, in Python or C++")
     refused = criinet("predict", "my.ts", "data", "--out", "masks")
     assert (refused.code, (place / "masks").exists()) == (2, False)
-    assert "my.ts is truncated or no ONNX file" in refused.sentence
+    assert "my.ts is no ONNX file, but one of torch" in refused.sentence
 
 
 def test_a_name_in_square_brackets_is_printed_as_it_is(criinet, place):

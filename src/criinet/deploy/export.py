@@ -149,7 +149,15 @@ def require_place(out: Path, format: str) -> None:
     if not suffixes and out.exists():
         raise StorageError(f"{out} is there already. Give --out a new folder.")
     if suffixes and out.suffix.lower() not in suffixes:
-        raise ConfigError(f"--out {out} does not end in {' or '.join(suffixes)}, as a file of {format} does.")
+        others = [
+            f"with --format {name} in {' or '.join(kind.suffixes)}"
+            for name, kind in FORMATS.items()
+            if kind.suffixes and name != format
+        ]
+        raise ConfigError(
+            f"--out {out} does not end in {' or '.join(suffixes)}, as a file of {format} does. Name it so; "
+            f"{' and '.join(others)}."
+        )
     if suffixes and out.is_dir():
         raise StorageError(f"{out} is a folder. Give --out the name of a file.")
 

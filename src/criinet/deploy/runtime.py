@@ -17,6 +17,8 @@ from criinet.deploy.card import KEY, ModelCard, read_card
 from criinet.errors import CheckpointError, ConfigError
 
 BATCH = 8
+ZIPPED = b"PK\x03\x04"
+"""How a file of torch begins."""
 Array = NDArray[Any]
 Opinions = tuple[Array, Array | None]
 """Probabilities (B, K, h, w), and those of the first of two opinions, or None."""
@@ -173,6 +175,11 @@ def load_exported(source: Path | str | bytes, *, tta: bool | None = None, thread
             source if isinstance(source, bytes) else str(source), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime has an exception of its own for each way in which a file is damaged.
+        if (source[:4] if isinstance(source, bytes) else beginning(Path(source))) == ZIPPED:
+            raise CheckpointError(
+                f"{name} is no ONNX file, but one of torch, as TorchScript and checkpoints are. `criinet predict` "
+                "takes the folder of a run, or what `criinet export RUN --out model.onnx` writes."
+            ) from error
         raise CheckpointError(
             f"{name} is truncated or no ONNX file ({type(error).__name__}). "
             "Copy it again, or export the run again as ONNX."
@@ -180,6 +187,12 @@ def load_exported(source: Path | str | bytes, *, tta: bool | None = None, thread
     card = read_card(session.get_modelmeta().custom_metadata_map.get(KEY), name)
     require_agreement(session, card, name)
     return ExportedPredictor(session, card, tta=tta)
+
+
+def beginning(path: Path) -> bytes:
+    """Return the first four bytes of a file."""
+    with path.open("rb") as file:
+        return file.read(4)
 
 
 def require_agreement(session: Any, card: ModelCard, name: str) -> None:

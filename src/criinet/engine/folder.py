@@ -142,6 +142,11 @@ class RunFolder:
         Raises:
             RunError: if there is none, or it cannot be read.
         """
+        if not self.config.is_file() and (self.root / "configs" / "inference.json").is_file():
+            raise RunError(
+                f"{self.root} is a MONAI bundle, no run. In it, `python -m monai.bundle run --config_file "
+                "configs/inference.json --dataset_dir IMAGES --output_dir MASKS` predicts; or give the run itself."
+            )
         if not self.config.is_file():
             raise RunError(f"{self.root} holds no run (no config.json). Give the folder that `criinet train` wrote.")
         try:
