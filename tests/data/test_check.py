@@ -209,3 +209,46 @@ def test_the_contact_sheet_draws_any_name(root, tmp_path):
     (root / "dataset.json").write_text(json.dumps({"name": "x\ny", "classes": ["background", "a\tb", "b", "c"]}))
     contact_sheet(open_dataset(root), tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").exists()
+
+
+def test_masks_that_are_full_or_mostly_full_are_noted(root):
+    (root / "dataset.json").unlink()
+    for i in range(4):
+        Image.fromarray(np.full((10, 20), 255, np.uint8)).save(root / "masks" / f"i{i}.png")
+    report = check_dataset(root)
+    assert report.ok
+    assert "all 4 masks are full, without a pixel of background: nothing can be told apart" in report.notes
+    for i in range(4):
+        mask = np.full((10, 20), 255, np.uint8)
+        mask[: i + 1] = 0
+        Image.fromarray(mask).save(root / "masks" / f"i{i}.png")
+    note = "foreground covers 75% of a mask in the mean: are the masks inverted? Background is 0"
+    assert note in check_dataset(root).notes
+
+
+@pytest.mark.parametrize("suffix", [".json", ".gif"])
+def test_without_a_readable_mask_no_class_is_made_up(root, suffix):
+    (root / "dataset.json").unlink()
+    for path in (root / "masks").iterdir():
+        path.rename(path.with_suffix(suffix))
+    report = check_dataset(root)
+    assert (report.masks, report.classes, report.empty_masks) == (0, (), 0)
+    assert any(
+        note.startswith(f"no mask could be read: 4 {suffix}; training needs some, as PNG") for note in report.notes
+    )
+
+
+def test_masks_of_other_names_make_up_no_class(root):
+    (root / "dataset.json").unlink()
+    for path in (root / "masks").iterdir():
+        path.rename(path.with_stem(f"x_{path.stem}"))
+    report = check_dataset(root)
+    assert report.classes == ()
+    assert any(note.startswith("no mask could be read: 4 .png") for note in report.notes)
+    assert len(report.problems) == 4
+
+
+def test_a_dataset_without_masks_needs_no_word(root):
+    for path in (root / "masks").iterdir():
+        path.unlink()
+    assert check_dataset(root).notes == ()

@@ -259,7 +259,7 @@ def _spread(values: Iterable[int]) -> tuple[int, int, int]:
 def _mask_figures(facts: dict[str, _CaseFacts], meaning: _Meaning | None) -> dict[str, Any]:
     """Return the fields of the report that come from masks without a problem."""
     masks = [case.mask for case in facts.values() if case.mask is not None and not case.problems]
-    if meaning is None:
+    if meaning is None or not masks:
         return {"masks": len(masks)}
     encoding, names = meaning
     counts = np.array([mask.class_counts(encoding, len(names)) for mask in masks]).reshape(len(masks), len(names))
@@ -297,7 +297,21 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
     if len(turned) > 1:
         kinds = ", ".join(f"{count} {code}" for code, count in sorted(turned.items()))
         notes.append(f"volumes are stored in different orientations ({kinds}); they are turned alike when read")
+    if not any(case.mask for case in facts.values()) and (found := _without_a_mask(layout, facts)):
+        notes.append(
+            f"no mask could be read: {found}; training needs some, as PNG with 0 and 255 named like their images"
+        )
     return [*notes, *not_read(layout.others)]
+
+
+def _without_a_mask(layout: Layout, facts: dict[str, _CaseFacts]) -> str:
+    """Say what lies in masks/ where none of it can be read: how many files of each kind."""
+    others = [path for path in (*layout.others, *(one.path for one in layout.problems)) if path.parent.name == "masks"]
+    left = [path for path in others if not path.is_dir()] + [
+        layout.masks[name] for name in facts if name in layout.masks
+    ]
+    kinds = Counter(path.suffix.lower() or "without suffix" for path in left)
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
 
 def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: _Meaning | None) -> list[str]:
@@ -313,6 +327,13 @@ def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: 
     counts = np.sum([mask.class_counts(encoding, len(classes)) for mask in known], axis=0)
     if not counts[1:].any():
         return [*notes, f"all {len(known)} masks are empty: there is nothing to learn from them"]
+    if not counts[0]:
+        return [*notes, f"all {len(known)} masks are full, without a pixel of background: nothing can be told apart"]
+    shares = [1 - own[0] / max(1, own.sum()) for own in (mask.class_counts(encoding, len(classes)) for mask in known)]
+    if len(classes) == 2 and np.mean(shares) > 0.5:
+        notes.append(
+            f"{classes[1]} covers {np.mean(shares):.0%} of a mask in the mean: are the masks inverted? Background is 0"
+        )
     absent = int((counts[1:] == 0).sum())
     if card.classes is None and absent:
         values = ", ".join(map(str, np.flatnonzero(counts)))
