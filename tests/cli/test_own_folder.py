@@ -93,6 +93,18 @@ def test_a_method_without_unlabeled_images_says_nothing_of_them(own, criinet, me
     assert ("no unlabeled cases" in outcome.err) == told
 
 
+@pytest.mark.parametrize(("val", "told"), [(0, "no validation cases"), (1, "1 validation case"), (8, "")])
+def test_too_few_validation_cases_to_shift_predictions_are_told(criinet, tmp_path, monkeypatch, tiny, val, told):
+    monkeypatch.chdir(tmp_path)
+    write_dataset(Path("data"), count=24, size=(48, 48), test=4, val=val)
+    outcome = criinet("train", "data", "--out", "run", *tiny, "--method", "supervised", "--no-predict")
+    said = f"{told}: predictions are not shifted, 8 are needed"
+    assert (said in outcome.err.splitlines()) if told else ("not shifted" not in outcome.err), outcome.err
+    if val == 1:
+        words = ("--method", "supervised", "--no-predict", "--set", "trainer.shift=false")
+        assert "not shifted" not in criinet("train", "data", "--out", "off", *tiny, *words).err
+
+
 def test_a_shift_that_validation_asks_for_is_told(criinet, tmp_path, monkeypatch, tiny):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(trainer, "choose_shift", lambda _: -0.5)

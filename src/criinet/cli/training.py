@@ -111,6 +111,7 @@ def run_training(dataset: Path, out: Path, *, quiet: bool = False, **options: An
 
 def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> list[str]:
     """Return what will be done: the cases, and every choice with its reason, one line each."""
+    from criinet.engine.shift import FEWEST
     from criinet.methods import methods
 
     learns_from_unlabeled = bool(methods.get(config.method_name).views)
@@ -120,6 +121,9 @@ def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> lis
         f"split {split.hash}: {len(split.labeled)} labeled, {len(split.unlabeled)} unlabeled, "
         f"{len(split.val)} validation, {len(split.test)} test",
     ]
+    if config.trainer.shift and len(split.val) < FEWEST:
+        cases = f"{len(split.val) or 'no'} validation case{'s' if len(split.val) != 1 else ''}"
+        lines.append(f"{cases}: predictions are not shifted, {FEWEST} are needed")
     if not split.test:
         lines.append(
             "no test cases: all masks train, where there are fewer than 10 or of fewer than 3 groups (patients)"
