@@ -13,6 +13,9 @@ from torch.nn import functional as F
 
 from criinet.types import IGNORE
 
+LEAST_SHARE = 0.05
+"""Share of a boundary patch that two classes must each have.  [C]"""
+
 
 class Patches(NamedTuple):
     """Cubes cut from a batch of labels, all of one shape.
@@ -116,10 +119,8 @@ def cut(
     return Patches(pixels, patch_labels, band.flatten(1).gather(1, flat).view_as(pixels))
 
 
-def boundary_patches(
-    labels: Tensor, classes: int, *, size: tuple[int, ...], count: int, band: int, least: float = 0.05
-) -> Patches:
-    """Draw patches centred on band pixels, with at least ``least`` of each of two classes.  [A: boundaries; C: rest]
+def boundary_patches(labels: Tensor, classes: int, *, size: tuple[int, ...], count: int, band: int) -> Patches:
+    """Draw patches centred on band pixels, with at least 5 % of each of two classes.  [A: boundaries; C: rest]
 
     Args:
         labels: (B, ...) int64 class indices.
@@ -127,7 +128,6 @@ def boundary_patches(
         size: side of a patch by axis, in pixels, at most the labels' own.
         count: N, patches of each image.
         band: k, half width of the boundary band in pixels.
-        least: share that two classes must each have, in [0, 0.5].
 
     Returns:
         Patches (B, N, P); IGNORE labels where an image has no such patch.
@@ -138,7 +138,7 @@ def boundary_patches(
     centre = edge
     for axis, length in enumerate(size, start=1):
         centre = centre.narrow(axis, length // 2, windows[axis - 1])
-    eligible = centre & ((shares >= least).sum(1) >= 2)
+    eligible = centre & ((shares >= LEAST_SHARE).sum(1) >= 2)
     corners, found = draw_corners(eligible, count)
     return cut(labels, edge, corners, found, windows, size)
 

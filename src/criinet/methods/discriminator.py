@@ -9,6 +9,9 @@ from torch.nn import functional as F
 from criinet.methods.stateless import apply_constant
 from criinet.networks.base import CONV
 
+WIDTH = 16
+"""Channels of the first convolution; doubled by each further one."""
+
 
 class Discriminator(nn.Module):
     """Three strided 3x3 convolutions with leaky ReLUs, the mean over all pixels, and a linear score.
@@ -21,12 +24,11 @@ class Discriminator(nn.Module):
     Args:
         dims: 2 or 3.
         channels: of the segmentation m.
-        width: channels of the first convolution; doubled by each further one.
     """
 
-    def __init__(self, dims: int, channels: int, width: int = 16) -> None:
+    def __init__(self, dims: int, channels: int) -> None:
         super().__init__()
-        widths = [channels + 1, width, 2 * width, 4 * width]
+        widths = [channels + 1, WIDTH, 2 * WIDTH, 4 * WIDTH]
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             layers += [CONV[dims](inputs, outputs, 3, stride=2, padding=1), nn.LeakyReLU(0.2)]
