@@ -17,8 +17,6 @@ TABLES = [
     "deep_supervision_from_scratch",
     "deep_supervision_heart",
     "more_labels",
-    "from_scratch_isic2018",
-    "full_size_measured",
 ]
 PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
 
