@@ -64,6 +64,23 @@ class DatasetCard(BaseModel):
         return self.spacing
 
 
+def read_json(path: Path, access: str, example: str) -> Any:
+    """Read a JSON file that a person may have written.
+
+    Args:
+        access: what to do if it cannot be read. example: what to write instead if it is no JSON.
+
+    Raises:
+        BadFileError: if it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise BadFileError(path, "cannot be read", access) from error
+    except ValueError as error:
+        raise BadFileError(path, f"is not valid JSON ({error})", example) from error
+
+
 def read_card(root: Path) -> DatasetCard:
     """Read dataset.json, or return an empty card if there is none.
 
@@ -74,12 +91,7 @@ def read_card(root: Path) -> DatasetCard:
     if not path.exists():
         return DatasetCard()
     example = 'Write for instance {"name": "my-images", "classes": ["background", "lesion"]}'
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise BadFileError(path, "cannot be read", "Change its permissions") from error
-    except ValueError as error:
-        raise BadFileError(path, f"is not valid JSON ({error})", example) from error
+    content = read_json(path, "Change its permissions", example)
     if not isinstance(content, dict):
         raise BadFileError(path, "is not a JSON object", example)
     try:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from criinet.data.card import read_json
 from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_text_atomically
 from criinet.data.images import BadFileError
@@ -282,12 +283,7 @@ def load_split(path: Path, dataset: Dataset) -> Split:
 def _read(path: Path) -> Split | SplitFile:
     """Read either kind of split file; a saved one is verified."""
     example = 'Write {"train": [...], "val": [...], "test": [...]}, or draw one with `criinet split`'
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise BadFileError(path, "cannot be read", "Check the path and its permissions") from error
-    except ValueError as error:
-        raise BadFileError(path, f"is not valid JSON ({error})", example) from error
+    content = read_json(path, "Check the path and its permissions", example)
     if not isinstance(content, dict) or not content.keys() & {"train", "labeled"}:
         raise BadFileError(path, "is not a split", example)
     model = Split if "hash" in content else SplitFile
