@@ -124,7 +124,8 @@ def test_a_bundle_writes_the_masks_of_the_run(trained, exported, tmp_path):
         with Image.open(path) as image:
             (image.resize((90, 40)) if i == 3 else image).convert("RGB").save(images / f"{i}.png")
     written = export(trained, tmp_path / "bundle", format="monai-bundle")
-    assert json.loads((written.path / "configs" / "metadata.json").read_text())["criinet"] == json.loads(exported.card.to_json())
+    metadata = json.loads((written.path / "configs" / "metadata.json").read_text())
+    assert metadata["criinet"] == json.loads(exported.card.to_json())
     patch = exported.card.model_copy(update={"window": "patch"})
     write_bundle(tmp_path / "crops", (written.path / "models" / "model.ts").read_bytes(), patch)
     file = load_exported(exported.path)
