@@ -106,11 +106,28 @@ def dicom(root: Path) -> None:
     (root / "other" / "s1.dcm").unlink()
 
 
+def labelme(root: Path) -> None:
+    picture(root / "a.png", 0)
+    picture(root / "b.png", 1)
+    shape = {"label": "lesion", "points": [[2, 2], [9, 2], [9, 9]]}
+    (root / "a.json").write_text(json.dumps({"imagePath": "a.png", "shapes": [shape]}))
+
+
+def coco(root: Path) -> None:
+    picture(root / "images" / "a.png", 0)
+    picture(root / "images" / "b.png", 1)
+    outlined = {"image_id": 1, "category_id": 1, "segmentation": [[2, 2, 9, 2, 9, 9]]}
+    listed = {"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1, "name": "lesion"}]}
+    (root / "instances.json").write_text(json.dumps(listed | {"annotations": [outlined]}))
+
+
 SOURCES = {
     "isic": (isic, 3, 1),
     "kvasir": (kvasir, 2, 2),
     "busi": (busi, 2, 2),
     "pairs": (pairs, 2, 1),
+    "labelme": (labelme, 2, 1),
+    "coco": (coco, 2, 1),
     "acdc": (acdc, 4, 4),
     "nnunet": (nnunet, 3, 2),
     "msd": (msd, 1, 1),

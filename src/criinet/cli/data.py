@@ -55,13 +55,15 @@ def check(
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(help="acdc, busi, dicom, isic, kvasir, msd, nnunet, pairs or ssl4mis-h5.")],
+    kind: Annotated[
+        str, typer.Argument(help="acdc, busi, coco, dicom, isic, kvasir, labelme, msd, nnunet, pairs or ssl4mis-h5.")
+    ],
     source: Annotated[Path, typer.Argument(help="Folder of the unpacked data set.")],
     dataset: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
     channel: Annotated[int | None, typer.Option(min=0, help="Which channel of scans that have several.")] = None,
     structure: Annotated[
         list[str] | None,
-        typer.Option(help="Name of what was drawn on DICOM scans (RTSTRUCT, DICOM-SEG); repeat it for more classes."),
+        typer.Option(help="Name of what was drawn (coco, dicom, labelme); repeat it for more classes."),
     ] = None,
     any_value_is_object: Annotated[
         bool,

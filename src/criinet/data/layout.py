@@ -48,13 +48,14 @@ def read_layout(root: Path) -> Layout:
         raise DataError(f"dataset folder {root} does not exist; check the path.")
     layout = Layout()
     if not (root / "images").is_dir():
-        raise DataError(f"{root} is not a dataset; put the images in {root / 'images'} and masks in {root / 'masks'}.")
+        where = f"put the images in {root / 'images'} and masks in {root / 'masks'}"
+        raise DataError(f"{root} is not a dataset; {where}{_of_outlines(root)}.")
     images = _by_key(root / "images", layout)
     layout.images = {stem_of(path): path for path in images.values()}
     if not layout.images and not layout.problems:
         below = next((path for path in layout.others if path.is_dir() and any(map(is_readable, path.iterdir()))), None)
         if below is not None:
-            raise DataError(f"{root / 'images'} has no images; move those of {below} into it.")
+            raise DataError(f"{root / 'images'} has no images; move those of {below} into it{_of_outlines(root)}.")
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{root / 'images'} has no images; put files of these kinds in it: {kinds}.")
     masks = _by_key(root / "masks", layout) if (root / "masks").is_dir() else {}
@@ -64,6 +65,16 @@ def read_layout(root: Path) -> Layout:
     layout.images = {name: path for name, path in layout.images.items() if comparable(name) not in twins}
     _keep_apart(layout)
     return layout
+
+
+def _of_outlines(root: Path) -> str:
+    """Continue a sentence on a folder that is no dataset, where it holds what annotation tools write."""
+    files = [path.name for folder in (root, root / "annotations") for path in folder.glob("*.json")]
+    if files in ([], ["dataset.json"]):
+        return ""
+    return (
+        f"; of outlines in JSON files `criinet data import labelme {shlex.quote(str(root))} NEW`, or coco, makes masks"
+    )
 
 
 def _strays(

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from criinet.data.importing.coco import plan_coco
 from criinet.data.importing.dicom_trees import plan_dicom
+from criinet.data.importing.labelme import plan_labelme
 from criinet.data.importing.pictures import plan_busi, plan_isic, plan_kvasir, plan_pairs
 from criinet.data.importing.plan import ImportPlan, Wanted, carry_out
 from criinet.data.importing.scans import plan_acdc, plan_msd, plan_nnunet, plan_ssl4mis
@@ -16,9 +18,11 @@ __all__ = ["IMPORTERS", "ImportPlan", "Wanted", "carry_out", "plan_import"]
 IMPORTERS: dict[str, Callable[[Path, Wanted], ImportPlan]] = {
     "acdc": plan_acdc,
     "busi": plan_busi,
+    "coco": plan_coco,
     "dicom": plan_dicom,
     "isic": plan_isic,
     "kvasir": plan_kvasir,
+    "labelme": plan_labelme,
     "msd": plan_msd,
     "nnunet": plan_nnunet,
     "pairs": plan_pairs,
@@ -26,7 +30,7 @@ IMPORTERS: dict[str, Callable[[Path, Wanted], ImportPlan]] = {
 }
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "--channel": ("msd", "nnunet"),
-    "--structure": ("dicom",),
+    "--structure": ("coco", "dicom", "labelme"),
     "--any-value-is-object": ("pairs",),
 }
 """The kinds that each option means something to."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,8 @@ from criinet.data.formats.structures import Drawing, draw, drawing_in
 from criinet.data.formats.volume import VolumeHeader
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError
-from criinet.data.importing.plan import ImportPlan, Item, Wanted, Written
+from criinet.data.importing.plan import ImportPlan, Item, Wanted, Written, counted, require_drawn
 from criinet.data.kinds import is_dicom
-from criinet.errors import DataError
-from criinet.registry import nearest
 
 
 @dataclass
@@ -78,7 +76,7 @@ def plan_dicom(source: Path, wanted: Wanted) -> ImportPlan:
     """
     tree = Tree.read(source)
     structures, left_out = tree.structures(), tree.left_out
-    _require_found(source, wanted.structures, structures)
+    require_drawn(source, wanted.structures, structures, nothing="no RTSTRUCT or DICOM-SEG")
     items: list[Item] = []
     for name, files in sorted(tree.series.items()):
         try:
@@ -101,30 +99,12 @@ def plan_dicom(source: Path, wanted: Wanted) -> ImportPlan:
     if wanted.structures:
         card["classes"] = ["background", *wanted.structures]
     elif structures:
-        left_out.append(f"no mask is taken of {_counted(structures)}; choose with --structure NAME")
+        left_out.append(f"no mask is taken of {counted(structures)}; choose with --structure NAME")
     return ImportPlan(tuple(items), card, left_out=tuple(left_out))
 
 
 def _name(uid: str) -> str:
     return f"series_{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
-
-
-def _counted(structures: Mapping[str, int]) -> str:
-    return ", ".join(f"'{name}' (in {count})" for name, count in sorted(structures.items()))
-
-
-def _require_found(source: Path, wanted: Sequence[str], structures: Mapping[str, int]) -> None:
-    """Check that wanted structures are drawn somewhere, each wanted once.
-
-    Raises:
-        DataError: otherwise; it lists those that are.
-    """
-    for name in wanted:
-        if name not in structures:
-            there = f"holds {_counted(structures)}" if structures else "holds no RTSTRUCT or DICOM-SEG"
-            raise DataError(f"no structure '{name}' is drawn in {source}, which {there}.{nearest(name, structures)}")
-        if wanted.count(name) > 1:
-            raise DataError(f"--structure {name} is given twice; give it once, a class has one number.")
 
 
 def _mask(drawings: Sequence[Drawing], structures: Sequence[str], onto: VolumeHeader) -> Written:

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.files import csv_text, write_atomically, write_json, write_text_atomically
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError, write_mask
+from criinet.data.images import BadFileError, read_raw_mask, write_mask
 from criinet.data.kinds import suffix_of
 from criinet.data.volumes import write_volume
 from criinet.errors import DataError
+from criinet.registry import nearest
 
 _ANY_VALUE = "--any-value-is-object"
 
@@ -24,7 +26,7 @@ _ANY_VALUE = "--any-value-is-object"
 class Wanted:
     """What to take of a source that holds more than one mask or image for each case.
 
-    channel: of scans that have several; None: not said. structures: what becomes class 1, 2, ... of DICOM masks.
+    channel: of scans that have several; None: not said. structures: what becomes class 1, 2, ... of what was drawn.
     any_value_is_object: whatever is above 0 in a mask is the one object, instead of the number of a class.
     """
 
@@ -82,6 +84,28 @@ class ImportPlan:
         if self.splits:
             lines.append("split: " + ", ".join(f"{len(names)} {part}" for part, names in self.splits.items()))
         return [*lines, *self.left_out]
+
+
+def counted(structures: Mapping[str, int]) -> str:
+    """List what was drawn, and on how many scans."""
+    return ", ".join(f"'{name}' (in {count})" for name, count in sorted(structures.items()))
+
+
+def require_drawn(source: Path, wanted: Sequence[str], structures: Mapping[str, int], *, nothing: str) -> None:
+    """Check that wanted structures are drawn somewhere, each wanted once.
+
+    Args:
+        structures: on how many scans each is drawn. nothing: what the source lacks if there is none.
+
+    Raises:
+        DataError: otherwise; it lists those that are.
+    """
+    for name in wanted:
+        if name not in structures:
+            there = f"holds {counted(structures)}" if structures else f"holds {nothing}"
+            raise DataError(f"no structure '{name}' is drawn in {source}, which {there}.{nearest(name, structures)}")
+        if wanted.count(name) > 1:
+            raise DataError(f"--structure {name} is given twice; give it once, a class has one number.")
 
 
 def carry_out(plan: ImportPlan, root: Path, done: Callable[[int, int], None] | None = None) -> int:
@@ -156,7 +180,8 @@ def _place(source: Source, folder: Path, name: str) -> int:
     """Write one file; return 1 if it was not there yet.
 
     Raises:
-        DataError: if another file of that name is there, or what is converted cannot be read.
+        DataError: if another file of that name is there, or a mask that is not the one made now, or what is converted
+            cannot be read.
     """
     path = folder / f"{name}{_suffix(source)}"
     if isinstance(source, Path):
@@ -167,12 +192,16 @@ def _place(source: Source, folder: Path, name: str) -> int:
         with source.open("rb") as original:
             write_atomically(path, lambda file: shutil.copyfileobj(original, file))
         return 1
-    if path.exists():
+    if path.exists() and source.suffix != ".png":
         return 0
     try:
         values, geometry = source.make()
     except BadFileError as error:
         raise BadFileError(error.path, error.what, f"{error.remedy}, then import again") from error
+    if path.exists():  # A picture is cheap to make again, and people draw again.
+        if np.array_equal(read_raw_mask(path).values, values):
+            return 0
+        raise DataError(f"{path} is there already and is not what the source draws; remove it, or choose a new folder.")
     if geometry is None:
         write_mask(path, values, 256)
     else:

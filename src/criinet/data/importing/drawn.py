@@ -1,0 +1,213 @@
+"""From what annotation tools draw on images to masks: outlines, circles, and files that hold them as JSON."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PureWindowsPath
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from matplotlib.path import Path as Outline
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
+
+from criinet.data.card import read_groups, read_json
+from criinet.data.geometry import Geometry
+from criinet.data.images import IGNORED_VALUE, BadFileError, image_size
+from criinet.data.importing.plan import ImportPlan, Item, Wanted, Written, require_drawn
+from criinet.data.kinds import PICTURE_SUFFIXES, comparable, stem_of, suffix_of
+from criinet.errors import DataError
+
+BACKGROUND, IGNORED = "_background_", "__ignore__"
+"""Labels that LabelMe keeps for what is no object, and for what nobody knows."""
+
+_MOST_CLASSES = 254
+Size = tuple[int, int]
+Filled = NDArray[np.bool_]
+Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+Point = tuple[Coordinate, Coordinate]
+"""x to the right and y downwards, in pixels from the image's corner."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What was drawn once: of which class, and which pixels of an image of (H, W) it covers."""
+
+    label: str
+    cover: Callable[[Size], Filled]
+
+
+@dataclass
+class Drawings:
+    """What annotation files draw on images.
+
+    shapes: on each image, in the order of drawing. file: the first that draws on it. known: names of classes in their
+    order, where a file has one. left_out: one sentence for each thing that is not taken.
+    """
+
+    shapes: dict[Path, list[Shape]] = field(default_factory=dict[Path, list[Shape]])
+    file: dict[Path, Path] = field(default_factory=dict[Path, Path])
+    known: list[str] = field(default_factory=list[str])
+    left_out: list[str] = field(default_factory=list[str])
+
+    def add(self, image: Path, file: Path, size: Size | None, shapes: Sequence[Shape]) -> None:
+        """Take what a file draws on an image.
+
+        Raises:
+            BadFileError: if it was drawn on an image of another size.
+        """
+        height, width = image_size(image)
+        if size not in (None, (height, width)):
+            what = f"was drawn on {size[1]}x{size[0]} pixels, and {image} has {width}x{height}"
+            raise BadFileError(file, what, "Put back the image that it was drawn on")
+        self.file.setdefault(image, file)
+        self.shapes.setdefault(image, []).extend(shapes)
+
+    def plan(self, source: Path, wanted: Wanted, images: Sequence[Path], name: str) -> ImportPlan:
+        """Return the dataset of all ``images``, of which those with drawings get masks.
+
+        Raises:
+            DataError: if a structure is wanted that nobody drew, or what was drawn cannot be used.
+        """
+        if not self.shapes:
+            if self.left_out:
+                raise DataError(f"{source} has no image with an outline: {'; '.join(self.left_out)}.")
+            return ImportPlan((), {})
+        counts = Counter(label for shapes in self.shapes.values() for label in {shape.label for shape in shapes})
+        objects = {label: count for label, count in counts.items() if label not in (BACKGROUND, IGNORED)}
+        require_drawn(source, wanted.structures, objects, nothing="no drawn object")
+        known = [label for label in self.known if label in objects]
+        classes = wanted.structures or tuple(dict.fromkeys([*known, *sorted(objects)]))
+        if len(classes) > _MOST_CLASSES:
+            raise DataError(
+                f"{source} has {len(classes)} classes, more than a mask holds; choose with --structure NAME."
+            )
+        number_of = {label: number for number, label in enumerate(classes, start=1)}
+        number_of |= {BACKGROUND: 0} | ({IGNORED: IGNORED_VALUE} if IGNORED in counts else {})
+        items = [Item(stem_of(path), path, self.mask(path, number_of), stem_of(path)) for path in images]
+        group_of = read_groups(source, [item.name for item in items])
+        grouped = tuple(replace(item, group=group_of[item.name]) for item in items)
+        card: dict[str, Any] = {"name": name, "classes": ["background", *classes], "encoding": "index"}
+        card |= {"ignore": True} if IGNORED in counts else {}
+        return ImportPlan(grouped, card, left_out=tuple(self.left_out))
+
+    def mask(self, image: Path, number_of: Mapping[str, int]) -> Written | None:
+        """Return the mask of an image, on which a later drawing covers an earlier one; None if nobody drew on it."""
+        if image not in self.shapes:
+            return None
+
+        def make() -> tuple[NDArray[Any], Geometry | None]:
+            height, width = image_size(image)
+            labels = np.zeros((height, width), np.uint8)
+            for shape in self.shapes[image]:
+                if shape.label not in number_of:
+                    continue
+                try:
+                    labels[shape.cover((height, width))] = number_of[shape.label]
+                except (ValueError, OverflowError) as error:
+                    what = f"has an object '{shape.label}' on {image.name} that cannot be read: {error}"
+                    raise BadFileError(self.file[image], what, "Export it again") from error
+            return labels, None
+
+        return Written(".png", make)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The images of a source, in order, and by the last part of their names."""
+
+    all: tuple[Path, ...]
+    by_name: Mapping[str, list[Path]]
+
+    @classmethod
+    def below(cls, source: Path) -> "Pictures":
+        """Find the images in a folder and in those below it."""
+        files = (path for path in source.rglob("*") if not path.name.startswith("."))
+        found = tuple(sorted(path for path in files if suffix_of(path) in PICTURE_SUFFIXES))
+        by_name: defaultdict[str, list[Path]] = defaultdict(list)
+        for path in found:
+            by_name[comparable(path.name)].append(path)
+        return cls(found, by_name)
+
+    def find(self, file: Path, said: str) -> Path | None:
+        """Return the image that a file names: from its own folder on, or else wherever the most of the name agrees."""
+        parts = PureWindowsPath(comparable(said)).parts  # Of either kind of slash.
+        named = self.by_name.get(parts[-1] if parts else "", [])
+        meant = file.parent.joinpath(*parts).resolve()
+        return max(named, key=lambda path: (path.resolve() == meant, _shared(path.parts, parts)), default=None)
+
+    def beside(self, file: Path) -> Path | None:
+        """Return the image of a file's own name in its folder."""
+        return next((path for path in self.all if path.parent == file.parent and stem_of(path) == file.stem), None)
+
+
+def _shared(path: Sequence[str], said: Sequence[str]) -> int:
+    """Count the parts at the end of two paths that agree."""
+    agree = [comparable(a) == comparable(b) for a, b in zip(reversed(path), reversed(said), strict=False)]
+    return [*agree, False].index(False)
+
+
+def annotation_files(source: Path, *keys: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the JSON files in a folder and below that hold a list under each of some keys, and what they hold."""
+    for file in sorted(source.rglob("*.json")):
+        if file.name.startswith("."):
+            continue
+        content = read_json(file, "Change its permissions", "Save or export it again")
+        if isinstance(content, dict) and all(isinstance(content.get(key), list) for key in keys):
+            yield file, content
+
+
+def checked(kind: type[Model], file: Path, content: dict[str, Any], tool: str) -> Model:
+    """Return what a file holds.
+
+    Raises:
+        BadFileError: if something in it is missing or of another kind.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        what = f"is no {tool} file as it is known: {where}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        raise BadFileError(file, what, "Save or export it again") from error
+
+
+def polygon(points: Sequence[Point]) -> Callable[[Size], Filled]:
+    """Return which pixels have their centre, half a pixel from their corner, inside a polygon."""
+
+    def cover(size: Size) -> Filled:
+        corners, covered = np.asarray(points), np.zeros(size, np.bool_)
+        low = np.clip(np.floor(corners.min(0)), 0, size[::-1]).astype(int)
+        high = np.clip(np.ceil(corners.max(0)), 0, size[::-1]).astype(int)
+        across, down = np.meshgrid(np.arange(low[0], high[0]) + 0.5, np.arange(low[1], high[1]) + 0.5)
+        inside = Outline(corners).contains_points(np.stack([across.ravel(), down.ravel()], axis=1))
+        covered[low[1] : high[1], low[0] : high[0]] = inside.reshape(across.shape)
+        return covered
+
+    return cover
+
+
+def circle(centre: Point, edge: Point) -> Callable[[Size], Filled]:
+    """Return which pixels have their centre inside a circle."""
+
+    def cover(size: Size) -> Filled:
+        down, across = np.ogrid[: size[0], : size[1]]
+        radius = np.hypot(edge[0] - centre[0], edge[1] - centre[1])
+        return np.hypot(across + 0.5 - centre[0], down + 0.5 - centre[1]) <= radius
+
+    return cover
+
+
+def stamp(picture: Filled, corner: Point) -> Callable[[Size], Filled]:
+    """Return the pixels of a small mask whose first one lies at ``corner``."""
+
+    def cover(size: Size) -> Filled:
+        covered = np.zeros(size, np.bool_)
+        x, y = (round(value) for value in corner)
+        part = picture[max(0, -y) : size[0] - y, max(0, -x) : size[1] - x]
+        covered[max(0, y) : max(0, y) + part.shape[0], max(0, x) : max(0, x) + part.shape[1]] = part
+        return covered
+
+    return cover

@@ -1,0 +1,88 @@
+"""LabelMe: a JSON file of shapes beside every annotated image."""
+
+import base64
+import binascii
+import io
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, Field
+
+from criinet.data.images import BadFileError
+from criinet.data.importing.drawn import (
+    Drawings,
+    Pictures,
+    Point,
+    Shape,
+    annotation_files,
+    checked,
+    circle,
+    polygon,
+    stamp,
+)
+from criinet.data.importing.plan import ImportPlan, Wanted
+
+
+class LabelMeShape(BaseModel):
+    """One shape of LabelMe: of a mask ``points`` are two corners, of a circle its centre and a point on it."""
+
+    label: str
+    points: list[Point]
+    shape_type: str | None = "polygon"
+    mask: str | None = None
+
+    def drawn(self) -> Shape | None:
+        """Return what it covers; None if it encloses nothing, like a point or a line."""
+        match self.shape_type or "polygon", self.points:
+            case "polygon", [_, _, _, *_]:
+                return Shape(self.label, polygon(self.points))
+            case "rectangle", [(left, top), (right, bottom)]:
+                return Shape(self.label, polygon([(left, top), (right, top), (right, bottom), (left, bottom)]))
+            case "circle", [centre, edge]:
+                return Shape(self.label, circle(centre, edge))
+            case "mask", [corner, *_] if self.mask is not None:
+                with Image.open(io.BytesIO(base64.b64decode(self.mask, validate=True))) as picture:
+                    return Shape(self.label, stamp(np.asarray(picture) > 0, corner))
+            case _:
+                return None
+
+
+class LabelMeFile(BaseModel):
+    """What LabelMe writes beside an image."""
+
+    shapes: list[LabelMeShape]
+    image: Annotated[str, Field(alias="imagePath")] = ""
+    height: Annotated[int | None, Field(alias="imageHeight")] = None
+    width: Annotated[int | None, Field(alias="imageWidth")] = None
+
+
+def plan_labelme(source: Path, wanted: Wanted) -> ImportPlan:
+    """LabelMe: images, and beside those that were annotated a JSON file of polygons, rectangles, circles and masks.
+
+    An image without a JSON file is unlabeled, one with a file that draws nothing has no object.
+
+    Raises:
+        DataError: if a structure is wanted that nobody drew.
+        BadFileError: if a file cannot be read, its image is not there, or it was drawn on one of another size.
+    """
+    drawings, images = Drawings(), Pictures.below(source)
+    open_shapes: Counter[str] = Counter()
+    for file, content in annotation_files(source, "shapes"):
+        read = checked(LabelMeFile, file, content, "LabelMe")
+        image = images.find(file, read.image) or images.beside(file)
+        if image is None:
+            raise BadFileError(file, f"was drawn on '{read.image}', which is not there", "Put the image beside it")
+        try:
+            drawn = [shape.drawn() for shape in read.shapes]
+        except (binascii.Error, OSError) as error:
+            raise BadFileError(file, "has a mask that is no image", "Save it again with LabelMe") from error
+        open_shapes.update(str(s.shape_type) for s, found in zip(read.shapes, drawn, strict=True) if found is None)
+        size = None if read.height is None or read.width is None else (read.height, read.width)
+        drawings.add(image, file, size, [shape for shape in drawn if shape is not None])
+    if open_shapes:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(open_shapes.items()))
+        drawings.left_out.append(f"left out, as they enclose nothing that is read: {kinds}")
+    return drawings.plan(source, wanted, images.all, "labelme")

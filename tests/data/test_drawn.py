@@ -1,0 +1,239 @@
+"""Outlines of annotation tools become the masks that were drawn, or a sentence says what is wrong with which file."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from criinet.data.dataset import open_dataset
+from criinet.data.importing import Wanted, carry_out, plan_import
+from criinet.data.importing.coco import RunLengths
+from criinet.errors import DataError
+from criinet.types import IGNORE
+
+HEIGHT, WIDTH = 12, 16
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(len(path.stem)).integers(0, 256, (HEIGHT, WIDTH)).astype(np.uint8)
+    Image.fromarray(values).save(path)
+
+
+def box(left: float, top: float, right: float, bottom: float) -> list[list[float]]:
+    return [[left, top], [right, top], [right, bottom], [left, bottom]]
+
+
+def filled(rows: slice, columns: slice) -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[rows, columns] = True
+    return mask
+
+
+def labelme(path: Path, shapes: list[dict[str, object]], **said: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"version": "5.4", "shapes": shapes, "imagePath": f"{path.stem}.png", "imageData": None}
+    path.write_text(json.dumps(content | {"imageHeight": HEIGHT, "imageWidth": WIDTH} | said))
+
+
+def shape(label: str, points: list[list[float]], kind: str = "polygon", **more: object) -> dict[str, object]:
+    return {"label": label, "points": points, "group_id": None, "shape_type": kind, "flags": {}} | more
+
+
+def coco(path: Path, segmentations: list[object], **said: object) -> None:
+    """Two classes in turn on a.png; b.png is listed and bare."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [{"id": 7, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}, {"id": 8, "file_name": "b.png"}]
+    objects = [{"image_id": 7, "category_id": 1 + i % 2, "segmentation": s} for i, s in enumerate(segmentations)]
+    classes = [{"id": 0, "name": "all"}, {"id": 2, "name": "cyst"}, {"id": 1, "name": "tumour"}]
+    path.write_text(json.dumps({"images": images, "annotations": objects, "categories": classes} | said))
+
+
+def packed(runs: list[int]) -> str:
+    """Write run lengths as the COCO API does."""
+    text = ""
+    for i, run in enumerate(runs):
+        value, more = run - (runs[i - 2] if i > 2 else 0), True
+        while more:
+            bits, value = value & 31, value >> 5
+            more = value != (-1 if bits & 16 else 0)
+            text += chr(48 + (bits | 32 if more else bits))
+    return text
+
+
+def runs_of(mask: np.ndarray) -> list[int]:
+    flat = np.concatenate([[False], mask.ravel(order="F")])
+    ends = np.flatnonzero(np.diff(flat))
+    return np.diff([0, *ends, mask.size]).tolist()
+
+
+def imported(kind: str, root: Path, wanted: Wanted | None = None):
+    carry_out(plan_import(kind, root / "source", wanted), root / "data")
+    return open_dataset(root / "data")
+
+
+def test_shapes_of_labelme_become_classes_and_later_ones_cover_earlier_ones(tmp_path):
+    source = tmp_path / "source"
+    for name in ("a", "b", "c", "deep/d"):
+        picture(source / f"{name}.png")
+    content = io.BytesIO()
+    Image.fromarray(np.eye(3) > 0).save(content, format="PNG")
+    mask = base64.b64encode(content.getvalue()).decode()
+    shapes = [
+        shape("tumour", box(2, 1, 6, 9)),
+        shape("cyst", [[6, 9], [4, 7]], "rectangle"),
+        shape("cyst", [[10, 3], [12, 3]], "circle"),
+        shape("tumour", [[13, 9], [15, 11]], "mask", mask=mask),
+        shape("_background_", box(2, 1, 3, 2)),
+        shape("__ignore__", box(0, 11, 16, 12)),
+        shape("tumour", [[1, 1]], "point"),
+    ]
+    labelme(source / "a.json", shapes)
+    labelme(source / "b.json", [])
+    labelme(source / "notes" / "of d.json", [shape("cyst", box(0, 0, 4, 4))], imagePath="..\\deep\\d.png")
+    plan = plan_import("labelme", source)
+    assert "left out, as they enclose nothing that is read: 1 point" in plan.left_out
+    dataset = imported("labelme", tmp_path)
+    assert (dataset.classes, dataset.ignore) == (("background", "cyst", "tumour"), True)
+    assert [case.name for case in dataset.unlabeled] == ["c"]
+    expected = np.where(filled(slice(1, 9), slice(2, 6)), 2, 0)
+    expected[filled(slice(7, 9), slice(4, 6))] = 1
+    down, across = np.ogrid[:HEIGHT, :WIDTH]
+    expected[(across + 0.5 - 10) ** 2 + (down + 0.5 - 3) ** 2 <= 4] = 1
+    for i in range(3):
+        expected[9 + i, 13 + i] = 2
+    expected[1, 2] = 0
+    expected[11] = IGNORE
+    np.testing.assert_array_equal(dataset.read_mask(dataset.case("a")), expected)
+    assert not dataset.read_mask(dataset.case("b")).any()
+    np.testing.assert_array_equal(dataset.read_mask(dataset.case("d")), filled(slice(0, 4), slice(0, 4)))
+
+
+def test_outlines_and_runs_of_coco_become_classes_in_the_order_of_their_numbers(tmp_path):
+    source, ring = tmp_path / "source", filled(slice(4, 9), slice(8, 14)) & ~filled(slice(5, 7), slice(9, 11))
+    for name in ("train/a", "train/b", "c"):
+        picture(source / f"{name}.png")
+    two = [[x for point in outline for x in point] for outline in (box(0, 0, 3, 3), box(2, 2, 5, 4))]
+    runs = {"size": [HEIGHT, WIDTH], "counts": packed(runs_of(ring))}
+    coco(source / "annotations" / "instances.json", [two, runs])
+    (source / "annotations" / "licence.json").write_text("[]")
+    plan = plan_import("coco", source)
+    assert plan.card["classes"] == ["background", "tumour", "cyst"]
+    bare = "images unlabeled, as nothing is outlined on them, which need not mean that there is no object: 2"
+    assert plan.left_out == (bare,)
+    dataset = imported("coco", tmp_path)
+    expected = (filled(slice(0, 3), slice(0, 3)) | filled(slice(2, 4), slice(2, 5))) + 2 * ring
+    np.testing.assert_array_equal(dataset.read_mask(dataset.case("a")), expected)
+    assert {case.name for case in dataset.unlabeled} == {"b", "c"}
+
+
+def test_wanted_structures_are_the_classes_and_groups_come_along(tmp_path):
+    source = tmp_path / "source"
+    picture(source / "a.png")
+    labelme(source / "a.json", [shape("tumour", box(0, 0, 4, 4)), shape("cyst", box(4, 0, 8, 4))])
+    (source / "groups.csv").write_text("case,group\na,patient 1\n")
+    dataset = imported("labelme", tmp_path, Wanted(structures=("tumour",)))
+    assert (dataset.classes, dataset.cases[0].group) == (("background", "tumour"), "patient 1")
+    np.testing.assert_array_equal(dataset.read_mask(dataset.cases[0]), filled(slice(0, 4), slice(0, 4)))
+
+
+def test_more_drawings_are_added_and_a_changed_one_is_not_passed_over(tmp_path):
+    source = tmp_path / "source"
+    for name in "ab":
+        picture(source / f"{name}.png")
+    labelme(source / "a.json", [shape("cyst", box(0, 0, 4, 4))])
+    assert len(imported("labelme", tmp_path).labeled) == 1
+    labelme(source / "b.json", [shape("cyst", box(0, 0, 4, 4))])
+    assert len(imported("labelme", tmp_path).labeled) == 2
+    labelme(source / "a.json", [shape("cyst", box(0, 0, 4, 5))])
+    with pytest.raises(DataError, match=r"a\.png is there already and is not what the source draws"):
+        imported("labelme", tmp_path)
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 99))))
+def test_packed_and_plain_runs_are_the_mask(mask):
+    runs = runs_of(mask)
+    for counts in (runs, packed(runs)):
+        np.testing.assert_array_equal(RunLengths(size=mask.shape, counts=counts).cover(mask.shape), mask)
+
+
+def test_what_reaches_beyond_the_image_is_cut_off(tmp_path):
+    source = tmp_path / "source"
+    picture(source / "a.png")
+    labelme(source / "a.json", [shape("cyst", box(-5, -5, 3, 99)), shape("cyst", box(20, 20, 30, 30))])
+    dataset = imported("labelme", tmp_path)
+    np.testing.assert_array_equal(dataset.read_mask(dataset.cases[0]), filled(slice(None), slice(0, 3)))
+
+
+SQUARE = [0, 0, 4, 0, 4, 4, 0, 4]
+BAD_COCO = {
+    "odd numbers": ([[[0, 0, 4, 0, 4, 4, 0]]], {}, "7 numbers are no x and y of three points or more"),
+    "not a number": ([[[float("nan"), 0, 4, 0, 4, 4]]], {}, "annotations.0.segmentation"),
+    "runs of another size": (
+        [{"size": [2, 2], "counts": [1, 3]}],
+        {},
+        "has an object 'tumour' on a.png that cannot be read: its runs do not fill 16x12 pixels",
+    ),
+    "runs that are none": ([{"size": [HEIGHT, WIDTH], "counts": "~" * 99}], {}, "has an object 'tumour' on a.png"),
+    "an unlisted category": ([[SQUARE]], {"categories": []}, "has an object of the category 1, which it does not list"),
+    "another image": (
+        [[SQUARE]],
+        {"images": [{"id": 7, "file_name": "a.png", "height": 9, "width": 9}]},
+        "was drawn on 9x9 pixels, and {source}/a.png has 16x12. Put back the image that it was drawn on.",
+    ),
+    "no image": (
+        [[SQUARE]],
+        {"images": [{"id": 7, "file_name": "z.png"}]},
+        "has no image with an outline: images listed and not there: 1",
+    ),
+    "a box alone": ([None], {}, "images unlabeled, as an object has a box alone: 1"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_COCO.values(), ids=BAD_COCO.keys())
+def test_what_is_wrong_with_a_coco_file_is_said_in_a_sentence(bad, tmp_path):
+    segmentations, said, fragment = bad
+    picture(tmp_path / "source" / "a.png")
+    coco(tmp_path / "source" / "a.json", segmentations, **said)
+    with pytest.raises(DataError) as refused:
+        imported("coco", tmp_path)
+    assert fragment.format(source=tmp_path / "source") in str(refused.value)
+    assert not (tmp_path / "data" / "dataset.json").exists()
+
+
+BAD_LABELME = {
+    "no image": (shape("cyst", box(0, 0, 4, 4)), {"imagePath": "x.png"}, "was drawn on 'x.png', which is not there"),
+    "another image": (shape("cyst", box(0, 0, 4, 4)), {"imageWidth": 99}, "was drawn on 99x12 pixels, and"),
+    "no label": ({"points": box(0, 0, 4, 4)}, {}, "is no LabelMe file as it is known: shapes.0.label: field required"),
+    "a mask that is none": (
+        shape("cyst", [[0, 0], [2, 2]], "mask", mask="abc"),
+        {},
+        "has a mask that is no image. Save it again with LabelMe.",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_LABELME.values(), ids=BAD_LABELME.keys())
+def test_what_is_wrong_with_a_labelme_file_is_said_in_a_sentence(bad, tmp_path):
+    drawn, said, fragment = bad
+    picture(tmp_path / "source" / "a.png")
+    labelme(tmp_path / "source" / ("other.json" if "imagePath" in said else "a.json"), [drawn], **said)
+    with pytest.raises(DataError) as refused:
+        plan_import("labelme", tmp_path / "source")
+    assert fragment in str(refused.value)
+
+
+def test_a_folder_of_outlines_that_is_taken_for_a_dataset_is_told_what_makes_it_one(tmp_path):
+    picture(tmp_path / "a.png")
+    labelme(tmp_path / "a.json", [])
+    with pytest.raises(
+        DataError, match=r"is not a dataset; .*`criinet data import labelme .* NEW`, or coco, makes masks"
+    ):
+        open_dataset(tmp_path)
