@@ -72,9 +72,8 @@ def _of_outlines(root: Path) -> str:
     files = [path.name for folder in (root, root / "annotations") for path in folder.glob("*.json")]
     if files in ([], ["dataset.json"]):
         return ""
-    return (
-        f"; of outlines in JSON files `criinet data import labelme {shlex.quote(str(root))} NEW`, or coco, makes masks"
-    )
+    command = f"`criinet data import labelme {shlex.quote(str(root))} NEW`"
+    return f"; or, if outlines are drawn in its JSON files, {command} (or coco) makes a dataset"
 
 
 def _strays(
