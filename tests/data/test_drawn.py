@@ -233,7 +233,5 @@ def test_what_is_wrong_with_a_labelme_file_is_said_in_a_sentence(bad, tmp_path):
 def test_a_folder_of_outlines_that_is_taken_for_a_dataset_is_told_what_makes_it_one(tmp_path):
     picture(tmp_path / "a.png")
     labelme(tmp_path / "a.json", [])
-    with pytest.raises(
-        DataError, match=r"is not a dataset; .*`criinet data import labelme .* NEW`, or coco, makes masks"
-    ):
+    with pytest.raises(DataError, match=r"is not a dataset; .*`criinet data import labelme .* NEW` \(or coco\) makes"):
         open_dataset(tmp_path)
