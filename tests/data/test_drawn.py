@@ -120,7 +120,7 @@ def test_outlines_and_runs_of_coco_become_classes_in_the_order_of_their_numbers(
     source, ring = tmp_path / "source", filled(slice(4, 9), slice(8, 14)) & ~filled(slice(5, 7), slice(9, 11))
     for name in ("train/a", "train/b", "c"):
         picture(source / f"{name}.png")
-    two = [[x for point in outline for x in point] for outline in (box(0, 0, 3, 3), box(2, 2, 5, 4))]
+    two = [[x for point in outline for x in point] for outline in (box(0, 0, 3, 3), box(2, 2, 5, 4), [[9, 9]])]
     runs = {"size": [HEIGHT, WIDTH], "counts": packed(runs_of(ring))}
     coco(source / "annotations" / "instances.json", [two, runs])
     (source / "annotations" / "licence.json").write_text("[]")
@@ -174,7 +174,7 @@ def test_what_reaches_beyond_the_image_is_cut_off(tmp_path):
 
 SQUARE = [0, 0, 4, 0, 4, 4, 0, 4]
 BAD_COCO = {
-    "odd numbers": ([[[0, 0, 4, 0, 4, 4, 0]]], {}, "7 numbers are no x and y of three points or more"),
+    "odd numbers": ([[[0, 0, 4, 0, 4, 4, 0]]], {}, "7 numbers are no x and y in turn"),
     "not a number": ([[[float("nan"), 0, 4, 0, 4, 4]]], {}, "annotations.0.segmentation"),
     "runs of another size": (
         [{"size": [2, 2], "counts": [1, 3]}],
@@ -193,6 +193,7 @@ BAD_COCO = {
         {"images": [{"id": 7, "file_name": "z.png"}]},
         "has no image with an outline: images listed and not there: 1",
     ),
+    "a line alone": ([[[], [0, 0, 4, 4]]], {}, "images unlabeled, as an object has a box alone: 1"),
     "a box alone": ([None], {}, "images unlabeled, as an object has a box alone: 1"),
 }
 

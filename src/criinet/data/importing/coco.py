@@ -78,25 +78,28 @@ class CocoCategory(BaseModel):
     name: str
 
 
-def _points(flat: list[float]) -> list[float]:
-    """Check that numbers are x and y of three points or more."""
-    if len(flat) < 6 or len(flat) % 2:
-        raise ValueError(f"{len(flat)} numbers are no x and y of three points or more")
+def _pairs(flat: list[float]) -> list[float]:
+    """Check that numbers are x and y in turn."""
+    if len(flat) % 2:
+        raise ValueError(f"{len(flat)} numbers are no x and y in turn")
     return flat
 
 
 class CocoAnnotation(BaseModel):
-    """An object of a COCO file: polygons as x, y, x, y, ..., which are joined, or run lengths; a box alone has none."""
+    """An object of a COCO file: polygons as x, y, x, y, ..., which are joined, or run lengths; a box alone has none.
+
+    A polygon of fewer than three points, as some tools write it, encloses nothing.
+    """
 
     image_id: int | str
     category_id: int | str
-    segmentation: list[Annotated[list[Coordinate], AfterValidator(_points)]] | RunLengths | None = None
+    segmentation: list[Annotated[list[Coordinate], AfterValidator(_pairs)]] | RunLengths | None = None
 
     def drawn(self, label: str) -> list[Shape]:
         """Return what it covers."""
         if isinstance(self.segmentation, RunLengths):
             return [Shape(label, self.segmentation.cover)]
-        outlines = [list(zip(flat[::2], flat[1::2], strict=True)) for flat in self.segmentation or ()]
+        outlines = [list(zip(flat[::2], flat[1::2], strict=True)) for flat in self.segmentation or () if len(flat) >= 6]
         return [Shape(label, polygon(points)) for points in outlines]
 
 
