@@ -1,42 +1,43 @@
-"""The Python of README.md runs as it stands, and no table of the documentation is typed."""
+"""The Python of README.md runs as it stands, and no table or figure of the documentation is typed."""
 
 import re
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from criinet.data.synthetic import write_dataset
 
 README = Path(__file__).parents[1] / "README.md"
-
-
-TABLES = [
-    "deep_supervision",
-    "deep_supervision_from_scratch",
-    "deep_supervision_heart",
-    "more_labels",
-]
 PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
 
 
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return a script of benchmarks/ as a module."""
+    monkeypatch.syspath_prepend(str(README.parent / "benchmarks"))
+    return import_module(name)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_the_tables_are_those_of_the_results(page):
+def test_the_tables_are_those_of_the_results(page, monkeypatch):
     """Filling them anew changes nothing."""
-    spec = spec_from_file_location("doc_tables", README.parent / "benchmarks" / "doc_tables.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    tables = script("doc_tables", monkeypatch)
     text = page.read_text(encoding="utf-8")
-    assert text.count("<!-- methods ") == len(module.PLACE.findall(text))
-    assert module.filled(text) == text
+    assert text.count("<!-- methods ") == len(tables.PLACE.findall(text))
+    assert tables.filled(text) == text
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_the_readme_has_its_tables(name):
-    assert re.search(rf"<!-- methods \w+: {name}(; [^>]+)? -->", README.read_text(encoding="utf-8"))
+def test_the_figure_of_the_readme_is_that_of_the_results(monkeypatch):
+    """The picture and its alternative text both say what the published results do."""
+    figure = script("doc_figure", monkeypatch)
+    text = README.read_text(encoding="utf-8")
+    assert figure.PLACE.search(text)
+    assert figure.filled(text) == text
+    with Image.open(figure.PICTURE) as picture:
+        assert picture.info["Description"] == figure.alternative_text()
 
 
 @pytest.mark.slow

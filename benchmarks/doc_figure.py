@@ -1,0 +1,99 @@
+"""Draw docs/images/dice.png from published results, and write what it shows into README.md as its alternative text.
+
+    python benchmarks/doc_figure.py
+
+One panel for each benchmark of PANELS: a line for each method, a small dot for each draw of labels, a large one for
+their mean, and a broken line where plain training is with all masks. The picture carries its own text, by which a test
+knows that it is one of the results that are published now.
+"""
+
+import re
+
+import matplotlib as mpl
+from doc_tables import RESULTS, ROOT, measured
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+PICTURE = ROOT / "docs" / "images" / "dice.png"
+PLACE = re.compile(r"!\[[^\]]*\]\(docs/images/dice\.png\)")
+PANELS = {
+    "deep_supervision": "Polyps, pretrained",
+    "deep_supervision_from_scratch": "Polyps, from scratch",
+    "deep_supervision_heart": "Heart slices, pretrained",
+}
+OURS, PEER, PLAIN = "#0072b2", "#d55e00", "#7a7a7a"
+ALL_MASKS, SUPERVISED = "supervised-full", "supervised"
+
+
+def found() -> dict[str, dict[str, list[float]]]:
+    """Return the Dice of every draw, of each method in each panel, best mean first."""
+    shown: dict[str, dict[str, list[float]]] = {}
+    for name, title in PANELS.items():
+        rows = sorted(measured(RESULTS / name, []), key=lambda row: row["draw"])
+        dice = {row["row"]: [other["dice"] for other in rows if other["row"] == row["row"]] for row in rows}
+        shown[title] = dict(sorted(dice.items(), key=lambda item: -mean(item[1])))
+    return shown
+
+
+def mean(values: list[float]) -> float:
+    """Return the mean."""
+    return sum(values) / len(values)
+
+
+def without_zero(dice: float, places: int = 3) -> str:
+    """Return a Dice as it is written in text."""
+    return f"{dice:.{places}f}".removeprefix("0")
+
+
+def alternative_text() -> str:
+    """Return what the figure shows, in words."""
+    panels = [
+        f"{title}: " + ", ".join(f"{method} {without_zero(mean(dice))}" for method, dice in rows.items())
+        for title, rows in found().items()
+    ]
+    return "Dice with 4 % of the masks. " + ". ".join(panels) + "."
+
+
+def filled(text: str) -> str:
+    """Return Markdown whose figure has its text."""
+    return PLACE.sub(f"![{alternative_text()}](docs/images/dice.png)", text)
+
+
+def draw_panel(axes: Axes, title: str, rows: dict[str, list[float]]) -> None:
+    """Draw one benchmark."""
+    methods = [method for method in rows if method != ALL_MASKS]
+    for y, method in enumerate(methods):
+        color = OURS if method.startswith("crii") else PLAIN if method == SUPERVISED else PEER
+        axes.scatter(rows[method], [y] * len(rows[method]), s=12, color=color, alpha=0.5, linewidths=0)
+        axes.scatter([mean(rows[method])], [y], s=55, color=color, zorder=3)
+        axes.annotate(without_zero(mean(rows[method])), (1.02, y), xycoords=("axes fraction", "data"), va="center")
+    if ALL_MASKS in rows:
+        axes.axvline(mean(rows[ALL_MASKS]), color=PLAIN, linestyle=(0, (4, 3)), linewidth=1)
+        axes.annotate("all masks ", (mean(rows[ALL_MASKS]), len(methods) - 0.5), ha="right", color=PLAIN)
+    axes.set_yticks(range(len(methods)), methods)
+    axes.set_ylim(len(methods) - 0.2, -0.6)
+    axes.set_title(title, loc="left")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda dice, _: without_zero(dice, 2)))
+    axes.set_xlabel("Dice")
+
+
+def main() -> None:
+    """Draw the picture and fill in its text."""
+    shown = found()
+    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True}
+    with mpl.rc_context(style | {"axes.grid.axis": "x", "grid.linewidth": 0.5, "axes.axisbelow": True}):
+        figure = Figure(figsize=(11.2, 3.1), layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        for axes, (title, rows) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
+            draw_panel(axes, title, rows)
+        canvas.draw()
+        figure.savefig(PICTURE, dpi=100, metadata={"Description": alternative_text(), "Software": None})
+    readme = ROOT / "README.md"
+    readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
