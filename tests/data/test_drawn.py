@@ -231,6 +231,13 @@ def test_what_is_wrong_with_a_labelme_file_is_said_in_a_sentence(bad, tmp_path):
     assert fragment in str(refused.value)
 
 
+def test_a_dataset_inside_its_source_is_no_part_of_it(tmp_path):
+    picture(tmp_path / "a.png")
+    labelme(tmp_path / "a.json", [shape("cyst", box(0, 0, 4, 4))])
+    for written in (2, 0):
+        assert carry_out(plan_import("labelme", tmp_path), tmp_path / "data") == written
+
+
 def test_a_folder_of_outlines_that_is_taken_for_a_dataset_is_told_what_makes_it_one(tmp_path):
     picture(tmp_path / "a.png")
     labelme(tmp_path / "a.json", [])

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from criinet.data.card import read_groups, read_json
 from criinet.data.geometry import Geometry
 from criinet.data.images import IGNORED_VALUE, BadFileError, image_size
-from criinet.data.importing.plan import ImportPlan, Item, Wanted, Written, require_drawn
+from criinet.data.importing.plan import NOTE, ImportPlan, Item, Wanted, Written, require_drawn
 from criinet.data.kinds import PICTURE_SUFFIXES, comparable, stem_of, suffix_of
 from criinet.errors import DataError
 
@@ -123,8 +123,9 @@ class Pictures:
 
     @classmethod
     def below(cls, source: Path) -> "Pictures":
-        """Find the images in a folder and in those below it."""
-        files = (path for path in source.rglob("*") if not path.name.startswith("."))
+        """Find the images in a folder and in those below it, but for datasets that an import has made there."""
+        made = {note.parent for note in source.rglob(NOTE)} - {source}
+        files = (path for path in source.rglob("*") if not path.name.startswith(".") and made.isdisjoint(path.parents))
         found = tuple(sorted(path for path in files if suffix_of(path) in PICTURE_SUFFIXES))
         by_name: defaultdict[str, list[Path]] = defaultdict(list)
         for path in found:

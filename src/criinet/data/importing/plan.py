@@ -19,6 +19,9 @@ from criinet.data.volumes import write_volume
 from criinet.errors import DataError
 from criinet.registry import nearest
 
+NOTE = ".import.json"
+"""The file of a dataset that holds what was asked for when it was imported."""
+
 _ANY_VALUE = "--any-value-is-object"
 
 
@@ -111,7 +114,7 @@ def require_drawn(source: Path, wanted: Sequence[str], structures: Mapping[str, 
 def carry_out(plan: ImportPlan, root: Path, done: Callable[[int, int], None] | None = None) -> int:
     """Write the dataset, dataset.json last, and return how many files were written; what is there already stays.
 
-    What was asked for stands in .import.json: converted files cannot be compared with their source.
+    What was asked for stands in NOTE: converted files cannot be compared with their source.
 
     Raises:
         DataError: if two cases share a name, a file is there that an import would not have written, or what is there
@@ -153,7 +156,7 @@ def _require_own(folder: Path, names: set[str]) -> None:
 
 def _require_same_wishes(plan: ImportPlan, root: Path) -> None:
     """Refuse a dataset of other classes or other wishes, and note those of this import."""
-    note, card = root / ".import.json", root / "dataset.json"
+    note, card = root / NOTE, root / "dataset.json"
     wanted = plan.wanted
     wishes: dict[str, Any] = {"channel": wanted.channel, "structures": list(wanted.structures)}
     wishes[_ANY_VALUE] = wanted.any_value_is_object
