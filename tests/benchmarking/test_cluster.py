@@ -9,6 +9,7 @@ from criinet.errors import ConfigError
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # Ray gives its workers what others leave of a busy machine.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_ray_finds_what_one_process_finds(benched, tiny, table, tmp_path, monkeypatch):
     """Two runs on two workers give the table of the local engine."""
