@@ -138,8 +138,8 @@ def plan_coco(source: Path, wanted: Wanted) -> ImportPlan:
             outlined = [each.drawn(name_of[each.category_id]) for each in objects[listed.id]]
             missing, boxes = missing + (found is None), boxes + (found is not None and [] in outlined)
             if found is not None and outlined and [] not in outlined:
-                size = None if listed.height is None or listed.width is None else (listed.height, listed.width)
-                drawings.add(found, file, size, [shape for shapes in outlined for shape in shapes])
+                shapes = [shape for parts in outlined for shape in parts]
+                drawings.add(found, file, (listed.height, listed.width), shapes)
     bare = len(images.all) - len(drawings.shapes) - boxes if drawings.known else 0
     for what, count in (
         ("listed and not there", missing),

@@ -52,15 +52,18 @@ class Drawings:
     known: list[str] = field(default_factory=list[str])
     left_out: list[str] = field(default_factory=list[str])
 
-    def add(self, image: Path, file: Path, size: Size | None, shapes: Sequence[Shape]) -> None:
+    def add(self, image: Path, file: Path, said: tuple[int | None, int | None], shapes: Sequence[Shape]) -> None:
         """Take what a file draws on an image.
+
+        Args:
+            said: (H, W) of the image that it was drawn on, None where the file does not say it.
 
         Raises:
             BadFileError: if it was drawn on an image of another size.
         """
         height, width = image_size(image)
-        if size not in (None, (height, width)):
-            what = f"was drawn on {size[1]}x{size[0]} pixels, and {image} has {width}x{height}"
+        if None not in said and said != (height, width):
+            what = f"was drawn on {said[1]}x{said[0]} pixels, and {image} has {width}x{height}"
             raise BadFileError(file, what, "Put back the image that it was drawn on")
         self.file.setdefault(image, file)
         self.shapes.setdefault(image, []).extend(shapes)

@@ -80,8 +80,7 @@ def plan_labelme(source: Path, wanted: Wanted) -> ImportPlan:
         except (binascii.Error, OSError) as error:
             raise BadFileError(file, "has a mask that is no image", "Save it again with LabelMe") from error
         open_shapes.update(str(s.shape_type) for s, found in zip(read.shapes, drawn, strict=True) if found is None)
-        size = None if read.height is None or read.width is None else (read.height, read.width)
-        drawings.add(image, file, size, [shape for shape in drawn if shape is not None])
+        drawings.add(image, file, (read.height, read.width), [shape for shape in drawn if shape is not None])
     if open_shapes:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(open_shapes.items()))
         drawings.left_out.append(f"left out, as they enclose nothing that is read: {kinds}")

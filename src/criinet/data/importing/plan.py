@@ -114,7 +114,7 @@ def require_drawn(source: Path, wanted: Sequence[str], structures: Mapping[str, 
 def carry_out(plan: ImportPlan, root: Path, done: Callable[[int, int], None] | None = None) -> int:
     """Write the dataset, dataset.json last, and return how many files were written; what is there already stays.
 
-    What was asked for stands in NOTE: converted files cannot be compared with their source.
+    What was asked for stands in NOTE: converted volumes are not made again to be compared.
 
     Raises:
         DataError: if two cases share a name, a file is there that an import would not have written, or what is there
