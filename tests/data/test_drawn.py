@@ -134,6 +134,17 @@ def test_outlines_and_runs_of_coco_become_classes_in_the_order_of_their_numbers(
     assert {case.name for case in dataset.unlabeled} == {"b", "c"}
 
 
+def test_an_image_that_one_file_outlines_and_another_one_boxes_is_unlabeled(tmp_path):
+    for name in "ab":
+        picture(tmp_path / f"{name}.png")
+    coco(tmp_path / "1.json", [[SQUARE]])
+    coco(tmp_path / "2.json", [None])
+    coco(tmp_path / "3.json", [[SQUARE]], images=[{"id": 7, "file_name": "b.png"}])
+    plan = plan_import("coco", tmp_path)
+    assert [item.name for item in plan.items if item.mask is not None] == ["b"]
+    assert plan.left_out == ("images unlabeled, as an object has a box alone: 1",)
+
+
 def test_wanted_structures_are_the_classes_and_groups_come_along(tmp_path):
     source = tmp_path / "source"
     picture(source / "a.png")

@@ -122,7 +122,7 @@ def plan_coco(source: Path, wanted: Wanted) -> ImportPlan:
         BadFileError: if a file cannot be read, or was drawn on an image of another size.
     """
     drawings, images = Drawings(), Pictures.below(source)
-    missing = boxes = 0
+    missing, boxed = 0, set[Path]()
     for file, content in annotation_files(source, "images", "annotations", "categories"):
         read = checked(CocoFile, file, content, "COCO")
         name_of = {category.id: category.name for category in read.categories}
@@ -136,14 +136,19 @@ def plan_coco(source: Path, wanted: Wanted) -> ImportPlan:
         for listed in read.images:
             found = images.find(file, listed.file_name)
             outlined = [each.drawn(name_of[each.category_id]) for each in objects[listed.id]]
-            missing, boxes = missing + (found is None), boxes + (found is not None and [] in outlined)
-            if found is not None and outlined and [] not in outlined:
+            if found is None:
+                missing += 1
+            elif [] in outlined:
+                boxed.add(found)
+            elif outlined:
                 shapes = [shape for parts in outlined for shape in parts]
                 drawings.add(found, file, (listed.height, listed.width), shapes)
-    bare = len(images.all) - len(drawings.shapes) - boxes if drawings.known else 0
+    for image in boxed:
+        drawings.shapes.pop(image, None)  # Another file may outline its other objects.
+    bare = len(images.all) - len(drawings.shapes) - len(boxed) if drawings.known else 0
     for what, count in (
         ("listed and not there", missing),
-        ("unlabeled, as an object has a box alone", boxes),
+        ("unlabeled, as an object has a box alone", len(boxed)),
         ("unlabeled, as nothing is outlined on them, which need not mean that there is no object", bare),
     ):
         if count:
