@@ -1,5 +1,7 @@
 """Images decoded in the background are the ones asked for, at once, and a bad one is known as soon as it is seen."""
 
+import os
+import sys
 import threading
 
 import pytest
@@ -74,3 +76,15 @@ def test_after_a_stop_images_are_decoded_when_they_are_taken():
     assert begun < 150
     assert int(images[150]) == 150
     assert len(decode.made) == begun + 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_decoding_goes_behind_the_training_and_not_behind_everybody():
+    """On a machine that others keep busy a thread of the lowest priority would hardly run, with everybody waiting."""
+
+    def priority(_: int = 0) -> Tensor:
+        return torch.tensor(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    images = Decoding(priority, 1)
+    images.pool.shutdown(wait=True)
+    assert 0 < int(images[0]) - int(priority()) <= 5

@@ -8,11 +8,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from torch import Tensor
 
+STEPS_BACK = 5
+"""By how much decoding threads are nicer than the others; see ``step_back``."""
+
 
 def step_back() -> None:
-    """Let this thread run where others leave time: on Linux each thread has a priority of its own."""
+    """Let this thread go behind the others: on Linux each thread has a priority of its own.
+
+    Only a little: one at the lowest priority never runs on a machine that others keep busy, and whoever waits for its
+    image, or for a lock that it holds, waits with it.
+    """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + STEPS_BACK))
 
 
 class Decoding(Sequence[Tensor]):
