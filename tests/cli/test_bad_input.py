@@ -292,6 +292,16 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         ["evaluate", "--predictions", "found", "--targets", "truth", "--out", "new"],
         ["found/b.png is 8x8 but its target is 9x9", "own size"],
     ),
+    "a shift that is no number": (
+        nothing,
+        ["predict", "run", "data", "--out", "new", "--shift", "nan"],
+        ["--shift is nan"],
+    ),
+    "a shift of everything": (
+        nothing,
+        ["predict", "run", "data", "--out", "new", "--shift", "800"],
+        ["--shift is 800", "from -20 to 20"],
+    ),
     "report of no run": (nothing, ["report", "data"], ["data"]),
     "an unknown plan": (nothing, ["benchmark", "smok", "--out", "new"], ["Did you mean 'smoke'?", "Give a file"]),
     "a plan with an unknown key": (

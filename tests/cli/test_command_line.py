@@ -149,6 +149,15 @@ def test_false_alarms_stand_beside_misses(criinet):
     assert "0 cases" not in outcome.err
 
 
+def test_a_shift_finds_more_or_less(criinet, place):
+    def objects(shift: str) -> float:
+        outcome = criinet("predict", "run", "data", "--out", f"masks{shift}", "--shift", shift)
+        assert outcome.code == 0, outcome.err
+        return sum(float((np.asarray(Image.open(path)) > 0).mean()) for path in (place / f"masks{shift}").glob("*.png"))
+
+    assert objects("-20") < objects("0") < objects("20")
+
+
 @pytest.mark.usefixtures("place")
 def test_a_class_that_nobody_has_is_said_to_be_so(criinet):
     write_masks("truth", [0, 0])

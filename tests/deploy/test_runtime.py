@@ -82,6 +82,15 @@ def test_the_file_predicts_as_the_run_does(trained, exported, window, size, tta)
     assert mixed
 
 
+@pytest.mark.parametrize("shift", [0.0, -3.0, 3.0])
+def test_the_file_shifts_as_the_run_does_when_it_is_asked(trained, exported, shift):
+    run, file = load(trained, device="cpu", shift=shift), load_exported(exported.path, shift=shift, threads=1)
+    assert file.shift != file.card.shift
+    theirs, mine = run.predict(pictures()[0]), file.predict(pictures()[0])
+    np.testing.assert_allclose(mine.probs, theirs.probs.numpy(), atol=TOLERANCE, rtol=0)
+    np.testing.assert_allclose(mine.coarse, theirs.coarse.numpy(), atol=TOLERANCE, rtol=0)
+
+
 @pytest.mark.slow
 def test_folders_are_segmented_without_torch(trained, exported, tmp_path):
     """The command line with torch, scipy and onnx out of reach writes the files that it writes with a run."""

@@ -218,7 +218,8 @@ def test_masks_of_other_weights_or_options_are_not_mixed(trained, images, drawn,
         predict_folder(trained, images, out, device="cpu", advance=stop_after(2))
     before = contents(out)
     other = fit(drawn, tmp_path / "run").root
-    for run, options in ((other, {}), (trained, {"tta": False}), (trained, {"outputs": Outputs(uncertainty=True)})):
+    asked = ({"tta": False}, {"shift": 2.0}, {"outputs": Outputs(uncertainty=True)})
+    for run, options in ((other, {}), *((trained, options) for options in asked)):
         with pytest.raises(DataError, match="holds masks of other weights or options"):
             predict_folder(run, images, out, part=Part(resume=True), device="cpu", **options)
     assert contents(out) == before

@@ -103,6 +103,8 @@ def test_a_run_predicts_with_the_shift_that_it_chose(drawn, fit, tmp_path):
     with torch.no_grad():
         plain = predictor.method.predict(image).probs
     torch.testing.assert_close(predictor.apply(image).probs, shifted(plain, 1.5))
+    asked = load(run.root, device="cpu", tta=False, shift=-2.0)
+    torch.testing.assert_close(asked.apply(image).probs, shifted(plain, -2.0))
     assert {row["shift"] for row in evaluate(run.root, device="cpu")["rows"]} == {1.5}
     validation = [record for record in run.records() if record["kind"] == "validation"]
     assert {record["shift"] for record in validation} == {1.5}

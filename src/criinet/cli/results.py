@@ -18,6 +18,10 @@ def predict(
     dicom_seg: Annotated[
         bool, typer.Option("--dicom-seg", help="Also write NAME.dcm, a DICOM-SEG of the scan's own patient.")
     ] = False,
+    shift: Annotated[
+        float | None,
+        typer.Option(help="Added to objects' logits: above 0 finds more. [default: what validation cases chose]"),
+    ] = None,
     tta: Annotated[
         bool | None,
         typer.Option("--tta/--no-tta", help="Average over mirrored images, or be faster. [default: as the run says]"),
@@ -34,6 +38,7 @@ def predict(
     from criinet.cli.show import bar, err
     from criinet.data.predictions import Outputs, Part
 
+    require_shift(shift)
     outputs, part = Outputs(probabilities, uncertainty, dicom_seg), Part.parse(shard, resume=resume)
     if run.suffix.lower() == ".onnx" or run.is_file():
         from criinet.deploy.runtime import predict_folder as predict_exported
@@ -41,7 +46,7 @@ def predict(
         require_exported_options(run, checkpoint, device)
         with bar("segmenting") as advance:
             skipped = predict_exported(
-                run, images, out, outputs=outputs, part=part, tta=tta, skip_bad=skip_bad, advance=advance
+                run, images, out, outputs=outputs, part=part, shift=shift, tta=tta, skip_bad=skip_bad, advance=advance
             )
     else:
         from criinet.engine.prediction import predict_folder
@@ -54,6 +59,7 @@ def predict(
                 outputs=outputs,
                 part=part,
                 checkpoint=checkpoint,
+                shift=shift,
                 tta=tta,
                 device=device,
                 skip_bad=skip_bad,
@@ -62,6 +68,18 @@ def predict(
     for sentence in skipped:
         err.print(f"skipped: {sentence}")
     err.print(f"masks: {out}")
+
+
+def require_shift(shift: float | None) -> None:
+    """Refuse a shift that leaves one class alone, or none.
+
+    Raises:
+        ConfigError: if it is not within 20 nats.
+    """
+    from criinet.errors import ConfigError
+
+    if shift is not None and not abs(shift) <= 20:
+        raise ConfigError(f"--shift is {shift:g}; give a number from -20 to 20, as 1 to find more or -1 to find less.")
 
 
 def require_exported_options(file: Path, checkpoint: str, device: str) -> None:

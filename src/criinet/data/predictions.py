@@ -114,6 +114,7 @@ class Segmenter(Protocol[S_co]):
     classes: their names, background first.
     scan_dims: 2 if it takes images, (H, W) or (H, W, 3) uint8; 3 if it takes volumes.
     voxel: (d, h, w) in mm of the voxels of files that do not know theirs, as training was told.
+    shift: added to the logits of objects.
     mirrors: axes along which an image is mirrored before it is segmented; the mean over all of them is predicted.
     """
 
@@ -125,6 +126,9 @@ class Segmenter(Protocol[S_co]):
 
     @property
     def voxel(self) -> Spacing | None: ...
+
+    @property
+    def shift(self) -> float: ...
 
     @property
     def mirrors(self) -> Sequence[Sequence[int]]: ...
@@ -228,8 +232,9 @@ def write_predictions(
 
 
 def provenance(weights: Path, predictor: Segmenter[Any], outputs: Outputs) -> dict[str, Any]:
-    """Return what is noted beside masks: the digest of the weights, whether images were mirrored, and the outputs."""
-    return {"weights": digest(weights), "tta": len(predictor.mirrors) > 1, **asdict(outputs)}
+    """Return what is noted beside masks: the digest of the weights, how they were used, and the outputs."""
+    options = {"shift": predictor.shift, "tta": len(predictor.mirrors) > 1}
+    return {"weights": digest(weights), **options, **asdict(outputs)}
 
 
 def begin(out: Path, made_by: dict[str, Any], *, anew: bool) -> int:

@@ -65,6 +65,7 @@ class ExportedPredictor:
     Args:
         session: an ``onnxruntime.InferenceSession``.
         card: what the file says about itself.
+        shift: added to the logits of objects, in place of the shift that the outputs have; None: that one.
         tta: average over the mirrored images that training mirrored too; None: as the card says.
     """
 
@@ -74,8 +75,9 @@ class ExportedPredictor:
     voxel = None
     """So there are no voxels whose size nobody knows."""
 
-    def __init__(self, session: Any, card: ModelCard, *, tta: bool | None = None) -> None:
+    def __init__(self, session: Any, card: ModelCard, *, shift: float | None = None, tta: bool | None = None) -> None:
         self.session, self.card = session, card
+        self.shift = card.shift if shift is None else shift
         self.mirrors: list[tuple[int, ...]] = [(), *(card.mirrors if (card.tta if tta is None else tta) else ())]
 
     @property
@@ -141,14 +143,18 @@ class ExportedPredictor:
         missing = [(0, -side % self.card.multiple) for side in (height, width)]
         padded = np.pad(batch, [(0, 0), (0, 0), *missing], mode="edge") if any(far for _, far in missing) else batch
         found = self.session.run(list(self.card.outputs), {"image": np.ascontiguousarray(padded)})
-        return [probs[..., :height, :width] for probs in found]
+        more = self.shift - self.card.shift
+        return [raised(probs[..., :height, :width], more) for probs in found]
 
 
-def load_exported(source: Path | str | bytes, *, tta: bool | None = None, threads: int = 0) -> ExportedPredictor:
+def load_exported(
+    source: Path | str | bytes, *, shift: float | None = None, tta: bool | None = None, threads: int = 0
+) -> ExportedPredictor:
     """Load an ONNX file of `criinet export` for prediction on the CPU.
 
     Args:
         source: the file, or its content.
+        shift: added to the logits of objects; None: as the file says.
         tta: average over mirrored images; None: as the file says.
         threads: of the network; 0 leaves onnxruntime its own choice, all cores.
 
@@ -186,7 +192,7 @@ def load_exported(source: Path | str | bytes, *, tta: bool | None = None, thread
         ) from error
     card = read_card(session.get_modelmeta().custom_metadata_map.get(KEY), name)
     require_agreement(session, card, name)
-    return ExportedPredictor(session, card, tta=tta)
+    return ExportedPredictor(session, card, shift=shift, tta=tta)
 
 
 def beginning(path: Path) -> bytes:
@@ -226,6 +232,7 @@ def predict_folder(
     *,
     outputs: Outputs | None = None,
     part: Part | None = None,
+    shift: float | None = None,
     tta: bool | None = None,
     skip_bad: bool = False,
     advance: Advance | None = None,
@@ -241,7 +248,7 @@ def predict_folder(
     return write_predictions(
         Path(images),
         Path(out),
-        lambda: load_exported(file, tta=tta),
+        lambda: load_exported(file, shift=shift, tta=tta),
         Path(file),
         outputs=outputs or Outputs(),
         part=part or Part(),
@@ -254,6 +261,15 @@ def prepare(image: Array, card: ModelCard) -> Array:
     """Return (H, W) or (H, W, 3) uint8 as the network sees it: (C, h, w) float32 in [0, 1]."""
     fitted = fit(with_channels(image, card.channels), card, labels=False)
     return fitted.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+
+
+def raised(probs: Array, shift: float) -> Array:
+    """Add ``shift`` to the logits of the objects of (B, K, h, w) probabilities."""
+    if shift == 0:
+        return probs
+    gain = np.array([1.0, *[np.exp(shift)] * (probs.shape[1] - 1)], probs.dtype)
+    weighed = probs * gain.reshape(1, -1, 1, 1)
+    return weighed / weighed.sum(1, keepdims=True)
 
 
 def enlarge(probs: Array, size: tuple[int, int]) -> Array:

@@ -47,6 +47,7 @@ def load(
     *,
     checkpoint: str = "last",
     device: str = "auto",
+    shift: float | None = None,
     tta: bool | None = None,
     doubt: bool = True,
     keep_probs: bool = False,
@@ -57,6 +58,7 @@ def load(
         run: folder of the run.
         checkpoint: "last", or "best" on the validation cases.
         device: "auto", "cpu" or "cuda".
+        shift: added to the logits of objects; None: what the run's validation cases chose.
         tta: average over mirrored images; None: as the run's settings say.
         doubt: keep maps of doubt, and the first of two opinions, of volumes.
         keep_probs: keep the probabilities of volumes.
@@ -65,7 +67,7 @@ def load(
         RunError: if there is no run.
         CheckpointError: if the checkpoint is missing, truncated, newer, or of a method that has changed since.
     """
-    options = {"tta": tta, "doubt": doubt, "keep_probs": keep_probs}
+    options = {"shift": shift, "tta": tta, "doubt": doubt, "keep_probs": keep_probs}
     return load_trained(RunFolder(Path(run)), checkpoint, device, **options).predictor
 
 
@@ -83,10 +85,13 @@ class Trained:
     memory: float
 
 
-def load_trained(folder: RunFolder, checkpoint: str, device: str, **options: Any) -> Trained:
+def load_trained(
+    folder: RunFolder, checkpoint: str, device: str, *, shift: float | None = None, **options: Any
+) -> Trained:
     """Load a checkpoint of a run with what it says of itself; see :func:`load`.
 
     Args:
+        shift: of :class:`Predictor`; None: as the checkpoint says.
         options: of :class:`Predictor`.
     """
     recorded = folder.read_config()
@@ -104,7 +109,7 @@ def load_trained(folder: RunFolder, checkpoint: str, device: str, **options: Any
         config.data,
         classes,
         device=where,
-        shift=state.get("shift", 0.0),
+        shift=state.get("shift", 0.0) if shift is None else shift,
         voxel=voxel and (voxel[0], voxel[1], voxel[2]),
         **options,
     )

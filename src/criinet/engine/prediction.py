@@ -37,6 +37,7 @@ def predict_folder(
     outputs: Outputs | None = None,
     part: Part | None = None,
     checkpoint: str = "last",
+    shift: float | None = None,
     tta: bool | None = None,
     device: str = "auto",
     skip_bad: bool = False,
@@ -51,6 +52,7 @@ def predict_folder(
         outputs: what is written beside each mask; None for nothing.
         part: which of the images are segmented; None for all, whatever is there already.
         checkpoint: "last", or "best" on the validation cases.
+        shift: added to the logits of objects: above 0 finds more of them; None: what the run's validation cases chose.
         tta: average over mirrored images; None: as the run's settings say.
         device: "auto", "cpu" or "cuda".
         skip_bad: leave out images that cannot be read, instead of stopping at the first.
@@ -66,7 +68,7 @@ def predict_folder(
 
     def loaded() -> Predictor:
         kept = {"doubt": wanted.uncertainty, "keep_probs": wanted.probabilities}
-        return load(run, checkpoint=checkpoint, device=device, tta=tta, **kept)
+        return load(run, checkpoint=checkpoint, device=device, shift=shift, tta=tta, **kept)
 
     return write_predictions(
         Path(images),
