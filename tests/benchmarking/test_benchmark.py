@@ -8,15 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from criinet.benchmarking import benchmark, read_plan
+from criinet.benchmarking import benchmark, local, read_plan
 from criinet.benchmarking.bench import engine_called
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
-from criinet.errors import ConfigError, RunError
+from criinet.errors import ConfigError, RunError, StorageError
 from criinet.methods import methods
 from criinet.report import write_benchmark_report
 
@@ -246,3 +247,22 @@ def test_a_plugin_that_is_broken_is_named(plugin, plan_file, tmp_path):
     assert process.returncode == 2
     assert "plugin 'mine' (mine_plugin) cannot be imported (ModuleNotFoundError" in said
     assert "Traceback" not in said
+
+
+def test_what_cannot_be_noted_ends_the_queue(monkeypatch, tmp_path):
+    """A full disk, or a terminal that is gone: nothing more is begun, and one learns of it at once."""
+    begun: list[str] = []
+
+    def run(cell, *_):
+        begun.append(cell.name)
+        time.sleep(0.2)
+        return 0
+
+    def full(*_):
+        raise StorageError("no space left")
+
+    monkeypatch.setattr(local, "run_process", run)
+    cells = [SimpleNamespace(name=str(number)) for number in range(20)]
+    with pytest.raises(StorageError):
+        local.run_local(cells, tmp_path, 2, full)
+    assert len(begun) <= 4

@@ -1,7 +1,6 @@
 """From a plan to its results: what is done already is kept, what failed is named, the rest is run."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from criinet.benchmarking.collect import collect, is_done, note_end
 from criinet.benchmarking.local import run_local
 from criinet.benchmarking.plan import Plan, read_plan
 from criinet.data.files import make_folder, write_text_atomically
+from criinet.data.threads import cores
+from criinet.engine.lock import LOCK, exclusive
 from criinet.engine.reproducibility import pick_device
 from criinet.errors import ConfigError, RunError, UserError
 
@@ -55,21 +56,22 @@ def benchmark(
         grid, out, data, device = begin(plan, out, data, jobs, device, resume)
         run_cells = engine_called(engine)
         cells = cells_of(grid, data, out, device)
-    for cell in cells:
-        write_text_atomically(out / "cells" / f"{cell.name}.json", cell.to_json())
-    todo = [cell for cell in cells if not is_done(cell, out)]
-    done = len(cells) - len(todo)
+    with exclusive(out / LOCK, f"works in {out}"):
+        for cell in cells:
+            write_text_atomically(out / "cells" / f"{cell.name}.json", cell.to_json())
+        todo = [cell for cell in cells if not is_done(cell, out)]
+        done = len(cells) - len(todo)
 
-    def finished(cell: Cell, code: int) -> None:
-        nonlocal done
-        done += 1
-        note_end(cell, out, code)
-        collect(grid, cells, out, command, jobs)
-        if told is not None:
-            told(cell, code, done, len(cells))
+        def finished(cell: Cell, code: int) -> None:
+            nonlocal done
+            done += 1
+            note_end(cell, out, code)
+            collect(grid, cells, out, command, jobs)
+            if told is not None:
+                told(cell, code, done, len(cells))
 
-    run_cells(todo, out, jobs, finished)
-    return collect(grid, cells, out, command, jobs)
+        run_cells(todo, out, jobs, finished)
+        return collect(grid, cells, out, command, jobs)
 
 
 @contextmanager
@@ -140,4 +142,4 @@ def require_free(out: Path, grid: Plan, resume: bool) -> None:
 
 def usual_jobs(device: str) -> int:
     """Return how many runs of one thread each fill the machine's cores; one on a GPU."""
-    return (os.cpu_count() or 1) if pick_device(device) == "cpu" else 1
+    return cores() if pick_device(device) == "cpu" else 1

@@ -3,8 +3,9 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 from criinet.benchmarking.cells import Cell
@@ -23,7 +24,7 @@ def run_process(cell: Cell, out: Path, stop: threading.Event | None = None) -> i
     log = out / "logs" / f"{cell.name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     file, threads = out / "cells" / f"{cell.name}.json", int(cell.settings["trainer"]["threads"])
-    with start_child("criinet.benchmarking.worker", file, log, threads=threads) as process:
+    with start_child("criinet.benchmarking.worker", file, log, threads=threads, own_session=True) as process:
         asked = False
         while process.poll() is None:
             if stop is not None and stop.is_set() and not asked:
@@ -39,13 +40,29 @@ def run_local(cells: Sequence[Cell], out: Path, jobs: int, finished: Finished) -
     Raises:
         InterruptedRunError: on Ctrl-C, once the runs in flight have saved.
     """
-    stop = threading.Event()
-    with ThreadPoolExecutor(jobs) as pool:
+    stop, stopped = threading.Event(), "stopped; the runs in flight are saved, --resume goes on from there."
+    with ThreadPoolExecutor(jobs) as pool, ended_on_error(pool, stop, stopped):
         futures = {pool.submit(run_process, cell, out, stop): cell for cell in cells}
-        try:
-            for future in as_completed(futures):
-                finished(futures[future], future.result())
-        except KeyboardInterrupt:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise InterruptedRunError("stopped; the runs in flight are saved, --resume goes on from there.") from None
+        for future in as_completed(futures):
+            finished(futures[future], future.result())
+
+
+@contextmanager
+def ended_on_error(pool: ThreadPoolExecutor, stop: threading.Event, stopped: str) -> Generator[None, None, None]:
+    """Let a pool begin nothing more, and its runs save and end, as soon as anything goes wrong in the block.
+
+    Args:
+        stop: what tells the runs.
+        stopped: what to say after Ctrl-C.
+
+    Raises:
+        InterruptedRunError: on Ctrl-C, once the runs in flight have saved.
+    """
+    try:
+        yield
+    except BaseException as error:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+        if isinstance(error, KeyboardInterrupt):
+            raise InterruptedRunError(stopped) from None
+        raise

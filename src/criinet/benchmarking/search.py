@@ -13,12 +13,13 @@ from typing import Any
 from criinet.benchmarking.bench import begin, gone_on_error
 from criinet.benchmarking.cells import Cell, cells_of
 from criinet.benchmarking.collect import note_end, why_failed
-from criinet.benchmarking.local import run_process
+from criinet.benchmarking.local import ended_on_error, run_process
 from criinet.benchmarking.plan import Plan, Range, Variant
 from criinet.config import assignment, merge
 from criinet.data.files import write_json, write_text_atomically
 from criinet.engine.folder import RunFolder
-from criinet.errors import ConfigError, InterruptedRunError
+from criinet.engine.lock import LOCK, exclusive
+from criinet.errors import ConfigError
 
 Trial = dict[str, Any]
 """What one trial tried and found: "settings", "dice" (None where a run failed), "reason" of a failure."""
@@ -53,19 +54,15 @@ def search(
         for row in grid.rows():
             for end in ("low", "high"):
                 require_validation(studies.cells(row, {n: getattr(r, end) for n, r in studies.ranges(row).items()}))
-    stop = threading.Event()
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = {row: pool.submit(studies.row, row, stop, told) for row in grid.rows()}
-        try:
+    with exclusive(out / LOCK, f"works in {out}"):
+        stop = threading.Event()
+        with ThreadPoolExecutor(jobs) as pool, ended_on_error(pool, stop, "stopped; --resume goes on with the search."):
+            futures = {row: pool.submit(studies.row, row, stop, told) for row in grid.rows()}
             found = {row: future.result() for row, future in futures.items()}
-        except KeyboardInterrupt:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise InterruptedRunError("stopped; --resume goes on with the search.") from None
-    tuned = with_best(grid, found)
-    write_json(out / "search.json", {"plan": grid.name, "trials": found})
-    write_text_atomically(out / "tuned.json", tuned.model_dump_json(indent=1) + "\n")
-    return tuned
+        tuned = with_best(grid, found)
+        write_json(out / "search.json", {"plan": grid.name, "trials": found})
+        write_text_atomically(out / "tuned.json", tuned.model_dump_json(indent=1) + "\n")
+        return tuned
 
 
 class Studies:

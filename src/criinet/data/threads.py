@@ -9,6 +9,11 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
+def cores() -> int:
+    """Return how many cores this process may use: of a node it is often given some alone."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def in_threads(work: Callable[[A], B], items: Sequence[A], done: Callable[[int, int], None] | None = None) -> list[B]:
     """Apply ``work`` to every item in a pool of threads and return the results in order.
 
@@ -16,7 +21,7 @@ def in_threads(work: Callable[[A], B], items: Sequence[A], done: Callable[[int, 
         done: called with (finished, total) after each item, in order.
     """
     results: list[B] = []
-    with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(32, cores())) as pool:
         for result in pool.map(work, items):
             results.append(result)
             if done is not None:

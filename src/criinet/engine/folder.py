@@ -2,12 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from criinet.data.files import TEMPORARY, jsonable, make_folder, write_text_atomically
+from criinet.engine.lock import LOCK, exclusive
 from criinet.errors import RunError, StorageError
 
 RECORDED = ("method", "network", "data", "trainer", "seed", "dataset")
@@ -75,6 +77,38 @@ class RunFolder:
         except RunError:
             return False
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing stands here."""
+        return not self.root.exists() or (self.root.is_dir() and not self.content())
+
+    def content(self) -> list[Path]:
+        """Return what stands in the folder, but for its lock."""
+        return [path for path in self.root.iterdir() if path.name != LOCK]
+
+    @contextmanager
+    def alone(self) -> Generator[None, None, None]:
+        """Keep other processes from training here while the block runs.
+
+        A folder that is not there is made, and goes again if nothing came of it; one that is no run is left untouched.
+
+        Raises:
+            RunError: if another process trains here.
+            StorageError: if it cannot be written.
+        """
+        if not self.is_free and not self.holds_run:
+            yield
+            return
+        fresh = not self.root.exists()
+        make_folder(self.root)
+        try:
+            with exclusive(self.root / LOCK, f"trains in {self.root}"):
+                yield
+        finally:
+            if fresh:
+                with suppress(OSError):
+                    self.root.rmdir()
+
     def checkpoint(self, name: str) -> Path:
         """The checkpoint called "last" or "best", or the pseudo-labels that "round_1" began with."""
         return self.root / "checkpoints" / f"{name}.pt"
@@ -101,7 +135,7 @@ class RunFolder:
         """
         if self.holds_run and not overwrite:
             raise RunError(f"{self.root} holds a run already. Add --resume to go on, --overwrite to start anew.")
-        if self.root.is_dir() and any(self.root.iterdir()) and not self.holds_run:
+        if self.root.is_dir() and not self.is_free and not self.holds_run:
             raise RunError(f"{self.root} is not empty and holds no run. Give --out a new folder.")
 
     def create(self, *, overwrite: bool) -> None:
@@ -114,7 +148,8 @@ class RunFolder:
         self.require_free(overwrite=overwrite)
         if self.holds_run:
             try:
-                shutil.rmtree(self.root)
+                for path in self.content():
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             except OSError as error:
                 raise StorageError(
                     f"{self.root} cannot be emptied ({error.strerror}); check its permissions."

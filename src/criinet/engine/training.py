@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,30 +81,33 @@ def train(
     device, folder = pick_device(device), RunFolder(Path(out))
     split, groups, initial = map(as_path, (split, groups, initial))
     asked = Asked(Path(dataset), labeled, split, groups, seed, settings, skip_bad, initial)
-    job = resumed(folder, asked, device) if resume else begun(folder, asked, device, overwrite=overwrite)
-    require_kind(job.config, job.dataset, device)
-    use_threads(job.config.trainer.threads)
-    keep_memory()
-    fabric = launch(device, job.config.trainer.precision)
-    trained = build_method(job.config, job.dataset.classes)
-    if job.asked.initial is not None:
-        begin_with(trained, RunFolder(job.asked.initial))
-    if not is_first():
-        announce = warn = watch = None
-    elif job.config.trainer.tensorboard:
-        watch = tensorboard(folder.root / "tensorboard", watch)
-    if announce is not None:
-        announce(job.config, job.split, job.dataset)
-    pools = load_pools(job.dataset, job.split, job.config, spill=nearest_folder(folder.root))
-    try:
-        for sentence in [*job.dataset.unread, *label_warnings(job.dataset, job.split, pools)]:
-            if warn is not None:
-                warn(sentence)
-        trainer = Trainer(trained, pools, job.config, job.dataset.classes, fabric=fabric, folder=folder, watch=watch)
-        prepare(job, trainer)
-        fit(trainer, folder, new=not resume)
-    finally:
-        pools.unlabeled.stop()
+    with folder.alone() if is_first() else nullcontext():
+        job = resumed(folder, asked, device) if resume else begun(folder, asked, device, overwrite=overwrite)
+        require_kind(job.config, job.dataset, device)
+        use_threads(job.config.trainer.threads)
+        keep_memory()
+        fabric = launch(device, job.config.trainer.precision)
+        trained = build_method(job.config, job.dataset.classes)
+        if job.asked.initial is not None:
+            begin_with(trained, RunFolder(job.asked.initial))
+        if not is_first():
+            announce = warn = watch = None
+        elif job.config.trainer.tensorboard:
+            watch = tensorboard(folder.root / "tensorboard", watch)
+        if announce is not None:
+            announce(job.config, job.split, job.dataset)
+        pools = load_pools(job.dataset, job.split, job.config, spill=nearest_folder(folder.root))
+        try:
+            for sentence in [*job.dataset.unread, *label_warnings(job.dataset, job.split, pools)]:
+                if warn is not None:
+                    warn(sentence)
+            trainer = Trainer(
+                trained, pools, job.config, job.dataset.classes, fabric=fabric, folder=folder, watch=watch
+            )
+            prepare(job, trainer)
+            fit(trainer, folder, new=not resume)
+        finally:
+            pools.unlabeled.stop()
     return folder
 
 

@@ -1,0 +1,117 @@
+"""Two processes never train in one folder: the second is told so, and a killed one locks nobody out."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from criinet.benchmarking import benchmark
+from criinet.engine.folder import RunFolder
+from criinet.engine.lock import LOCK, exclusive
+from criinet.errors import DataError, RunError, StorageError
+
+HOLD = """
+import sys
+from pathlib import Path
+from criinet.engine.lock import exclusive
+with exclusive(Path(sys.argv[1]), "works here"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(path: Path) -> Generator[subprocess.Popen[str], None, None]:
+    """Another process holds the lock ``path``."""
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def files(root: Path) -> dict[str, tuple[int, int]]:
+    found = (path for path in root.rglob("*") if path.is_file() and path.name != LOCK)
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in found}
+
+
+def test_the_second_process_is_told_who_is_there(tmp_path):
+    path = tmp_path / LOCK
+    with held(path) as other, pytest.raises(RunError, match=rf"another process \({other.pid}\) works here\. Wait"):
+        exclusive(path, "works here").__enter__()
+    with exclusive(path, "works here"):
+        assert path.read_text() == f"{os.getpid()}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_was_killed_locks_nobody_out(how, tmp_path):
+    path = tmp_path / LOCK
+    with held(path) as other:
+        other.send_signal(how)
+        other.wait(20)
+        assert path.exists()
+        with exclusive(path, "works here"):
+            pass
+    assert not path.exists()
+
+
+def test_a_place_for_the_lock_that_is_none_is_a_sentence(tmp_path):
+    with pytest.raises(StorageError, match="cannot be written"):
+        exclusive(tmp_path / "absent" / LOCK, "works here").__enter__()
+
+
+@pytest.mark.parametrize("how", ["resume", "overwrite"])
+def test_a_run_that_is_being_trained_is_left_alone(how, run, drawn, fit):
+    before = files(run.root)
+    with held(run.root / LOCK), pytest.raises(RunError, match=r"another process \(\d+\) trains in "):
+        fit(drawn, run.root, method="crii", **{how: True})
+    assert files(run.root) == before
+
+
+def test_training_leaves_no_lock(drawn, fit, tmp_path):
+    seen = []
+    fit(drawn, tmp_path / "run", watch=lambda *_: seen.append((tmp_path / "run" / LOCK).exists()))
+    assert set(seen) == {True}
+    fit(drawn, tmp_path / "run", overwrite=True, watch=lambda *_: seen.append((tmp_path / "run" / LOCK).exists()))
+    assert set(seen) == {True}, "what stood there is gone, the lock is not"
+    assert not (tmp_path / "run" / LOCK).exists()
+
+
+def test_a_training_that_cannot_begin_leaves_no_folder(fit, tmp_path):
+    with pytest.raises(DataError):
+        fit(tmp_path / "absent", tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_run_is_not_touched(drawn, fit, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(RunError, match="not empty and holds no run"):
+        fit(drawn, tmp_path, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_that_a_killed_process_left_is_free(drawn, fit, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK).touch()
+    assert fit(drawn, tmp_path / "run").checkpoint("last").exists()
+
+
+def test_a_benchmark_that_is_under_way_is_left_alone(drawn, tmp_path):
+    plan = tmp_path / "plan.toml"
+    plan.write_text(f'name = "one"\nmethods = ["supervised"]\nlabeled = ["4"]\ndatasets = [{{path = "{drawn}"}}]\n')
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "plan.json").write_text('{"name": "one"}')
+    with held(out / LOCK), pytest.raises(RunError, match=r"another process \(\d+\) works in "):
+        benchmark(str(plan), out, device="cpu", resume=True)
+    assert not (out / "runs").exists()
+    assert RunFolder(out).is_free is False
