@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 import criinet as package
+from criinet.cli.main import share_cores
 from criinet.cli.show import err, table
 from criinet.cli.training import next_steps
 from criinet.engine.settings import DEFAULT_METHOD
@@ -156,6 +158,17 @@ def test_a_shift_finds_more_or_less(criinet, place):
         return sum(float((np.asarray(Image.open(path)) > 0).mean()) for path in (place / f"masks{shift}").glob("*.png"))
 
     assert objects("-20") < objects("0") < objects("20")
+
+
+@pytest.mark.parametrize(("given", "spins"), [({}, "1000"), ({"OMP_WAIT_POLICY": "active"}, None)])
+def test_idle_threads_sleep_soon_unless_the_environment_says_otherwise(given, spins, monkeypatch):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    share_cores()
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
 
 
 @pytest.mark.usefixtures("place")

@@ -1,6 +1,7 @@
 """What memory cannot hold comes back from a file as it was, and a full disk is said in a sentence."""
 
 import errno
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from criinet.data import spill as module
-from criinet.data.spill import Spill, memory_limit
+from criinet.data.spill import Spill, granted_memory, memory_limit
 from criinet.errors import StorageError
 
 
@@ -40,6 +41,31 @@ def test_nothing_is_written_while_memory_suffices(tmp_path):
     assert all(spill.keep(array).numpy() is not None for array in given)
     assert (spill.in_memory, spill.in_file) == (sum(array.nbytes for array in given), 0)
     assert memory_limit() > 2**28
+
+
+@pytest.mark.parametrize(
+    ("member", "limits", "granted"),
+    [
+        ("0::/", {}, math.inf),
+        ("0::/", {"memory.max": "max\n"}, math.inf),
+        ("0::/job/step", {"job/memory.max": "4000\n", "job/step/memory.max": "max\n", "memory.max": "9000"}, 4000),
+        ("0::/not/shown", {"memory.max": "5000"}, 5000),
+        ("3:cpu:/job\n2:memory:/job", {"memory/job/memory.limit_in_bytes": "7000", "job/memory.max": "1"}, 7000),
+    ],
+)
+def test_memory_is_what_a_container_or_a_job_was_granted(member, limits, granted, tmp_path):
+    (tmp_path / "member").write_text(f"{member}\n")
+    for name, text in limits.items():
+        (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / name).write_text(text)
+    assert granted_memory(tmp_path / "groups", tmp_path / "member") == granted
+    assert granted_memory(tmp_path / "groups", tmp_path / "absent") == math.inf
+
+
+def test_processes_of_one_machine_share_its_memory(monkeypatch):
+    alone = memory_limit()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert memory_limit() == alone / 4
 
 
 def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):

@@ -78,10 +78,13 @@ def test_a_run_that_was_cut_off_resumes_to_the_same_weights(method, at, kind, wh
     assert timeless(run) == timeless(whole[method])
 
 
-def test_ctrl_c_stops_after_the_step_and_saves(whole, drawn, fit, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_after_the_step_and_saves(number, whole, drawn, fit, tmp_path):
+    """And so does what the system sends when it ends a job or a container."""
+
     def watch(step: int, _: list[dict]) -> None:
         if step == 4:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
     with pytest.raises(InterruptedRunError, match="stopped after step 5; --resume goes on"):
         fit(drawn, tmp_path / "run", method="mean-teacher", trainer=LONG, watch=watch)

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -304,9 +305,17 @@ def test_a_trainer_without_a_folder_leaves_no_trace(drawn, tiny, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_is_given_back_after_training():
-    import signal
+def test_ctrl_c_at_a_terminal_is_answered_and_given_back_for_the_second_time(monkeypatch, capfd):
+    monkeypatch.setattr("os.isatty", lambda _: True)
+    with stop_on_interrupt() as interrupted:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted()
+        assert "stopping after this step, to save it; once more ends at once" in capfd.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
+
+def test_ctrl_c_is_given_back_after_training():
     before = signal.getsignal(signal.SIGINT)
     with stop_on_interrupt() as interrupted:
         assert not interrupted()

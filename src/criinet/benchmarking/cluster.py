@@ -27,7 +27,8 @@ def run_on_ray(cells: Sequence[Cell], out: Path, jobs: int, finished: Finished) 
     except ImportError as error:
         raise ConfigError("--engine ray needs Ray; install it with pip install 'criinet[cluster]'.") from error
     if not library.is_initialized():
-        library.init(address=None if no_cluster() else "auto", num_cpus=jobs if no_cluster() else None)
+        cpus = jobs * max((resources(cell)["num_cpus"] for cell in cells), default=1)
+        library.init(address=None if no_cluster() else "auto", num_cpus=cpus if no_cluster() else None)
     task = library.remote(max_retries=3)(run_process)
     waiting = {task.options(**resources(cell)).remote(cell, out): cell for cell in cells}
     try:

@@ -1,6 +1,7 @@
 """The `criinet` command: every error is one sentence, every exit code means something."""
 
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -54,6 +55,8 @@ def options(
 
 def run() -> None:
     """Run the command line: exit 0 done, 1 internal, 2 the user's input, 130 interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # What ends a job or container ends it as Ctrl-C does.
+    share_cores()
     try:
         code = app(prog_name="criinet", standalone_mode=False)
         if code == INTERRUPTED:
@@ -74,6 +77,16 @@ def run() -> None:
             f"internal error ({type(error).__name__}: {error}). Run it with CRIINET_DEBUG=1 and report what it prints.",
             1,
         )
+
+
+def share_cores() -> None:
+    """Let idle threads of the network sleep soon: beside other work, whoever spins takes the core that it waits for.
+
+    libgomp, which PyTorch computes with on Linux, spins 300 000 times by default, and 1000 times where it knows of more
+    threads than cores. It reads this before PyTorch is imported; child processes get it too.
+    """
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def explain_usage(error: Any) -> None:

@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from torch import Tensor
 
+from criinet.data.threads import cores
+
 STEPS_BACK = 5
 """By how much decoding threads are nicer than the others; see ``step_back``."""
 
@@ -38,7 +40,7 @@ class Decoding(Sequence[Tensor]):
         self.decode = decode
         self.error: Exception | None = None
         self.ready: dict[int, Tensor] = {}
-        self.pool = ThreadPoolExecutor(initializer=step_back)
+        self.pool = ThreadPoolExecutor(cores(), initializer=step_back)
         self.coming: list[Future[Tensor]] = [self.pool.submit(self.attempt, i) for i in range(count)]
 
     def attempt(self, index: int) -> Tensor:

@@ -5,6 +5,7 @@ import os
 import tempfile
 import threading
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,11 +23,39 @@ SHARE = 0.5
 
 
 def memory_limit() -> float:
-    """Return how many bytes of decoded cases stay in memory; no limit where the system does not tell its own."""
+    """Return how many bytes of decoded cases stay in memory; no limit where the system does not tell its own.
+
+    The memory is that of the machine, or what a container or a cluster's job may have of it, and is shared by the
+    processes that torchrun started here.
+    """
     try:
-        return SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Not on every system.
+        whole = math.inf
+    return SHARE * min(whole, granted_memory()) / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def granted_memory(groups: Path = Path("/sys/fs/cgroup"), member: Path = Path("/proc/self/cgroup")) -> float:
+    """Return the bytes that Linux grants to the control groups of this process; no limit where there are none.
+
+    Args:
+        groups: where the system shows them, of version 2, or of version 1 under memory/.
+        member: which ones this process is in: lines of number:controllers:path.
+    """
+    try:
+        lines = [line.split(":", 2) for line in member.read_text().splitlines()]
+    except OSError:
         return math.inf
+    limits = [math.inf]
+    for _, controllers, path in lines:
+        if controllers not in ("", "memory"):
+            continue
+        root, name = (groups, "memory.max") if not controllers else (groups / "memory", "memory.limit_in_bytes")
+        inner = root / path.lstrip("/")
+        for group in (inner, *inner.parents[: len(inner.parts) - len(root.parts)]):
+            with suppress(OSError, ValueError):  # "max", or not shown to a container.
+                limits.append(int((group / name).read_text()))
+    return min(limits)
 
 
 def reserve(file: IO[bytes], start: int, size: int) -> None:

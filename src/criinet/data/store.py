@@ -21,6 +21,7 @@ from criinet.data.images import Pixels
 from criinet.data.intensity import Intensity, limits_of, to_gray
 from criinet.data.resampling import Grid, labels_to_grid, to_grid, training_grid
 from criinet.data.spill import Spill
+from criinet.data.threads import cores
 from criinet.types import IGNORE
 
 Side = Annotated[int, Field(ge=16, le=4096)]
@@ -228,7 +229,7 @@ def load_store(
     if background:
         assert not with_masks
         return Store(Decoding(lambda index: load(cases[index])[0], len(cases)), (), config)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         loaded = list(pool.map(load, cases))
     masks = tuple(m for _, m in loaded if m is not None)
     by_class = () if dataset.dims == 2 else tuple(centres(mask.numpy(), len(dataset.classes)) for mask in masks)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +14,9 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 
 from criinet.errors import ConfigError
+
+PATIENCE = timedelta(days=7)
+"""How long the others wait for the first process, which validates and saves alone; torchrun notices dead ones."""
 
 
 def launch(device: str, precision: str) -> Fabric:
@@ -36,7 +40,7 @@ def launch(device: str, precision: str) -> Fabric:
             f"{here} processes were started on a machine with {torch.cuda.device_count()} GPUs; "
             "start one for each GPU with torchrun --nproc-per-node."
         )
-    strategy = DDPStrategy(find_unused_parameters=True)
+    strategy = DDPStrategy(find_unused_parameters=True, timeout=PATIENCE)
     fabric = Fabric(accelerator=device, devices=here, num_nodes=count // here, strategy=strategy, precision=mixed)
     fabric.launch()
     return fabric

@@ -1,6 +1,7 @@
 """The one training loop, for every method."""
 
 import math
+import os
 import signal
 import threading
 import time
@@ -58,16 +59,34 @@ def parameter_groups(method: nn.Module, config: TrainerConfig, device: torch.dev
 
 @contextmanager
 def stop_on_interrupt() -> Generator[Callable[[], bool], None, None]:
-    """Turn Ctrl-C into a flag while the block runs, so that a step is never cut in half."""
+    """Turn Ctrl-C, or a system's request to end, into a flag while the block runs: no step is cut in half.
+
+    At a terminal the first one says what happens, and the second one does what it always does, for who cannot wait.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
-    before = signal.signal(signal.SIGINT, lambda *_: asked.set())
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def ask(*_: object) -> None:
+        asked.set()
+        if os.isatty(2):
+            restore()
+            os.write(
+                2, b"\nstopping after this step, to save it; once more ends at once\n"
+            )  # print may be cut in half.
+
+    for number in before:
+        signal.signal(number, ask)
     try:
         yield asked.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 class Trainer:
