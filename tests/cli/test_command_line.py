@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import criinet as package
 from criinet.cli.show import err, table
 from criinet.cli.training import next_steps
+from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.settings import DEFAULT_METHOD
 
 HEAVY = ("torch", "matplotlib", "pydantic", "numpy", "scipy", "PIL", "lightning_fabric")
@@ -156,6 +158,16 @@ def test_a_shift_finds_more_or_less(criinet, place):
         return sum(float((np.asarray(Image.open(path)) > 0).mean()) for path in (place / f"masks{shift}").glob("*.png"))
 
     assert objects("-20") < objects("0") < objects("20")
+
+
+@pytest.mark.usefixtures("place")
+def test_the_shift_that_validation_cases_chose_is_said(criinet):
+    said = "shift of objects' logits: +1.5, as validation cases chose; --shift takes another"
+    assert said not in criinet("predict", "run", "data", "--out", "before").err, "the run chose 0"
+    weights = Path("run/checkpoints/last.pt")
+    torch.save({**load_checkpoint(weights), "shift": 1.5}, weights)
+    assert said in criinet("predict", "run", "data", "--out", "after").err
+    assert "shift of" not in criinet("predict", "run", "data", "--out", "given", "--shift", "2").err
 
 
 @pytest.mark.usefixtures("place")
