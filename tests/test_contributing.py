@@ -23,6 +23,7 @@ def worked_example(monkeypatch: pytest.MonkeyPatch) -> type[Method]:
     line = re.search(r'methods\.add\("([\w-]+)", (\w+)\)', text)
     assert code is not None
     assert line is not None
+    assert f"from criinet.methods.{line.group(1).replace('-', '_')} import {line.group(2)}\n" in text
     module = ModuleType("worked_example")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(compile(code.group(1), "CONTRIBUTING.md", "exec"), module.__dict__)

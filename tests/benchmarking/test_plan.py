@@ -36,7 +36,7 @@ def test_the_plan_of_the_documentation_reads(tmp_path):
     blocks = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "mine.toml").write_text("\n".join(blocks))
     plan = read_plan(str(tmp_path / "mine.toml"))
-    assert list(plan.rows()) == ["supervised", "crii", "crii-gentle"]
+    assert list(plan.rows()) == ["supervised", "crii", "crii-gentle", "supervised-full"]
     assert set(plan.search.space) == {"trainer.learning_rate"}
     assert set(plan.search.rows["crii"]) == {"method.weights.intra"}
 
@@ -58,6 +58,7 @@ def test_all_is_every_method_and_every_variant(tiny):
         ({"methods": ["criii"]}, "'criii' is neither a method nor a variant. Did you mean 'crii'?"),
         ({"variants": {"crii": {"method": "crii"}}}, "variant 'crii' has the name of a method"),
         ({"variants": {"x": {"method": "mean-techer"}}}, "Did you mean 'mean-teacher'?"),
+        ({"variants": {"x": {"method": "crii"}}}, "variant 'x' is not named in methods; name it there, or remove it."),
     ],
 )
 def test_a_wrong_row_is_named(tiny, over, said):

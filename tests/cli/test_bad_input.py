@@ -281,6 +281,11 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         ["evaluate", "run", "--predictions", "found", "--targets", "truth"],
         ["either RUN, or --predictions"],
     ),
+    "evaluate a run to another folder": (
+        nothing,
+        ["evaluate", "run", "--out", "new"],
+        ["--out goes with --predictions", "run/results.json", "drop it"],
+    ),
     "evaluate with no run": (nothing, ["evaluate", "data"], ["data holds no run"]),
     "a missing prediction": (
         lacking,
@@ -300,7 +305,7 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
     "a shift of everything": (
         nothing,
         ["predict", "run", "data", "--out", "new", "--shift", "800"],
-        ["--shift is 800", "from -20 to 20"],
+        ["--shift is 800", "from -20 to 20", "above the run's own it finds more"],
     ),
     "report of no run": (nothing, ["report", "data"], ["data"]),
     "an unknown plan": (nothing, ["benchmark", "smok", "--out", "new"], ["Did you mean 'smoke'?", "Give a file"]),
@@ -308,6 +313,13 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         lambda: Path("my.toml").write_text('name = "my"\nsedes = [1]\ndatasets = [{path = "data"}]\n'),
         ["benchmark", "my.toml", "--out", "new"],
         ["unknown setting 'plan.sedes'", "Did you mean 'seeds'?"],
+    ),
+    "a plan that forgets a variant": (
+        lambda: Path("my.toml").write_text(
+            'name = "my"\nmethods = ["crii"]\ndatasets = [{path = "data"}]\n[variants.full]\nmethod = "supervised"\n'
+        ),
+        ["benchmark", "my.toml", "--out", "new"],
+        ["variant 'full' is not named in methods", "name it there"],
     ),
     "a plan that is no TOML": (
         lambda: Path("my.toml").write_text("name = \n"),

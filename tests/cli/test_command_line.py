@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import criinet as package
 from criinet.cli.main import share_cores
 from criinet.cli.show import err, table
 from criinet.cli.training import next_steps
+from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.settings import DEFAULT_METHOD
 
 HEAVY = ("torch", "matplotlib", "pydantic", "numpy", "scipy", "PIL", "lightning_fabric")
@@ -169,6 +171,16 @@ def test_idle_threads_sleep_soon_unless_the_environment_says_otherwise(given, sp
     share_cores()
     assert os.environ.get("GOMP_SPINCOUNT") == spins
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+
+
+@pytest.mark.usefixtures("place")
+def test_the_shift_that_validation_cases_chose_is_said(criinet):
+    said = "shift of objects' logits: +1.5, as validation cases chose; --shift takes another"
+    assert said not in criinet("predict", "run", "data", "--out", "before").err, "the run chose 0"
+    weights = Path("run/checkpoints/last.pt")
+    torch.save({**load_checkpoint(weights), "shift": 1.5}, weights)
+    assert said in criinet("predict", "run", "data", "--out", "after").err
+    assert "shift of" not in criinet("predict", "run", "data", "--out", "given", "--shift", "2").err
 
 
 @pytest.mark.usefixtures("place")

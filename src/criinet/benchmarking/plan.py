@@ -121,7 +121,8 @@ class Plan(Config):
         """Return every row of the tables by its label.
 
         Raises:
-            ConfigError: for a name that is neither a method nor a variant, or a variant with a method's name.
+            ConfigError: for a name that is neither a method nor a variant, a variant with a method's name, or one that
+                ``methods`` does not name.
         """
         for label, variant in self.variants.items():
             if label in methods:
@@ -134,6 +135,11 @@ class Plan(Config):
                 raise ConfigError(
                     f"plan '{self.name}': '{label}' is neither a method nor a variant.{nearest(label, known)} "
                     "`criinet methods` lists the methods."
+                )
+        for label in self.variants:
+            if label not in asked:
+                raise ConfigError(
+                    f"plan '{self.name}': variant '{label}' is not named in methods; name it there, or remove it."
                 )
         return {label: known[label] for label in dict.fromkeys(asked)}
 

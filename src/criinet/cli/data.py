@@ -125,7 +125,13 @@ def facts(report: "CheckReport") -> list[tuple[str, str]]:
 def split(
     dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
     out: Annotated[Path, typer.Option(help="File of the split.")],
-    labeled: Annotated[str | None, typer.Option(help="Use so many of the masks, as 4% or 32. [default: all]")] = None,
+    labeled: Annotated[
+        str | None,
+        typer.Option(
+            help="How many training cases to label: a share, as 4%, or a count, as 32; where cases have groups "
+            "(patients), of groups. [default: every mask]"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which draw.")] = 0,
     group_by: Annotated[Path | None, typer.Option(help="CSV of case and group. [default: DATASET/groups.csv]")] = None,
     stratify: Annotated[

@@ -20,7 +20,9 @@ def predict(
     ] = False,
     shift: Annotated[
         float | None,
-        typer.Option(help="Added to objects' logits: above 0 finds more. [default: what validation cases chose]"),
+        typer.Option(
+            help="Shift of objects' logits in place of the one that validation cases chose; a larger one finds more."
+        ),
     ] = None,
     tta: Annotated[
         bool | None,
@@ -36,7 +38,7 @@ def predict(
 ) -> None:
     """Write a mask for every image, at the image's own size."""
     from criinet.cli.show import bar, err
-    from criinet.data.predictions import Outputs, Part
+    from criinet.data.predictions import Outputs, Part, noted_shift
 
     require_shift(shift)
     outputs, part = Outputs(probabilities, uncertainty, dicom_seg), Part.parse(shard, resume=resume)
@@ -67,6 +69,8 @@ def predict(
             )
     for sentence in skipped:
         err.print(f"skipped: {sentence}")
+    if shift is None and (chosen := noted_shift(out)):
+        err.print(f"shift of objects' logits: {chosen:+g}, as validation cases chose; --shift takes another")
     err.print(f"masks: {out}")
 
 
@@ -79,7 +83,9 @@ def require_shift(shift: float | None) -> None:
     from criinet.errors import ConfigError
 
     if shift is not None and not abs(shift) <= 20:
-        raise ConfigError(f"--shift is {shift:g}; give a number from -20 to 20, as 1 to find more or -1 to find less.")
+        raise ConfigError(
+            f"--shift is {shift:g}; give a number from -20 to 20; above the run's own it finds more, below it less."
+        )
 
 
 def require_exported_options(file: Path, checkpoint: str, device: str) -> None:
@@ -116,6 +122,10 @@ def evaluate(
     from criinet.report import write_report
 
     if run is not None and predictions is None and targets is None:
+        if out is not None:
+            raise ConfigError(
+                f"--out goes with --predictions; drop it: what is found of a run stands in {run / 'results.json'}."
+            )
         with bar("evaluating") as advance:
             results = evaluate_run(run, dataset=dataset, device=device, advance=advance)
         write_report([run], run / "report.html")

@@ -16,11 +16,24 @@ def train(
     dataset: Annotated[Path, typer.Argument(help="Folder with images/ and, for the labeled cases, masks/.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     method: Annotated[str | None, typer.Option(help="Method, see `criinet methods`. [default: crii-plus]")] = None,
-    labeled: Annotated[str | None, typer.Option(help="Use so many of the masks, as 4% or 32. [default: all]")] = None,
+    labeled: Annotated[
+        str | None,
+        typer.Option(
+            help="How many training cases to label: a share, as 4%, or a count, as 32; where cases have groups "
+            "(patients), of groups. [default: every mask]"
+        ),
+    ] = None,
     split: Annotated[Path | None, typer.Option(help="A file of `criinet split`, instead of --labeled.")] = None,
     group_by: Annotated[Path | None, typer.Option(help="CSV of case and group. [default: DATASET/groups.csv]")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML, YAML or JSON file of settings.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="One setting, as trainer.iterations=500.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="One setting, as trainer.iterations=500 or network.name=unet; may be repeated. "
+            "OUT/config.json lists all.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the split and of training. [default: 0]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,

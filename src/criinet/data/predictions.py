@@ -262,6 +262,14 @@ def begin(out: Path, made_by: dict[str, Any], *, anew: bool) -> int:
     return path.stat().st_mtime_ns
 
 
+def noted_shift(out: Path) -> float:
+    """Return the shift of objects' logits that made the masks in ``out``; 0 where none is noted."""
+    try:
+        return float(json.loads((out / NOTE).read_text(encoding="utf-8"))["shift"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
 def changed(path: Path) -> int:
     """Return when an image, or the newest file of a folder of slices, was written last, in nanoseconds."""
     files = path.iterdir() if path.is_dir() else [path]

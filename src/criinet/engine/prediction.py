@@ -52,7 +52,8 @@ def predict_folder(
         outputs: what is written beside each mask; None for nothing.
         part: which of the images are segmented; None for all, whatever is there already.
         checkpoint: "last", or "best" on the validation cases.
-        shift: added to the logits of objects: above 0 finds more of them; None: what the run's validation cases chose.
+        shift: added to the logits of objects in place of what the run's validation cases chose: a larger one finds more
+            of them; None: what they chose.
         tta: average over mirrored images; None: as the run's settings say.
         device: "auto", "cpu" or "cuda".
         skip_bad: leave out images that cannot be read, instead of stopping at the first.

@@ -56,7 +56,7 @@ export class ModelPanel {
         "Accept or correct some images first.", "quiet"));
     }
     if (!this.validation)
-      parts.push(element("p", "The run holds no validation cases (it had fewer than ten masks), so no Dice is claimed.", "quiet"));
+      parts.push(element("p", "The run holds no validation cases (it had fewer than ten masks, or of fewer than three groups), so no Dice is claimed.", "quiet"));
     parts.push(this.curve(status.rounds), this.table(status));
     this.root.replaceChildren(...parts.filter(Boolean));
     if (focused) [...this.root.querySelectorAll("button")].find((b) => b.textContent === focused)?.focus();
