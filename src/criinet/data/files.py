@@ -42,7 +42,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     except BaseException as error:
         _remove(temporary)
         if isinstance(error, OSError):
-            raise _storage_error(path, error) from error
+            raise storage_error(path, error) from error
         raise
 
 
@@ -105,7 +105,7 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _storage_error(path, error) from error
+        raise storage_error(path, error) from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise StorageError(f"folder {path} is not writable; change its permissions or choose another folder.")
     return path
@@ -122,7 +122,8 @@ def _remove(path: Path) -> None:
         return  # The error that led here says more than this one would.
 
 
-def _storage_error(path: Path, error: OSError) -> StorageError:
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """Return what to tell a person about a failure to write ``path``."""
     if error.errno in _FULL:
         return StorageError(f"no space left to write {path}; free some space or choose another place.")
     if isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError)):
