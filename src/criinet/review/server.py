@@ -3,12 +3,15 @@
 import ipaddress
 import secrets
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import uvicorn
 
+from criinet.data.files import make_folder
+from criinet.engine.folder import RunFolder
+from criinet.engine.lock import LOCK, exclusive
 from criinet.errors import ConfigError
 from criinet.review.app import create_app
 from criinet.review.guard import Guard
@@ -37,10 +40,10 @@ def serve(
 
     Raises:
         ConfigError: if the address cannot be listened on.
+        RunError: if another process serves the page of this run.
         UserError: if run or dataset cannot be used.
     """
-    listening = listen(host, port)
-    with listening:
+    with alone(run), listen(host, port) as listening:
         session = ReviewSession(run, dataset, device=device, iterations=iterations)
         port = listening.getsockname()[1]
         token = secrets.token_urlsafe(24)
@@ -53,12 +56,27 @@ def serve(
         what = "images" if session.dataset.dims == 2 else "volumes"
         say(f"{session.dataset.name}: {len(session.store.names('open', 'skipped'))} {what} to review")
         say(f"open http://{in_address(host)}:{port}/?token={token} (Ctrl-C ends)")
-        session.start()
         try:
+            session.start()
             config = uvicorn.Config(guard, log_level="warning", access_log=False, server_header=False, lifespan="off")
             uvicorn.Server(config).run(sockets=[listening])
         finally:
             session.close()
+
+
+@contextmanager
+def alone(run: Path) -> Generator[None, None, None]:
+    """Keep other processes from serving the page of a run while the block runs: each would undo the other's rounds.
+
+    Raises:
+        RunError: if another process serves it, or there is no run.
+        StorageError: if the run's folder cannot be written.
+    """
+    folder = RunFolder(run)
+    folder.read_config()
+    make_folder(folder.review)
+    with exclusive(folder.review / LOCK, f"serves the review page of {run}"):
+        yield
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,60 @@
+"""A run has one server; however that ends, another one can begin."""
+
+import json
+import re
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from criinet.errors import RunError
+from criinet.review import server as server_module
+from criinet.review.server import serve
+from review_process import start_review
+
+pytestmark = pytest.mark.slow
+
+
+class Caller:
+    """Speaks to a server as its page does."""
+
+    def __init__(self, said: str) -> None:
+        self.address, self.token = re.findall(r"open (http://\S+)/\?token=(\S+)", said)[0]
+
+    def __call__(self, path: str, body: dict | None = None) -> dict:
+        headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+        content = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{self.address}{path}", content, headers)) as answer:
+            return json.load(answer)
+
+
+@contextmanager
+def serving(place: Path, *words: str) -> Generator[tuple[Caller, "subprocess.Popen[str]"]]:
+    """Start `criinet review` on a free port, and kill it in the end if it is still there."""
+    process, said = start_review(place, "--port", "0", "--device", "cpu", *words)
+    with process:
+        try:
+            yield Caller(said), process
+        finally:
+            process.kill()
+
+
+def test_a_run_has_one_server_until_that_ends_in_any_way(place, monkeypatch):
+    lock = place / "run" / "review" / ".lock"
+    with serving(place) as (_, process):
+        with monkeypatch.context() as patched:
+            patched.setattr(server_module, "ReviewSession", lambda *_, **__: pytest.fail("a second one opened the run"))
+            with pytest.raises(RunError, match=rf"another process \({process.pid}\) serves the review page of .*run\."):
+                serve(place / "run", place / "data", port=0)
+        process.kill()
+        process.wait()
+    assert lock.exists()
+    with serving(place) as (call, process):
+        assert call("/api/status")["reviewed"] == 0
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    assert not lock.exists()
