@@ -140,6 +140,20 @@ def test_a_cancelled_round_is_saved_resumed_after_a_restart_and_ends_as_one_that
 
 
 @pytest.mark.slow
+def test_a_round_whose_own_process_is_asked_to_end_is_saved(place):
+    """As systemd asks every process of a service."""
+    session = ReviewSession(place / "run", place / "data", device="cpu", iterations=5000)
+    draw(session, OPEN)
+    session.retrain()
+    eventually(lambda: (session.rounds.progress() or {})["step"])
+    assert session.rounds._process is not None
+    session.rounds._process.terminate()
+    assert ended(session).status == "stopped"
+    assert 0 < load_checkpoint(session.rounds.folder(1).checkpoint("last"))["step"] < 5000
+    session.close()
+
+
+@pytest.mark.slow
 def test_a_failed_round_says_why_and_can_be_discarded(place, session):
     draw(session, OPEN)
     (place / "data" / "images" / "case_0007.png").write_bytes(b"damaged")

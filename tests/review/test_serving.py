@@ -1,4 +1,4 @@
-"""A run has one server; however that ends, another one can begin."""
+"""A run has one server; however that ends, another one can begin, and if it was asked to end, its round is saved."""
 
 import json
 import re
@@ -10,12 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from review_page import eventually, square
 
+from criinet.engine.checkpoint import load_checkpoint
+from criinet.engine.folder import RunFolder
 from criinet.errors import RunError
 from criinet.review import server as server_module
 from criinet.review.server import serve
+from criinet.review.session import ReviewSession
+from criinet.review.store import Effort
 from review_process import start_review
 
+OPEN = "case_0010"
 pytestmark = pytest.mark.slow
 
 
@@ -58,3 +64,19 @@ def test_a_run_has_one_server_until_that_ends_in_any_way(place, monkeypatch):
         process.send_signal(signal.SIGINT)
         process.wait(60)
     assert not lock.exists()
+
+
+def test_a_server_that_is_asked_to_end_saves_its_round(place):
+    opened = ReviewSession(place / "run", place / "data", device="cpu")
+    opened.store.save_mask(OPEN, square(), "corrected", opened.store.entry(OPEN).version, Effort())
+    opened.close()
+    with serving(place, "--iterations", "5000") as (call, process):
+        call("/api/rounds", {"action": "start"})
+        eventually(lambda: (call("/api/status")["progress"] or {}).get("step"))
+        process.terminate()
+        said = process.communicate(timeout=120)[1]
+    assert "Traceback" not in said
+    assert process.returncode == 130
+    book = json.loads((place / "run" / "review" / "rounds.json").read_text())
+    assert [r["status"] for r in book["rounds"]] == ["done", "stopped"]
+    assert 0 < load_checkpoint(RunFolder(place / "run" / "review" / "round_1").checkpoint("last"))["step"] < 5000

@@ -2,7 +2,9 @@
 
 import ipaddress
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,7 +33,7 @@ def serve(
     iterations: int | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Serve the review page of a run until Ctrl-C.
+    """Serve the review page of a run until Ctrl-C, or until the system asks the process to end.
 
     Args:
         port: 0 takes a free one.
@@ -43,7 +45,7 @@ def serve(
         RunError: if another process serves the page of this run.
         UserError: if run or dataset cannot be used.
     """
-    with alone(run), listen(host, port) as listening:
+    with alone(run), terminate_as_interrupt(), listen(host, port) as listening:
         session = ReviewSession(run, dataset, device=device, iterations=iterations)
         port = listening.getsockname()[1]
         token = secrets.token_urlsafe(24)
@@ -77,6 +79,19 @@ def alone(run: Path) -> Generator[None, None, None]:
     make_folder(folder.review)
     with exclusive(folder.review / LOCK, f"serves the review page of {run}"):
         yield
+
+
+@contextmanager
+def terminate_as_interrupt() -> Generator[None, None, None]:
+    """Turn SIGTERM, which would end the process at once, into KeyboardInterrupt while the block runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def listen(host: str, port: int) -> socket.socket:
