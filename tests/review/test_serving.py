@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import urllib.request
 from collections.abc import Generator
@@ -10,19 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import uvicorn
 from review_page import eventually, square
 
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.errors import RunError
 from criinet.review import server as server_module
-from criinet.review.server import serve
+from criinet.review.app import create_app
+from criinet.review.server import Server, serve
 from criinet.review.session import ReviewSession
 from criinet.review.store import Effort
 from review_process import start_review
 
 OPEN = "case_0010"
-pytestmark = pytest.mark.slow
 
 
 class Caller:
@@ -49,6 +51,7 @@ def serving(place: Path, *words: str) -> Generator[tuple[Caller, "subprocess.Pop
             process.kill()
 
 
+@pytest.mark.slow
 def test_a_run_has_one_server_until_that_ends_in_any_way(place, monkeypatch):
     lock = place / "run" / "review" / ".lock"
     with serving(place) as (_, process):
@@ -66,17 +69,39 @@ def test_a_run_has_one_server_until_that_ends_in_any_way(place, monkeypatch):
     assert not lock.exists()
 
 
-def test_a_server_that_is_asked_to_end_saves_its_round(place):
+@contextmanager
+def stuck_upload(call: Caller) -> Generator[None]:
+    """Begin to send a mask, and stop in the middle."""
+    host, port = call.address.removeprefix("http://").split(":")
+    query = "action=corrected&version=0"
+    head = f"PUT /api/cases/{OPEN}/mask?{query} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {call.token}"
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"{head}\r\nContent-Type: image/png\r\nContent-Length: 500\r\n\r\nhalf".encode())
+        yield
+
+
+@pytest.mark.slow
+def test_a_server_that_is_asked_to_end_saves_its_round_whatever_is_being_sent_to_it(place):
     opened = ReviewSession(place / "run", place / "data", device="cpu")
     opened.store.save_mask(OPEN, square(), "corrected", opened.store.entry(OPEN).version, Effort())
     opened.close()
     with serving(place, "--iterations", "5000") as (call, process):
         call("/api/rounds", {"action": "start"})
         eventually(lambda: (call("/api/status")["progress"] or {}).get("step"))
-        process.terminate()
-        said = process.communicate(timeout=120)[1]
+        with stuck_upload(call):
+            call("/api/status")
+            process.terminate()
+            said = process.communicate(timeout=60)[1]
     assert "Traceback" not in said
     assert process.returncode == 130
     book = json.loads((place / "run" / "review" / "rounds.json").read_text())
     assert [r["status"] for r in book["rounds"]] == ["done", "stopped"]
     assert 0 < load_checkpoint(RunFolder(place / "run" / "review" / "round_1").checkpoint("last"))["step"] < 5000
+
+
+def test_the_round_is_told_to_end_before_requests_are_waited_for():
+    """The prediction of a volume may take longer than a system waits."""
+    told: list[bool] = []
+    server = Server(uvicorn.Config(create_app, log_config=None), lambda: told.append(server.should_exit))
+    server.handle_exit(signal.SIGTERM, None)
+    assert (told, server.should_exit) == ([False], True)

@@ -289,12 +289,16 @@ class Rounds:
                 found["dice"] = record["dice"]
         return found
 
-    def close(self) -> None:
-        """Ask a training to save and end, and wait for it; from then on another process may write rounds.json."""
-        follower = self._follower
+    def interrupt(self) -> None:
+        """Ask a training to save and end, if there is one."""
         with self._lock:
             if self._process is not None:
                 self._process.send_signal(signal.SIGINT)
+
+    def close(self) -> None:
+        """Ask a training to save and end, and wait for it; from then on another process may write rounds.json."""
+        follower = self._follower
+        self.interrupt()
         if follower is not None:
             follower.join()
         with self._lock:

@@ -1,6 +1,7 @@
 """Serving the page: where it listens, the token, and the address that is printed."""
 
 import ipaddress
+import logging
 import secrets
 import signal
 import socket
@@ -8,6 +9,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -21,6 +23,8 @@ from criinet.review.session import ReviewSession
 
 LOOPBACK = "127.0.0.1"
 PORT = 8000
+PATIENCE = 5
+"""Seconds that requests have to end in once the server is to end; an upload that got stuck would hold it for ever."""
 
 
 def serve(
@@ -60,10 +64,34 @@ def serve(
         say(f"open http://{in_address(host)}:{port}/?token={token} (Ctrl-C ends)")
         try:
             session.start()
-            config = uvicorn.Config(guard, log_level="warning", access_log=False, server_header=False, lifespan="off")
-            uvicorn.Server(config).run(sockets=[listening])
+            config = uvicorn.Config(
+                guard,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                timeout_graceful_shutdown=PATIENCE,
+            )
+            Server(config, session.rounds.interrupt).run(sockets=[listening])
         finally:
             session.close()
+
+
+class Server(uvicorn.Server):
+    """Tells the round at once when it is asked to end: the last requests may take longer than a system waits.
+
+    Args:
+        ending: called then, before the requests are waited for.
+    """
+
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.ending = ending
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.ending()
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # It takes requests that are cut off for errors.
+        super().handle_exit(sig, frame)
 
 
 @contextmanager
