@@ -12,6 +12,7 @@ from criinet.data.images import read_image
 from criinet.engine.build import load
 from criinet.engine.predictor import Predictor
 from criinet.review import model as model_module
+from criinet.review import session as session_module
 from criinet.review.model import Looks
 from criinet.review.session import ReviewSession
 from criinet.review.store import Effort
@@ -75,8 +76,9 @@ def eight_looks(session, monkeypatch) -> Iterator[Callable[[], None]]:
     session.model.wait()
 
 
-def test_a_page_that_is_stopped_remembers_what_was_looked_at_until_then(place, session, eight_looks):
+def test_a_page_that_is_stopped_remembers_what_was_looked_at_until_then(place, session, eight_looks, monkeypatch):
     eight_looks()
+    monkeypatch.setattr(session_module, "GRACE", 0)
     session.close()
     again = ReviewSession(place / "run", place / "data", device="cpu")
     seen = [f"case_{i:04d}" for i in range(1, 19) if again.model.doubt(f"case_{i:04d}") is not None]

@@ -156,9 +156,10 @@ class ReviewModel:
         self._stop.set()
         self._remember()
 
-    def wait(self) -> None:
-        """Wait until every case was looked at."""
-        self._thread.join()
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until every case was looked at, or the thread has ended for another reason, or seconds have passed."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
 
     @property
     def ready(self) -> bool:
