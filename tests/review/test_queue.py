@@ -1,11 +1,18 @@
 """The queue, the model's planes, and what the page is told."""
 
+import threading
+from collections.abc import Callable, Iterator
+from itertools import count
+
 import numpy as np
 import pytest
+from review_page import eventually
 
 from criinet.data.images import read_image
 from criinet.engine.build import load
 from criinet.engine.predictor import Predictor
+from criinet.review import model as model_module
+from criinet.review import session as session_module
 from criinet.review.model import Looks
 from criinet.review.session import ReviewSession
 from criinet.review.store import Effort
@@ -47,6 +54,50 @@ def test_looks_are_kept_between_sessions_and_damaged_ones_measured_again(place, 
     anew = ReviewSession(place / "run", place / "data", device="cpu")
     assert [case["name"] for case in ranked(anew).cases()] == order
     anew.close()
+
+
+@pytest.fixture
+def eight_looks(session, monkeypatch) -> Iterator[Callable[[], None]]:
+    """Look at the first eight cases by name, the labeled ones and two more, and hold the next four in hand."""
+    plain, go_on, calls = session.model._look_at, threading.Event(), count()
+
+    def look_at(cases):
+        if next(calls) == 2:
+            go_on.wait()
+        return plain(cases)
+
+    def look() -> None:
+        session.model.start()
+        eventually(lambda: session.model.looked == 8)
+
+    monkeypatch.setattr(session.model, "_look_at", look_at)
+    yield look
+    go_on.set()
+    session.model.wait()
+
+
+def test_a_page_that_is_stopped_remembers_what_was_looked_at_until_then(place, session, eight_looks, monkeypatch):
+    eight_looks()
+    monkeypatch.setattr(session_module, "GRACE", 0)
+    session.close()
+    again = ReviewSession(place / "run", place / "data", device="cpu")
+    seen = [f"case_{i:04d}" for i in range(1, 19) if again.model.doubt(f"case_{i:04d}") is not None]
+    assert seen == [f"case_{i:04d}" for i in range(1, 9)]
+    assert again.model.doubt("case_0008") == session.model.doubt("case_0008")
+    assert ranked(again).queue.complete
+    again.close()
+
+
+def test_what_was_looked_at_is_remembered_and_ranked_in_between(place, session, eight_looks, monkeypatch):
+    """A page that is killed has lost a minute, and who looks at it early sees which of the first images to take."""
+    monkeypatch.setattr(model_module, "INTERVAL", 0)
+    eight_looks()
+    eventually(lambda: len(session.queue.benefit) == 2)
+    assert {case["name"] for case in session.cases()[:2]} == {"case_0007", "case_0008"}
+    assert session.status()["ranked"] is False
+    looks = Looks.read(place / "run" / "review" / "looks" / "round_0.npz")
+    assert looks is not None
+    assert looks.names == tuple(f"case_{i:04d}" for i in range(1, 9))
 
 
 def test_planes_are_what_the_run_predicts(place, client):

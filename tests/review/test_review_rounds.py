@@ -1,6 +1,7 @@
 """A round learns from what was drawn, from the weights in use on, is measured on frozen cases, and can be undone."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,20 @@ def test_a_cancelled_round_is_saved_resumed_after_a_restart_and_ends_as_one_that
 
 
 @pytest.mark.slow
+def test_a_round_whose_own_process_is_asked_to_end_is_saved(place):
+    """As systemd asks every process of a service."""
+    session = ReviewSession(place / "run", place / "data", device="cpu", iterations=5000)
+    draw(session, OPEN)
+    session.retrain()
+    eventually(lambda: (session.rounds.progress() or {})["step"])
+    assert session.rounds._process is not None
+    session.rounds._process.terminate()
+    assert ended(session).status == "stopped"
+    assert 0 < load_checkpoint(session.rounds.folder(1).checkpoint("last"))["step"] < 5000
+    session.close()
+
+
+@pytest.mark.slow
 def test_a_failed_round_says_why_and_can_be_discarded(place, session):
     draw(session, OPEN)
     (place / "data" / "images" / "case_0007.png").write_bytes(b"damaged")
@@ -255,6 +270,49 @@ def test_a_round_begins_with_the_weights_in_use_and_a_seed_of_its_own(rounds):
     rounds.use(1)
     third, job = begin(rounds)
     assert (third.began_from, job["initial"], job["seed"]) == (1, str(rounds.folder(1).root), 5 + 3)
+
+
+def weights(rounds: Rounds, number: int) -> Path:
+    """Let a round have learned something."""
+    file = rounds.folder(number).checkpoint("last")
+    file.parent.mkdir(parents=True)
+    file.touch()
+    return file
+
+
+def test_a_round_that_the_book_does_not_list_is_kept(rounds):
+    """Somebody put an earlier rounds.json back. What was cut off before it learned anything is in nobody's way."""
+    trained = weights(rounds, 1)
+    with pytest.raises(RunError, match=r"round_1 holds a round that .*rounds.json does not list. Move it away"):
+        begin(rounds)
+    assert trained.exists()
+    trained.unlink()
+    assert begin(rounds)[0].number == 1
+    assert not trained.parent.exists()
+
+
+def test_a_round_that_is_being_discarded_is_listed_until_its_folder_is_gone(rounds, monkeypatch):
+    """Killed in between, it can be discarded again; a folder that is not listed would be in the way of the next."""
+    rounds._update(begin(rounds)[0], status="stopped")
+    weights(rounds, 1)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rounds.discard()
+    assert rounds.unfinished is not None
+    rounds.discard()
+    assert begin(rounds)[0].number == 1
+
+
+def test_nothing_is_noted_once_the_rounds_are_closed(rounds):
+    """The run is still being measured when the page is stopped, and another server may begin."""
+    rounds.close()
+    rounds.measure_first({"c0": 0.5})
+    assert not (rounds.run.review / "rounds.json").exists()
 
 
 def test_no_other_model_comes_into_use_while_a_round_trains(rounds):

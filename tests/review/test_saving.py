@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -69,9 +70,10 @@ def test_a_second_tab_is_told_who_saved_and_loses_nothing(place, client, save):
     assert np.asarray(Image.open(place / "data" / "review" / "replaced" / f"{OPEN}.2.png")).any()
 
 
-def test_another_server_on_the_same_folder_counts_too(place, client, save):
+def test_the_page_of_another_run_on_the_same_dataset_counts_too(place, client, save):
     seen = client.get(f"/api/cases/{OPEN}").json()["version"]
-    other = ReviewSession(place / "run", place / "data", device="cpu")
+    shutil.copytree(place / "run", place / "other")
+    other = ReviewSession(place / "other", place / "data", device="cpu")
     other.store.save_mask(OPEN, square(), "corrected", other.store.entry(OPEN).version, Effort(by="Eve"))
     other.close()
     assert "Eve saved" in save(OPEN, version=seen).json()["error"]

@@ -1,6 +1,7 @@
 """The model behind the page: planes of one case for the canvas, and in the background its doubt about every case."""
 
 import threading
+import time
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -29,6 +30,9 @@ AT_A_TIME = 4
 
 TURN = 0.005
 """Seconds in between, in which whoever waits gets that turn."""
+
+INTERVAL = 60.0
+"""Seconds of looking, after which what was found is written and ranked: on CPUs a look at all volumes takes hours."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class ReviewModel:
         predictor: of the round; it keeps the probabilities of volumes.
         cases: every case of the dataset that can be reviewed.
         memory: file that keeps the looks between sessions.
-        ranked: called when every case was looked at.
+        ranked: called now and then while the cases are looked at, and when every one was.
     """
 
     def __init__(
@@ -132,7 +136,7 @@ class ReviewModel:
         self.cases, self.memory, self.ranked = cases, memory, ranked
         self.looked = 0
         self.unreadable: dict[str, str] = {}
-        self._busy, self._keeping = threading.Lock(), threading.Lock()
+        self._busy, self._keeping, self._writing = threading.Lock(), threading.Lock(), threading.Lock()
         self._kept: OrderedDict[str, Planes] = OrderedDict()
         self._looks: dict[str, tuple[Doubt, NDArray[np.float32]]] = {}
         self._stop = threading.Event()
@@ -140,6 +144,7 @@ class ReviewModel:
         if known is not None:
             looks = zip(known.doubts, known.embeddings, strict=True)
             self._looks = dict(zip(known.names, looks, strict=True))
+        self._remembered = len(self._looks)
         self._thread = threading.Thread(target=self._look_at_all, daemon=True)
 
     def start(self) -> None:
@@ -147,12 +152,14 @@ class ReviewModel:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after the cases in hand."""
+        """End the thread after the cases in hand; those before them are remembered now."""
         self._stop.set()
+        self._remember()
 
-    def wait(self) -> None:
-        """Wait until every case was looked at."""
-        self._thread.join()
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until every case was looked at, or the thread has ended for another reason, or seconds have passed."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
 
     @property
     def ready(self) -> bool:
@@ -217,18 +224,25 @@ class ReviewModel:
         left = [case for case in self.cases if case.name not in self._looks]
         self.looked = len(self.cases) - len(left)
         at_a_time = AT_A_TIME if self.dataset.dims == 2 else 1
+        due = time.monotonic() + INTERVAL
         for start in range(0, len(left), at_a_time):
             if self._stop.is_set():
                 return
             some = left[start : start + at_a_time]
             self._looks.update(self._look_at(some))
             self.looked += len(some)
+            if time.monotonic() >= due:
+                self._take_stock()
+                due = time.monotonic() + INTERVAL
             self._stop.wait(TURN)
-        if left and self._looks:
-            with suppress(StorageError):  # They are looked at again when the page is started the next time.
-                self._remember()
-        if self.ranked is not None:
-            self.ranked()
+        self._take_stock()
+
+    def _take_stock(self) -> None:
+        """Remember and rank what was looked at until now; whoever stopped the thread has remembered it."""
+        if not self._stop.is_set():
+            self._remember()
+            if self.ranked is not None:
+                self.ranked()
 
     def _look_at(self, cases: Sequence[Case]) -> dict[str, tuple[Doubt, NDArray[np.float32]]]:
         with self._busy:
@@ -243,6 +257,10 @@ class ReviewModel:
             return None
 
     def _remember(self) -> None:
-        names = tuple(self._looks)
-        found = [self._looks[name] for name in names]
-        Looks(names, tuple(d for d, _ in found), np.stack([e for _, e in found])).save(self.memory)
+        """Write the looks if there are new ones; those that cannot be written are repeated by the next session."""
+        with self._writing, suppress(StorageError):
+            looks = dict(self._looks)
+            if len(looks) > self._remembered:
+                doubts, embeddings = zip(*looks.values(), strict=True)
+                Looks(tuple(looks), doubts, np.stack(embeddings)).save(self.memory)
+                self._remembered = len(looks)

@@ -10,7 +10,6 @@ its last checkpoint when it is asked to.
 """
 
 import json
-import shutil
 import signal
 import subprocess
 import threading
@@ -118,6 +117,7 @@ class Rounds:
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._follower: threading.Thread | None = None
+        self._closed = False
         self.book = self._open()
 
     def _open(self) -> RoundBook:
@@ -176,15 +176,17 @@ class Rounds:
         raise RunError(f"there is no round {number}; reload the page.")
 
     def measure_first(self, dice: DicePerCase) -> None:
-        """Note the Dice of round 0 on the validation cases."""
-        write_dice(self.folder(0), dice)
-        self._update(self.round(0), dice=mean_dice(dice))
+        """Note the Dice of round 0 on the validation cases, unless these rounds are closed by then."""
+        with self._lock:
+            if not self._closed:
+                write_dice(self.folder(0), dice)
+                self._update(self.round(0), dice=mean_dice(dice))
 
     def start(self, split: Split, minutes: float, dataset: Path) -> Round:
         """Begin a round from the weights in use.
 
         Raises:
-            RunError: if one is training or unfinished.
+            RunError: if one is training or unfinished, or a trained one stands where the new one would.
             StorageError: if the disk is full.
         """
         with self._lock:
@@ -193,7 +195,7 @@ class Rounds:
                 raise RunError(f"round {self.unfinished.number} is {what}.")
             number = self.book.rounds[-1].number + 1
             file = self.run.review / f"round_{number}.split.json"
-            shutil.rmtree(self.folder(number).root, ignore_errors=True)
+            self._clear(number)
             save_split(split, file)
             job = Job(
                 dataset=str(dataset.resolve()),
@@ -255,8 +257,8 @@ class Rounds:
             left = self.unfinished
             if left is None or self.training:
                 raise RunError("there is no stopped round to discard; reload the page.")
+            self.folder(left.number).discard()  # First: a trained round that the book does not list is in the way.
             self._write(self.book.model_copy(update={"rounds": self.book.rounds[:-1]}))
-            shutil.rmtree(self.folder(left.number).root, ignore_errors=True)
 
     def use(self, number: int) -> Round:
         """Use the model of another finished round: the next one begins from it.
@@ -287,14 +289,32 @@ class Rounds:
                 found["dice"] = record["dice"]
         return found
 
-    def close(self) -> None:
-        """Ask a training to save and end, and wait for it."""
-        follower = self._follower
+    def interrupt(self) -> None:
+        """Ask a training to save and end, if there is one."""
         with self._lock:
             if self._process is not None:
                 self._process.send_signal(signal.SIGINT)
+
+    def close(self) -> None:
+        """Ask a training to save and end, and wait for it; from then on another process may write rounds.json."""
+        follower = self._follower
+        self.interrupt()
         if follower is not None:
             follower.join()
+        with self._lock:
+            self._closed = True
+
+    def _clear(self, number: int) -> None:
+        """Remove what a round left that was cut off before it learned anything.
+
+        Raises:
+            RunError: if it did learn: rounds.json is of an earlier time, then.
+        """
+        folder = self.folder(number)
+        if any(folder.checkpoint("last").parent.glob("*.pt")):
+            book = self.run.review / "rounds.json"
+            raise RunError(f"{folder.root} holds a round that {book} does not list. Move it away, then retrain.")
+        folder.discard()
 
     def _settings(self) -> dict[str, Any]:
         settings = {section: dict(self.recorded[section]) for section in ("method", "network", "data", "trainer")}

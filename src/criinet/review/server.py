@@ -1,14 +1,21 @@
 """Serving the page: where it listens, the token, and the address that is printed."""
 
 import ipaddress
+import logging
 import secrets
+import signal
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
+from criinet.data.files import make_folder
+from criinet.engine.folder import RunFolder
+from criinet.engine.lock import LOCK, exclusive
 from criinet.errors import ConfigError
 from criinet.review.app import create_app
 from criinet.review.guard import Guard
@@ -16,6 +23,8 @@ from criinet.review.session import ReviewSession
 
 LOOPBACK = "127.0.0.1"
 PORT = 8000
+PATIENCE = 5
+"""Seconds that requests have to end in once the server is to end; an upload that got stuck would hold it for ever."""
 
 
 def serve(
@@ -28,7 +37,7 @@ def serve(
     iterations: int | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Serve the review page of a run until Ctrl-C.
+    """Serve the review page of a run until Ctrl-C, or until the system asks the process to end.
 
     Args:
         port: 0 takes a free one.
@@ -37,10 +46,10 @@ def serve(
 
     Raises:
         ConfigError: if the address cannot be listened on.
+        RunError: if another process serves the page of this run.
         UserError: if run or dataset cannot be used.
     """
-    listening = listen(host, port)
-    with listening:
+    with alone(run), terminate_as_interrupt(), listen(host, port) as listening:
         session = ReviewSession(run, dataset, device=device, iterations=iterations)
         port = listening.getsockname()[1]
         token = secrets.token_urlsafe(24)
@@ -53,12 +62,64 @@ def serve(
         what = "images" if session.dataset.dims == 2 else "volumes"
         say(f"{session.dataset.name}: {len(session.store.names('open', 'skipped'))} {what} to review")
         say(f"open http://{in_address(host)}:{port}/?token={token} (Ctrl-C ends)")
-        session.start()
         try:
-            config = uvicorn.Config(guard, log_level="warning", access_log=False, server_header=False, lifespan="off")
-            uvicorn.Server(config).run(sockets=[listening])
+            session.start()
+            config = uvicorn.Config(
+                guard,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                timeout_graceful_shutdown=PATIENCE,
+            )
+            Server(config, session.rounds.interrupt).run(sockets=[listening])
         finally:
             session.close()
+
+
+class Server(uvicorn.Server):
+    """Tells the round at once when it is asked to end: the last requests may take longer than a system waits.
+
+    Args:
+        ending: called then, before the requests are waited for.
+    """
+
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.ending = ending
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.ending()
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # It takes requests that are cut off for errors.
+        super().handle_exit(sig, frame)
+
+
+@contextmanager
+def alone(run: Path) -> Generator[None, None, None]:
+    """Keep other processes from serving the page of a run while the block runs: each would undo the other's rounds.
+
+    Raises:
+        RunError: if another process serves it, or there is no run.
+        StorageError: if the run's folder cannot be written.
+    """
+    folder = RunFolder(run)
+    folder.read_config()
+    make_folder(folder.review)
+    with exclusive(folder.review / LOCK, f"serves the review page of {run}"):
+        yield
+
+
+@contextmanager
+def terminate_as_interrupt() -> Generator[None, None, None]:
+    """Turn SIGTERM, which would end the process at once, into KeyboardInterrupt while the block runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -26,6 +26,9 @@ from criinet.review.rounds import Round, Rounds
 from criinet.review.store import REVIEWED, Action, Effort, Entry, ReviewStore, training_split
 from criinet.review.validation import measure, read_dice
 
+GRACE = 10.0
+"""Seconds that what runs in the background has to end in: PyTorch aborts a process that ends while it computes."""
+
 
 class OtherRoundError(UserError):
     """Slices were asked for, or built upon, of a model that is not in use any more."""
@@ -73,18 +76,22 @@ class ReviewSession:
             folder, device=self.device, groups=groups, iterations=iterations, finished=self._round_ended
         )
         self._lock = threading.Lock()
+        self._beginning = threading.Thread(target=self._begin, daemon=True)
         self._queue = Queue(0, {}, {}, complete=False)
         self.model = self._model(self.rounds.current.number)
         self._rank()
 
     def start(self) -> None:
         """Begin to look at every case; the run itself is measured on the validation cases first."""
-        threading.Thread(target=self._begin, daemon=True).start()
+        self._beginning.start()
 
     def close(self) -> None:
         """Stop what runs in the background; a round in training saves and can be resumed."""
         self.rounds.close()
         self.model.stop()
+        if self._beginning.is_alive():
+            self._beginning.join(GRACE)
+        self.model.wait(GRACE)
 
     @property
     def queue(self) -> Queue:

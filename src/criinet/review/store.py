@@ -297,7 +297,7 @@ class ReviewStore:
         return self._read_with_mask(case)[0]
 
     def _read_with_mask(self, case: Case) -> tuple[Entry, bytes | None]:
-        """Read a case from the disk, whoever wrote it: another server on a shared folder may have."""
+        """Read a case from the disk, whoever wrote it: the page of another run on this dataset may have."""
         path = self.folder / f"{case.name}.json"
         mask = _content(self._mask_path(case))
         text = _content(path)

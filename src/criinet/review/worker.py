@@ -5,6 +5,7 @@ its output. The process ends when the one that started it does, which holds its 
 """
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -52,4 +53,5 @@ def main(file: Path) -> int:
 
 if __name__ == "__main__":
     follow_parent()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # systemd tells all of a service.
     sys.exit(main(Path(sys.argv[1])))
