@@ -77,6 +77,16 @@ def test_a_run_that_is_being_trained_is_left_alone(how, run, drawn, fit):
     assert files(run.root) == before
 
 
+def test_a_run_whose_review_page_is_served_is_not_overwritten(run, drawn, fit):
+    run.review.mkdir()
+    before = files(run.root)
+    with held(run.review / LOCK), pytest.raises(RunError, match=r"another process \(\d+\) serves the review page of "):
+        fit(drawn, run.root, overwrite=True)
+    assert files(run.root) == before
+    fit(drawn, run.root, overwrite=True)
+    assert not run.review.exists()
+
+
 def test_training_leaves_no_lock(drawn, fit, tmp_path):
     seen = []
     fit(drawn, tmp_path / "run", watch=lambda *_: seen.append((tmp_path / "run" / LOCK).exists()))

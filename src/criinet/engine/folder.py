@@ -142,19 +142,39 @@ class RunFolder:
         """Make the folder; with ``overwrite`` a run that stands there goes first.
 
         Raises:
-            RunError: if a run stands there and ``overwrite`` is False, or a folder that is no run.
+            RunError: if a run stands there and ``overwrite`` is False or its review page is served, or a folder that is
+                no run.
             StorageError: if it cannot be written.
         """
         self.require_free(overwrite=overwrite)
         if self.holds_run:
-            try:
-                for path in self.content():
-                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-            except OSError as error:
-                raise StorageError(
-                    f"{self.root} cannot be emptied ({error.strerror}); check its permissions."
-                ) from error
+            with self.unreviewed():
+                self.empty()
         make_folder(self.root)
+
+    def empty(self) -> None:
+        """Remove what stands in the folder, but for its lock.
+
+        Raises:
+            StorageError: if something cannot be removed.
+        """
+        try:
+            for path in self.content():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        except OSError as error:
+            raise StorageError(f"{self.root} cannot be emptied ({error.strerror}); check its permissions.") from error
+
+    @contextmanager
+    def unreviewed(self) -> Generator[None, None, None]:
+        """Let no other process serve the review page while the block runs: each would undo the other's rounds.
+
+        Raises:
+            RunError: if another process serves it.
+            StorageError: if the folder cannot be written.
+        """
+        make_folder(self.review)
+        with exclusive(self.review / LOCK, f"serves the review page of {self.root}"):
+            yield
 
     def forget_results(self) -> None:
         """Remove what was measured of weights that will be trained further."""

@@ -13,9 +13,7 @@ from types import FrameType
 
 import uvicorn
 
-from criinet.data.files import make_folder
 from criinet.engine.folder import RunFolder
-from criinet.engine.lock import LOCK, exclusive
 from criinet.errors import ConfigError
 from criinet.review.app import create_app
 from criinet.review.guard import Guard
@@ -49,7 +47,9 @@ def serve(
         RunError: if another process serves the page of this run.
         UserError: if run or dataset cannot be used.
     """
-    with alone(run), terminate_as_interrupt(), listen(host, port) as listening:
+    folder = RunFolder(run)
+    folder.read_config()  # Before anything is written: there may be no run.
+    with folder.unreviewed(), terminate_as_interrupt(), listen(host, port) as listening:
         session = ReviewSession(run, dataset, device=device, iterations=iterations)
         port = listening.getsockname()[1]
         token = secrets.token_urlsafe(24)
@@ -92,21 +92,6 @@ class Server(uvicorn.Server):
         self.ending()
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # It takes requests that are cut off for errors.
         super().handle_exit(sig, frame)
-
-
-@contextmanager
-def alone(run: Path) -> Generator[None, None, None]:
-    """Keep other processes from serving the page of a run while the block runs: each would undo the other's rounds.
-
-    Raises:
-        RunError: if another process serves it, or there is no run.
-        StorageError: if the run's folder cannot be written.
-    """
-    folder = RunFolder(run)
-    folder.read_config()
-    make_folder(folder.review)
-    with exclusive(folder.review / LOCK, f"serves the review page of {run}"):
-        yield
 
 
 @contextmanager
