@@ -3,8 +3,8 @@
     python benchmarks/beside_others.py --results FILE
 
 Times steps of `lite0-unet` at 96x96 with all cores, in processes of their own: with the spin count of libgomp itself
-and with the one that `criinet` sets, each on a machine with nothing beside it and beside one other training of one
-thread a core. All four take turns, several times over; the median counts, and ratios of one call alone mean something.
+and with others, each on a machine with nothing beside it and beside one other training of one thread a core. All take
+turns, several times over; the median counts, and ratios within one call alone mean something.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from provenance import provenance
@@ -22,8 +23,9 @@ from criinet.data.files import write_json
 from criinet.data.threads import cores
 from criinet.networks import build_network, parse_network
 
-OURS = "1000"
-SECONDS, WARM_UP, TURNS = 6.0, 2, 5
+OWN = "libgomp's own"
+SPINS = (OWN, "10000", "1000")
+SECONDS, WARM_UP, TURNS = 2.5, 2, 5
 
 
 def main() -> None:
@@ -43,34 +45,28 @@ def main() -> None:
         parser.error("--results is missing")
 
 
-def compared() -> dict[str, dict[str, list[float]]]:
-    """Return the milliseconds a step of every turn, by what runs beside it and by the spin count."""
+def compared() -> dict[str, dict[str, Any]]:
+    """Return the milliseconds a step of every turn and their median, by what runs beside it and by the spin count."""
     found: dict[str, dict[str, list[float]]] = {}
     for _ in range(TURNS):
         for beside, burners in (("nothing", 0), ("a training on every core", cores())):
             others = [subprocess.Popen([sys.executable, __file__, "--burn"]) for _ in range(burners)]
-            for spins in ("libgomp's own", OURS):
-                took = timed(spins if spins == OURS else None)
-                found.setdefault(beside, {}).setdefault(spins, []).append(took)
-                print(beside, spins, took, flush=True)
+            for spins in SPINS:
+                found.setdefault(beside, {}).setdefault(spins, []).append(timed(spins))
+                print(beside, spins, found[beside][spins], flush=True)
             for other in others:
                 other.kill()
                 other.wait()
     return {
-        beside: {
-            **by_spins,
-            "median ratio, libgomp's own to ours": [
-                round(statistics.median(by_spins["libgomp's own"]) / statistics.median(by_spins[OURS]), 2)
-            ],
-        }
+        beside: {spins: {"median": statistics.median(turns), "turns": turns} for spins, turns in by_spins.items()}
         for beside, by_spins in found.items()
     }
 
 
-def timed(spins: str | None) -> float:
+def timed(spins: str) -> float:
     """Return the milliseconds a step in a process with this spin count."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
-    environment |= {"GOMP_SPINCOUNT": spins} if spins else {}
+    environment |= {"GOMP_SPINCOUNT": spins} if spins != OWN else {}
     command = [sys.executable, __file__, "--worker", str(cores())]
     return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 

@@ -162,7 +162,7 @@ def test_a_shift_finds_more_or_less(criinet, place):
     assert objects("-20") < objects("0") < objects("20")
 
 
-@pytest.mark.parametrize(("given", "spins"), [({}, "1000"), ({"OMP_WAIT_POLICY": "active"}, None)])
+@pytest.mark.parametrize(("given", "spins"), [({}, "10000"), ({"OMP_WAIT_POLICY": "active"}, None)])
 def test_idle_threads_sleep_soon_unless_the_environment_says_otherwise(given, spins, monkeypatch):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)

@@ -82,11 +82,12 @@ def run() -> None:
 def share_cores() -> None:
     """Let idle threads of the network sleep soon: beside other work, whoever spins takes the core that it waits for.
 
-    libgomp, which PyTorch computes with on Linux, spins 300 000 times by default, and 1000 times where it knows of more
-    threads than cores. It reads this before PyTorch is imported; child processes get it too.
+    libgomp, which PyTorch computes with on Linux, spins 300 000 times by default. A thirtieth of that is still longer
+    than most waits of a training with nothing beside it (`benchmarks/beside_others.py`). It reads this before PyTorch
+    is imported; child processes get it too.
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = "1000"
+        os.environ["GOMP_SPINCOUNT"] = "10000"
 
 
 def explain_usage(error: Any) -> None:
