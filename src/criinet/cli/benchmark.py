@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from criinet.cli.options import Device
+
 if TYPE_CHECKING:
     from criinet.benchmarking.cells import Cell
 
 PlanName = Annotated[str, typer.Argument(help="A plan file, or the name of a plan that comes with criinet.")]
 Data = Annotated[Path, typer.Option(help="Folder that holds the plan's dataset folders.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time. [default: one a core; on a GPU 1]")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in OUT.")]
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from criinet.cli.options import AsJson, GroupBy, Labeled
+
 if TYPE_CHECKING:
     from criinet.data.check import CheckReport
 
@@ -22,8 +24,8 @@ def check(
     sheet: Annotated[
         Path | None, typer.Option(help="Where the contact sheet goes. [default: ./NAME_check.png]")
     ] = None,
-    group_by: Annotated[Path | None, typer.Option(help="CSV of case and group. [default: DATASET/groups.csv]")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    group_by: GroupBy = None,
+    as_json: AsJson = False,
 ) -> None:
     """Read every file, list every problem, draw a contact sheet; exit 2 if there are problems."""
     import json
@@ -125,19 +127,13 @@ def facts(report: "CheckReport") -> list[tuple[str, str]]:
 def split(
     dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
     out: Annotated[Path, typer.Option(help="File of the split.")],
-    labeled: Annotated[
-        str | None,
-        typer.Option(
-            help="How many training cases to label: a share, as 4%, or a count, as 32; where cases have groups "
-            "(patients), of groups. [default: every mask]"
-        ),
-    ] = None,
+    labeled: Labeled = None,
     seed: Annotated[int, typer.Option(min=0, help="Which draw.")] = 0,
-    group_by: Annotated[Path | None, typer.Option(help="CSV of case and group. [default: DATASET/groups.csv]")] = None,
+    group_by: GroupBy = None,
     stratify: Annotated[
         bool, typer.Option("--stratify", help="Draw labeled cases evenly over object sizes; reads all masks.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw labeled, unlabeled, validation and test cases and write them to a file with a hash."""
     import json

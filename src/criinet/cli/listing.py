@@ -1,10 +1,6 @@
 """What there is: methods and networks, each with its reference."""
 
-from typing import Annotated
-
-import typer
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+from criinet.cli.options import AsJson
 
 
 def methods(as_json: AsJson = False) -> None:

@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+from criinet.cli.options import AsJson, Device, SkipBad
 
 
 def predict(
@@ -30,7 +29,7 @@ def predict(
     ] = None,
     checkpoint: Annotated[str, typer.Option(help="last, or best on the validation cases.")] = "last",
     device: Device = "auto",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files out.")] = False,
+    skip_bad: SkipBad = False,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out images whose mask is there already.")] = False,
     shard: Annotated[
         str, typer.Option(help="A part of the images, as 2/8; each part in a process of its own.")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from criinet.cli.options import Device
+
 
 def review(
     run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
@@ -16,7 +18,7 @@ def review(
     iterations: Annotated[
         int | None, typer.Option(min=1, help="Steps of each retraining. [default: half of the run's]")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Open a page in the browser: a queue of the images worth correcting first, a brush, and retraining."""
     from criinet.cli.show import err

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from criinet.cli.options import Device, GroupBy, Labeled, SkipBad
+
 if TYPE_CHECKING:
     from criinet.data.dataset import Dataset
     from criinet.data.splits import Split
@@ -16,15 +18,9 @@ def train(
     dataset: Annotated[Path, typer.Argument(help="Folder with images/ and, for the labeled cases, masks/.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     method: Annotated[str | None, typer.Option(help="Method, see `criinet methods`. [default: crii-plus]")] = None,
-    labeled: Annotated[
-        str | None,
-        typer.Option(
-            help="How many training cases to label: a share, as 4%, or a count, as 32; where cases have groups "
-            "(patients), of groups. [default: every mask]"
-        ),
-    ] = None,
+    labeled: Labeled = None,
     split: Annotated[Path | None, typer.Option(help="A file of `criinet split`, instead of --labeled.")] = None,
-    group_by: Annotated[Path | None, typer.Option(help="CSV of case and group. [default: DATASET/groups.csv]")] = None,
+    group_by: GroupBy = None,
     config: Annotated[Path | None, typer.Option(help="TOML, YAML or JSON file of settings.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -35,10 +31,10 @@ def train(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the split and of training. [default: 0]")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in OUT.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files out.")] = False,
+    skip_bad: SkipBad = False,
     predict: Annotated[bool, typer.Option(help="Segment the unlabeled cases when done, and write report.html.")] = True,
 ) -> None:
     """Train on a folder of images of which a few have masks; then segment the others and write a report."""
