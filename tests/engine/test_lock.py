@@ -124,4 +124,5 @@ def test_a_benchmark_that_is_under_way_is_left_alone(drawn, tmp_path):
     with held(out / LOCK), pytest.raises(RunError, match=r"another process \(\d+\) works in "):
         benchmark(str(plan), out, device="cpu", resume=True)
     assert not (out / "runs").exists()
+    assert (out / "plan.json").read_text() == '{"name": "one"}'
     assert RunFolder(out).is_free is False

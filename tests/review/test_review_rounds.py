@@ -112,12 +112,18 @@ def test_a_round_is_a_run_measured_on_the_frozen_cases_and_can_be_rolled_back(pl
         session.use_round(7)
 
 
-@pytest.mark.slow
-def test_a_cancelled_round_is_saved_resumed_after_a_restart_and_ends_as_one_that_was_not(place):
-    session = ReviewSession(place / "run", place / "data", device="cpu", iterations=60)
+def in_training(place: Path, iterations: int) -> ReviewSession:
+    """A session whose round has taken some steps."""
+    session = ReviewSession(place / "run", place / "data", device="cpu", iterations=iterations)
     draw(session, OPEN)
     session.retrain()
     eventually(lambda: (session.rounds.progress() or {})["step"])
+    return session
+
+
+@pytest.mark.slow
+def test_a_cancelled_round_is_saved_resumed_after_a_restart_and_ends_as_one_that_was_not(place):
+    session = in_training(place, iterations=60)
     session.close()
     stopped = session.rounds.book.rounds[-1]
     assert stopped.status == "stopped"
@@ -142,10 +148,7 @@ def test_a_cancelled_round_is_saved_resumed_after_a_restart_and_ends_as_one_that
 @pytest.mark.slow
 def test_a_round_whose_own_process_is_asked_to_end_is_saved(place):
     """As systemd asks every process of a service."""
-    session = ReviewSession(place / "run", place / "data", device="cpu", iterations=5000)
-    draw(session, OPEN)
-    session.retrain()
-    eventually(lambda: (session.rounds.progress() or {})["step"])
+    session = in_training(place, iterations=5000)
     assert session.rounds._process is not None
     session.rounds._process.terminate()
     assert ended(session).status == "stopped"

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from criinet.benchmarking.local import run_local
 from criinet.benchmarking.plan import Plan, read_plan
 from criinet.data.files import make_folder, write_text_atomically
 from criinet.data.threads import cores
+from criinet.engine.folder import RunFolder
 from criinet.engine.lock import LOCK, exclusive
 from criinet.engine.reproducibility import pick_device
 from criinet.errors import ConfigError, RunError, UserError
@@ -52,11 +53,11 @@ def benchmark(
         UserError: for anything that a person can mend, before the first run.
         InterruptedRunError: on Ctrl-C, after the runs in flight have saved.
     """
-    with gone_on_error(Path(out)):
-        grid, out, data, device = begin(plan, out, data, jobs, device, resume)
-        run_cells = engine_called(engine)
-        cells = cells_of(grid, data, out, device)
-    with exclusive(out / LOCK, f"works in {out}"):
+    with ExitStack() as held:
+        with gone_on_error(Path(out)):
+            grid, out, data, device = begin(plan, out, data, jobs, device, resume, held)
+            run_cells = engine_called(engine)
+            cells = cells_of(grid, data, out, device)
         for cell in cells:
             write_text_atomically(out / "cells" / f"{cell.name}.json", cell.to_json())
         todo = [cell for cell in cells if not is_done(cell, out)]
@@ -77,7 +78,7 @@ def benchmark(
 @contextmanager
 def gone_on_error(out: Path) -> Generator[None, None, None]:
     """Remove a folder that was not there, or empty, when what a person must mend is found while it is prepared."""
-    fresh = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    fresh = RunFolder(out).is_free
     try:
         yield
     except UserError:
@@ -87,9 +88,12 @@ def gone_on_error(out: Path) -> Generator[None, None, None]:
 
 
 def begin(
-    plan: str | Plan, out: Path | str, data: Path | str, jobs: int, device: str, resume: bool
+    plan: str | Plan, out: Path | str, data: Path | str, jobs: int, device: str, resume: bool, held: ExitStack
 ) -> tuple[Plan, Path, Path, str]:
     """Read the plan, check that OUT is free or to be gone on with, note the plan there, and return all made definite.
+
+    Args:
+        held: keeps other processes from working in OUT until it is closed.
 
     Raises:
         UserError: for anything that a person can mend.
@@ -99,7 +103,7 @@ def begin(
         raise ConfigError(f"--jobs {jobs} runs nothing; give at least 1.")
     out = Path(out).resolve()
     require_free(out, grid, resume)
-    make_folder(out)
+    held.enter_context(exclusive(make_folder(out) / LOCK, f"works in {out}"))
     write_text_atomically(out / "plan.json", grid.model_dump_json(indent=1) + "\n")
     return grid, out, Path(data).resolve(), pick_device(device)
 
@@ -127,7 +131,7 @@ def require_free(out: Path, grid: Plan, resume: bool) -> None:
     """
     record = out / "plan.json"
     if not record.exists():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if not RunFolder(out).is_free:
             raise RunError(f"{out} is not empty and holds no benchmark. Give --out a new folder.")
         return
     if not resume:

@@ -5,6 +5,7 @@ import statistics
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,6 @@ from criinet.benchmarking.plan import Plan, Range, Variant
 from criinet.config import assignment, merge
 from criinet.data.files import write_json, write_text_atomically
 from criinet.engine.folder import RunFolder
-from criinet.engine.lock import LOCK, exclusive
 from criinet.errors import ConfigError
 
 Trial = dict[str, Any]
@@ -48,13 +48,13 @@ def search(
     Raises:
         ConfigError: if Optuna is not installed, nothing is to be searched, or no trial of a row succeeded.
     """
-    with gone_on_error(Path(out)):
-        grid, out, data, device = begin(plan, out, data, jobs, device, resume)
-        studies = Studies(grid, data, out, device)
-        for row in grid.rows():
-            for end in ("low", "high"):
-                require_validation(studies.cells(row, {n: getattr(r, end) for n, r in studies.ranges(row).items()}))
-    with exclusive(out / LOCK, f"works in {out}"):
+    with ExitStack() as held:
+        with gone_on_error(Path(out)):
+            grid, out, data, device = begin(plan, out, data, jobs, device, resume, held)
+            studies = Studies(grid, data, out, device)
+            for row in grid.rows():
+                for end in ("low", "high"):
+                    require_validation(studies.cells(row, {n: getattr(r, end) for n, r in studies.ranges(row).items()}))
         stop = threading.Event()
         with ThreadPoolExecutor(jobs) as pool, ended_on_error(pool, stop, "stopped; --resume goes on with the search."):
             futures = {row: pool.submit(studies.row, row, stop, told) for row in grid.rows()}

@@ -84,30 +84,7 @@ def train(
     with folder.alone() if is_first() else nullcontext():
         job = resumed(folder, asked, device) if resume else begun(folder, asked, device, overwrite=overwrite)
         require_kind(job.config, job.dataset, device)
-        use_threads(job.config.trainer.threads)
-        keep_memory()
-        fabric = launch(device, job.config.trainer.precision)
-        trained = build_method(job.config, job.dataset.classes)
-        if job.asked.initial is not None:
-            begin_with(trained, RunFolder(job.asked.initial))
-        if not is_first():
-            announce = warn = watch = None
-        elif job.config.trainer.tensorboard:
-            watch = tensorboard(folder.root / "tensorboard", watch)
-        if announce is not None:
-            announce(job.config, job.split, job.dataset)
-        pools = load_pools(job.dataset, job.split, job.config, spill=nearest_folder(folder.root))
-        try:
-            for sentence in [*job.dataset.unread, *label_warnings(job.dataset, job.split, pools)]:
-                if warn is not None:
-                    warn(sentence)
-            trainer = Trainer(
-                trained, pools, job.config, job.dataset.classes, fabric=fabric, folder=folder, watch=watch
-            )
-            prepare(job, trainer)
-            fit(trainer, folder, new=not resume)
-        finally:
-            pools.unlabeled.stop()
+        carry_out(job, announce, warn, watch)
     return folder
 
 
@@ -162,6 +139,38 @@ def resumed(folder: RunFolder, asked: Asked, device: str) -> Job:
     dataset = asked.open()
     config, split = recorded_run(folder, dataset, asked)
     return Job(folder, asked, device, dataset, split, config, resume=True)
+
+
+def carry_out(
+    job: Job,
+    announce: Callable[[RunConfig, Split, Dataset], None] | None,
+    warn: Callable[[str], None] | None,
+    watch: Watcher | None,
+) -> None:
+    """Decode the images and train; the arguments are those of :func:`train`."""
+    folder = job.folder
+    use_threads(job.config.trainer.threads)
+    keep_memory()
+    fabric = launch(job.device, job.config.trainer.precision)
+    trained = build_method(job.config, job.dataset.classes)
+    if job.asked.initial is not None:
+        begin_with(trained, RunFolder(job.asked.initial))
+    if not is_first():
+        announce = warn = watch = None
+    elif job.config.trainer.tensorboard:
+        watch = tensorboard(folder.root / "tensorboard", watch)
+    if announce is not None:
+        announce(job.config, job.split, job.dataset)
+    pools = load_pools(job.dataset, job.split, job.config, spill=nearest_folder(folder.root))
+    try:
+        for sentence in [*job.dataset.unread, *label_warnings(job.dataset, job.split, pools)]:
+            if warn is not None:
+                warn(sentence)
+        trainer = Trainer(trained, pools, job.config, job.dataset.classes, fabric=fabric, folder=folder, watch=watch)
+        prepare(job, trainer)
+        fit(trainer, folder, new=not job.resume)
+    finally:
+        pools.unlabeled.stop()
 
 
 def prepare(job: Job, trainer: Trainer) -> None:

@@ -53,5 +53,5 @@ def main(file: Path) -> int:
 
 if __name__ == "__main__":
     follow_parent()
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # systemd tells all of a service.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # systemd tells all of a service.
     sys.exit(main(Path(sys.argv[1])))
