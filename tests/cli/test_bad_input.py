@@ -286,6 +286,11 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         ["evaluate", "run", "--out", "new"],
         ["--out goes with --predictions", "run/results.json", "drop it"],
     ),
+    "evaluate masks with the dataset of a run": (
+        folders,
+        ["evaluate", "--predictions", "found", "--targets", "truth", "--dataset", "data"],
+        ["--dataset goes with RUN", "drop it"],
+    ),
     "evaluate with no run": (nothing, ["evaluate", "data"], ["data holds no run"]),
     "a missing prediction": (
         lacking,

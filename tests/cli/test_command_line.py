@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 
 import criinet as package
-from criinet.cli.main import share_cores
+from criinet.cli.main import end_as_ctrl_c, share_cores
 from criinet.cli.show import err, table
 from criinet.cli.training import next_steps
 from criinet.engine.checkpoint import load_checkpoint
@@ -171,6 +172,29 @@ def test_idle_threads_sleep_soon_unless_the_environment_says_otherwise(given, sp
     share_cores()
     assert os.environ.get("GOMP_SPINCOUNT") == spins
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+
+
+@pytest.fixture
+def hangup():
+    """The signal of a closed terminal; handlers are put back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield signal.SIGHUP
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_closed_terminal_ends_as_ctrl_c_does(hangup):
+    signal.signal(hangup, signal.SIG_DFL)
+    end_as_ctrl_c()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(hangup)
+
+
+def test_under_nohup_a_closed_terminal_is_nothing(hangup):
+    signal.signal(hangup, signal.SIG_IGN)
+    end_as_ctrl_c()
+    signal.raise_signal(hangup)
+    assert signal.getsignal(hangup) == signal.SIG_IGN
 
 
 @pytest.mark.usefixtures("place")

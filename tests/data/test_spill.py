@@ -66,6 +66,8 @@ def test_processes_of_one_machine_share_its_memory(monkeypatch):
     alone = memory_limit()
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert memory_limit() == alone / 4
+    monkeypatch.setenv("CRIINET_JOBS", "2")
+    assert memory_limit() == alone / 8
 
 
 def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):

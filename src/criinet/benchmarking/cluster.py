@@ -30,7 +30,7 @@ def run_on_ray(cells: Sequence[Cell], out: Path, jobs: int, finished: Finished) 
         cpus = jobs * max((resources(cell)["num_cpus"] for cell in cells), default=1)
         library.init(address=None if no_cluster() else "auto", num_cpus=cpus if no_cluster() else None)
     task = library.remote(max_retries=3)(run_process)
-    waiting = {task.options(**resources(cell)).remote(cell, out): cell for cell in cells}
+    waiting = {task.options(**resources(cell)).remote(cell, out, jobs): cell for cell in cells}
     try:
         while waiting:
             ready, _ = library.wait(list(waiting), num_returns=1)

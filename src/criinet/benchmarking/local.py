@@ -16,15 +16,15 @@ Finished = Callable[[Cell, int], None]
 """Called with a cell and the exit code of its process: 0 done, 1 failed."""
 
 
-def run_process(cell: Cell, out: Path, stop: threading.Event | None = None) -> int:
-    """Do one cell in a process, which ends when this one does; return its exit code.
+def run_process(cell: Cell, out: Path, jobs: int, stop: threading.Event | None = None) -> int:
+    """Do one cell in a process, one of so many ``jobs`` at a time, which ends when this one does; return its exit code.
 
     Its output goes to OUT/logs. With ``stop`` set, the process is asked to save and end.
     """
     log = out / "logs" / f"{cell.name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     file, threads = out / "cells" / f"{cell.name}.json", int(cell.settings["trainer"]["threads"])
-    with start_child("criinet.benchmarking.worker", file, log, threads=threads, own_session=True) as process:
+    with start_child("criinet.benchmarking.worker", file, log, threads=threads, jobs=jobs, own_session=True) as process:
         asked = False
         while process.poll() is None:
             if stop is not None and stop.is_set() and not asked:
@@ -42,7 +42,7 @@ def run_local(cells: Sequence[Cell], out: Path, jobs: int, finished: Finished) -
     """
     stop, stopped = threading.Event(), "stopped; the runs in flight are saved, --resume goes on from there."
     with ThreadPoolExecutor(jobs) as pool, ended_on_error(pool, stop, stopped):
-        futures = {pool.submit(run_process, cell, out, stop): cell for cell in cells}
+        futures = {pool.submit(run_process, cell, out, jobs, stop): cell for cell in cells}
         for future in as_completed(futures):
             finished(futures[future], future.result())
 

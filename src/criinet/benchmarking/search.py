@@ -51,7 +51,7 @@ def search(
     with ExitStack() as held:
         with gone_on_error(Path(out)):
             grid, out, data, device = begin(plan, out, data, jobs, device, resume, held)
-            studies = Studies(grid, data, out, device)
+            studies = Studies(grid, data, out, device, jobs)
             for row in grid.rows():
                 for end in ("low", "high"):
                     require_validation(studies.cells(row, {n: getattr(r, end) for n, r in studies.ranges(row).items()}))
@@ -68,13 +68,13 @@ def search(
 class Studies:
     """The trials of each row of a plan."""
 
-    def __init__(self, grid: Plan, data: Path, out: Path, device: str) -> None:
+    def __init__(self, grid: Plan, data: Path, out: Path, device: str, jobs: int) -> None:
         try:
             self.optuna: Any = import_module("optuna")
         except ImportError as error:
             raise ConfigError("a search needs Optuna; install it with pip install 'criinet[search]'.") from error
         self.optuna.logging.set_verbosity(self.optuna.logging.WARNING)
-        self.grid, self.data, self.out, self.device = grid, data, out, device
+        self.grid, self.data, self.out, self.device, self.jobs = grid, data, out, device, jobs
         unknown = [row for row in grid.search.rows if row not in grid.rows()]
         if unknown or not (grid.search.space or grid.search.rows):
             what = f"search.rows names '{unknown[0]}', which is no row" if unknown else "search.space is empty"
@@ -113,7 +113,7 @@ class Studies:
             run = RunFolder(self.out / "runs" / cell.name)
             if final_dice(run) is None:
                 write_text_atomically(self.out / "cells" / f"{cell.name}.json", cell.to_json())
-                note_end(cell, self.out, run_process(cell, self.out, stop))
+                note_end(cell, self.out, run_process(cell, self.out, self.jobs, stop))
             dice = final_dice(run)
             if dice is None:
                 return {"settings": dict(settings), "dice": None, "reason": why_failed(cell, self.out)}

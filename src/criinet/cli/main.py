@@ -55,7 +55,7 @@ def options(
 
 def run() -> None:
     """Run the command line: exit 0 done, 1 internal, 2 the user's input, 130 interrupted."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # What ends a job or container ends it as Ctrl-C does.
+    end_as_ctrl_c()
     share_cores()
     try:
         code = app(prog_name="criinet", standalone_mode=False)
@@ -77,6 +77,16 @@ def run() -> None:
             f"internal error ({type(error).__name__}: {error}). Run it with CRIINET_DEBUG=1 and report what it prints.",
             1,
         )
+
+
+def end_as_ctrl_c() -> None:
+    """Let what ends a job or a container (SIGTERM), or a terminal that is closed (SIGHUP), do what Ctrl-C does.
+
+    Where SIGHUP is ignored, as under nohup, it stays so.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # Windows has none.
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def share_cores() -> None:

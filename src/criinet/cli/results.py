@@ -129,6 +129,8 @@ def evaluate(
             results = evaluate_run(run, dataset=dataset, device=device, advance=advance)
         write_report([run], run / "report.html")
     elif run is None and predictions is not None and targets is not None:
+        if dataset is not None:
+            raise ConfigError("--dataset goes with RUN; drop it: --targets says where the true masks are.")
         results = evaluate_folders(predictions, targets, out)
     else:
         raise ConfigError("evaluate takes either RUN, or --predictions DIR and --targets DIR.")

@@ -20,19 +20,22 @@ CHUNK = 2**28
 """Bytes that the file grows by, and that one mapping covers: systems allow some ten thousand mappings."""
 SHARE = 0.5
 """Share of the machine's memory that decoded cases may fill."""
+SHARERS = ("LOCAL_WORLD_SIZE", "CRIINET_JOBS")
+"""Variables of the environment that say how many processes share it: those of one run (torchrun), and runs at a time."""
 
 
 def memory_limit() -> float:
     """Return how many bytes of decoded cases stay in memory; no limit where the system does not tell its own.
 
     The memory is that of the machine, or what a container or a cluster's job may have of it, and is shared by the
-    processes that torchrun started here.
+    processes that torchrun started here, and by the runs that a benchmark does at a time.
     """
     try:
         whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Not on every system.
         whole = math.inf
-    return SHARE * min(whole, granted_memory()) / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    sharers = math.prod(int(os.environ.get(name, "1")) for name in SHARERS)
+    return SHARE * min(whole, granted_memory()) / sharers
 
 
 def granted_memory(groups: Path = Path("/sys/fs/cgroup"), member: Path = Path("/proc/self/cgroup")) -> float:

@@ -74,16 +74,19 @@ def anyone(asked: bool, fabric: Fabric) -> bool:
 
 
 def start_child(
-    module: str, file: Path, log: Path, *, threads: int, own_session: bool = False
+    module: str, file: Path, log: Path, *, threads: int, jobs: int = 1, own_session: bool = False
 ) -> "subprocess.Popen[bytes]":
     """Start ``python -m module file``, a process that ends when this one does if it calls :func:`follow_parent`.
 
     Args:
         log: its output is added to it.
         threads: of its computations; 0 leaves them to the environment.
+        jobs: how many such processes are there at a time, which share the memory for decoded cases.
         own_session: whether Ctrl-C in the terminal reaches this process alone.
     """
-    environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
+    environment = {**os.environ, "CRIINET_JOBS": str(jobs)}
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", module, str(file)],
