@@ -72,6 +72,15 @@ def test_a_share_and_a_count_are_of_the_training_cases():
     assert split.fraction == len(split.labeled) / len(split.train)
 
 
+@pytest.mark.parametrize(("amount", "count"), [("2%", 8), ("4%", 15), ("10%", 37), ("20%", 70)])
+def test_a_share_is_of_all_that_train(amount, count):
+    """Of 500 masks 100 are for the test and 50 could validate; as few do as are labeled, and the others train."""
+    split = make_split(build(500, 500), amount)
+    assert (len(split.labeled), len(split.test)) == (count, 100)
+    assert abs(len(split.labeled) - Amount.parse(amount).of(len(split.train))) <= 1
+    assert len(split.val) == min(count, 50)
+
+
 def test_without_an_amount_all_masks_label():
     split = make_split(build(60, 40))
     assert [len(part) for part in parts(split)] == [28, 20, 4, 8]
@@ -199,7 +208,9 @@ def test_while_developing_all_validation_cases_take_the_place_of_the_test(root):
     assert (split.val, split.test) == ([], names(6, 7, 8))
     assert (len(usual.val), usual.test) == (2, names(9, 10))
     drawn = make_split(build(60, 60), "4", 1, measure="val")
-    assert (drawn.val, drawn.test) == ([], make_split(build(60, 60), "4", 1).val)
+    assert (drawn.val, len(drawn.test)) == ([], 6)
+    assert set(make_split(build(60, 60), "4", 1).val) < set(drawn.test)
+    assert drawn.test == make_split(build(60, 60), "8", 1, measure="val").test
     with pytest.raises(DataError, match="holds no case out for validation; name some in"):
         make_split(build(9, 9), measure="val")
 

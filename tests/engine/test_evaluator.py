@@ -161,8 +161,8 @@ def test_strata_by_hand():
     The best checkpoint has p's at .9: .775.
     """
     quartiles = {"contrast_quartile": 1, "boundary_quartile": 2, "size_quartile": 3}
-    test = SimpleNamespace(dataset=SimpleNamespace(regions={}), difficulty=dict.fromkeys("abcd", quartiles))
-    about = {"class": "lesion", "miss": False, "false_alarm": False}
+    test = SimpleNamespace(difficulty=dict.fromkeys("abcd", quartiles))
+    about = {"class": "lesion", "region": False, "miss": False, "false_alarm": False}
     rows = [
         {**about, "checkpoint": checkpoint, "case": case, "group": group, "dice": dice, "band_dice_5": dice / 2}
         for checkpoint, high in (("last", 0.8), ("best", 0.9))
@@ -228,7 +228,7 @@ def test_patients_of_a_csv_stand_in_the_cases(dataset, fit, tmp_path):
 
 
 def test_a_class_that_a_case_lacks_is_left_out_of_its_mean():
-    row = {"checkpoint": "last", "case": "a", "group": "a", "target_pixels": 5, "predicted_pixels": 5}
+    row = {"checkpoint": "last", "case": "a", "group": "a", "region": False, "target_pixels": 5, "predicted_pixels": 5}
     rows = [
         {**row, "class": "cup", "dice": 0.5, "miss": False, "false_alarm": False},
         {**row, "class": "disc", "dice": float("nan"), "miss": False, "false_alarm": False},
@@ -243,7 +243,7 @@ def test_a_class_that_a_case_lacks_is_left_out_of_its_mean():
 
 def test_the_interval_is_over_patients_and_the_mean_over_cases():
     """Two patients, one with three cases of .8 and one with a case of .4: the mean is .7, drawn patients .4 to .8."""
-    row = {"checkpoint": "last", "class": "lesion", "miss": False, "false_alarm": False}
+    row = {"checkpoint": "last", "class": "lesion", "region": False, "miss": False, "false_alarm": False}
     rows = [
         {**row, "case": f"{patient}{i}", "group": patient, "dice": dice}
         for patient, dice, count in (("a", 0.8, 3), ("b", 0.4, 1))

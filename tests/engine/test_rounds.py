@@ -53,6 +53,17 @@ def test_pseudo_labels_are_predictions_averaged_over_mirrored_images(trainer):
     assert torch.equal(kept.masks[0], found.labels[found.kept[0]])
 
 
+def test_gray_images_are_labeled_too(drawn, tiny_settings):
+    opened = open_dataset(drawn)
+    config = resolve(tiny_settings({"trainer": ROUNDS, "data": {"channels": 1}, "method": {"name": "st++"}}))
+    pools = load_pools(opened, make_split(opened, None, seed=0), config)
+    method = build_method(config, opened.classes)
+    found = begin_round(method, 1, pools.unlabeled, config.data, opened.classes, "cpu")
+    gray = pools.unlabeled.images[0][0].numpy()
+    expected = Predictor(method, config.data, opened.classes, tta=True).predict(gray).mask
+    assert (found.labels[0].numpy() == expected).all()
+
+
 def test_pseudo_labels_are_read_back_as_written(tmp_path):
     labels = PseudoLabels((torch.tensor([[0, 1], [2, IGNORE]], dtype=torch.int16),), torch.tensor([0.5]), [0])
     labels.save(tmp_path / "round_1.pt")

@@ -9,7 +9,10 @@ from criinet.engine import trainer
 from criinet.engine.build import load
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.evaluator import evaluate
+from criinet.engine.origin import open_recorded, recorded_split
 from criinet.engine.shift import FEWEST, SHIFTS, choose_shift, dice_by_class, dice_by_shift, shifted
+from criinet.engine.training import train
+from criinet.metrics import case_dice
 from criinet.types import IGNORE
 
 
@@ -119,6 +122,19 @@ def test_validation_during_training_is_without_it(drawn, fit, tmp_path):
     assert load_checkpoint(without.checkpoint("last"))["shift"] == 0
     ours, theirs = ([r["dice"] for r in run.records() if r["kind"] == "validation"] for run in (with_it, without))
     assert ours == theirs
+
+
+def test_images_larger_than_a_window_are_validated_whole(drawn, tiny_settings, tmp_path):
+    """In overlapping windows, as they are predicted: the Dice is that of the masks that the run writes."""
+    settings = tiny_settings({"data": {"window": "patch"}, "trainer": {"shift": False}})
+    run = train(drawn, tmp_path / "run", method="supervised", settings=settings, device="cpu")
+    recorded = run.read_config()
+    opened = open_recorded(recorded)
+    cases = opened.select(recorded_split(run)["val"])
+    predictor = load(run.root, device="cpu", tta=False)
+    scores = [case_dice(predictor.predict(opened.read_scan(c)).mask, opened.read_mask(c), 2) for c in cases]
+    last = [record for record in run.records() if record["kind"] == "validation"][-1]
+    assert last["dice"] == pytest.approx(sum(scores) / len(scores), abs=1e-6)
 
 
 @pytest.mark.usefixtures("bold")

@@ -82,6 +82,12 @@ def test_empty_sets_contribute_nothing():
     assert loss(at(0, 5), [0, 0], torch.empty(0, 2), []) == 0
 
 
+def test_no_temperature_overflows():
+    """The nearest wrong key alone counts then: chords of 60 and 10 degrees, of which the smaller one is further in."""
+    assert loss(at(0), [0], at(60, 10), [1, 1], temperature=1e4) == pytest.approx(0.5 * (1.2 - 0.1743), abs=1e-4)
+    assert loss(at(0), [0], at(0, 60), [1, 1], temperature=80.0) == pytest.approx(0.6, abs=1e-4)
+
+
 def test_a_thing_is_not_its_own_positive():
     """Two keys of the query's class at chord 1 and sqrt(2); the second is the query's own image."""
     same = torch.tensor([[False, True]])

@@ -200,6 +200,17 @@ def test_the_memory_grows_in_training_mode_alone(scene):
     assert set(method.memory.stored().case.tolist()) == {IGNORE, 0, 1}
 
 
+def test_another_runs_weights_come_without_its_memory(scene):
+    """Its numbers name other images here; the prototypes' memory of classes names none, and stays."""
+    make, labeled, unlabeled = scene
+    before, after = make(), make()
+    before.losses(labeled, unlabeled, 0.0)
+    after.begin_with(before.state_dict())
+    assert (after.memory.stored().label == IGNORE).all()
+    assert after.memory.written.tolist() == [0, 0, 0]
+    assert torch.equal(after.student.prototypes.remembered, before.student.prototypes.remembered)
+
+
 def test_the_memory_supplies_positives_that_a_single_image_lacks(scene):
     """With one image there is no other to be near to; once another is remembered, there is."""
     make, labeled, unlabeled = scene

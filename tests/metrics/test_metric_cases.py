@@ -15,7 +15,7 @@ from criinet.metrics import cases
 
 CLASSES = ("background", "left", "right")
 NAMES = [
-    *("class", "dice", "iou", "hd95", "assd", "surface_dice", "boundary_iou"),
+    *("class", "region", "dice", "iou", "hd95", "assd", "surface_dice", "boundary_iou"),
     *(f"band_{what}_{width}" for width in (2, 5, 10) for what in ("dice", "error")),
     *("target_pixels", "predicted_pixels", "miss", "false_alarm"),
 ]
@@ -31,7 +31,7 @@ def scene(shape=(40, 60)):
 def test_rows_equal_the_single_metrics(spacing):
     prediction, target = scene()
     rows = criinet.metrics.case_metrics(prediction, target, CLASSES, spacing)
-    assert [row["class"] for row in rows] == ["left", "right"]
+    assert [(row["class"], row["region"]) for row in rows] == [("left", False), ("right", False)]
     for index, row in enumerate(rows, start=1):
         assert list(row) == NAMES
         pair = (prediction == index, target == index)
@@ -66,6 +66,23 @@ def test_pixels_without_ground_truth_do_not_count():
     prediction[:, 25:30] = 1
     assert criinet.metrics.case_metrics(prediction, target, CLASSES) == before
     assert cases.IGNORE == types.IGNORE
+
+
+def test_what_fills_all_that_is_known_has_no_outline_to_measure():
+    """Nothing says where the object ends; and it is no miss."""
+    target = np.full((20, 20), cases.IGNORE)
+    target[5:15, 5:15] = 1
+    hole = np.ones((20, 20), np.int64)
+    hole[8, 8] = 0
+    for prediction in (hole, np.ones_like(hole)):
+        (row,) = criinet.metrics.case_metrics(prediction, target, ["background", "x"])
+        assert float(row["dice"]) > 0.99
+        outline = ("hd95", "assd", "surface_dice", "boundary_iou", "band_dice_5")
+        assert all(math.isnan(float(row[name])) for name in outline)
+        assert (row["miss"], row["false_alarm"]) == (False, False)
+    target[5:15, 5:10] = 0
+    (row,) = criinet.metrics.case_metrics(np.ones((20, 20), np.int64), target, ["background", "x"])
+    assert math.isnan(float(row["hd95"]))
 
 
 def test_a_right_prediction_beside_the_unknown_has_the_right_boundary():

@@ -74,8 +74,18 @@ class RunMaker:
                 records.append(look | {"target_change": None if step == 25 else 0.2 * float(np.exp(-4 * t)) / level})
         (run / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
 
-    def results(self, run: Path, dice: np.ndarray, classes: Sequence[str] = ("lesion",), groups: int = CASES) -> None:
-        """Write ``results.json`` and ``cases.csv`` of (cases, classes) Dice; NaN where a case lacks the class."""
+    def results(
+        self,
+        run: Path,
+        dice: np.ndarray,
+        classes: Sequence[str] = ("lesion",),
+        groups: int = CASES,
+        regions: Sequence[str] = (),
+    ) -> None:
+        """Write ``results.json`` and ``cases.csv`` of (cases, classes) Dice; NaN where a case lacks the class.
+
+        Those of ``classes`` that are ``regions`` stay out of the mean.
+        """
         config = json.loads((run / "config.json").read_text())
         facts = {"method": config["method"]["name"], "dataset": "moles", "labeled": 8, "unlabeled": 192, "val": 8}
         facts |= {"fraction": 0.04, "draw": 0, "seed": config["seed"], "network": "lite0-unet", "regime": "pretrained"}
@@ -85,11 +95,13 @@ class RunMaker:
         rows, cases, strata = [], [], []
         for checkpoint, shift in (("last", 0.0), ("best", 0.006)):
             columns = [(name, dice[:, i] + shift) for i, name in enumerate(classes)]
-            for name, values in [*columns, ("mean", np.nanmean(dice + shift, axis=1))]:
-                rows.append({**facts, "checkpoint": checkpoint, "step": 500, "class": name, **_measures(values)})
+            means = np.nanmean(np.stack([values for name, values in columns if name not in regions]), axis=0)
+            for name, values in [*columns, ("mean", means)]:
+                about = {**facts, "checkpoint": checkpoint, "step": 500, "class": name, "region": name in regions}
+                rows.append({**about, **_measures(values)})
             for i, name in enumerate(classes):
-                cases += [_case(checkpoint, k, name, dice[k, i] + shift, groups) for k in range(len(dice))]
-            means = np.nanmean(dice + shift, axis=1)
+                found = [_case(checkpoint, k, name, dice[k, i] + shift, groups) for k in range(len(dice))]
+                cases += [{**case, "region": name in regions} for case in found]
             for by, factor in DIFFICULTY.items():
                 order = [QUARTILES[k * factor % CASES] for k in range(len(dice))]
                 for q in sorted(set(order)):

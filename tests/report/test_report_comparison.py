@@ -1,5 +1,6 @@
 """Verdicts say what the numbers allow, and runs that differ in more than the method are not judged."""
 
+import json
 import math
 
 import numpy as np
@@ -137,6 +138,36 @@ def test_the_case_is_the_mean_of_the_classes_it_has(make):
     assert (core.class_name, core.verdict, core.images) == ("core", "helped", 30)
     assert (rim.class_name, rim.verdict, rim.images) == ("rim", "did nothing", 29)
     assert core.sentence.startswith("For class 'core', crii helped")
+
+
+def test_a_region_is_judged_by_itself_and_stays_out_of_the_mean(make):
+    """A region in which nothing changes takes nothing off the gain, and its misses are not counted twice."""
+    base = np.stack([supervised_dice()] * 3, axis=1)
+    runs = []
+    for name, gain in (("supervised", 0.0), ("crii", 0.1)):
+        run = make.settings(name, name, classes=("background", "core", "rim"))
+        make.results(run, base + np.array([gain, gain, 0.0]), ("core", "rim", "whole"), regions=("whole",))
+        runs.append(run)
+    comparison = compared(*runs)
+    assert comparison.effects[0].paired.mean == pytest.approx(0.1)
+    assert [(effect.class_name, effect.verdict) for effect in comparison.by_class] == [
+        ("core", "helped"),
+        ("rim", "helped"),
+        ("whole", "did nothing"),
+    ]
+    results = read_run(runs[0]).results
+    assert results.measured(results.row()) == 60
+
+
+def test_a_false_alarm_is_no_object_to_miss(make):
+    run = make.settings("crii", "crii")
+    make.results(run, supervised_dice()[:, None])
+    found = json.loads((run / "results.json").read_text())
+    for row in found["rows"]:
+        row["false_alarms"] = 4
+    (run / "results.json").write_text(json.dumps(found))
+    results = read_run(run).results
+    assert results.measured(results.row()) == results.measured(results.row(class_name="lesion")) == 26
 
 
 def test_images_of_one_patient_are_one_value(make):

@@ -85,4 +85,4 @@ def all_cases(found: Sequence[tuple[Cell, str, dict[str, Any]]], out: Path) -> I
         about = {"run": run, "row": cell.row, **{key: result["run"][key] for key in ABOUT}}
         with RunFolder(out / "runs" / run).cases.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
-                yield {**about, **row}
+                yield {**about, "region": "False", **row}  # Older runs do not say so.

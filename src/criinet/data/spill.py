@@ -21,7 +21,7 @@ CHUNK = 2**28
 SHARE = 0.5
 """Share of the machine's memory that decoded cases may fill."""
 SHARERS = ("LOCAL_WORLD_SIZE", "CRIINET_JOBS")
-"""Variables of the environment that say how many processes share it: those of one run (torchrun), and runs at a time."""
+"""Variables of the environment: of how many processes one run is (torchrun), and how many runs there are at a time."""
 
 
 def memory_limit() -> float:

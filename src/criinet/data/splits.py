@@ -215,8 +215,8 @@ def make_split(
 
     All the rest is unlabeled. Validation is never larger than the labeled set, since those labels have to be paid too.
     Where cases belong to groups (patients), whole groups are drawn and held out, and a group never stands in two of
-    train, val and test: cases of a held-out group that are not evaluated are left out. A draw of more cases with the
-    same seed contains the draw of fewer.
+    train, val and test: cases of a held-out group that are not evaluated are left out. Unless stratified, a draw of
+    more cases with the same seed contains the draw of fewer.
 
     Args:
         labeled: ``"4%"`` of the training cases or ``"32"`` of them; with groups, of the training groups. None: every
@@ -326,11 +326,13 @@ def _from_default(
 def _from_scratch(dataset: Dataset, amount: Amount | None, seed: int, stratify: bool, validation: int | None) -> Split:
     """Hold out test and validation cases and draw among the rest."""
     test, candidates = _hold_out(dataset, seed, validation)
-    held = {case.group for case in (*test, *candidates)}
-    drawn = _draw(dataset, [case for case in dataset.cases if case.group not in held], amount, seed, stratify)
+    pool = _outside(dataset, (*test, *candidates))
+    drawn = _draw(dataset, pool, amount, seed, stratify)
     val = _at_most(_cap(len(drawn), validation), candidates, seed)
-    held = {case.group for case in (*test, *val)}
-    train = [case for case in dataset.cases if case.group not in held]
+    if amount is not None and amount.share is not None:  # Of all that train, once it is known how few validate.
+        drawn = _draw(dataset, pool, amount, seed, stratify, _outside(dataset, (*test, *val)))
+        val = _at_most(_cap(len(drawn), validation), candidates, seed)
+    train = _outside(dataset, (*test, *val))
     if amount is None:
         drawn = [case.name for case in train if case.mask is not None]
     rest = _without(_names(train), drawn)
@@ -339,12 +341,14 @@ def _from_scratch(dataset: Dataset, amount: Amount | None, seed: int, stratify: 
 
 
 def _for_development(dataset: Dataset, split: Split, held_out: Sequence[str]) -> Split:
-    """Put the cases that are held out for validation in the place of the test cases."""
-    measured = _without(held_out, split.train)
+    """Put the cases that are held out for validation in the place of the test cases, all but labeled ones."""
+    measured = dataset.select(_without(held_out, split.labeled))
     if not measured:
         raise DataError(f"dataset {dataset.name} holds no case out for validation; name some in {DEFAULT}.")
+    apart = set(_names(_outside(dataset, measured)))
+    unlabeled = [name for name in split.unlabeled if name in apart]
     stratified = split.stratified
-    return Split.of(dataset, split.labeled, split.unlabeled, [], measured, seed=split.seed, stratified=stratified)
+    return Split.of(dataset, split.labeled, unlabeled, [], _names(measured), seed=split.seed, stratified=stratified)
 
 
 def _hold_out(dataset: Dataset, seed: int, validation: int | None) -> tuple[list[Case], list[Case]]:
@@ -359,14 +363,24 @@ def _hold_out(dataset: Dataset, seed: int, validation: int | None) -> tuple[list
     return _members(order[:first], groups), _members(left[:most], groups)
 
 
-def _draw(dataset: Dataset, pool: Sequence[Case], amount: Amount | None, seed: int, stratify: bool) -> list[str]:
-    """Draw the labeled cases among the masked cases of ``pool``; all of them if ``amount`` is None."""
+def _draw(
+    dataset: Dataset,
+    pool: Sequence[Case],
+    amount: Amount | None,
+    seed: int,
+    stratify: bool,
+    whole: Sequence[Case] | None = None,
+) -> list[str]:
+    """Draw the labeled cases among the masked cases of ``pool``; all of them if ``amount`` is None.
+
+    A share is one of ``whole``, by default of the pool.
+    """
     groups = _by_group(case for case in pool if case.mask is not None)
     if not groups:
         raise DataError(f"dataset {dataset.name} has no mask to train from; add some to {dataset.root / 'masks'}.")
     if amount is None:
         return _names(_members(sorted(groups), groups))
-    total = len({case.group for case in pool})
+    total = len({case.group for case in (pool if whole is None else whole)})
     wanted = amount.of(total)
     if wanted > len(groups):
         unit = "groups" if dataset.grouped else "cases"
@@ -395,6 +409,12 @@ def _at_most(most: int, cases: Sequence[Case], seed: int) -> list[Case]:
 
 def _cap(labeled: int, validation: int | None) -> int:
     return labeled if validation is None else min(labeled, validation)
+
+
+def _outside(dataset: Dataset, cases: Iterable[Case]) -> list[Case]:
+    """Return the cases of other groups."""
+    groups = {case.group for case in cases}
+    return [case for case in dataset.cases if case.group not in groups]
 
 
 def _by_group(cases: Iterable[Case]) -> dict[str, list[Case]]:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from criinet.types import IGNORE
 
 STRATA = {"contrast": "cnr", "boundary": "boundary_gradient", "size": "object_share"}
 COUNTED = ("miss", "false_alarm")
-NOT_MEASURES = {"class", "checkpoint", "case", "group", "target_pixels", "predicted_pixels", *COUNTED}
+NOT_MEASURES = {"class", "region", "checkpoint", "case", "group", "target_pixels", "predicted_pixels", *COUNTED}
 Row = dict[str, Any]
 
 
@@ -93,7 +93,7 @@ def evaluate(
         "format": 1,
         "unit": unit_of(opened.spacing_of(case) for case in test.cases),
         "run": about,
-        "rows": [{**about, **row, **states[row["checkpoint"]]} for row in summary_rows(rows, opened.regions)],
+        "rows": [{**about, **row, **states[row["checkpoint"]]} for row in summary_rows(rows)],
         "strata": strata_rows(rows, test),
     }
     write_text_atomically(folder.cases, as_csv([{**row, **test.difficulty[row["case"]]} for row in rows]))
@@ -176,7 +176,7 @@ def measure(
                 "set": "test",
                 "rule": f"contrast percentile {chosen[case.name]}",
                 "cnr": test.difficulty[case.name]["cnr"],
-                "dice": finite_mean([float(row["dice"]) for row in found if row["class"] not in dataset.regions]),
+                "dice": finite_mean([float(row["dice"]) for row in found if not row["region"]]),
             }
             examples.append((about, pictures(predicted, dataset.read_scan(case), target)))
         if advance is not None:
@@ -192,13 +192,13 @@ def unit_of(spacings: Iterable[Sequence[float] | None]) -> str:
     return " or ".join(sorted({"px" if spacing is None else "mm" for spacing in spacings}))
 
 
-def per_case(rows: Sequence[Row], regions: Collection[str] = ()) -> list[Row]:
+def per_case(rows: Sequence[Row]) -> list[Row]:
     """Return one row for each checkpoint and case: measures averaged over classes, not regions, and misses counted.
 
     The mean over these rows is the one that counts; see :func:`criinet.metrics.case_dice`.
     """
     grouped: dict[tuple[str, str], list[Row]] = {}
-    for row in (row for row in rows if row["class"] not in regions):
+    for row in (row for row in rows if not row["region"]):
         grouped.setdefault((row["checkpoint"], row["case"]), []).append(row)
     return [
         {
@@ -206,6 +206,7 @@ def per_case(rows: Sequence[Row], regions: Collection[str] = ()) -> list[Row]:
             "case": case,
             "group": found[0]["group"],
             "class": "mean",
+            "region": False,
             **{key: finite_mean([row[key] for row in found]) for key in measures(found[0])},
             **{key: sum(bool(row[key]) for row in found) for key in COUNTED},
         }
@@ -218,18 +219,18 @@ def measures(row: Row) -> list[str]:
     return [key for key in row if key not in NOT_MEASURES]
 
 
-def summary_rows(rows: Sequence[Row], regions: Collection[str] = ()) -> list[Row]:
+def summary_rows(rows: Sequence[Row]) -> list[Row]:
     """Return a row for each checkpoint and class or region, and one for the mean over classes: means, and misses.
 
     Intervals are over groups (patients) where several cases belong to one.
     """
     grouped: dict[tuple[str, str], list[Row]] = {}
-    for row in [*rows, *per_case(rows, regions)]:
+    for row in [*rows, *per_case(rows)]:
         grouped.setdefault((row["checkpoint"], row["class"]), []).append(row)
     summaries: list[Row] = []
     for (checkpoint, name), found in grouped.items():
         dice = dice_of(found)
-        summary: Row = {"checkpoint": checkpoint, "class": name, "cases": dice.n}
+        summary: Row = {"checkpoint": checkpoint, "class": name, "region": found[0]["region"], "cases": dice.n}
         summary |= {"dice_sd": dice.sd, "dice_low": dice.low, "dice_high": dice.high, "both_empty": dice.missing}
         summary |= {key: finite_mean([row[key] for row in found]) for key in measures(found[0])}
         summary["misses"] = sum(int(row["miss"]) for row in found)
@@ -246,7 +247,7 @@ def dice_of(rows: Sequence[Row]) -> Summary:
 def strata_rows(rows: Sequence[Row], test: TestSet) -> list[Row]:
     """Return Dice by quartile of contrast, boundary and size; quartile 1 is the hardest."""
     strata: list[Row] = []
-    averaged = per_case(rows, test.dataset.regions)
+    averaged = per_case(rows)
     for checkpoint in dict.fromkeys(row["checkpoint"] for row in rows):
         for stratum in STRATA:
             for quartile in range(1, 5):
@@ -289,11 +290,9 @@ def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) 
     """
     rows: list[Row] = []
     partial = 0
-    regions: Collection[str] = ()
     spacings: list[tuple[float, ...] | None] = []
     for pair in paired_masks(predictions, targets):
         partial += bool((pair.target == IGNORE).any())
-        regions = pair.regions
         spacings.append(pair.spacing)
         found = case_metrics(pair.prediction, pair.target, pair.classes, pair.spacing, regions=pair.regions)
         rows += [{"checkpoint": "files", "case": pair.stem, "group": pair.group, **row} for row in found]
@@ -301,7 +300,7 @@ def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) 
         "format": 1,
         "unit": unit_of(spacings),
         "partial": partial,
-        "rows": summary_rows(rows, regions),
+        "rows": summary_rows(rows),
     }
     if out is not None:
         write_text_atomically(out / "cases.csv", as_csv(rows))

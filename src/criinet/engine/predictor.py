@@ -183,7 +183,12 @@ class Predictor:
         return torch.from_numpy(gray).unsqueeze(0).expand(self.data.channels, *gray.shape), grid
 
     def on_grid(self, pixels: Tensor) -> Tensor:
-        """Segment a stored volume (C, d, h, w) uint8 on the training grid: (K, d, h, w) float32."""
+        """Segment a stored image (C, h, w) or volume (C, d, h, w), uint8, on the training grid: (K, ...) float32.
+
+        It is at least as large as a window, and covered by overlapping ones.
+        """
+        if pixels.ndim == 3:
+            return self.on_grid(pixels.unsqueeze(1)).squeeze(1)
         return torch.cat([opinions[0] for opinions in self.slabs(pixels)], dim=1)
 
     def collect(self, slabs: Iterable[Tensor], volume: Volume, grid: Grid) -> VolumePrediction:

@@ -61,7 +61,7 @@ def begin_round(
     scores: list[Tensor] = []
     for images in chunks(unlabeled):
         if data.kind == "images":
-            stream = (image.permute(1, 2, 0).numpy() for image in images)
+            stream = (image.permute(1, 2, 0).squeeze(2).numpy() for image in images)  # Gray ones have no last axis.
             predictions = [predicted.probs for predicted in predictor.predict_many(stream)]
         else:
             predictions = [predictor.on_grid(image) for image in images]

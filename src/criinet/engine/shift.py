@@ -57,7 +57,7 @@ def dice_of_images(store: Store, probs_of: Callable[[Tensor], Tensor], device: t
     """Return the Dice (N, S, K - 1) of all stored images, at training size, a few at a time.
 
     Args:
-        store: with masks.
+        store: with masks; window "whole".
         probs_of: the probabilities (B, K, ...) of (B, C, ...) images on ``device``.
     """
     found: list[Tensor] = []
@@ -86,7 +86,7 @@ def dice_by_class(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
 def choose_shift(dice: Tensor) -> float:
     """Return the smallest shift that is as good as the best one, as far as these cases can tell.
 
-    As good: its mean Dice is less than one standard error of the cases' differences below that of the best one. A class
+    As good: its mean Dice is at most one standard error of the cases' differences below that of the best one. A class
     that is rightly found nowhere counts as Dice 1. Fewer than FEWEST cases: 0.
 
     Args:

@@ -294,10 +294,11 @@ class Trainer:
         """
         if len(self.pools.val) == 0:
             return []
-        if self.config.data.kind == "images":
+        data = self.config.data
+        if data.kind == "images" and data.window == "whole":
             dice = dice_of_images(self.near.val, lambda image: self.method.predict(image).probs, self.device)
         else:
-            dice = torch.cat(self.validate_volumes())
+            dice = torch.cat(self.validate_in_windows())
         self.shift = choose_shift(dice) if self.settings.shift else 0.0
         by_class = dice[:, SHIFTS.index(0)].nanmean(0)
         named = {name: float(value) for name, value in zip(self.classes[1:], by_class, strict=True)}
@@ -305,8 +306,12 @@ class Trainer:
         about = {"step": self.step, "dice": mean, "dice_by_class": named, "shift": self.shift}
         return [{"kind": "validation", **about}]
 
-    def validate_volumes(self) -> list[Tensor]:
-        """Return the Dice (1, S, K - 1) of every validation volume, whole, on the training grid."""
+    def validate_in_windows(self) -> list[Tensor]:
+        """Return the Dice (1, S, K - 1) of every validation case larger than what the network sees at once, whole.
+
+        A single window of an image of small objects often holds none, and says nothing of where the next pixel becomes
+        one.
+        """
         predictor = Predictor(self.method, self.config.data, self.classes, device=str(self.device), tta=False)
         val = self.pools.val
         return [

@@ -1,5 +1,7 @@
 """The ranked list loss on unit embeddings, the core of both ranked losses of CRII-Net."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -62,8 +64,8 @@ def ranked_list_loss(
     negative = known & ~alike & (distance < alpha)
     l_plus = masked_mean(distance - (alpha - margin), positive.float())
     closeness = alpha - distance
-    weight = torch.exp(temperature * closeness.detach().clamp(min=0)) * negative
-    l_minus = masked_mean(closeness, weight)
+    nearness = (temperature * closeness.detach()).masked_fill(~negative, -math.inf)
+    l_minus = (nearness.softmax(-1).nan_to_num() * closeness).sum(-1)  # NaN where there is no negative.
     counted = (query_class >= 0).float()
     if query_weight is not None:
         counted = counted * query_weight

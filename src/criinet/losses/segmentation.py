@@ -66,8 +66,12 @@ def squared_dice_loss(probs: Tensor, target: Tensor, *, smooth: float = 1e-5) ->
 
 
 def _on_valid_pixels(probs: Tensor, target: Tensor) -> tuple[Tensor, Tensor, list[int]]:
-    """Return probabilities and one-hot target, both zero where the target is IGNORE, and the axes but the classes."""
+    """Return probabilities and one-hot target, both zero where the target is IGNORE, and the axes but the classes.
+
+    Both are float32: half precision has no room for sums over pixels.
+    """
     check_shapes(probs, target)
+    probs = probs.float()
     valid = (target != IGNORE).unsqueeze(1)
     truth = F.one_hot(target.clamp(min=0), probs.shape[1]).movedim(-1, 1).to(probs.dtype) * valid
     return probs * valid, truth, [0, *range(2, probs.ndim)]

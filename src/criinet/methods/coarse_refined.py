@@ -105,6 +105,11 @@ class CoarseRefinedMethod(Method):
         self.ranked = config.ranked
         self.memory = MemoryBank(self.classes, config.ranked.memory, config.embedding)
 
+    def begin_with(self, state: dict[str, Tensor]) -> None:
+        """Begin with another run's weights and without its memory, whose images have other numbers here."""
+        super().begin_with(state)
+        self.memory.forget()
+
     def labeled_losses(self, labeled: LabeledBatch) -> dict[str, Tensor]:
         """Return the terms that labeled images alone cause: two supervised ones, ``intra`` and ``inter``."""
         output, coarse = self.at_scales(labeled.image)

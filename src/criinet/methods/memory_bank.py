@@ -47,6 +47,11 @@ class MemoryBank(nn.Module):
             self.written[c] += known.sum()
         self.cases[:, -1] = IGNORE
 
+    def forget(self) -> None:
+        """Empty every slot."""
+        self.cases.fill_(IGNORE)
+        self.written.zero_()
+
     def stored(self) -> Descriptors:
         """Return all K * capacity slots; empty ones have label IGNORE."""
         cases = self.cases[:, :-1]

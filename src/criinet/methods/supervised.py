@@ -11,7 +11,10 @@ from criinet.types import LabeledBatch, UnlabeledBatch
 class Supervised(Method):
     """The network on labeled images, with the same augmentation and steps as all others.
 
-    L = sup(f(x_l), y),   sup = (cross-entropy + soft Dice) / 2
+        L = sup(f(x_l), y),   sup = (cross-entropy + soft Dice) / 2
+
+    Unlabeled images teach it nothing; where ``trainer.statistics`` is not 0, what batch normalisation divides by is
+    measured on them in the end, as for every method.
     """
 
     class Config(MethodConfig):

@@ -15,6 +15,7 @@ from criinet.metrics.surface import (
     Spacing,
     band_scores,
     contour_distance,
+    endless,
     inner_boundary,
     inner_depth,
     surface_distances,
@@ -47,9 +48,9 @@ def case_metrics(
         regions: names of unions of classes (nested labels, as a whole tumour), each with its classes.
 
     Returns:
-        One row per class but the background, then one per region: ``class, dice, iou, hd95, assd, surface_dice,
-        boundary_iou`` (of 2 % of the diagonal), ``band_dice_W`` and ``band_error_W`` for each width W,
-        ``target_pixels, predicted_pixels``,
+        One row per class but the background, then one per region: ``class, region`` (whether it is one), ``dice, iou,
+        hd95, assd, surface_dice, boundary_iou`` (of 2 % of the diagonal), ``band_dice_W`` and ``band_error_W`` for each
+        width W, ``target_pixels, predicted_pixels``,
         ``miss`` (nothing predicted where there was something) and ``false_alarm`` (something where there was nothing).
 
     Raises:
@@ -67,9 +68,10 @@ def case_metrics(
     members = {name: [index] for index, name in enumerate(classes) if index > 0}
     members |= {region: [classes.index(name) for name in names] for region, names in (regions or {}).items()}
     rows: list[Row] = []
-    for name, indices in members.items():
+    for number, (name, indices) in enumerate(members.items()):
         predicted, true = np.isin(prediction, indices) & known, np.isin(target, indices)
-        rows.append({"class": name, **_mask_metrics(predicted, true, partly, spacing, widths, tolerance)})
+        about: Row = {"class": name, "region": number >= len(classes) - 1}
+        rows.append({**about, **_mask_metrics(predicted, true, partly, spacing, widths, tolerance)})
     return rows
 
 
@@ -121,17 +123,16 @@ def _mask_metrics(
     """Measure one class, each distance field computed once; ``known`` is None where everything is."""
     distances = surface_distances(prediction, target, spacing, known)
     from_contour = contour_distance(target, spacing, known)
-    regions = (
-        inner_boundary(prediction, inner_depth(prediction, spacing, known), None, spacing),
-        inner_boundary(target, from_contour, None, spacing),
-    )
+    inner = inner_boundary(prediction, inner_depth(prediction, spacing, known), None, spacing)
+    truly_inner = inner_boundary(target, from_contour, None, spacing)
+    without_end = endless(prediction, inner) or endless(target, truly_inner)
     row: Row = {
         "dice": dice(prediction, target),
         "iou": iou(prediction, target),
         "hd95": distances.hd95(),
         "assd": distances.assd(),
         "surface_dice": distances.surface_dice(tolerance),
-        "boundary_iou": iou(*regions),
+        "boundary_iou": math.nan if without_end else iou(inner, truly_inner),
     }
     for width in widths:
         scores = band_scores(prediction, target, from_contour, width, spacing)

@@ -71,7 +71,7 @@ class Paired:
 
     mean: of a - b over the pairs where both are finite; NaN if there is none.
     low, high: 95 % percentile bootstrap interval of that mean; NaN below two pairs.
-    p: two-sided Wilcoxon signed-rank test; 1 if no pair differs.
+    p: two-sided Wilcoxon signed-rank test; 1 if no pair differs, NaN without pairs.
     n: pairs where both are finite. left_out: pairs where one is not.
     """
 
@@ -319,10 +319,12 @@ def _vector(values: Numbers, name: str) -> FloatArray:
 
 
 def _signed_rank_p(difference: FloatArray) -> float:
-    """Return the two-sided p of Wilcoxon's test; 1 if no pair differs, as the test then has nothing to rank.
+    """Return the two-sided p of Wilcoxon's test; 1 if no pair differs, with nothing to rank, NaN if there is none.
 
     Up to 50 pairs that differ, the chances of every rank sum are added up sign by sign, exact with ties too.
     """
+    if not difference.size:
+        return math.nan
     changed = difference[difference != 0]
     if not changed.size:
         return 1.0

@@ -12,6 +12,8 @@ The definitions, the same in every function here:
   mm. Tolerances and widths are in the same units, so the same width selects other pixels when the spacing changes.
 - Where ``known`` says that a pixel has no ground truth, it is neither inside nor outside: a mask has no surface and no
   contour towards it. So one annotated slice of a volume is measured in its plane, as an image of its own.
+  A mask that fills all that is known has no surface, though it is not empty: distances, surface Dice and boundary IoU
+  are then NaN, as nothing says where it ends.
 - A miss (prediction empty, target not) and a false alarm (the reverse) have infinite distance, never 0. Two empty
   masks: NaN.
 """
@@ -79,7 +81,8 @@ def surface_distances(
 
     Returns:
         (pred_to_target, target_to_pred): one distance per surface pixel, in row-major order. The mask that is empty has
-        no surface, so its array has length 0 and the other array is all inf.
+        no surface, so its array has length 0 and the other array is all inf; both have length 0 if a mask fills all
+        that is known.
 
     Raises:
         ShapeError: if the shapes differ or spacing has another number of axes.
@@ -92,6 +95,8 @@ def surface_distances(
     box = bounding_box(union, margin=1)
     truth = None if known is None else known[box]
     of_prediction, of_target = surface(prediction[box], truth), surface(target[box], truth)
+    if endless(prediction, of_prediction) or endless(target, of_target):
+        return SurfaceDistances(np.zeros(0), np.zeros(0))
     return SurfaceDistances(
         pred_to_target=distance_to(of_target, size)[of_prediction],
         target_to_pred=distance_to(of_prediction, size)[of_target],
@@ -233,6 +238,11 @@ def surface(mask: BoolArray, known: BoolArray | None = None, *, border_is_outsid
     filled = mask if known is None else mask | ~known
     eroded: BoolArray = np.asarray(ndimage.binary_erosion(filled, border_value=not border_is_outside), dtype=np.bool_)
     return mask & ~eroded
+
+
+def endless(mask: BoolArray, outline: BoolArray) -> bool:
+    """Say whether a mask is not empty and yet has no outline, as it fills all that is known."""
+    return bool(mask.any() and not outline.any())
 
 
 def inner_depth(mask: BoolArray, spacing: Spacing | None = None, known: BoolArray | None = None) -> FloatArray:

@@ -14,7 +14,7 @@ class CoarseRefinedOutput(NamedTuple):
     """What a coarse-refined network gives.
 
     coarse, refined: (B, K, ...) logits at the image's resolution.
-    embedding: (B, E, ...) unit vectors at the decoder feature's resolution.
+    embedding: (B, E, ...) float32 unit vectors at the decoder feature's resolution.
     """
 
     coarse: Tensor
@@ -78,7 +78,7 @@ class CoarseRefined(nn.Module):
         """Apply both heads to features of ``image``, as incomplete ones."""
         decoder = features.decoder
         coarse = self.network.head(decoder)
-        embedding = F.normalize(self.embed(decoder), dim=1, eps=1e-6)
+        embedding = F.normalize(self.embed(decoder).float(), dim=1, eps=1e-6)
         seen = torch.cat([decoder, embedding, features.scales[0], coarse.softmax(1)], dim=1)
         refined = coarse + self.refine(seen)
         if self.prototypes is not None:

@@ -335,11 +335,11 @@ def paired_values(
 def dice_by_case(
     cases: Iterable[CaseRecord], chosen: Callable[[CaseRecord], bool], checkpoint: str = LAST
 ) -> dict[str, float]:
-    """Return the mean over the classes that have a Dice, NaN for a case where none has."""
+    """Return the mean over the classes that have a Dice, NaN for a case where none has; of regions, if alone chosen."""
+    found = [case for case in cases if case.checkpoint == checkpoint and chosen(case)]
     values: dict[str, list[float]] = {}
-    for case in cases:
-        if case.checkpoint == checkpoint and chosen(case):
-            values.setdefault(case.case, []).append(case.dice)
+    for case in [case for case in found if not case.region] or found:
+        values.setdefault(case.case, []).append(case.dice)
     finite = {case: [value for value in dice if math.isfinite(value)] for case, dice in values.items()}
     return {case: float(np.mean(dice)) if dice else math.nan for case, dice in finite.items()}
 
@@ -348,11 +348,12 @@ def judged(family: Iterable[Pairs]) -> tuple[Effect, ...]:
     """Correct one family of comparisons for their number, and put each in a word and a sentence."""
     pairs = list(family)
     adjusted = holm([p.paired.p for p in pairs])
+    tests = sum(p.paired.n > 0 for p in pairs)
     effects: list[Effect] = []
     for pair, p in zip(pairs, adjusted, strict=True):
         paired = replace(pair.paired, p=float(p))
         said = verdict(paired)
-        sentence = _sentence(pair, paired, said, len(pairs))
+        sentence = _sentence(pair, paired, said, tests)
         arms = (pair.run, pair.baseline, pair.scope)
         effects.append(Effect(*arms, paired, pair.images, said, sentence, pair.class_name))
     return tuple(effects)

@@ -83,7 +83,7 @@ class SplitRecord:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """The measures of one checkpoint and one class (or "mean") over the test cases."""
+    """The measures of one checkpoint and one class, region, or "mean" over classes, of the test cases."""
 
     checkpoint: str
     step: int
@@ -92,6 +92,7 @@ class ResultRow:
     misses: int
     false_alarms: int
     values: Mapping[str, float]
+    region: bool = False
 
     def value(self, name: str) -> float:
         """Return a metric; NaN if it was not recorded."""
@@ -135,9 +136,13 @@ class Results:
         return named[0] if named else None
 
     def measured(self, row: ResultRow) -> int:
-        """Return of how many the misses are: cases of one class, or for "mean" the cases of every class together."""
-        classes = [r.cases for r in self.rows if r.checkpoint == row.checkpoint and r.class_name != MEAN]
-        return sum(classes) if row.class_name == MEAN and classes else row.cases
+        """Return of how many the misses are: cases that have an object of the class, for "mean" of every class.
+
+        A case with a Dice and no false alarm has one.
+        """
+        classes = [r for r in self.rows if r.checkpoint == row.checkpoint and r.class_name != MEAN and not r.region]
+        counted = classes if row.class_name == MEAN and classes else [row]
+        return sum(r.cases - r.false_alarms for r in counted)
 
     def stratum(self, by: str, quartile: int, checkpoint: str = LAST) -> Stratum | None:
         """Return one quartile, None if it was not recorded."""
@@ -147,7 +152,7 @@ class Results:
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """Dice of one class of one test case; ``contrast_quartile`` is 0 where it is unknown."""
+    """Dice of one class, or region, of one test case; ``contrast_quartile`` is 0 where it is unknown."""
 
     checkpoint: str
     case: str
@@ -155,6 +160,7 @@ class CaseRecord:
     class_name: str
     dice: float
     contrast_quartile: int
+    region: bool = False
 
 
 @dataclass(frozen=True)
@@ -454,6 +460,7 @@ def result_row(row: Table) -> ResultRow:
         misses=to_count(row.get("misses")),
         false_alarms=to_count(row.get("false_alarms")),
         values={key: to_number(item) for key, item in row.items() if item is None or isinstance(item, int | float)},
+        region=bool(row.get("region")),
     )
 
 
@@ -528,6 +535,7 @@ def case_row(row: Mapping[str, str]) -> CaseRecord:
         class_name=row["class"],
         dice=to_number(row["dice"]),
         contrast_quartile=to_count(row.get("contrast_quartile")),
+        region=row.get("region") == "True",
     )
 
 
