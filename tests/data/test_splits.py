@@ -81,6 +81,12 @@ def test_a_share_is_of_all_that_train(amount, count):
     assert len(split.val) == min(count, 50)
 
 
+def test_few_validation_cases_leave_every_share_possible():
+    """Of 100 masks 20 are for the test and 10 could validate: 2 do, 8 train without their mask, 70 are labeled."""
+    split = make_split(build(100, 100), "100%", validation=2)
+    assert [len(part) for part in parts(split)] == [70, 8, 2, 20]
+
+
 def test_without_an_amount_all_masks_label():
     split = make_split(build(60, 40))
     assert [len(part) for part in parts(split)] == [28, 20, 4, 8]

@@ -373,7 +373,7 @@ def _draw(
 ) -> list[str]:
     """Draw the labeled cases among the masked cases of ``pool``; all of them if ``amount`` is None.
 
-    A share is one of ``whole``, by default of the pool.
+    A share is one of ``whole``, as far as the pool goes; by default it is one of the pool.
     """
     groups = _by_group(case for case in pool if case.mask is not None)
     if not groups:
@@ -381,7 +381,7 @@ def _draw(
     if amount is None:
         return _names(_members(sorted(groups), groups))
     total = len({case.group for case in (pool if whole is None else whole)})
-    wanted = amount.of(total)
+    wanted = amount.of(total) if whole is None else min(amount.of(total), len(groups))
     if wanted > len(groups):
         unit = "groups" if dataset.grouped else "cases"
         raise DataError(
