@@ -26,6 +26,8 @@ from criinet.errors import ShapeError
 Array = NDArray[Any]
 Partial = Literal["auto", "yes", "no"]
 """Whether slices without a label have no ground truth: told by the pattern of slices, always, or never."""
+WHOLE = 1e-3
+"""How far a mask's value may be from a whole number: a scale in the header of a file leaves it that near."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,19 @@ def read_raw_labels(path: Path) -> RawLabels:
     """Decode a mask without giving its values a meaning.
 
     Raises:
-        BadFileError: if it cannot be read, or holds values that are no whole numbers in 0..255.
+        BadFileError: if it cannot be read, or holds values that are no whole numbers in 0..255, within a thousandth.
     """
     volume = format_of(path).read(path, labels=True)
     values = volume.values
     if values.dtype.kind not in "iubf":
         raise BadFileError(path, f"is a mask of {values.dtype}", "Save it as 8-bit class indices")
     if values.dtype.kind == "f":
-        odd = values[values != np.rint(values)]
+        whole = np.rint(values)
+        odd = values[~np.isclose(values, whole, rtol=0, atol=WHOLE)]
         if odd.size:
-            what = f"is a mask with the value {float(odd[0]):.4g}, which is no class"
+            what = f"is a mask with the value {float(odd[0]):.7g}, which is no class"
             raise BadFileError(path, what, "Save class indices; resample masks with the nearest neighbour only")
+        values = whole
     if values.size and (values.min() < 0 or values.max() > 255):
         what = f"is a mask with values from {values.min():g} to {values.max():g}"
         raise BadFileError(path, what, "Save it as 8-bit class indices")
