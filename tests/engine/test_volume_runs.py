@@ -360,6 +360,28 @@ def test_files_that_do_not_know_their_voxels_are_predicted_as_they_were_trained(
     np.testing.assert_allclose(own.header.get_zooms(), (0.5, 0.5, 3.0))
 
 
+def test_one_file_without_a_voxel_size_leaves_the_others_theirs(tmp_path):
+    """Slices that are far apart stay so, and the file is named where training says what it picked."""
+    root = write_volumes(tmp_path / "data", spacings=((0.5, 0.5, 2.5),))
+    alike = choices_for(open_dataset(root), make_split(open_dataset(root)), "cuda", {})
+    for part in ("images", "masks"):
+        values = np.asarray(nib.load(root / part / "v1.nii.gz").dataobj).transpose(2, 1, 0)
+        (root / part / "v1.nii.gz").unlink()
+        tifffile.imwrite(root / part / "v1.tif", values, photometric="minisblack")
+    dataset = open_dataset(root)
+    facts = look_at_volumes(dataset, make_split(dataset))
+    assert facts.spacing == (2.5, 0.5, 0.5)
+    picked = {choice.setting: choice for choice in plan_volumes(facts, "cuda", {})}
+    for choice in (choice for choice in alike if choice.setting in ("data.kind", "data.spacing")):
+        assert picked[choice.setting].value == choice.value
+    assert picked["data.kind"].reason == "slices are 5.0 times as far apart as pixels"
+    said = '1 of 4 volumes looked at says no voxel size (v1.tif) and is taken as it is; add "spacing" to dataset.json'
+    assert picked["data.spacing"].reason.endswith(f"; {said}")
+    (root / "dataset.json").write_text('{"spacing": [2.5, 0.5, 0.5]}')
+    declared = open_dataset(root)
+    assert not look_at_volumes(declared, make_split(declared)).unsized
+
+
 def test_predictions_keep_the_largest_object_of_the_classes_that_are_one():
     """Two blobs and a speck: of a class that is one object the larger blob stays, and the maps of doubt stay whole."""
     values = np.zeros((6, 16, 16), np.uint8)

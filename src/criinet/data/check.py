@@ -10,16 +10,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from criinet.data.card import DatasetCard, read_card, read_groups
+from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.dataset import build_dataset
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.formats import Volume
+from criinet.data.geometry import Spacing
 from criinet.data.images import BadFileError, MaskEncoding, read_header
 from criinet.data.kinds import comparable, key_of, not_read
 from criinet.data.layout import Layout, read_layout
 from criinet.data.scans import misplaced, read_scan, spatial
 from criinet.data.splits import load_split
 from criinet.data.threads import in_threads
+from criinet.data.volumes import without_voxel_size
 from criinet.errors import DataError
 from criinet.registry import nearest
 
@@ -133,7 +135,8 @@ def check_dataset(
     names = sorted(layout.images)
     cards: list[BadFileError] = []
     card = _attempt(lambda: read_card(root), root / "dataset.json", cards) or DatasetCard()
-    facts = dict(zip(names, in_threads(lambda name: _case_facts(name, layout, card), names, done), strict=True))
+    card, voxel = _voxel(card, root, layout.dims, cards)
+    facts = dict(zip(names, in_threads(lambda name: _case_facts(name, layout, card, voxel), names, done), strict=True))
     problems += [problem for case in facts.values() for problem in case.problems] + cards
     meaning = _meaning(root, card, layout, facts, problems)
     group_of = _attempt(lambda: read_groups(root, names, groups), root / "groups.csv", problems) or {}
@@ -159,12 +162,22 @@ def check_dataset(
     )
 
 
-def _case_facts(name: str, layout: Layout, card: DatasetCard) -> _CaseFacts:
+def _voxel(
+    card: DatasetCard, root: Path, dims: int, problems: list[BadFileError]
+) -> tuple[DatasetCard, Spacing | None]:
+    """Return the card and the voxels that it declares; a spacing that is wrong goes to the problems, and is dropped."""
+    declared = _attempt(lambda: declared_spacing(card, root, dims), root / "dataset.json", problems)
+    if declared is None:
+        return card.model_copy(update={"spacing": None}), None
+    return card, (declared[0], declared[1], declared[2]) if dims == 3 else None
+
+
+def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | None) -> _CaseFacts:
     """Decode one case; whatever is wrong with it goes to its problems."""
     facts = _CaseFacts()
     path = layout.images[name]
     try:
-        scan = read_scan(path, layout.dims)
+        scan = read_scan(path, layout.dims, voxel)
         facts.size = spatial(scan)
         if isinstance(scan, Volume):
             values, facts.gray, facts.deep = scan.values, True, scan.values.dtype != np.uint8
@@ -297,6 +310,10 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
     if len(turned) > 1:
         kinds = ", ".join(f"{count} {code}" for code, count in sorted(turned.items()))
         notes.append(f"volumes are stored in different orientations ({kinds}); they are turned alike when read")
+    volumes = [name for name, case in facts.items() if case.size is not None and layout.dims == 3]
+    unsized = [layout.images[name].name for name in volumes if facts[name].spacing is None]
+    if 0 < len(unsized) < len(volumes):
+        notes.append(without_voxel_size(unsized, len(volumes), "volumes"))
     if not any(case.mask for case in facts.values()) and (found := _without_a_mask(layout, facts)):
         notes.append(
             f"no mask could be read: {found}; training needs some, as PNG with 0 and 255 named like their images"

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, cast
@@ -62,6 +63,21 @@ def read_volume_header(path: Path, spacing: Spacing | None = None) -> VolumeHead
     """
     header = format_of(path).header(path)
     return replace(header, geometry=_with_spacing(header.geometry, spacing))
+
+
+def without_voxel_size(files: Sequence[str], total: int, kind: str) -> str:
+    """Say which of ``total`` volumes have voxels of a size that nobody knows.
+
+    Args:
+        files: their names, at least one.
+        kind: what is counted, as "volumes".
+    """
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    says, taken = ("says", "is taken as it is") if len(files) == 1 else ("say", "are taken as they are")
+    return (
+        f"{len(files)} of {total} {kind} {says} no voxel size ({files[0]}{more}) and {taken}; "
+        'add "spacing" to dataset.json'
+    )
 
 
 def _with_spacing(geometry: Geometry, spacing: Spacing | None) -> Geometry:
