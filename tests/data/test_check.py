@@ -288,3 +288,21 @@ def test_a_bad_spacing_of_volumes_is_one_problem(tmp_path):
     (root / "dataset.json").write_text('{"spacing": [2.0, 1.0]}')
     (problem,) = check_dataset(root).problems
     assert problem.what == "has a bad 'spacing': 2 numbers for 3 axes"
+
+
+def test_masks_that_are_no_volumes_are_to_become_nifti(tmp_path):
+    root = write_volumes(tmp_path / "set", 4, masks=2)
+    for i in range(2):
+        (root / "masks" / f"v{i}.nii.gz").rename(root / "masks" / f"x{i}.nii.gz")
+    advice = "training needs some, as NIfTI with class indices named like their images"
+    assert f"no mask could be read: 2 .nii.gz; {advice}" in check_dataset(root).notes
+
+
+def test_masks_that_were_refused_need_no_word_beside_their_problems(tmp_path):
+    root = write_volumes(tmp_path / "set", 4, masks=2)
+    for i in range(2):
+        soft = nib.Nifti1Image(np.full((24, 20, 12), 0.5, np.float32), np.diag([1.0, 1.0, 2.0, 1.0]))
+        nib.save(soft, root / "masks" / f"v{i}.nii.gz")
+    report = check_dataset(root)
+    assert len(report.problems) == 2
+    assert report.notes == ()

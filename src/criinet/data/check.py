@@ -16,7 +16,7 @@ from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.formats import Volume
 from criinet.data.geometry import Spacing
 from criinet.data.images import BadFileError, MaskEncoding, read_header
-from criinet.data.kinds import comparable, key_of, not_read
+from criinet.data.kinds import comparable, key_of, not_read, suffix_of
 from criinet.data.layout import Layout, read_layout
 from criinet.data.scans import misplaced, read_scan, spatial
 from criinet.data.splits import load_split
@@ -314,20 +314,17 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
     unsized = [layout.images[name].name for name in volumes if facts[name].spacing is None]
     if 0 < len(unsized) < len(volumes):
         notes.append(without_voxel_size(unsized, len(volumes), "volumes"))
-    if not any(case.mask for case in facts.values()) and (found := _without_a_mask(layout, facts)):
-        notes.append(
-            f"no mask could be read: {found}; training needs some, as PNG with 0 and 255 named like their images"
-        )
+    if not any(case.mask for case in facts.values()) and (found := _without_an_image(layout)):
+        kind = "PNG with 0 and 255" if layout.dims == 2 else "NIfTI with class indices"
+        notes.append(f"no mask could be read: {found}; training needs some, as {kind} named like their images")
     return [*notes, *not_read(layout.others)]
 
 
-def _without_a_mask(layout: Layout, facts: dict[str, _CaseFacts]) -> str:
-    """Say what lies in masks/ where none of it can be read: how many files of each kind."""
+def _without_an_image(layout: Layout) -> str:
+    """Say what lies in masks/ and belongs to no image: how many files of each kind."""
     others = [path for path in (*layout.others, *(one.path for one in layout.problems)) if path.parent.name == "masks"]
-    left = [path for path in others if not path.is_dir()] + [
-        layout.masks[name] for name in facts if name in layout.masks
-    ]
-    kinds = Counter(path.suffix.lower() or "without suffix" for path in left)
+    left = [path for path in others if not path.is_dir()]
+    kinds = Counter(suffix_of(path) or path.suffix.lower() or "without suffix" for path in left)
     return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
 
