@@ -306,3 +306,27 @@ def test_masks_that_were_refused_need_no_word_beside_their_problems(tmp_path):
     report = check_dataset(root)
     assert len(report.problems) == 2
     assert report.notes == ()
+
+
+def test_a_scan_that_lost_its_intercept_is_named(tmp_path):
+    """In a scan that is cropped to the body, fat and noise still lie below 0."""
+    (tmp_path / "images").mkdir()
+    rng = np.random.default_rng(0)
+
+    def scan(name, lowest, *, plus=0.0) -> None:
+        values = np.maximum(rng.normal(-200, 400, (8, 8, 8)), lowest)
+        values[0, 0] = (lowest, *[100] * 7)
+        nib.save(nib.Nifti1Image(values + plus, np.eye(4)), tmp_path / "images" / f"{name}.nii.gz")
+
+    for name, lowest in (("a", -1000), ("b", -3024), ("c", -1000), ("cropped", -140), ("offset", -1024)):
+        scan(name, lowest)
+    assert check_dataset(tmp_path).notes == ()
+    scan("offset", -1024, plus=1024)
+    (note,) = check_dataset(tmp_path).notes
+    assert note == (
+        "volumes without a value below 0, though 3 of 5 go below -500 as CT does: offset.nii.gz. "
+        "Are they in HU? A fixed window fits HU alone"
+    )
+    for name in "abc":
+        scan(name, 0)
+    assert check_dataset(tmp_path).notes == ()

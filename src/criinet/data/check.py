@@ -1,6 +1,7 @@
 """Look at every file of a dataset, and report what is in it and what is wrong."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,8 @@ from criinet.registry import nearest
 
 T = TypeVar("T")
 _Meaning = tuple[MaskEncoding, tuple[str, ...]]
+AIR = -500.0
+"""Hounsfield units below which hardly anything but air lies."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,11 @@ class CheckReport:
 
 @dataclass
 class _CaseFacts:
-    """What decoding one case told; ``size`` is None if the image cannot be read."""
+    """What decoding one case told; ``size`` is None if the image cannot be read, ``least`` is a volume's least value."""
 
     size: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
+    least: float = math.nan
     orientation: str = ""
     gray: bool = False
     deep: bool = False
@@ -181,6 +185,7 @@ def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | N
         facts.size = spatial(scan)
         if isinstance(scan, Volume):
             values, facts.gray, facts.deep = scan.values, True, scan.values.dtype != np.uint8
+            facts.least = float(np.fmin.reduce(values, axis=None))
             facts.spacing = scan.geometry.spacing if scan.geometry.known else None
             facts.orientation = scan.geometry.code if scan.geometry.known else ""
         else:
@@ -310,14 +315,32 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
     if len(turned) > 1:
         kinds = ", ".join(f"{count} {code}" for code, count in sorted(turned.items()))
         notes.append(f"volumes are stored in different orientations ({kinds}); they are turned alike when read")
-    volumes = [name for name, case in facts.items() if case.size is not None and layout.dims == 3]
-    unsized = [layout.images[name].name for name in volumes if facts[name].spacing is None]
-    if 0 < len(unsized) < len(volumes):
-        notes.append(without_voxel_size(unsized, len(volumes), "volumes"))
+    if layout.dims == 3:
+        notes += _notes_on_volumes({layout.images[name].name: case for name, case in facts.items() if case.size})
     if not any(case.mask for case in facts.values()) and (found := _without_an_image(layout)):
         kind = "PNG with 0 and 255" if layout.dims == 2 else "NIfTI with class indices"
         notes.append(f"no mask could be read: {found}; training needs some, as {kind} named like their images")
     return [*notes, *not_read(layout.others)]
+
+
+def _notes_on_volumes(facts: dict[str, _CaseFacts]) -> list[str]:
+    """Return what is odd about some of the volumes, by file: voxels of no known size, and CT that is hardly in HU.
+
+    CT is told by the air in most of the volumes. Tissue alone has values below 0, too: fat, and noise. A volume that has
+    none at all lost its intercept, or was scaled.
+    """
+    notes: list[str] = []
+    unsized = [name for name, case in facts.items() if case.spacing is None]
+    if 0 < len(unsized) < len(facts):
+        notes.append(without_voxel_size(unsized, len(facts), "volumes"))
+    with_air = sum(case.least < AIR for case in facts.values())
+    positive = [name for name, case in facts.items() if case.least >= 0]
+    if positive and 2 * with_air > len(facts):
+        notes.append(
+            f"volumes without a value below 0, though {with_air} of {len(facts)} go below {AIR:g} as CT does: "
+            f"{', '.join(positive)}. Are they in HU? A fixed window fits HU alone"
+        )
+    return notes
 
 
 def _without_an_image(layout: Layout) -> str:
