@@ -109,7 +109,7 @@ class CheckReport:
 
 @dataclass
 class _CaseFacts:
-    """What decoding one case told; ``size`` is None if the image cannot be read, ``least`` is a volume's least value."""
+    """What decoding one case told; ``size`` is None if the image cannot be read, ``least`` is of a volume."""
 
     size: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
@@ -326,8 +326,8 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
 def _notes_on_volumes(facts: dict[str, _CaseFacts]) -> list[str]:
     """Return what is odd about some of the volumes, by file: voxels of no known size, and CT that is hardly in HU.
 
-    CT is told by the air in most of the volumes. Tissue alone has values below 0, too: fat, and noise. A volume that has
-    none at all lost its intercept, or was scaled.
+    CT is told by the air in most of the volumes. Tissue alone has values below 0, too: fat, and noise. A volume that
+    has none at all lost its intercept, or was scaled.
     """
     notes: list[str] = []
     unsized = [name for name, case in facts.items() if case.spacing is None]
