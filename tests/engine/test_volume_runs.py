@@ -22,6 +22,7 @@ from criinet.data.store import DataConfig, Store, centres
 from criinet.engine import trainer
 from criinet.engine.build import load
 from criinet.engine.evaluator import evaluate
+from criinet.engine.examples import pictures
 from criinet.engine.folder import RunFolder
 from criinet.engine.prediction import predict_folder, predict_unlabeled
 from criinet.engine.predictor import Predictor
@@ -32,6 +33,7 @@ from criinet.engine.volume_planner import VolumeFacts, box_size, look_at_volumes
 from criinet.errors import ConfigError, DataError
 from criinet.methods import Method, Prediction
 from criinet.report import write_report
+from criinet.review.slices import gray_values, middle_slice
 from criinet.types import IGNORE
 from volume_sets import write_volumes
 
@@ -287,6 +289,26 @@ def test_maps_and_probabilities_of_volumes_lie_where_the_volume_lies(balls, tmp_
         assert saved["probabilities"].shape == (3, *reversed(image.shape))
     mask = load(run.root, device="cpu").predict(balls / "images" / "v1.nii.gz").mask
     np.testing.assert_array_equal(mask.transpose(2, 1, 0), np.asarray(nib.load(tmp_path / "out" / "v1.nii.gz").dataobj))
+
+
+def test_people_see_a_volume_through_the_fixed_window_of_the_run():
+    """Of a volume from -1000 to 1000 the window from 0 to 200 alone is told apart; without one every value is."""
+    values = np.linspace(-1000, 1000, 16**3).reshape(16, 16, 16).astype(np.float32)
+    scan = Volume(values, Geometry.unknown((1.0, 1.0, 1.0)))
+    predicted = VolumePrediction(np.zeros(values.shape, np.uint8), None, scan.geometry, {})
+
+    def inside(**data: Any) -> np.ndarray:
+        config = DataConfig(kind="slices", **data)
+        drawn = gray_values(scan, config)
+        axial = scan.geometry.axes.apply(drawn)[8]
+        np.testing.assert_array_equal(middle_slice(scan, config), axial)
+        np.testing.assert_array_equal(pictures(predicted, scan, None, config)["image"][:16, :16, 0], axial)
+        return (drawn > 0) & (drawn < 255)
+
+    between = (values > 0.4) & (values < 199.6)
+    np.testing.assert_array_equal(inside(intensity="range", range=(0.0, 200.0)), between)
+    assert inside(intensity="z-score").mean() > 0.98
+    assert inside(intensity="window").mean() > 0.98
 
 
 FACTS = VolumeFacts((44, 71, 96), (1.25, 1.25, 1.25), "", 2, 46, (100.0, 300.0), 40.0)

@@ -179,7 +179,7 @@ def measure(
                 "cnr": test.difficulty[case.name]["cnr"],
                 "dice": finite_mean([float(row["dice"]) for row in found if not row["region"]]),
             }
-            examples.append((about, pictures(predicted, dataset.read_scan(case), target)))
+            examples.append((about, pictures(predicted, dataset.read_scan(case), target, predictor.data)))
         if advance is not None:
             advance(done + 1, len(test.cases))
     if examples:
