@@ -33,7 +33,6 @@ from criinet.engine.volume_planner import VolumeFacts, box_size, look_at_volumes
 from criinet.errors import ConfigError, DataError
 from criinet.methods import Method, Prediction
 from criinet.report import write_report
-from criinet.review.slices import gray_values, middle_slice
 from criinet.types import IGNORE
 from volume_sets import write_volumes
 
@@ -291,7 +290,7 @@ def test_maps_and_probabilities_of_volumes_lie_where_the_volume_lies(balls, tmp_
     np.testing.assert_array_equal(mask.transpose(2, 1, 0), np.asarray(nib.load(tmp_path / "out" / "v1.nii.gz").dataobj))
 
 
-def test_people_see_a_volume_through_the_fixed_window_of_the_run():
+def test_the_report_draws_a_volume_through_the_fixed_window_of_the_run():
     """Of a volume from -1000 to 1000 the window from 0 to 200 alone is told apart; without one every value is."""
     values = np.linspace(-1000, 1000, 16**3).reshape(16, 16, 16).astype(np.float32)
     scan = Volume(values, Geometry.unknown((1.0, 1.0, 1.0)))
@@ -299,16 +298,14 @@ def test_people_see_a_volume_through_the_fixed_window_of_the_run():
 
     def inside(**data: Any) -> np.ndarray:
         config = DataConfig(kind="slices", **data)
-        drawn = gray_values(scan, config)
-        axial = scan.geometry.axes.apply(drawn)[8]
-        np.testing.assert_array_equal(middle_slice(scan, config), axial)
-        np.testing.assert_array_equal(pictures(predicted, scan, None, config)["image"][:16, :16, 0], axial)
-        return (drawn > 0) & (drawn < 255)
+        axial = pictures(predicted, scan, None, config)["image"][:16, :16, 0]
+        return (axial > 0) & (axial < 255)
 
-    between = (values > 0.4) & (values < 199.6)
+    between = (values[8] > 0.4) & (values[8] < 199.6)
+    assert 0 < between.mean() < 1
     np.testing.assert_array_equal(inside(intensity="range", range=(0.0, 200.0)), between)
-    assert inside(intensity="z-score").mean() > 0.98
-    assert inside(intensity="window").mean() > 0.98
+    assert inside(intensity="z-score").all()
+    assert inside(intensity="window").all()
 
 
 FACTS = VolumeFacts((44, 71, 96), (1.25, 1.25, 1.25), "", 2, 46, (100.0, 300.0), 40.0)
