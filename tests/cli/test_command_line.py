@@ -154,6 +154,18 @@ def test_false_alarms_stand_beside_misses(criinet):
     assert "0 cases" not in outcome.err
 
 
+@pytest.mark.usefixtures("place")
+def test_of_how_many_cases_hd95_is_the_mean_is_said_where_some_are_left_out(criinet):
+    """Three of four objects are missed: the HD95 of 0 is that of the one which was found."""
+    write_masks("truth", [1, 1, 1, 1])
+    write_masks("found", [1, 0, 0, 0])
+    outcome = criinet("evaluate", "--predictions", "found", "--targets", "truth", "--out", "scores")
+    (note,) = [line for line in outcome.err.splitlines() if "HD95" in line]
+    assert note == "note: misses and false alarms have no HD95; it is the mean of fewer cases: 1 of 4 (files, class 1)"
+    assert {row["distance_cases"] for row in json.loads(Path("scores/results.json").read_text())["rows"]} == {1}
+    assert "HD95" not in criinet("evaluate", "--predictions", "truth", "--targets", "truth").err
+
+
 def test_a_shift_finds_more_or_less(criinet, place):
     def objects(shift: str) -> float:
         outcome = criinet("predict", "run", "data", "--out", f"masks{shift}", "--shift", shift)

@@ -2,8 +2,10 @@
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from criinet.data.check import check_dataset
@@ -11,6 +13,7 @@ from criinet.data.contact_sheet import contact_sheet, draw_contours
 from criinet.data.dataset import open_dataset
 from criinet.data.images import PALETTE, image_size, read_image
 from criinet.errors import DataError
+from volume_sets import write_volumes
 
 
 @pytest.fixture
@@ -252,3 +255,78 @@ def test_a_dataset_without_masks_needs_no_word(root):
     for path in (root / "masks").iterdir():
         path.unlink()
     assert check_dataset(root).notes == ()
+
+
+def as_tiff(path) -> None:
+    """Store a volume as TIFF, which knows no voxel size, in place of NIfTI."""
+    values = np.asarray(nib.load(path).dataobj).transpose(2, 1, 0)
+    path.unlink()
+    tifffile.imwrite(path.with_name(path.name.replace(".nii.gz", ".tif")), values, photometric="minisblack")
+
+
+def test_volumes_have_the_voxels_that_dataset_json_says(tmp_path):
+    root = write_volumes(tmp_path / "set", 4, masks=2)
+    as_tiff(root / "images" / "v3.nii.gz")
+    report = check_dataset(root)
+    said = '1 of 4 volumes says no voxel size (v3.tif) and is taken as it is; add "spacing" to dataset.json'
+    assert said in report.notes
+    for i in range(3):
+        as_tiff(root / "images" / f"v{i}.nii.gz")
+    report = check_dataset(root)
+    assert report.sizes is not None
+    assert report.sizes.spacing == ()
+    assert not [note for note in report.notes if "voxel size" in note]
+    (root / "dataset.json").write_text('{"spacing": [2.0, 1.0, 1.0]}')
+    report = check_dataset(root)
+    assert report.ok
+    assert report.sizes is not None
+    assert report.sizes.spacing == ((2.0, 1.0, 1.0),)
+
+
+def test_a_bad_spacing_of_volumes_is_one_problem(tmp_path):
+    root = write_volumes(tmp_path / "set", 4, masks=2)
+    (root / "dataset.json").write_text('{"spacing": [2.0, 1.0]}')
+    (problem,) = check_dataset(root).problems
+    assert problem.what == "has a bad 'spacing': 2 numbers for 3 axes"
+
+
+def test_masks_that_are_no_volumes_are_to_become_nifti(tmp_path):
+    root = write_volumes(tmp_path / "set", 4, masks=2)
+    for i in range(2):
+        (root / "masks" / f"v{i}.nii.gz").rename(root / "masks" / f"x{i}.nii.gz")
+    advice = "training needs some, as NIfTI with class indices named like their images"
+    assert f"no mask could be read: 2 .nii.gz; {advice}" in check_dataset(root).notes
+
+
+def test_masks_that_were_refused_need_no_word_beside_their_problems(tmp_path):
+    root = write_volumes(tmp_path / "set", 4, masks=2)
+    for i in range(2):
+        soft = nib.Nifti1Image(np.full((24, 20, 12), 0.5, np.float32), np.diag([1.0, 1.0, 2.0, 1.0]))
+        nib.save(soft, root / "masks" / f"v{i}.nii.gz")
+    report = check_dataset(root)
+    assert len(report.problems) == 2
+    assert report.notes == ()
+
+
+def test_a_scan_that_lost_its_intercept_is_named(tmp_path):
+    """In a scan that is cropped to the body, fat and noise still lie below 0."""
+    (tmp_path / "images").mkdir()
+    rng = np.random.default_rng(0)
+
+    def scan(name, lowest, *, plus=0.0) -> None:
+        values = np.maximum(rng.normal(-200, 400, (8, 8, 8)), lowest)
+        values[0, 0] = (lowest, *[100] * 7)
+        nib.save(nib.Nifti1Image(values + plus, np.eye(4)), tmp_path / "images" / f"{name}.nii.gz")
+
+    for name, lowest in (("a", -1000), ("b", -3024), ("c", -1000), ("cropped", -140), ("offset", -1024)):
+        scan(name, lowest)
+    assert check_dataset(tmp_path).notes == ()
+    scan("offset", -1024, plus=1024)
+    (note,) = check_dataset(tmp_path).notes
+    assert note == (
+        "volumes without a value below 0, though 3 of 5 go below -500 as CT does: offset.nii.gz. "
+        "Are they in HU? A fixed window fits HU alone"
+    )
+    for name in "abc":
+        scan(name, 0)
+    assert check_dataset(tmp_path).notes == ()

@@ -355,6 +355,25 @@ def test_masks_hold_whole_numbers(tmp_path):
         read_raw_labels(write_mask(tmp_path / "minus.nii.gz", np.where(soft > 0, -1, 0).astype(np.int16)))
 
 
+def test_a_scale_in_the_header_of_a_mask_leaves_its_classes_whole(tmp_path):
+    """nibabel scales what is saved with the header of a scan that has a scale of its own."""
+    labels = np.zeros((4, 5, 6), np.uint8)
+    labels[1:3, 1:3, 1:3] = 1
+    labels[3] = 255
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.int16)
+    nib.save(nib.Nifti1Image(labels.transpose(2, 1, 0).astype(np.float64), np.eye(4), header), tmp_path / "m.nii.gz")
+    stored = np.asanyarray(nib.load(tmp_path / "m.nii.gz").dataobj)
+    assert (stored != np.rint(stored)).any()
+    np.testing.assert_array_equal(read_raw_labels(tmp_path / "m.nii.gz").values, labels)
+
+
+@pytest.mark.parametrize(("value", "said"), [(1.00123, r"1\.00123"), (np.nan, "nan")])
+def test_a_value_that_is_no_class_is_said_to_enough_digits(value, said, tmp_path):
+    with pytest.raises(BadFileError, match=f"the value {said}, which is no class"):
+        read_raw_labels(write_mask(tmp_path / "soft.nii.gz", np.full((4, 5, 6), value, np.float64)))
+
+
 def test_every_tenth_slice_is_a_partial_annotation(tmp_path):
     labels = np.zeros((40, 8, 8), np.uint8)
     labels[5:36:10, 2:6, 2:6] = 1

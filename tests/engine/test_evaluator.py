@@ -116,14 +116,14 @@ def test_a_perfect_prediction_has_dice_1_and_no_distance(run, answer):
     answer(lambda target: target)
     row = means(evaluate(run.root, device="cpu"))
     assert (row["dice"], row["iou"], row["hd95"], row["assd"], row["surface_dice"]) == (1, 1, 0, 0, 1)
-    assert (row["misses"], row["false_alarms"]) == (0, 0)
+    assert (row["misses"], row["false_alarms"], row["distance_cases"]) == (0, 0, 4)
 
 
 def test_an_empty_prediction_is_a_miss_of_dice_0_without_a_distance(run, answer):
     """Four misses: Dice 0 over 4 cases, and no HD95 at all instead of the 0 or 100 that some report."""
     answer(np.zeros_like)
     row = means(evaluate(run.root, device="cpu"))
-    assert (row["dice"], row["misses"], row["cases"]) == (0, 4, 4)
+    assert (row["dice"], row["misses"], row["cases"], row["distance_cases"]) == (0, 4, 4, 0)
     assert math.isnan(row["hd95"])
     assert json.loads(run.results.read_text())["rows"][0]["hd95"] is None
 
@@ -230,22 +230,23 @@ def test_patients_of_a_csv_stand_in_the_cases(dataset, fit, tmp_path):
 def test_a_class_that_a_case_lacks_is_left_out_of_its_mean():
     row = {"checkpoint": "last", "case": "a", "group": "a", "region": False, "target_pixels": 5, "predicted_pixels": 5}
     rows = [
-        {**row, "class": "cup", "dice": 0.5, "miss": False, "false_alarm": False},
-        {**row, "class": "disc", "dice": float("nan"), "miss": False, "false_alarm": False},
-        {**row, "class": "rim", "dice": 0.0, "miss": True, "false_alarm": False},
+        {**row, "class": "cup", "dice": 0.5, "hd95": 3.0, "miss": False, "false_alarm": False},
+        {**row, "class": "disc", "dice": math.nan, "hd95": math.nan, "miss": False, "false_alarm": False},
+        {**row, "class": "rim", "dice": 0.0, "hd95": math.inf, "miss": True, "false_alarm": False},
     ]
     (case,) = per_case(rows)
     assert (case["dice"], case["miss"], case["class"]) == (0.25, 1, "mean")
     summed = {summary["class"]: summary for summary in summary_rows(rows)}
     assert (summed["disc"]["cases"], summed["disc"]["both_empty"]) == (0, 1)
     assert (summed["rim"]["dice"], summed["rim"]["misses"], summed["mean"]["misses"]) == (0.0, 1, 1)
+    assert {name: row["distance_cases"] for name, row in summed.items()} == {"cup": 1, "disc": 0, "rim": 0, "mean": 1}
 
 
 def test_the_interval_is_over_patients_and_the_mean_over_cases():
     """Two patients, one with three cases of .8 and one with a case of .4: the mean is .7, drawn patients .4 to .8."""
     row = {"checkpoint": "last", "class": "lesion", "region": False, "miss": False, "false_alarm": False}
     rows = [
-        {**row, "case": f"{patient}{i}", "group": patient, "dice": dice}
+        {**row, "case": f"{patient}{i}", "group": patient, "dice": dice, "hd95": 1.0}
         for patient, dice, count in (("a", 0.8, 3), ("b", 0.4, 1))
         for i in range(count)
     ]

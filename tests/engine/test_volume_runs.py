@@ -22,6 +22,7 @@ from criinet.data.store import DataConfig, Store, centres
 from criinet.engine import trainer
 from criinet.engine.build import load
 from criinet.engine.evaluator import evaluate
+from criinet.engine.examples import pictures
 from criinet.engine.folder import RunFolder
 from criinet.engine.prediction import predict_folder, predict_unlabeled
 from criinet.engine.predictor import Predictor
@@ -289,6 +290,24 @@ def test_maps_and_probabilities_of_volumes_lie_where_the_volume_lies(balls, tmp_
     np.testing.assert_array_equal(mask.transpose(2, 1, 0), np.asarray(nib.load(tmp_path / "out" / "v1.nii.gz").dataobj))
 
 
+def test_the_report_draws_a_volume_through_the_fixed_window_of_the_run():
+    """Of a volume from -1000 to 1000 the window from 0 to 200 alone is told apart; without one every value is."""
+    values = np.linspace(-1000, 1000, 16**3).reshape(16, 16, 16).astype(np.float32)
+    scan = Volume(values, Geometry.unknown((1.0, 1.0, 1.0)))
+    predicted = VolumePrediction(np.zeros(values.shape, np.uint8), None, scan.geometry, {})
+
+    def inside(**data: Any) -> np.ndarray:
+        config = DataConfig(kind="slices", **data)
+        axial = pictures(predicted, scan, None, config)["image"][:16, :16, 0]
+        return (axial > 0) & (axial < 255)
+
+    between = (values[8] > 0.4) & (values[8] < 199.6)
+    assert 0 < between.mean() < 1
+    np.testing.assert_array_equal(inside(intensity="range", range=(0.0, 200.0)), between)
+    assert inside(intensity="z-score").all()
+    assert inside(intensity="window").all()
+
+
 FACTS = VolumeFacts((44, 71, 96), (1.25, 1.25, 1.25), "", 2, 46, (100.0, 300.0), 40.0)
 
 
@@ -358,6 +377,28 @@ def test_files_that_do_not_know_their_voxels_are_predicted_as_they_were_trained(
     np.testing.assert_array_equal(own.affine, other.affine)
     np.testing.assert_array_equal(np.asarray(own.dataobj), np.asarray(other.dataobj))
     np.testing.assert_allclose(own.header.get_zooms(), (0.5, 0.5, 3.0))
+
+
+def test_one_file_without_a_voxel_size_leaves_the_others_theirs(tmp_path):
+    """Slices that are far apart stay so, and the file is named where training says what it picked."""
+    root = write_volumes(tmp_path / "data", spacings=((0.5, 0.5, 2.5),))
+    alike = choices_for(open_dataset(root), make_split(open_dataset(root)), "cuda", {})
+    for part in ("images", "masks"):
+        values = np.asarray(nib.load(root / part / "v1.nii.gz").dataobj).transpose(2, 1, 0)
+        (root / part / "v1.nii.gz").unlink()
+        tifffile.imwrite(root / part / "v1.tif", values, photometric="minisblack")
+    dataset = open_dataset(root)
+    facts = look_at_volumes(dataset, make_split(dataset))
+    assert facts.spacing == (2.5, 0.5, 0.5)
+    picked = {choice.setting: choice for choice in plan_volumes(facts, "cuda", {})}
+    for choice in (choice for choice in alike if choice.setting in ("data.kind", "data.spacing")):
+        assert picked[choice.setting].value == choice.value
+    assert picked["data.kind"].reason == "slices are 5.0 times as far apart as pixels"
+    said = '1 of 4 volumes looked at says no voxel size (v1.tif) and is taken as it is; add "spacing" to dataset.json'
+    assert picked["data.spacing"].reason.endswith(f"; {said}")
+    (root / "dataset.json").write_text('{"spacing": [2.5, 0.5, 0.5]}')
+    declared = open_dataset(root)
+    assert not look_at_volumes(declared, make_split(declared)).unsized
 
 
 def test_predictions_keep_the_largest_object_of_the_classes_that_are_one():

@@ -76,6 +76,16 @@ def test_slices_are_shown_as_viewers_do_however_they_are_stored(place, client, n
         assert np.corrcoef(picture.ravel(), values[k].ravel())[0, 1] > 0.99
 
 
+def test_slices_are_seen_through_the_fixed_window_of_the_run(place, session, client):
+    """Tissue of 300 is black, and organs of 550 and more are white."""
+    predictor = session.model.predictor
+    predictor.data = predictor.data.model_copy(update={"intensity": "range", "range": (449.0, 451.0)})
+    values = shown_file(place, "images", "v2")
+    for kind, k in (("image?slice=5", 5), ("thumbnail", len(values) // 2)):
+        picture = np.asarray(Image.open(io.BytesIO(client.get(f"/api/cases/v2/{kind}").content)).convert("L"))
+        assert np.abs(picture - 255.0 * (values[k] > 450)).mean() < 5
+
+
 @pytest.mark.parametrize("name", OPEN)
 def test_planes_are_what_the_run_predicts_and_the_least_sure_slice_comes_first(place, client, name):
     predicted = load(place / "run", device="cpu", keep_probs=True).predict(place / "data" / "images" / f"{name}.nii.gz")

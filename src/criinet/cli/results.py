@@ -138,6 +138,8 @@ def evaluate(
         print(json.dumps(jsonable(results), indent=1))
     else:
         show_results(results, "test cases" if run is not None else "masks")
+        if note := note_on_distances(shown_rows(results)):
+            err.print(f"note: {note}")
     if results.get("partial"):
         err.print(f"note: targets with ground truth in a part alone, measured there: {results['partial']}")
     empty = dict.fromkeys(row["class"] for row in results["rows"] if row["cases"] == 0 and row["class"] != "mean")
@@ -156,7 +158,6 @@ def show_results(results: dict[str, Any], measured: str) -> None:
 
     overlap, outline = ("Dice", "95 % interval", "IoU"), ("HD95", "surface Dice")
     headers = ("weights", "class", "cases", *overlap, *outline, "misses", "false alarms")
-    several = len({row["class"] for row in results["rows"]}) > 2
     rows = [
         [
             row["checkpoint"],
@@ -170,10 +171,22 @@ def show_results(results: dict[str, Any], measured: str) -> None:
             str(row["misses"]),
             str(row["false_alarms"]),
         ]
-        for row in results["rows"]
-        if row["class"] != "mean" or several
+        for row in shown_rows(results)
     ]
     out.print(table(f"{measured}; distances in {results['unit']}", headers, rows))
+
+
+def shown_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of results without the mean over classes where there is one class alone."""
+    several = len({row["class"] for row in results["rows"]}) > 2
+    return [row for row in results["rows"] if row["class"] != "mean" or several]
+
+
+def note_on_distances(rows: list[dict[str, Any]]) -> str:
+    """Say of how many cases HD95 is the mean where misses and false alarms are left out of it, "" where none are."""
+    fewer = [row for row in rows if row["misses"] + row["false_alarms"] > 0 and row["distance_cases"] < row["cases"]]
+    counts = [f"{row['distance_cases']} of {row['cases']} ({row['checkpoint']}, {row['class']})" for row in fewer]
+    return f"misses and false alarms have no HD95; it is the mean of fewer cases: {', '.join(counts)}" if counts else ""
 
 
 def report(

@@ -1,6 +1,7 @@
 """Look at every file of a dataset, and report what is in it and what is wrong."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,21 +11,25 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from criinet.data.card import DatasetCard, read_card, read_groups
+from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.dataset import build_dataset
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.formats import Volume
+from criinet.data.geometry import Spacing
 from criinet.data.images import BadFileError, MaskEncoding, read_header
-from criinet.data.kinds import comparable, key_of, not_read
+from criinet.data.kinds import comparable, key_of, not_read, suffix_of
 from criinet.data.layout import Layout, read_layout
 from criinet.data.scans import misplaced, read_scan, spatial
 from criinet.data.splits import load_split
 from criinet.data.threads import in_threads
+from criinet.data.volumes import without_voxel_size
 from criinet.errors import DataError
 from criinet.registry import nearest
 
 T = TypeVar("T")
 _Meaning = tuple[MaskEncoding, tuple[str, ...]]
+AIR = -500.0
+"""Hounsfield units below which hardly anything but air lies."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +109,11 @@ class CheckReport:
 
 @dataclass
 class _CaseFacts:
-    """What decoding one case told; ``size`` is None if the image cannot be read."""
+    """What decoding one case told; ``size`` is None if the image cannot be read, ``least`` is of a volume."""
 
     size: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
+    least: float = math.nan
     orientation: str = ""
     gray: bool = False
     deep: bool = False
@@ -133,7 +139,8 @@ def check_dataset(
     names = sorted(layout.images)
     cards: list[BadFileError] = []
     card = _attempt(lambda: read_card(root), root / "dataset.json", cards) or DatasetCard()
-    facts = dict(zip(names, in_threads(lambda name: _case_facts(name, layout, card), names, done), strict=True))
+    card, voxel = _voxel(card, root, layout.dims, cards)
+    facts = dict(zip(names, in_threads(lambda name: _case_facts(name, layout, card, voxel), names, done), strict=True))
     problems += [problem for case in facts.values() for problem in case.problems] + cards
     meaning = _meaning(root, card, layout, facts, problems)
     group_of = _attempt(lambda: read_groups(root, names, groups), root / "groups.csv", problems) or {}
@@ -159,15 +166,26 @@ def check_dataset(
     )
 
 
-def _case_facts(name: str, layout: Layout, card: DatasetCard) -> _CaseFacts:
+def _voxel(
+    card: DatasetCard, root: Path, dims: int, problems: list[BadFileError]
+) -> tuple[DatasetCard, Spacing | None]:
+    """Return the card and the voxels that it declares; a spacing that is wrong goes to the problems, and is dropped."""
+    declared = _attempt(lambda: declared_spacing(card, root, dims), root / "dataset.json", problems)
+    if declared is None:
+        return card.model_copy(update={"spacing": None}), None
+    return card, (declared[0], declared[1], declared[2]) if dims == 3 else None
+
+
+def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | None) -> _CaseFacts:
     """Decode one case; whatever is wrong with it goes to its problems."""
     facts = _CaseFacts()
     path = layout.images[name]
     try:
-        scan = read_scan(path, layout.dims)
+        scan = read_scan(path, layout.dims, voxel)
         facts.size = spatial(scan)
         if isinstance(scan, Volume):
             values, facts.gray, facts.deep = scan.values, True, scan.values.dtype != np.uint8
+            facts.least = float(np.fmin.reduce(values, axis=None))
             facts.spacing = scan.geometry.spacing if scan.geometry.known else None
             facts.orientation = scan.geometry.code if scan.geometry.known else ""
         else:
@@ -297,20 +315,39 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
     if len(turned) > 1:
         kinds = ", ".join(f"{count} {code}" for code, count in sorted(turned.items()))
         notes.append(f"volumes are stored in different orientations ({kinds}); they are turned alike when read")
-    if not any(case.mask for case in facts.values()) and (found := _without_a_mask(layout, facts)):
-        notes.append(
-            f"no mask could be read: {found}; training needs some, as PNG with 0 and 255 named like their images"
-        )
+    if layout.dims == 3:
+        notes += _notes_on_volumes({layout.images[name].name: case for name, case in facts.items() if case.size})
+    if not any(case.mask for case in facts.values()) and (found := _without_an_image(layout)):
+        kind = "PNG with 0 and 255" if layout.dims == 2 else "NIfTI with class indices"
+        notes.append(f"no mask could be read: {found}; training needs some, as {kind} named like their images")
     return [*notes, *not_read(layout.others)]
 
 
-def _without_a_mask(layout: Layout, facts: dict[str, _CaseFacts]) -> str:
-    """Say what lies in masks/ where none of it can be read: how many files of each kind."""
+def _notes_on_volumes(facts: dict[str, _CaseFacts]) -> list[str]:
+    """Return what is odd about some of the volumes, by file: voxels of no known size, and CT that is hardly in HU.
+
+    CT is told by the air in most of the volumes. Tissue alone has values below 0, too: fat, and noise. A volume that
+    has none at all lost its intercept, or was scaled.
+    """
+    notes: list[str] = []
+    unsized = [name for name, case in facts.items() if case.spacing is None]
+    if 0 < len(unsized) < len(facts):
+        notes.append(without_voxel_size(unsized, len(facts), "volumes"))
+    with_air = sum(case.least < AIR for case in facts.values())
+    positive = [name for name, case in facts.items() if case.least >= 0]
+    if positive and 2 * with_air > len(facts):
+        notes.append(
+            f"volumes without a value below 0, though {with_air} of {len(facts)} go below {AIR:g} as CT does: "
+            f"{', '.join(positive)}. Are they in HU? A fixed window fits HU alone"
+        )
+    return notes
+
+
+def _without_an_image(layout: Layout) -> str:
+    """Say what lies in masks/ and belongs to no image: how many files of each kind."""
     others = [path for path in (*layout.others, *(one.path for one in layout.problems)) if path.parent.name == "masks"]
-    left = [path for path in others if not path.is_dir()] + [
-        layout.masks[name] for name in facts if name in layout.masks
-    ]
-    kinds = Counter(path.suffix.lower() or "without suffix" for path in left)
+    left = [path for path in others if not path.is_dir()]
+    kinds = Counter(suffix_of(path) or path.suffix.lower() or "without suffix" for path in left)
     return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
 

@@ -13,6 +13,7 @@ from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_atomically
 from criinet.data.formats import Volume
 from criinet.data.images import PALETTE, Pixels
+from criinet.data.intensity import limits_of
 from criinet.data.planes import gray_slice, look_point, square_slice
 from criinet.data.sampling import evenly
 from criinet.data.threads import in_threads
@@ -100,7 +101,8 @@ def _flat(dataset: Dataset, case: Case) -> tuple[Pixels, NDArray[Any] | None]:
     if not isinstance(scan, Volume):
         return scan, None if mask is None else np.maximum(mask, 0).astype(np.uint8)
     at = look_point(mask, scan.shape)
-    return gray_slice(scan, at), None if mask is None else square_slice(mask, scan.geometry, at)
+    shown = gray_slice(scan, at, limits_of(scan))
+    return shown, None if mask is None else square_slice(mask, scan.geometry, at)
 
 
 def draw_contours(image: Pixels, mask: NDArray[Any], width: int = _CONTOUR) -> Pixels:

@@ -10,7 +10,7 @@ from PIL import Image
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
 from criinet.data.images import Pixels
-from criinet.data.intensity import limits_of, to_gray
+from criinet.data.intensity import Limits, to_gray
 
 Array = NDArray[Any]
 _GAP = 4
@@ -50,9 +50,9 @@ def _turned(at: Sequence[int], shape: Sequence[int], geometry: Geometry) -> list
     ]
 
 
-def gray_slice(volume: Volume, at: tuple[int, int, int]) -> Pixels:
-    """Return the axial plane through ``at`` in 8 bits, windowed as the whole volume is, stretched to square pixels."""
-    plane = to_gray(slice_of(volume.values, volume.geometry, at), limits_of(volume))
+def gray_slice(volume: Volume, at: tuple[int, int, int], limits: Limits) -> Pixels:
+    """Return the axial plane through ``at`` in 8 bits, stretched to square pixels; ``limits`` are black and white."""
+    plane = to_gray(slice_of(volume.values, volume.geometry, at), limits)
     return _square(plane, _steps(volume.geometry)[1:], labels=False)
 
 

@@ -18,7 +18,7 @@ from criinet.data.decoding import Decoding
 from criinet.data.fitting import cut, fit, with_channels
 from criinet.data.formats import Volume
 from criinet.data.images import Pixels
-from criinet.data.intensity import Intensity, limits_of, to_gray
+from criinet.data.intensity import Intensity, Limits, limits_of, to_gray
 from criinet.data.resampling import Grid, labels_to_grid, to_grid, training_grid
 from criinet.data.spill import Spill
 from criinet.data.threads import cores
@@ -99,6 +99,14 @@ def fit_volume(volume: Volume, config: DataConfig) -> tuple[Pixels, Grid]:
     grid = training_grid(volume.shape, volume.geometry, config.spacing if volume.geometry.known else None)
     gray = to_gray(volume.values, limits_of(volume, config.intensity, config.range))
     return pad(to_grid(gray, grid), config), grid
+
+
+def limits_for_people(volume: Volume, config: DataConfig) -> Limits:
+    """Return the values that are drawn black and white: a run's fixed window, else the file's own or its percentiles.
+
+    A z-score is for the network alone: its limits lie so far apart that a picture would be faint.
+    """
+    return limits_of(volume, "window" if config.intensity == "z-score" else config.intensity, config.range)
 
 
 def pad(array: NDArray[Any], config: DataConfig) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, cast
@@ -26,6 +27,8 @@ from criinet.errors import ShapeError
 Array = NDArray[Any]
 Partial = Literal["auto", "yes", "no"]
 """Whether slices without a label have no ground truth: told by the pattern of slices, always, or never."""
+WHOLE = 1e-3
+"""How far a mask's value may be from a whole number: a scale in the header of a file leaves it that near."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,21 @@ def read_volume_header(path: Path, spacing: Spacing | None = None) -> VolumeHead
     return replace(header, geometry=_with_spacing(header.geometry, spacing))
 
 
+def without_voxel_size(files: Sequence[str], total: int, kind: str) -> str:
+    """Say which of ``total`` volumes have voxels of a size that nobody knows.
+
+    Args:
+        files: their names, at least one.
+        kind: what is counted, as "volumes".
+    """
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    says, taken = ("says", "is taken as it is") if len(files) == 1 else ("say", "are taken as they are")
+    return (
+        f"{len(files)} of {total} {kind} {says} no voxel size ({files[0]}{more}) and {taken}; "
+        'add "spacing" to dataset.json'
+    )
+
+
 def _with_spacing(geometry: Geometry, spacing: Spacing | None) -> Geometry:
     return geometry if geometry.known or spacing is None else Geometry.unknown(spacing)
 
@@ -70,17 +88,19 @@ def read_raw_labels(path: Path) -> RawLabels:
     """Decode a mask without giving its values a meaning.
 
     Raises:
-        BadFileError: if it cannot be read, or holds values that are no whole numbers in 0..255.
+        BadFileError: if it cannot be read, or holds values that are no whole numbers in 0..255, within a thousandth.
     """
     volume = format_of(path).read(path, labels=True)
     values = volume.values
     if values.dtype.kind not in "iubf":
         raise BadFileError(path, f"is a mask of {values.dtype}", "Save it as 8-bit class indices")
     if values.dtype.kind == "f":
-        odd = values[values != np.rint(values)]
+        whole = np.rint(values)
+        odd = values[~np.isclose(values, whole, rtol=0, atol=WHOLE)]
         if odd.size:
-            what = f"is a mask with the value {float(odd[0]):.4g}, which is no class"
+            what = f"is a mask with the value {float(odd[0]):.7g}, which is no class"
             raise BadFileError(path, what, "Save class indices; resample masks with the nearest neighbour only")
+        values = whole
     if values.size and (values.min() < 0 or values.max() > 255):
         what = f"is a mask with values from {values.min():g} to {values.max():g}"
         raise BadFileError(path, what, "Save it as 8-bit class indices")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +179,7 @@ def measure(
                 "cnr": test.difficulty[case.name]["cnr"],
                 "dice": finite_mean([float(row["dice"]) for row in found if not row["region"]]),
             }
-            examples.append((about, pictures(predicted, dataset.read_scan(case), target)))
+            examples.append((about, pictures(predicted, dataset.read_scan(case), target, predictor.data)))
         if advance is not None:
             advance(done + 1, len(test.cases))
     if examples:
@@ -222,7 +223,8 @@ def measures(row: Row) -> list[str]:
 def summary_rows(rows: Sequence[Row]) -> list[Row]:
     """Return a row for each checkpoint and class or region, and one for the mean over classes: means, and misses.
 
-    Intervals are over groups (patients) where several cases belong to one.
+    Intervals are over groups (patients) where several cases belong to one. Of ``distance_cases`` the distances are the
+    mean: a miss and a false alarm have none.
     """
     grouped: dict[tuple[str, str], list[Row]] = {}
     for row in [*rows, *per_case(rows)]:
@@ -233,6 +235,7 @@ def summary_rows(rows: Sequence[Row]) -> list[Row]:
         summary: Row = {"checkpoint": checkpoint, "class": name, "region": found[0]["region"], "cases": dice.n}
         summary |= {"dice_sd": dice.sd, "dice_low": dice.low, "dice_high": dice.high, "both_empty": dice.missing}
         summary |= {key: finite_mean([row[key] for row in found]) for key in measures(found[0])}
+        summary["distance_cases"] = sum(math.isfinite(row["hd95"]) for row in found)
         summary["misses"] = sum(int(row["miss"]) for row in found)
         summary["false_alarms"] = sum(int(row["false_alarm"]) for row in found)
         summaries.append(summary)

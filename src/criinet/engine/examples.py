@@ -10,11 +10,12 @@ from PIL import Image
 from criinet.data.files import write_atomically, write_json
 from criinet.data.fitting import with_channels
 from criinet.data.formats import Volume
-from criinet.data.intensity import limits_of, to_gray
+from criinet.data.intensity import to_gray
 from criinet.data.planes import look_point, three_planes
 from criinet.data.predictions import VolumePrediction
 from criinet.data.sampling import evenly
 from criinet.data.scans import Scan
+from criinet.data.store import DataConfig, limits_for_people
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predicted
 
@@ -55,7 +56,7 @@ def small_image(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def pictures(predicted: Predicted, scan: Scan, target: np.ndarray | None) -> dict[str, np.ndarray]:
+def pictures(predicted: Predicted, scan: Scan, target: np.ndarray | None, config: DataConfig) -> dict[str, np.ndarray]:
     """Return what the report draws of a case: image (H, W, 3), masks and maps of doubt (H, W), all uint8.
 
     A volume is shown in three planes through the middle of its target, or where there is none of its prediction.
@@ -71,7 +72,7 @@ def pictures(predicted: Predicted, scan: Scan, target: np.ndarray | None) -> dic
         return {"image": small_image(with_channels(scan, 3)), **{name: small(array) for name, array in maps.items()}}
     assert isinstance(scan, Volume)
     at = look_point(predicted.mask if known is None else known, scan.shape)
-    gray = to_gray(scan.values, limits_of(scan))
+    gray = to_gray(scan.values, limits_for_people(scan, config))
     planes = {
         name: three_planes(array, scan.geometry, at, labels=name in ("refined", "coarse", "target"))
         for name, array in {"image": gray, **maps}.items()

@@ -104,7 +104,7 @@ def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | Non
         name = stem_of(path)
         if name in shown:
             about = {"case": name, "set": "unlabeled", "rule": "evenly spaced by name", "cnr": None, "dice": None}
-            examples.append((about, pictures(predicted, scan, None)))
+            examples.append((about, pictures(predicted, scan, None, predictor.data)))
         if path in partial and isinstance(predicted, VolumePrediction):
             filled = np.where(partial[path] == IGNORE, predicted.mask, partial[path])
             predicted = replace(predicted, mask=filled.astype(np.uint8))

@@ -16,7 +16,7 @@ from criinet.data.objects import largest_shares
 from criinet.data.sampling import evenly
 from criinet.data.splits import Split
 from criinet.data.threads import in_threads
-from criinet.data.volumes import read_volume_header
+from criinet.data.volumes import read_volume_header, without_voxel_size
 from criinet.engine.planning import (
     BATCH,
     PRETRAINED,
@@ -57,11 +57,12 @@ WHOLE = 0.99
 class VolumeFacts:
     """What the plan for volumes is made from; axes are the viewer's: d, h, w.
 
-    shape: medians in voxels. spacing: medians in mm, None where the files say nothing.
+    shape: medians in voxels. spacing: medians in mm of the files that know theirs, None where none does.
     modality: "CT", "MR", ... or "".
     object_range: 0.5 and 99.5 percentile of the values inside labeled objects.
     object_diameter: of the connected object that the median labeled voxel lies in, in mm (in voxels without spacing).
     one_object: classes that are a single connected object, but for specks, in every labeled volume that has them.
+    unsized: a sentence on the files that do not know their voxels where others do, "" if there are none.
     """
 
     shape: tuple[int, int, int]
@@ -72,17 +73,17 @@ class VolumeFacts:
     object_range: tuple[float, float]
     object_diameter: float
     one_object: tuple[int, ...] = ()
+    unsized: str = ""
 
 
 def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
     """Read the headers of some training volumes, every labeled mask and a few labeled volumes; never another mask."""
     train = dataset.select([*split.labeled, *split.unlabeled])
-    headers = [read_volume_header(train[i].image, dataset.voxel) for i in evenly(len(train), SAMPLED)]
-    order = [header.geometry.axes.order for header in headers]
-    shapes = np.array([[header.shape[axis] for axis in axes] for header, axes in zip(headers, order, strict=True)])
-    steps = np.array([[h.geometry.spacing[a] for a in axes] for h, axes in zip(headers, order, strict=True)])
-    known = all(header.geometry.known for header in headers)
-    shape, spacing = np.median(shapes, axis=0).astype(int), np.median(steps, axis=0)
+    seen = [train[i] for i in evenly(len(train), SAMPLED)]
+    headers = [read_volume_header(case.image, dataset.voxel) for case in seen]
+    shape = np.median([[header.shape[axis] for axis in header.geometry.axes.order] for header in headers], axis=0)
+    spacing = median_spacing(headers)
+    unsized = [case.image.name for case, header in zip(seen, headers, strict=True) if not header.geometry.known]
     labeled = dataset.select(split.labeled)
     inside: list[NDArray[np.float64]] = []
     diameters: list[float] = []
@@ -92,19 +93,30 @@ def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
         assert isinstance(volume, Volume)
         values.append(sampled(volume.values)[::16])
         inside.append(sampled(volume.values[mask > 0]))
-        diameters += object_diameters(mask, math.prod(volume.geometry.spacing) if known else 1.0)
+        voxel = volume.geometry.spacing if volume.geometry.known else spacing
+        diameters += object_diameters(mask, math.prod(voxel) if spacing and voxel else 1.0)
     found = np.concatenate(inside) if inside else np.zeros(0)
     low, high = np.percentile(found, (0.5, 99.5)) if found.size else (0.0, 0.0)
     return VolumeFacts(
         shape=(int(shape[0]), int(shape[1]), int(shape[2])),
-        spacing=(float(spacing[0]), float(spacing[1]), float(spacing[2])) if known else None,
+        spacing=spacing,
         modality=modality_of(dataset, headers, values),
         labeled=len(split.labeled),
         unlabeled=len(split.unlabeled),
         object_range=(float(low), float(high)),
         object_diameter=weighted_median(diameters, 3, none=0.0),
         one_object=one_object_classes(dataset, labeled),
+        unsized=without_voxel_size(unsized, len(seen), "volumes looked at") if unsized and spacing else "",
     )
+
+
+def median_spacing(headers: Sequence[VolumeHeader]) -> Spacing | None:
+    """Return the median (d, h, w) in mm, in the viewer's order, of the files that know theirs; None if none does."""
+    known = [header.geometry for header in headers if header.geometry.known]
+    if not known:
+        return None
+    d, h, w = np.median([[geometry.spacing[axis] for axis in geometry.axes.order] for geometry in known], axis=0)
+    return float(d), float(h), float(w)
 
 
 def one_object_classes(dataset: Dataset, labeled: Sequence[Case]) -> tuple[int, ...]:
@@ -207,8 +219,7 @@ def slice_choices(facts: VolumeFacts, on_gpu: bool) -> list[Choice]:
     ]
     if facts.spacing is not None:
         spacing = (round(steps[0], 4), round(fine, 4), round(fine, 4))
-        why = "median slice distance; pixels as fine as the windows allow"
-        choices.append(Choice("data.spacing", spacing, why))
+        choices.append(spacing_choice(facts, spacing, "median slice distance; pixels as fine as the windows allow"))
     usual = USUAL_SIDE[on_gpu] ** 2
     labeled = f"{device_name(on_gpu)}; slices of {facts.labeled} labeled volumes"
     steps_of_run = int(SLICE_STEPS[on_gpu] * min(1.0, usual / (size[0] * size[1]))) // 10 * 10
@@ -238,7 +249,7 @@ def box_choices(facts: VolumeFacts, on_gpu: bool) -> list[Choice]:
     ]
     if facts.spacing is not None:
         why = "median voxel" if factor == 1.0 else f"median voxel times {factor:.2f}, so that a box sees enough"
-        choices.append(Choice("data.spacing", tuple(spacing), why))
+        choices.append(spacing_choice(facts, spacing, why))
     if not on_gpu:
         choices.append(
             Choice("network.channels", (8, 16, 32, 64, 128), f"half the usual width on {device_name(False)}")
@@ -249,6 +260,11 @@ def box_choices(facts: VolumeFacts, on_gpu: bool) -> list[Choice]:
         *batch_choices(BOX_BATCH[on_gpu], f"boxes of {facts.labeled} labeled volumes", unlabeled),
         Choice("trainer.iterations", BOX_STEPS[on_gpu], f"what {device_name(on_gpu)} does in minutes"),
     ]
+
+
+def spacing_choice(facts: VolumeFacts, spacing: Sequence[float], why: str) -> Choice:
+    """Pick the spacing of training, and name the files that it cannot be brought to."""
+    return Choice("data.spacing", tuple(spacing), f"{why}; {facts.unsized}" if facts.unsized else why)
 
 
 def box_size(shape: Sequence[float], budget: int) -> tuple[int, int, int]:

@@ -82,7 +82,8 @@ def _add_reading(app: FastAPI, session: ReviewSession) -> None:
     @lru_cache(maxsize=THUMBNAILS)
     def thumbnail_of(name: str) -> bytes:
         with reading:  # One volume in memory at a time, whatever a queue asks for at once.
-            return as_thumbnail(middle_slice(session.dataset.read_scan(session.store.entry(name).case)))
+            scan = session.dataset.read_scan(session.store.entry(name).case)
+            return as_thumbnail(middle_slice(scan, session.model.predictor.data))
 
     @app.get("/api/about")
     def about() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from criinet.data.files import write_atomically
 from criinet.data.images import BadFileError, Pixels
 from criinet.data.predictions import as_gray
 from criinet.data.scans import Scan
+from criinet.data.store import DataConfig
 from criinet.engine.acquisition import Doubt, benefits, look_at_scans, spread_order
 from criinet.engine.predictor import Predicted, Predictor
 from criinet.errors import StorageError
@@ -53,12 +54,12 @@ class Planes:
     probability: tuple[Pixels, ...]
 
     @classmethod
-    def of(cls, scan: Scan, predicted: Predicted) -> "Planes":
+    def of(cls, scan: Scan, predicted: Predicted, config: DataConfig) -> "Planes":
         """Take what the canvas shows of a case and its prediction; that of a volume must hold its probabilities."""
         shown, doubts = Slices.of(scan).shown, predicted.doubts()
         coarse, disagreement = predicted.coarse_mask, doubts.get("disagreement")
         return cls(
-            image=shown(gray_values(scan)),
+            image=shown(gray_values(scan, config)),
             refined=shown(predicted.mask),
             coarse=None if coarse is None else shown(coarse),
             uncertainty=shown(doubts["entropy"]),
@@ -180,7 +181,7 @@ class ReviewModel:
             if kept is not None:
                 return kept
             scan = self.dataset.read_scan(case)
-            planes = Planes.of(scan, self.predictor.predict(scan))
+            planes = Planes.of(scan, self.predictor.predict(scan), self.predictor.data)
             with self._keeping:
                 self._kept[case.name] = planes
                 while len(self._kept) > 1 and sum(p.bytes for p in self._kept.values()) > MOST_BYTES:
