@@ -38,6 +38,8 @@ def test_every_run_leaves_its_rows_and_cases(benched):
     assert len(cases) == 2 * 8
     assert len({row["case"] for row in cases}) == 8
     assert {row["by"] for row in results["strata"]} == {"contrast", "boundary", "size"}
+    for rows in (results["rows"], results["strata"], cases):
+        assert {row["dataset"] for row in rows} == {"synthetic-30-8"}, "two sizes of synthetic images are two datasets"
 
 
 def test_finished_runs_are_never_repeated(benched, tiny, table, tmp_path):
@@ -83,7 +85,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tiny, tmp_path):
     assert sorted(code for _, code in seen) == [0, 1]
     assert len(results["failed"]) == 1
     assert "training diverged" in results["failed"][0]["reason"]
-    assert {row["dataset"] for row in results["rows"]} == {"synthetic-lesions"}
+    assert {row["dataset"] for row in results["rows"]} == {"synthetic-31-8"}
 
 
 @pytest.mark.slow
