@@ -266,7 +266,7 @@ SMALL = {"name": "unet", "settings": {"channels": [4, 8], "dropout": []}}
     ],
 )
 def test_what_the_tables_cannot_tell_apart_is_refused(tiny, tmp_path, over):
-    said = r"row 'supervised' asks twice, with other settings, for unet on synthetic-30-8 at 4, .* make a variant of each"
+    said = r"'supervised' asks twice, with other settings, for unet on synthetic-30-8 at 4, .* make a variant of each"
     with pytest.raises(ConfigError, match=said):
         cells_of(tiny(**over), tmp_path, tmp_path / "out", "cpu")
 
@@ -327,5 +327,17 @@ def test_other_data_of_the_same_names_is_another_run(tiny, tmp_path):
 def test_a_method_of_a_script_is_refused_before_the_first_run(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(methods.get("supervised"), "__module__", "__main__")
     with pytest.raises(ConfigError, match="'supervised' is defined in a script"):
+        benchmark(tiny(), tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_left_of_a_benchmark_that_broke_before_its_first_run(tiny, tmp_path, monkeypatch):
+    """So that the same command begins anew once the fault is mended."""
+
+    def broken(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("criinet.benchmarking.bench.cells_of", broken)
+    with pytest.raises(AssertionError):
         benchmark(tiny(), tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()

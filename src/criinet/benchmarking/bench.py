@@ -16,7 +16,7 @@ from criinet.data.threads import cores
 from criinet.engine.folder import RunFolder
 from criinet.engine.lock import LOCK, exclusive
 from criinet.engine.reproducibility import pick_device
-from criinet.errors import ConfigError, RunError, UserError
+from criinet.errors import ConfigError, RunError
 
 Told = Callable[[Cell, int, int, int], None]
 """Called after every run with its cell, its exit code, how many are done, and of how many."""
@@ -77,11 +77,11 @@ def benchmark(
 
 @contextmanager
 def gone_on_error(out: Path) -> Generator[None, None, None]:
-    """Remove a folder that was not there, or empty, when what a person must mend is found while it is prepared."""
+    """Remove a folder that was not there, or empty, when anything goes wrong while it is prepared."""
     fresh = RunFolder(out).is_free
     try:
         yield
-    except UserError:
+    except Exception:
         if fresh:
             shutil.rmtree(out, ignore_errors=True)
         raise

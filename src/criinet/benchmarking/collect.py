@@ -70,7 +70,7 @@ def collect(grid: Plan, cells: Sequence[Cell], out: Path, command: str, jobs: in
 
 
 def named(cell: Cell, run: str, row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with the run, the table row and the dataset that it belongs to, and the amount that was asked for."""
+    """Return a row with the run, the table row and the dataset that it belongs to, and the amount as asked for."""
     about = {"run": run, "row": cell.row, "amount": cell.amount, "identity": cell.identity}
     return {**about, **row, "dataset": cell.called}
 
