@@ -141,7 +141,7 @@ def test_a_broken_benchmark_resumes_to_the_same_table(how, benched, plan_file, t
 
 
 def test_a_benchmark_is_not_begun_over_another(benched, tiny, tmp_path):
-    with pytest.raises(RunError, match=r"holds a benchmark already\. Add --resume"):
+    with pytest.raises(RunError, match=r"holds a benchmark or a search already\. Add --resume"):
         benchmark(tiny(), benched, device="cpu")
     with pytest.raises(RunError, match="holds plan 'tiny', now 'other' is asked"):
         benchmark(tiny(name="other"), benched, device="cpu", resume=True)

@@ -127,7 +127,7 @@ def require_free(out: Path, grid: Plan, resume: bool) -> None:
     """Check that a benchmark may begin, or go on, in ``out``.
 
     Raises:
-        RunError: if another plan, a benchmark without --resume, or something else stands there.
+        RunError: if another plan, a benchmark or search without --resume, or something else stands there.
     """
     record = out / "plan.json"
     if not record.exists():
@@ -135,7 +135,7 @@ def require_free(out: Path, grid: Plan, resume: bool) -> None:
             raise RunError(f"{out} is not empty and holds no benchmark. Give --out a new folder.")
         return
     if not resume:
-        raise RunError(f"{out} holds a benchmark already. Add --resume to go on, or give --out another folder.")
+        raise RunError(f"{out} holds a benchmark or a search already. Add --resume to go on, or give another --out.")
     try:
         name = json.loads(record.read_text(encoding="utf-8"))["name"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -48,7 +48,9 @@ def code_version(*modules: str) -> str:
     """
     for module in modules:
         if path_of(module) is None:
-            raise ConfigError(f"the source of '{module}' is not there; put it into an installed module (CONTRIBUTING.md).")
+            raise ConfigError(
+                f"the source of '{module}' is not there; put it into an installed module (CONTRIBUTING.md)."
+            )
     digest = hashlib.sha256()
     for each in sorted(reached(*modules)):
         digest.update(content_of(each))
