@@ -38,6 +38,8 @@ def test_every_run_leaves_its_rows_and_cases(benched):
     assert len(cases) == 2 * 8
     assert len({row["case"] for row in cases}) == 8
     assert {row["by"] for row in results["strata"]} == {"contrast", "boundary", "size"}
+    for rows in (results["rows"], results["strata"], cases):
+        assert {row["dataset"] for row in rows} == {"synthetic-30-8"}, "two sizes of synthetic images are two datasets"
 
 
 def test_finished_runs_are_never_repeated(benched, tiny, table, tmp_path):
@@ -83,7 +85,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tiny, tmp_path):
     assert sorted(code for _, code in seen) == [0, 1]
     assert len(results["failed"]) == 1
     assert "training diverged" in results["failed"][0]["reason"]
-    assert {row["dataset"] for row in results["rows"]} == {"synthetic-lesions"}
+    assert {row["dataset"] for row in results["rows"]} == {"synthetic-31-8"}
 
 
 @pytest.mark.slow
@@ -139,7 +141,7 @@ def test_a_broken_benchmark_resumes_to_the_same_table(how, benched, plan_file, t
 
 
 def test_a_benchmark_is_not_begun_over_another(benched, tiny, tmp_path):
-    with pytest.raises(RunError, match=r"holds a benchmark already\. Add --resume"):
+    with pytest.raises(RunError, match=r"holds a benchmark or a search already\. Add --resume"):
         benchmark(tiny(), benched, device="cpu")
     with pytest.raises(RunError, match="holds plan 'tiny', now 'other' is asked"):
         benchmark(tiny(name="other"), benched, device="cpu", resume=True)

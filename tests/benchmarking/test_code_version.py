@@ -1,10 +1,12 @@
 """The version of the code is that of the source a result depends on."""
 
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import pytest
 
 from criinet.benchmarking.code_version import Import, Source, code_version, imports_of, reached
+from criinet.errors import ConfigError
 from criinet.methods import methods
 
 
@@ -99,3 +101,62 @@ def test_code_outside_this_package_is_followed_in_its_own(package):
     found = reached(f"{name}.one")
     assert {Source(f"{name}.one"), Source(f"{name}.two"), Source("criinet.losses.segmentation")} <= found
     assert Source("os") not in found
+
+
+HELPER = {"helper": "one = 1\n", "other": "two = 2\n"}
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"method": "from .helper import *\n"},
+        {"method": "from . import *\n", "__init__": "from .helper import *\n"},
+        {"method": "from . import one\n", "__init__": "from .helper import *\n"},
+        {"method": "from . import TABLE\n", "__init__": "from .helper import *\nTABLE = {1: one}\n"},
+        {"method": "from . import x\n", "__init__": "from .helper import one\nx, y = one, 2\n"},
+    ],
+)
+def test_names_that_no_statement_spells_out_depend_on_the_whole_module(package, texts):
+    name = package(**HELPER, **texts)
+    found = reached(f"{name}.method")
+    assert Source(f"{name}.helper") in found
+    assert Source(f"{name}.other") not in found
+
+
+def test_what_is_not_there_is_passed_over(package):
+    text = "try:\n    from . import _fast\n    from ._slow.x import y\nexcept ImportError:\n    from . import helper\n"
+    name = package(**HELPER, method=text)
+    assert Source(f"{name}.helper") in reached(f"{name}.method")
+    assert code_version(f"{name}.method")
+
+
+def test_a_package_may_be_a_folder_of_modules(package, tmp_path):
+    """Without an ``__init__.py``."""
+
+    def of(text: str) -> str:
+        name = package(method="from . import helper\n", helper=text)
+        (tmp_path / name / "__init__.py").unlink()
+        return code_version(f"{name}.method")
+
+    assert of("one = 1\n") == of("one = 1\n") != of("one = 2\n")
+
+
+def test_a_module_of_machine_code_counts_by_its_bytes(package, tmp_path):
+    def of(content: bytes) -> str:
+        name = package(method="from ._fast import one\n")
+        (tmp_path / name / f"_fast{EXTENSION_SUFFIXES[0]}").write_bytes(content)
+        return code_version(f"{name}.method")
+
+    assert of(b"\xff\x00one") == of(b"\xff\x00one") != of(b"\xff\x00two")
+
+
+@pytest.mark.parametrize("broken", ["def one(:\n", "# coding: nothing\n"])
+def test_source_that_cannot_be_read_is_named(package, broken):
+    name = package(method="try:\n    from .old import one\nexcept SyntaxError:\n    pass\n", old=broken)
+    with pytest.raises(ConfigError, match=rf"'{name}\.old', which the code of '{name}' imports, cannot be read"):
+        code_version(f"{name}.method")
+
+
+def test_a_module_without_source_is_refused(package):
+    with pytest.raises(ConfigError, match=r"the source of '.*\.method' is not there"):
+        code_version(f"{package()}.method")

@@ -73,12 +73,57 @@ def test_a_wrong_row_is_named(tiny, over, said):
         ({"sedes": [1]}, "unknown setting 'plan.sedes'. Did you mean 'seeds'?"),
         ({"datasets": []}, "plan.datasets"),
         ({"draws": [-1]}, "plan.draws"),
+        ({"seeds": [2**63]}, f"input should be less than or equal to {2**63 - 1}"),
+        ({"methods": []}, "setting 'plan.methods' is []"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(tiny, over, said):
     with pytest.raises(ConfigError) as error:
         tiny(**over)
     assert said in str(error.value)
+
+
+UNET = {"network": {"name": "unet"}}
+CRII = {"method": {"name": "crii"}}
+RANGE = {"low": 1, "high": 2}
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        ({"settings": UNET}, "settings sets network.name; name networks in [[networks]]."),
+        ({"settings": CRII}, "settings sets method.name; say it in methods, or as method of a variant."),
+        ({"datasets": [{"path": "a", "settings": UNET}]}, "datasets 'a'.settings sets network.name"),
+        ({"networks": [{"name": "unet", "settings": {"name": "mit-unet"}}]}, "networks 'unet'.settings sets network"),
+        ({"variants": {"x": {"method": "supervised", "settings": CRII}}}, "variants.x.settings sets method.name"),
+        ({"search": {"space": {"network.name": RANGE}}}, "search.space sets network.name"),
+        ({"search": {"rows": {"crii": {"method.name": RANGE}}}}, "search.rows.crii sets method.name"),
+    ],
+)
+def test_a_method_or_a_network_is_named_where_the_tables_know_it(tiny, over, said):
+    with pytest.raises(ConfigError) as error:
+        tiny(**over)
+    assert said in str(error.value)
+
+
+def test_the_narrower_table_of_settings_wins(tiny, tmp_path):
+    """A network's own settings, the plan's, a dataset's, a variant's: each is laid over those before it."""
+
+    def channels(**over):
+        (cell,) = cells_of(tiny(methods=["x"], **over), tmp_path, tmp_path / "out", "cpu")
+        return cell.settings["network"]["channels"]
+
+    def set_to(*channels):
+        return {"network": {"channels": list(channels)}}
+
+    over = {"variants": {"x": {"method": "supervised"}}}
+    assert channels(**over) == [4, 8, 8]
+    over["settings"] = set_to(4, 4)
+    assert channels(**over) == [4, 4]
+    over["datasets"] = [{"path": "synthetic", "images": 30, "test": 8, "settings": set_to(4, 6)}]
+    assert channels(**over) == [4, 6]
+    over["variants"] = {"x": {"method": "supervised", "settings": set_to(4, 8)}}
+    assert channels(**over) == [4, 8]
 
 
 def test_an_unknown_plan_lists_those_that_ship():
@@ -209,6 +254,49 @@ def test_two_datasets_of_one_name_are_refused(tiny, tmp_path, names):
         cells_of(grid, tmp_path, tmp_path / "out", "cpu")
 
 
+SYNTHETIC = {"path": "synthetic", "images": 30, "test": 8}
+SMALL = {"name": "unet", "settings": {"channels": [4, 8], "dropout": []}}
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"networks": [SMALL, {**SMALL, "settings": {"channels": [8, 8], "dropout": []}}]},
+        {"datasets": [SYNTHETIC, {**SYNTHETIC, "settings": {"data": {"size": [16, 16]}}}]},
+    ],
+)
+def test_what_the_tables_cannot_tell_apart_is_refused(tiny, tmp_path, over):
+    said = r"'supervised' asks twice, with other settings, for unet on synthetic-30-8 at 4, .* make a variant of each"
+    with pytest.raises(ConfigError, match=said):
+        cells_of(tiny(**over), tmp_path, tmp_path / "out", "cpu")
+
+
+def test_synthetic_images_of_two_sizes_are_told_apart(tiny, tmp_path):
+    plan = tiny(methods=["supervised"], datasets=[SYNTHETIC, {**SYNTHETIC, "images": 31}])
+    called = [cell.called for cell in cells_of(plan, tmp_path, tmp_path / "out", "cpu")]
+    assert called == ["synthetic-30-8", "synthetic-31-8"]
+
+
+def test_what_is_asked_for_twice_alike_is_one_run(tiny, tmp_path):
+    plan = tiny(networks=[SMALL, SMALL], datasets=[SYNTHETIC, SYNTHETIC])
+    assert len(cells_of(plan, tmp_path, tmp_path / "out", "cpu")) == 2
+
+
+def test_rows_that_would_share_a_folder_are_refused(tiny, tmp_path):
+    variant = {"method": "supervised"}
+    plan = tiny(methods=["my row", "my_row"], variants={"my row": variant, "my_row": variant})
+    with pytest.raises(ConfigError, match="rows 'my row' and 'my_row' are both called my_row in file names"):
+        cells_of(plan, tmp_path, tmp_path / "out", "cpu")
+
+
+def test_a_mistake_in_a_variant_and_an_amount_are_named_with_their_plan(tiny, tmp_path):
+    variants = {"x": {"method": "crii", "settings": {"trainer": {"iteratons": 3}}}}
+    with pytest.raises(ConfigError, match=r"plan 'tiny', row 'x': unknown setting 'trainer.iteratons'"):
+        cells_of(tiny(methods=["supervised", "x"], variants=variants), tmp_path, tmp_path / "out", "cpu")
+    with pytest.raises(DataError, match=r"plan 'tiny', labeled '500' on synthetic-30-8: 500 labeled cases are asked"):
+        cells_of(tiny(labeled=["500"]), tmp_path, tmp_path / "out", "cpu")
+
+
 def test_synthetic_images_with_other_test_cases_are_another_dataset(tiny, tmp_path):
     tests = [
         json.loads(Path(cells_of(tiny(datasets=[asked]), tmp_path, tmp_path, "cpu")[0].split).read_text())["test"]
@@ -239,5 +327,17 @@ def test_other_data_of_the_same_names_is_another_run(tiny, tmp_path):
 def test_a_method_of_a_script_is_refused_before_the_first_run(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(methods.get("supervised"), "__module__", "__main__")
     with pytest.raises(ConfigError, match="'supervised' is defined in a script"):
+        benchmark(tiny(), tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_left_of_a_benchmark_that_broke_before_its_first_run(tiny, tmp_path, monkeypatch):
+    """So that the same command begins anew once the fault is mended."""
+
+    def broken(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("criinet.benchmarking.bench.cells_of", broken)
+    with pytest.raises(AssertionError):
         benchmark(tiny(), tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from criinet.benchmarking import search
-from criinet.benchmarking.plan import Range, Variant
+from criinet.benchmarking.plan import Range, Search, Variant
 from criinet.benchmarking.search import drawn, with_best, with_settings
 from criinet.config import parse
 from criinet.data.synthetic import write_dataset
@@ -33,7 +33,9 @@ def test_the_best_trial_of_each_row_becomes_a_variant(tiny):
         "supervised": [trial(0.6), trial(0.5, **{"trainer.learning_rate": 1.0})],
         "crii": [trial(0.6), trial(0.7, **{"trainer.learning_rate": 0.01}), trial(None)],
     }
-    tuned = with_best(tiny(), found)
+    rows = {"crii": {"method.weights.intra": {"low": 0, "high": 1}}}
+    tuned = with_best(tiny(search={**SPACE, "rows": rows}), found)
+    assert tuned.search == Search()
     assert tuned.name == "tiny-tuned"
     assert list(tuned.rows()) == ["supervised-tuned", "crii-tuned"]
     assert tuned.rows()["supervised-tuned"].settings == {}

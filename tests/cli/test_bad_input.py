@@ -313,6 +313,11 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         ["--shift is 800", "from -20 to 20", "above the run's own it finds more"],
     ),
     "report of no run": (nothing, ["report", "data"], ["data"]),
+    "report of a benchmark that has hardly begun": (
+        lambda: (Path("new/runs").mkdir(parents=True), Path("new/plan.json").write_text('{"name": "my"}')),
+        ["report", "new"],
+        ["no run of new has ended yet", "--resume"],
+    ),
     "an unknown plan": (nothing, ["benchmark", "smok", "--out", "new"], ["Did you mean 'smoke'?", "Give a file"]),
     "a plan with an unknown key": (
         lambda: Path("my.toml").write_text('name = "my"\nsedes = [1]\ndatasets = [{path = "data"}]\n'),

@@ -300,3 +300,12 @@ def test_what_comes_next_is_possible_and_can_be_pasted():
     Path("run/split.json").write_text(json.dumps({**split, "test": []}))
     Path("run").rename("my run")
     assert next_steps(Path("my run")) == "next: `criinet predict 'my run' IMAGES --out MASKS`"
+
+
+def test_a_search_prints_a_command_that_a_shell_takes(criinet, monkeypatch):
+    """Paths with spaces in quotes, and where the data is."""
+    monkeypatch.setattr("criinet.benchmarking.search", lambda *_, **__: None)
+    said = criinet("search", "smoke", "--out", "my search", "--data", "my data", "--jobs", "1").err
+    assert "`criinet benchmark 'my search/tuned.json' --data 'my data' --out DIR`" in said
+    said = criinet("search", "smoke", "--out", "out", "--jobs", "1").err
+    assert "`criinet benchmark out/tuned.json --out DIR`" in said

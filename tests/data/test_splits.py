@@ -140,8 +140,10 @@ def test_impossible_amounts_are_refused():
         Amount.parse("0")
     with pytest.raises(DataError, match="more than all"):
         Amount.parse("140%")
-    with pytest.raises(DataError, match="50% of 94 training cases is 47, but 14 have masks"):
+    with pytest.raises(DataError, match="50% of 94 training cases is 47, but 14 have masks in dataset toy; ask"):
         make_split(build(100, 20), "50%")
+    with pytest.raises(DataError, match="47 labeled cases are asked for, but 14 have masks in dataset toy; ask"):
+        make_split(build(100, 20), 47)
     with pytest.raises(DataError, match="no mask to train from"):
         make_split(build(20, 0))
     with pytest.raises(DataError, match="negative"):

@@ -261,6 +261,13 @@ def test_a_benchmark_is_known_by_its_plan(tmp_path):
     assert is_benchmark(tmp_path), "what is damaged is best reported as such"
 
 
+def test_a_benchmark_of_which_no_run_has_ended_says_how_to_go_on(tmp_path):
+    (tmp_path / "plan.json").write_text('{"name": "mine"}')
+    assert is_benchmark(tmp_path)
+    with pytest.raises(RunError, match=r"no run of .* has ended yet, or it is a search, .* goes on with --resume"):
+        read_grid(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"plan": {}, "rows": [3]}', '{"plan": {}, "rows": [{"run": "a"}]}'])
 def test_a_damaged_benchmark_is_named(tmp_path, content):
     (tmp_path / "results.json").write_text(content)

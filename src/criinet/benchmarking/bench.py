@@ -16,7 +16,7 @@ from criinet.data.threads import cores
 from criinet.engine.folder import RunFolder
 from criinet.engine.lock import LOCK, exclusive
 from criinet.engine.reproducibility import pick_device
-from criinet.errors import ConfigError, RunError, UserError
+from criinet.errors import ConfigError, RunError
 
 Told = Callable[[Cell, int, int, int], None]
 """Called after every run with its cell, its exit code, how many are done, and of how many."""
@@ -77,11 +77,11 @@ def benchmark(
 
 @contextmanager
 def gone_on_error(out: Path) -> Generator[None, None, None]:
-    """Remove a folder that was not there, or empty, when what a person must mend is found while it is prepared."""
+    """Remove a folder that was not there, or empty, when anything goes wrong while it is prepared."""
     fresh = RunFolder(out).is_free
     try:
         yield
-    except UserError:
+    except Exception:
         if fresh:
             shutil.rmtree(out, ignore_errors=True)
         raise
@@ -127,7 +127,7 @@ def require_free(out: Path, grid: Plan, resume: bool) -> None:
     """Check that a benchmark may begin, or go on, in ``out``.
 
     Raises:
-        RunError: if another plan, a benchmark without --resume, or something else stands there.
+        RunError: if another plan, a benchmark or search without --resume, or something else stands there.
     """
     record = out / "plan.json"
     if not record.exists():
@@ -135,7 +135,7 @@ def require_free(out: Path, grid: Plan, resume: bool) -> None:
             raise RunError(f"{out} is not empty and holds no benchmark. Give --out a new folder.")
         return
     if not resume:
-        raise RunError(f"{out} holds a benchmark already. Add --resume to go on, or give --out another folder.")
+        raise RunError(f"{out} holds a benchmark or a search already. Add --resume to go on, or give another --out.")
     try:
         name = json.loads(record.read_text(encoding="utf-8"))["name"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from criinet.data.synthetic import write_dataset
 from criinet.engine.acquisition import Strategy
 from criinet.engine.settings import Choice, RunConfig, resolve
 from criinet.engine.training import choices_for
-from criinet.errors import ConfigError
+from criinet.errors import ConfigError, DataError
 from criinet.methods import methods
 from criinet.networks import networks
 
@@ -36,7 +37,8 @@ class Cell:
     """One run of a grid.
 
     name: its folder below OUT/runs; ends with the start of ``identity``.
-    row: its row in the tables. dataset, split: folder and file. settings: complete tables of what is asked for.
+    row: its row in the tables. dataset, split: folder and file. called: the dataset's name in the tables.
+    settings: complete tables of what is asked for.
     amount: of labels, as the plan asks for it. test: whether the test cases are opened at the end.
     identity: hash of the resolved settings, the data, the split and the code.
     active: of a simulated annotator: "strategy", "rounds", "masks" and "iterations" of a round; None: one plain run.
@@ -45,6 +47,7 @@ class Cell:
     name: str
     row: str
     dataset: str
+    called: str
     split: str
     amount: str
     seed: int
@@ -145,7 +148,26 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
     Raises:
         UserError: if a dataset, a name or a setting is not as it should be, before any run has begun.
     """
-    cells: list[Cell] = []
+    rows = grid.rows()
+    cells = [
+        cell(grid, asked, drawn, label, variant, network, seed, device, strategy)
+        for asked, drawn in draws_of(grid, data, out, device)
+        for label, variant in rows.items()
+        if drawn.amount in (variant.labeled or asked.labeled or grid.labeled)
+        for network in grid.networks
+        for seed in grid.seeds
+        for strategy in (grid.active.strategies if grid.active else (None,))
+    ]
+    require_told_apart(grid, cells)
+    return list({(each.row, each.identity): each for each in reversed(cells)}.values())[::-1]
+
+
+def draws_of(grid: Plan, data: Path, out: Path, device: str) -> Iterator[tuple[DatasetPlan, Drawn]]:
+    """Yield every draw of labels that a plan means, with the dataset's part of the plan, and write its split.
+
+    Raises:
+        UserError: if a dataset, an amount or a split is not as it should be.
+    """
     rows = grid.rows()
     homes: dict[str, Path] = {}  # By name as files have it: two datasets would share splits and runs.
     for asked in grid.datasets:
@@ -161,21 +183,39 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
         content = fingerprint(dataset.root)
         for amount in amounts(grid, asked, rows):
             for draw in grid.draws:
-                split = make_split(dataset, amount, draw, measure=grid.measure)
+                try:
+                    split = make_split(dataset, amount, draw, measure=grid.measure)
+                except DataError as error:
+                    raise DataError(f"plan '{grid.name}', labeled '{amount}' on {name}: {error}") from error
                 file = out / "splits" / f"{safe(name)}-{safe(amount)}-draw{draw}.json"
                 save_split(split, file)
                 drawn = Drawn(dataset, name, content, split, file, amount, chooser(dataset, split, device))
                 require_enough(grid, drawn)
-                for label, variant in rows.items():
-                    if amount not in (variant.labeled or asked.labeled or grid.labeled):
-                        continue
-                    cells += [
-                        cell(grid, asked, drawn, label, variant, network, seed, device, strategy)
-                        for network in grid.networks
-                        for seed in grid.seeds
-                        for strategy in (grid.active.strategies if grid.active else (None,))
-                    ]
-    return list({(each.row, each.identity): each for each in reversed(cells)}.values())[::-1]
+                yield asked, drawn
+
+
+def require_told_apart(grid: Plan, cells: Sequence[Cell]) -> None:
+    """Check that no two rows share a folder, and that a row has one run of each dataset, network, split and seed.
+
+    Raises:
+        ConfigError: otherwise; the tables would show one of the two.
+    """
+    named: dict[str, Cell] = {}
+    alike: dict[tuple[str, str], Cell] = {}  # By row and name, which is all but the identity.
+    for each in cells:
+        first = named.setdefault(each.name, each)
+        if first.row != each.row:
+            raise ConfigError(
+                f"plan '{grid.name}': rows '{first.row}' and '{each.row}' are both called {safe(each.row)} in file "
+                "names; give one another name."
+            )
+        first = alike.setdefault((each.row, each.name.rpartition("-")[0]), each)
+        if first.identity != each.identity:
+            raise ConfigError(
+                f"plan '{grid.name}': row '{each.row}' asks twice, with other settings, for "
+                f"{each.settings['network']['name']} on {each.called} at {each.amount}, which the tables cannot tell "
+                "apart; make a variant of each, or a plan of each."
+            )
 
 
 def require_enough(grid: Plan, drawn: Drawn) -> None:
@@ -228,11 +268,18 @@ def cell(
     device: str,
     strategy: Strategy | None = None,
 ) -> Cell:
-    """Return one run, its settings checked; with a strategy, a chain of rounds."""
-    settings = merge(merge({"trainer": {"threads": 1}}, grid.settings), asked.settings)
-    settings = merge(merge(settings, {"method": {"name": variant.method}}), variant.settings)
-    settings = merge(settings, {"network": {"name": network.name, **network.settings}})
-    config = resolve(settings, drawn.choose(settings), seed=seed)
+    """Return one run, its settings checked; with a strategy, a chain of rounds.
+
+    Raises:
+        ConfigError: if a setting is not as it should be.
+    """
+    built = {"method": {"name": variant.method}, "network": {"name": network.name, **network.settings}}
+    layers = ({"trainer": {"threads": 1}}, built, grid.settings, asked.settings, variant.settings)
+    settings: dict[str, Any] = reduce(merge, layers)
+    try:
+        config = resolve(settings, drawn.choose(settings), seed=seed)
+    except ConfigError as error:
+        raise ConfigError(f"plan '{grid.name}', row '{label}': {error}") from error
     active = None
     if grid.active is not None and strategy is not None:
         active = {"strategy": strategy, "rounds": grid.active.rounds, "masks": grid.active.masks}
@@ -244,6 +291,7 @@ def cell(
         name="-".join(safe(part) for part in parts),
         row=label,
         dataset=str(drawn.dataset.root),
+        called=drawn.name,
         split=str(drawn.file),
         amount=drawn.amount,
         seed=seed,

@@ -70,8 +70,9 @@ def collect(grid: Plan, cells: Sequence[Cell], out: Path, command: str, jobs: in
 
 
 def named(cell: Cell, run: str, row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with the run and the table row that it belongs to, and the amount of labels that was asked for."""
-    return {"run": run, "row": cell.row, "amount": cell.amount, "identity": cell.identity, **row}
+    """Return a row with the run, the table row and the dataset that it belongs to, and the amount as asked for."""
+    about = {"run": run, "row": cell.row, "amount": cell.amount, "identity": cell.identity}
+    return {**about, **row, "dataset": cell.called}
 
 
 def read_results(run: str, out: Path) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def read_results(run: str, out: Path) -> dict[str, Any]:
 def all_cases(found: Sequence[tuple[Cell, str, dict[str, Any]]], out: Path) -> Iterator[dict[str, Any]]:
     """Yield the cases of all runs, each with what tells its run."""
     for cell, run, result in found:
-        about = {"run": run, "row": cell.row, **{key: result["run"][key] for key in ABOUT}}
+        about = {"run": run, "row": cell.row, **{key: result["run"][key] for key in ABOUT}, "dataset": cell.called}
         with RunFolder(out / "runs" / run).cases.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 yield {**about, "region": "False", **row}  # Older runs do not say so.

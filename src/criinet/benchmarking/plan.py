@@ -1,5 +1,6 @@
 """A plan: which methods on which datasets, with how many labels, draws, seeds and networks, under which settings."""
 
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,14 +10,17 @@ from pydantic import Field, model_validator
 from criinet.config import Config, parse, read_settings
 from criinet.data.splits import Measured
 from criinet.engine.acquisition import STRATEGIES, Strategy
+from criinet.engine.requirements import MOST
 from criinet.errors import ConfigError
 from criinet.methods import methods
 from criinet.registry import nearest
 
 Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=MOST - 1)]
 Tables = dict[str, Any]
 SYNTHETIC = "synthetic"
+NAMED = {"network": "name networks in [[networks]]", "method": "say it in methods, or as method of a variant"}
+"""What tables of settings do not choose, and where a plan does."""
 
 
 class DatasetPlan(Config):
@@ -100,7 +104,7 @@ class Plan(Config):
     hours: Annotated[float | None, Field(ge=0)] = None
     expected: str = ""
     methods: Annotated[
-        Literal["all"] | tuple[str, ...],
+        Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)],
         Field(description="names of methods and of variants; 'all': every registered method and every variant"),
     ] = "all"
     variants: dict[str, Variant] = {}
@@ -116,6 +120,25 @@ class Plan(Config):
     settings: Annotated[Tables, Field(description="settings for every run: [data], [trainer]")] = {}
     search: Search = Search()
     active: ActiveLearning | None = None
+
+    @model_validator(mode="after")
+    def _named_once(self) -> "Plan":
+        """Refuse a method or a network in a table of settings, which would be another than the tables say."""
+        for where, tables in self._tables():
+            for section, instead in NAMED.items():
+                table = tables.get(section)
+                if f"{section}.name" in tables or (isinstance(table, Mapping) and "name" in table):
+                    raise ConfigError(f"plan '{self.name}': {where} sets {section}.name; {instead}.")
+        return self
+
+    def _tables(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield all that can set something, and where it stands; a search by the full names of settings."""
+        yield "settings", self.settings
+        yield from ((f"datasets '{each.path}'.settings", each.settings) for each in self.datasets)
+        yield from ((f"networks '{each.name}'.settings", {"network": each.settings}) for each in self.networks)
+        yield from ((f"variants.{label}.settings", each.settings) for label, each in self.variants.items())
+        yield "search.space", self.search.space
+        yield from ((f"search.rows.{row}", space) for row, space in self.search.rows.items())
 
     def rows(self) -> dict[str, Variant]:
         """Return every row of the tables by its label.

@@ -15,7 +15,7 @@ from criinet.benchmarking.bench import begin, gone_on_error
 from criinet.benchmarking.cells import Cell, cells_of
 from criinet.benchmarking.collect import note_end, why_failed
 from criinet.benchmarking.local import ended_on_error, run_process
-from criinet.benchmarking.plan import Plan, Range, Variant
+from criinet.benchmarking.plan import Plan, Range, Search, Variant
 from criinet.config import assignment, merge
 from criinet.data.files import write_json, write_text_atomically
 from criinet.engine.folder import RunFolder
@@ -123,7 +123,8 @@ class Studies:
     def cells(self, row: str, settings: Mapping[str, float]) -> list[Cell]:
         """Return the runs of one trial, which leave the test cases closed."""
         variant = with_settings(self.grid.rows()[row], settings)
-        wanted = {"methods": ("trial",), "variants": {"trial": variant}, "active": None}
+        label = f"{row}-trial"
+        wanted = {"methods": (label,), "variants": {label: variant}, "active": None}
         draws = self.grid.search.draws or self.grid.draws[:1]
         once = {"draws": draws, "seeds": self.grid.seeds[:1], "measure": "test"}  # So that validation cases are left.
         trial = self.grid.model_copy(update={**wanted, **once})
@@ -167,7 +168,7 @@ def final_dice(run: RunFolder) -> float | None:
 
 
 def with_best(grid: Plan, found: Mapping[str, list[Trial]]) -> Plan:
-    """Return a plan whose rows are variants with the best settings of their trials.
+    """Return a plan without a search, whose rows are variants with the best settings of their trials.
 
     Raises:
         ConfigError: if no trial of a row succeeded.
@@ -181,5 +182,5 @@ def with_best(grid: Plan, found: Mapping[str, list[Trial]]) -> Plan:
             raise ConfigError(f"plan '{grid.name}': no trial of '{row}' succeeded ({reason}). Narrow its ranges.")
         best = max(worked, key=lambda trial: float(trial["dice"]))
         variants[f"{row}-tuned"] = with_settings(rows[row], best["settings"])
-    wanted = {"name": f"{grid.name}-tuned", "methods": tuple(variants), "variants": variants}
+    wanted = {"name": f"{grid.name}-tuned", "methods": tuple(variants), "variants": variants, "search": Search()}
     return grid.model_copy(update=wanted)

@@ -68,6 +68,8 @@ def search(
     resume: Resume = False,
 ) -> None:
     """Search settings for every row of a plan on validation cases, with the same number of trials for each."""
+    import shlex
+
     from criinet.benchmarking import search as run_search
     from criinet.benchmarking.bench import usual_jobs
     from criinet.cli.show import err
@@ -77,4 +79,5 @@ def search(
         err.print(f"{row} trial {number}: {trial['settings'] or 'as it stands'}: {found}")
 
     run_search(plan, out, data=data, jobs=jobs or usual_jobs(device), device=device, resume=resume, told=told)
-    err.print(f"tuned plan: {out / 'tuned.json'}; run it with `criinet benchmark {out / 'tuned.json'} --out DIR`")
+    command = ["criinet", "benchmark", str(out / "tuned.json"), *(["--data", str(data)] if data != Path() else [])]
+    err.print(f"tuned plan: {out / 'tuned.json'}; run it with `{shlex.join(command)} --out DIR`")

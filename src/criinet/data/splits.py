@@ -384,9 +384,11 @@ def _draw(
     wanted = amount.of(total) if whole is None else min(amount.of(total), len(groups))
     if wanted > len(groups):
         unit = "groups" if dataset.grouped else "cases"
+        share = f"{amount.text} of {total} training {unit} is {wanted}"
+        asked = share if amount.share is not None else f"{wanted} labeled {unit} are asked for"
         raise DataError(
-            f"{amount.text} of {total} training {unit} is {wanted}, but {len(groups)} have masks; "
-            "ask for fewer, or leave --labeled out to use them all."
+            f"{asked}, but {len(groups)} have masks in dataset {dataset.name}; ask for fewer, or for {len(groups)} to "
+            "use them all."
         )
     random = _random(seed, _LABELED)
     if not stratify:

@@ -26,6 +26,7 @@ from criinet.report.recorded import (
 )
 
 ALL_LABELS = "all labels"
+PLAN = "plan.json"
 _REMEDY = "run `criinet benchmark` again with --resume"
 _SAME_FRACTION = 1.1
 """Where results do not say which amount was asked for, fractions that differ by less than this factor are one setting:
@@ -87,12 +88,15 @@ class Grid:
 
 
 def is_benchmark(folder: Path) -> bool:
-    """Tell whether a folder holds a benchmark: a ``results.json`` with a plan, or a damaged one beside ``runs/``."""
+    """Tell whether a folder holds a benchmark: a ``results.json`` with a plan, or a damaged one beside ``runs/``.
+
+    One that was cut off before its first run ended is known by its ``plan.json``, and so is a search.
+    """
     try:
         recorded = read_json(folder / "results.json")
     except RunError:
         return (folder / "runs").is_dir()
-    return recorded is not None and "plan" in recorded
+    return (folder / PLAN).is_file() if recorded is None else "plan" in recorded
 
 
 def read_grid(folder: Path) -> Grid:
@@ -104,6 +108,11 @@ def read_grid(folder: Path) -> Grid:
     cases = _read_cases(folder / "cases.csv")
     grid = parsed(folder / "results.json", lambda value: _grid(folder, value, cases or {}), _REMEDY)
     if grid is None:
+        if (folder / PLAN).is_file():
+            raise RunError(
+                f"no run of {folder} has ended yet, or it is a search, which has no report; its command goes on with "
+                "--resume."
+            )
         raise RunError(
             f"{folder} holds no benchmark (no results.json); give the folder that `criinet benchmark` wrote."
         )
