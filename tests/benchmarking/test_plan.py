@@ -15,6 +15,7 @@ from criinet.benchmarking.plan import Variant
 from criinet.data.synthetic import write_dataset
 from criinet.errors import ConfigError, DataError
 from criinet.methods import methods
+from criinet.networks import networks
 from volume_sets import write_volumes
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,7 @@ def test_every_plan_reads_and_says_what_it_is(name):
     assert plan.name == Path(name).stem.replace("_", "-")
     assert all([plan.description, plan.hardware, plan.hours, plan.expected])
     assert plan.rows()
+    assert {network.name for network in plan.networks} <= set(networks)
 
 
 def test_the_plan_of_the_documentation_reads(tmp_path):
