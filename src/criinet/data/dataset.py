@@ -187,7 +187,7 @@ def open_dataset(root: Path, *, skip_bad: bool = False, groups: Path | None = No
             bad[name] = BadFileError(path, *problem)
     skipped = [*layout.problems, *bad.values()]
     if len(bad) == len(layout.images):
-        raise DataError(f"{root} has no case that can be used: {skipped[0]}")
+        raise DataError(f"{root} has no case that can be used: {skipped[0].without_hint}")
     kept = [name for name in names if name not in bad]
     dropped = {*map(comparable, bad), *(key_of(problem.path) for problem in layout.problems)}
     dropped -= set(map(comparable, kept))
@@ -245,7 +245,7 @@ def build_dataset(
         modality=card.modality,
         licence=card.licence,
         source=card.source,
-        skipped=tuple(str(problem) for problem in skipped),
+        skipped=tuple(problem.without_hint for problem in skipped),
         dropped=frozenset(dropped),
         unread=tuple(not_read(layout.others)),
     )

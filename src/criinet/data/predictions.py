@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from criinet.data.dicom_seg import require_dicom, write_segmentation
 from criinet.data.files import digest, make_folder, write_atomically, write_json
 from criinet.data.geometry import Geometry, Spacing
-from criinet.data.images import write_gray, write_mask
+from criinet.data.images import BadFileError, write_gray, write_mask
 from criinet.data.kinds import SUFFIXES, is_readable, is_series, key_of, mask_suffix, not_read, stem_of
 from criinet.data.scans import Scan, read_scan
 from criinet.data.volumes import write_labels, write_volume
@@ -294,10 +294,10 @@ def predict_files(
         for path in paths:
             try:
                 readable.append((path, read_scan(path, predictor.scan_dims, predictor.voxel)))
-            except DataError as error:
+            except BadFileError as error:
                 if skipped is None:
                     raise
-                skipped.append(str(error))
+                skipped.append(error.without_hint)
                 continue
             yield readable[-1][1]
 
