@@ -10,6 +10,7 @@ from typing import IO, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.card import declared_spacing, read_card
 from criinet.data.dicom_seg import require_dicom, write_segmentation
 from criinet.data.files import digest, make_folder, write_atomically, write_json
 from criinet.data.geometry import Geometry, Spacing
@@ -206,7 +207,8 @@ def write_predictions(
 
     Raises:
         DataError: if there are no images, one cannot be read and ``skip_bad`` is False, none can, ``out`` holds
-            originals, or masks that are to be kept were made by other weights or with other options.
+            originals, masks that are to be kept were made by other weights or with other options, or the dataset.json
+            of a dataset of volumes cannot be used.
     """
     paths = images_in(images)
     unread = not_read(paths[0].parent.iterdir()) if images.is_dir() and images not in paths else []
@@ -214,6 +216,7 @@ def write_predictions(
     for path in paths if outputs.dicom_seg else ():
         require_dicom(path)
     predictor = load()
+    voxel = (declared_voxel(paths[0]) if predictor.scan_dims == 3 else None) or predictor.voxel
     make_folder(out)
     begun = begin(out, provenance(weights, predictor, outputs), anew=part.begins_anew)
     masks = {path: out / f"{stem_of(path)}{mask_suffix(predictor.scan_dims)}" for path in paths}
@@ -221,7 +224,7 @@ def write_predictions(
     if part.resume:
         paths = [path for path in paths if not is_newer(masks[path], max(begun, changed(path)))]
     skipped: list[str] = []
-    for path, scan, predicted in predict_files(predictor, paths, skipped if skip_bad else None, advance):
+    for path, scan, predicted in predict_files(predictor, paths, voxel, skipped if skip_bad else None, advance):
         del scan  # A large volume is not needed while the next one is read.
         if outputs.dicom_seg:
             write_segmentation(out / f"{stem_of(path)}.dcm", predicted.mask, path, predictor.classes)
@@ -229,6 +232,19 @@ def write_predictions(
     if paths and len(skipped) == len(paths) and not any(is_newer(mask, begun) for mask in masks.values()):
         raise DataError(f"none of the {len(paths)} files could be segmented; the first: {skipped[0]}")
     return skipped + unread
+
+
+def declared_voxel(path: Path) -> Spacing | None:
+    """Return the voxel (d, h, w) in mm that the dataset.json of a volume's own dataset says, None without any.
+
+    Raises:
+        BadFileError: if dataset.json cannot be used.
+    """
+    home = path.parent.absolute()
+    if home.name != "images":
+        return None
+    spacing = declared_spacing(read_card(home.parent), home.parent, 3)
+    return None if spacing is None else (spacing[0], spacing[1], spacing[2])
 
 
 def provenance(weights: Path, predictor: Segmenter[Any], outputs: Outputs) -> dict[str, Any]:
@@ -284,16 +300,21 @@ def is_newer(path: Path, moment: int) -> bool:
 def predict_files(
     predictor: Segmenter[S],
     paths: Sequence[Path],
+    voxel: Spacing | None,
     skipped: list[str] | None,
     advance: Advance | None,
 ) -> Iterator[tuple[Path, Scan, S]]:
-    """Segment files in order; with a list for the ``skipped`` an unreadable one is noted there and left out."""
+    """Segment files in order; with a list for the ``skipped`` an unreadable one is noted there and left out.
+
+    Args:
+        voxel: (d, h, w) in mm of the voxels of files that do not know theirs.
+    """
     readable: list[tuple[Path, Scan]] = []
 
     def decoded() -> Iterator[Scan]:
         for path in paths:
             try:
-                readable.append((path, read_scan(path, predictor.scan_dims, predictor.voxel)))
+                readable.append((path, read_scan(path, predictor.scan_dims, voxel)))
             except BadFileError as error:
                 if skipped is None:
                     raise

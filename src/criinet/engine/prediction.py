@@ -100,7 +100,7 @@ def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | Non
     shown = set(spaced([case.name for case in unlabeled], 6))
     examples: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
     paths = [*(case.image for case in unlabeled), *partial]
-    for path, scan, predicted in predict_files(predictor, paths, None, advance):
+    for path, scan, predicted in predict_files(predictor, paths, dataset.voxel, None, advance):
         name = stem_of(path)
         if name in shown:
             about = {"case": name, "set": "unlabeled", "rule": "evenly spaced by name", "cnr": None, "dice": None}
