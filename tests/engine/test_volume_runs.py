@@ -382,6 +382,23 @@ def test_files_of_another_dataset_have_the_voxels_that_it_declares(given, stacks
     assert not (tmp_path / "bad").exists()
 
 
+def test_files_whose_voxels_nobody_knows_are_named_once(stacks, balls, tmp_path):
+    """By a run that was trained in mm, where they are taken as they are."""
+    run = Path(shutil.copytree(stacks / "run", tmp_path / "run"))
+    config = json.loads((run / "config.json").read_text())
+    config["dataset"]["voxel"] = None
+    (run / "config.json").write_text(json.dumps(config))
+    scans = Path(shutil.copytree(stacks / "data" / "images", tmp_path / "scans"))
+    shutil.copy(balls / "images" / "v0.nii.gz", scans)
+    notes: list[str] = []
+    predict_folder(run, scans, tmp_path / "out", device="cpu", warn=notes.append)
+    (note,) = notes
+    assert note.startswith("3 files do not say how large the voxels are and were taken as they are")
+    assert f"trained at 3 x 1 x 1 mm, the first is {scans / 'a.tif'};" in note
+    predict_folder(stacks / "run", scans, tmp_path / "known", device="cpu", warn=notes.append)
+    assert len(notes) == 1
+
+
 def test_predictions_keep_the_largest_object_of_the_classes_that_are_one():
     """Two blobs and a speck: of a class that is one object the larger blob stays, and the maps of doubt stay whole."""
     values = np.zeros((6, 16, 16), np.uint8)

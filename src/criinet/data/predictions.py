@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from criinet.data.card import declared_spacing, read_card
 from criinet.data.dicom_seg import require_dicom, write_segmentation
 from criinet.data.files import digest, make_folder, write_atomically, write_json
+from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import BadFileError, write_gray, write_mask
 from criinet.data.kinds import SUFFIXES, is_readable, is_series, key_of, mask_suffix, not_read, stem_of
@@ -115,6 +116,7 @@ class Segmenter(Protocol[S_co]):
     classes: their names, background first.
     scan_dims: 2 if it takes images, (H, W) or (H, W, 3) uint8; 3 if it takes volumes.
     voxel: (d, h, w) in mm of the voxels of files that do not know theirs, as training was told.
+    spacing: (d, h, w) in mm of the voxels that volumes are brought to if theirs are known; None: they keep theirs.
     shift: added to the logits of objects.
     mirrors: axes along which an image is mirrored before it is segmented; the mean over all of them is predicted.
     """
@@ -127,6 +129,9 @@ class Segmenter(Protocol[S_co]):
 
     @property
     def voxel(self) -> Spacing | None: ...
+
+    @property
+    def spacing(self) -> Spacing | None: ...
 
     @property
     def shift(self) -> float: ...
@@ -193,6 +198,7 @@ def write_predictions(
     outputs: Outputs,
     part: Part,
     skip_bad: bool,
+    warn: Callable[[str], None] | None,
     advance: Advance | None,
 ) -> list[str]:
     """Write a mask for every image under ``images`` to ``out``; return a sentence for each file that was skipped.
@@ -204,6 +210,7 @@ def write_predictions(
     Args:
         load: returns what segments, once ``images`` and ``out`` are known to be fine.
         weights: file that it is loaded from.
+        warn: called with each sentence about masks that were written and that a person should know.
 
     Raises:
         DataError: if there are no images, one cannot be read and ``skip_bad`` is False, none can, ``out`` holds
@@ -224,14 +231,29 @@ def write_predictions(
     if part.resume:
         paths = [path for path in paths if not is_newer(masks[path], max(begun, changed(path)))]
     skipped: list[str] = []
+    unmeasured: list[Path] = []
     for path, scan, predicted in predict_files(predictor, paths, voxel, skipped if skip_bad else None, advance):
+        if isinstance(scan, Volume) and not scan.geometry.known:
+            unmeasured.append(path)
         del scan  # A large volume is not needed while the next one is read.
         if outputs.dicom_seg:
             write_segmentation(out / f"{stem_of(path)}.dcm", predicted.mask, path, predictor.classes)
         write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
     if paths and len(skipped) == len(paths) and not any(is_newer(mask, begun) for mask in masks.values()):
         raise DataError(f"none of the {len(paths)} files could be segmented; the first: {skipped[0]}")
+    if warn is not None and unmeasured and predictor.spacing is not None:
+        warn(taken_as_they_are(unmeasured, predictor.spacing))
     return skipped + unread
+
+
+def taken_as_they_are(paths: Sequence[Path], spacing: Spacing) -> str:
+    """Return a sentence on volumes of unknown voxels, which a run that was trained at ``spacing`` cannot resample."""
+    files = "1 file does" if len(paths) == 1 else f"{len(paths)} files do"
+    trained = " x ".join(f"{step:.4g}" for step in spacing)
+    return (
+        f"{files} not say how large the voxels are and were taken as they are, though the run was trained at {trained} "
+        f'mm, the first is {paths[0]}; give "spacing" in dataset.json beside a folder images/'
+    )
 
 
 def declared_voxel(path: Path) -> Spacing | None:
