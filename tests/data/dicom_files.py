@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -69,6 +70,15 @@ def write_series(
         ds.PixelData = np.ascontiguousarray(values[d]).tobytes()
         name = names[d] if names else f"im{number:03d}.dcm"
         finish(ds, CTImageStorage).save_as(folder / name, enforce_file_format=True)
+
+
+def remove_tags(folder: Path, *tags: str) -> None:
+    """Take tags out of every file of a series."""
+    for file in folder.iterdir():
+        ds = dcmread(file)
+        for tag in tags:
+            delattr(ds, tag)
+        ds.save_as(file)
 
 
 def write_multiframe(path: Path, values: np.ndarray, spacing: tuple[float, float, float], slope: float = 1.0) -> None:

@@ -4,7 +4,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import write_multiframe, write_series
+from dicom_files import remove_tags, write_multiframe, write_series
 from scipy.spatial.transform import Rotation
 
 from criinet.data.check import check_dataset
@@ -57,6 +57,20 @@ def test_only_dicom_gets_a_segmentation(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"")
     with pytest.raises(BadFileError, match="is not DICOM"):
         require_dicom(tmp_path / "a.nii.gz")
+
+
+def test_what_a_series_lacks_for_a_segmentation_is_said(tmp_path):
+    """A series without positions, and one without its patient's study, can both be read."""
+    for name, tags, sentence in (
+        ("unplaced", ("ImagePositionPatient",), "says not where its slices lie, so its mask cannot be a DICOM-SEG"),
+        ("foreign", ("StudyInstanceUID", "PatientID"), "lacks what a DICOM-SEG must repeat of its series"),
+    ):
+        write_series(tmp_path / name, np.zeros((5, 6, 7), np.int16))
+        remove_tags(tmp_path / name, *tags)
+        assert read_volume(tmp_path / name).shape == (5, 6, 7)
+        with pytest.raises(BadFileError, match=f"{name} {sentence}. Leave out --dicom-seg; --skip-bad writes"):
+            write_segmentation(tmp_path / "seg.dcm", labels(), tmp_path / name, CLASSES)
+        assert not (tmp_path / "seg.dcm").exists()
 
 
 def test_a_segmentation_is_a_mask_of_a_dataset_and_no_image(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.card import declared_spacing, read_card
-from criinet.data.dicom_seg import require_dicom, write_segmentation
+from criinet.data.dicom_seg import placed_frames, require_dicom, write_segmentation
 from criinet.data.files import digest, make_folder, write_atomically, write_json
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
@@ -213,36 +213,46 @@ def write_predictions(
         warn: called with each sentence about masks that were written and that a person should know.
 
     Raises:
-        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, none can, ``out`` holds
-            originals, masks that are to be kept were made by other weights or with other options, or the dataset.json
-            of a dataset of volumes cannot be used.
+        DataError: if there are no images, one cannot be read or have the DICOM-SEG that is wanted and ``skip_bad`` is
+            False, none can be read, ``out`` holds originals, masks that are to be kept were made by other weights or
+            with other options, or the dataset.json of a dataset of volumes cannot be used.
     """
     paths = images_in(images)
     unread = not_read(paths[0].parent.iterdir()) if images.is_dir() and images not in paths else []
     spare_originals(paths, out)
+    mine = paths[part.number - 1 :: part.of]
     for path in paths if outputs.dicom_seg else ():
         require_dicom(path)
+    for path in mine if outputs.dicom_seg and not skip_bad else ():
+        placed_frames(path)
     predictor = load()
     voxel = (declared_voxel(paths[0]) if predictor.scan_dims == 3 else None) or predictor.voxel
     make_folder(out)
     begun = begin(out, provenance(weights, predictor, outputs), anew=part.begins_anew)
     masks = {path: out / f"{stem_of(path)}{mask_suffix(predictor.scan_dims)}" for path in paths}
-    paths = paths[part.number - 1 :: part.of]
     if part.resume:
-        paths = [path for path in paths if not is_newer(masks[path], max(begun, changed(path)))]
+        mine = [path for path in mine if not is_newer(masks[path], max(begun, changed(path)))]
     skipped: list[str] = []
     unmeasured: list[Path] = []
-    for path, scan, predicted in predict_files(predictor, paths, voxel, skipped if skip_bad else None, advance):
+    notes: list[str] = []
+    for path, scan, predicted in predict_files(predictor, mine, voxel, skipped if skip_bad else None, advance):
         if isinstance(scan, Volume) and not scan.geometry.known:
             unmeasured.append(path)
         del scan  # A large volume is not needed while the next one is read.
         if outputs.dicom_seg:
-            write_segmentation(out / f"{stem_of(path)}.dcm", predicted.mask, path, predictor.classes)
+            try:
+                write_segmentation(out / f"{stem_of(path)}.dcm", predicted.mask, path, predictor.classes)
+            except BadFileError as error:
+                if not skip_bad:
+                    raise
+                notes.append(error.without_hint)
         write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
-    if paths and len(skipped) == len(paths) and not any(is_newer(mask, begun) for mask in masks.values()):
-        raise DataError(f"none of the {len(paths)} files could be segmented; the first: {skipped[0]}")
-    if warn is not None and unmeasured and predictor.spacing is not None:
-        warn(taken_as_they_are(unmeasured, predictor.spacing))
+    if mine and len(skipped) == len(mine) and not any(is_newer(mask, begun) for mask in masks.values()):
+        raise DataError(f"none of the {len(mine)} files could be segmented; the first: {skipped[0]}")
+    if unmeasured and predictor.spacing is not None:
+        notes.append(taken_as_they_are(unmeasured, predictor.spacing))
+    for sentence in notes if warn is not None else ():
+        warn(sentence)
     return skipped + unread
 
 
