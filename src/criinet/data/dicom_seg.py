@@ -14,7 +14,6 @@ from criinet.data.formats.volume import library
 from criinet.data.images import PALETTE, BadFileError
 from criinet.data.kinds import is_dicom
 
-
 _REMEDY = "Leave out --dicom-seg"
 _HINT = "--skip-bad writes its mask as NIfTI alone"
 

@@ -251,8 +251,9 @@ def write_predictions(
         raise DataError(f"none of the {len(mine)} files could be segmented; the first: {skipped[0]}")
     if unmeasured and predictor.spacing is not None:
         notes.append(taken_as_they_are(unmeasured, predictor.spacing))
-    for sentence in notes if warn is not None else ():
-        warn(sentence)
+    if warn is not None:
+        for sentence in notes:
+            warn(sentence)
     return skipped + unread
 
 

@@ -127,7 +127,7 @@ class Predictor:
 
     @property
     def spacing(self) -> Spacing | None:
-        """Size (d, h, w) in mm of the voxels that volumes are brought to if theirs are known; None: they keep theirs."""
+        """Size (d, h, w) in mm of the voxels that volumes of known voxels are brought to; None: they keep theirs."""
         return self.data.spacing
 
     def predict(self, scan: Scan | Path | str) -> Predicted:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from criinet.data.formats.volume import Format, Volume, VolumeHeader, library, reading
+from criinet.data.formats.volume import SEG, Format, Volume, VolumeHeader, library, reading
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError
 from criinet.data.kinds import is_dicom
@@ -399,7 +399,7 @@ def read_segmentation(path: Path) -> Volume:
         volume = volume.flip_spatial(0)
         affine = np.asarray(volume.affine, np.float64)
     lps = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return Volume(np.asarray(volume.array), Geometry(lps @ affine), "SEG")
+    return Volume(np.asarray(volume.array), Geometry(lps @ affine), SEG)
 
 
 FORMAT = Format(header, read)
