@@ -14,9 +14,20 @@ from criinet.data.card import declared_spacing, read_card
 from criinet.data.dicom_seg import placed_frames, require_dicom, write_segmentation
 from criinet.data.files import digest, make_folder, write_atomically, write_json
 from criinet.data.formats import Volume
+from criinet.data.formats.dicom import scans_apart
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import BadFileError, write_gray, write_mask
-from criinet.data.kinds import SUFFIXES, is_readable, is_series, key_of, mask_suffix, not_read, stem_of
+from criinet.data.kinds import (
+    PICTURE_SUFFIXES,
+    SUFFIXES,
+    is_readable,
+    is_series,
+    key_of,
+    mask_suffix,
+    not_read,
+    stem_of,
+    suffix_of,
+)
 from criinet.data.scans import Scan, read_scan
 from criinet.data.volumes import write_labels, write_volume
 from criinet.errors import ConfigError, DataError
@@ -145,18 +156,28 @@ class Segmenter(Protocol[S_co]):
 def images_in(folder: Path) -> list[Path]:
     """Return the images or volumes of a folder, of its images/ if it is a dataset, or the one that was given.
 
-    A folder that directly holds DICOM files is one volume.
+    A folder of the slices of a DICOM series is one volume.
 
     Raises:
-        DataError: if there is none, or two share a stem, since their masks would share a name.
+        DataError: if there is none, two share a stem, since their masks would share a name, or slices of a series lie
+            among other volumes.
     """
-    if folder.is_file() or is_series(folder):
+    if folder.is_file():
         return [folder]
+    apart: list[Path] = []
     if (folder / "images").is_dir():
         folder = folder / "images"
+    elif is_series(folder) and not is_of_dataset(folder):
+        others, scans = volumes_beside(folder), scans_apart(folder)
+        if not others and (scans is None or len(scans) < 2):
+            return [folder]
+        if scans is None:
+            what = f"{folder} holds the slices of a DICOM series beside other volumes, the first is {others[0].name}"
+            raise DataError(f"{what}. Put the slices into a folder of their own.")
+        apart = scans
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist. Give a folder of images, or one image.")
-    found = sorted(path for path in folder.iterdir() if is_readable(path))
+    found = sorted({*apart, *(path for path in folder.iterdir() if is_readable(path))})
     if not found:
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{folder} holds no images. Supported are {kinds}.")
@@ -165,6 +186,19 @@ def images_in(folder: Path) -> list[Path]:
         if same.setdefault(key_of(path), path) is not path:
             raise DataError(f"{path} and {same[key_of(path)].name} share a name, so would their masks. Rename one.")
     return found
+
+
+def is_of_dataset(folder: Path) -> bool:
+    """Tell whether a folder is images/ of a dataset, where every file is a case."""
+    home = folder.absolute().parent
+    return folder.absolute().name == "images" and ((home / "masks").is_dir() or (home / "dataset.json").exists())
+
+
+def volumes_beside(folder: Path) -> list[Path]:
+    """Return the volumes of a folder beside the DICOM files in it: series in folders, and files of other formats."""
+    dicom_or_picture = (".dcm", *PICTURE_SUFFIXES)
+    found = sorted(path for path in folder.iterdir() if is_readable(path))
+    return [path for path in found if path.is_dir() or suffix_of(path) not in dicom_or_picture]
 
 
 def spare_originals(paths: Sequence[Path], out: Path) -> None:
@@ -218,7 +252,8 @@ def write_predictions(
             with other options, or the dataset.json of a dataset of volumes cannot be used.
     """
     paths = images_in(images)
-    unread = not_read(paths[0].parent.iterdir()) if images.is_dir() and images not in paths else []
+    listed = images.is_dir() and images not in paths
+    unread = not_read(sorted(set(paths[0].parent.iterdir()).difference(paths))) if listed else []
     spare_originals(paths, out)
     mine = paths[part.number - 1 :: part.of]
     for path in paths if outputs.dicom_seg else ():

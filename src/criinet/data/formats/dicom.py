@@ -114,6 +114,26 @@ def slice_files(path: Path) -> list[Path]:
     return [file for file in files if file.name.upper() != "DICOMDIR"]
 
 
+def scans_apart(folder: Path) -> list[Path] | None:
+    """Return the DICOM images that lie in a folder if each is a scan: all of many frames, or all of different series.
+
+    None if they are the slices of a series or of several, or are too damaged to tell.
+    """
+    found = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    files = [file for file in found if file.name.upper() != "DICOMDIR" and is_dicom(file)]
+    try:
+        with reading(folder, _KIND):
+            headers = {file: read_tags(file) for file in files}
+    except BadFileError:
+        return None
+    if any(map(is_cut_off, headers.values())):
+        return None
+    images = {file: dataset for file, dataset in headers.items() if is_image(dataset)}
+    series = {str(dataset.get("SeriesInstanceUID", "")) for dataset in images.values()}
+    many = all(int(dataset.get("NumberOfFrames") or 1) > 1 for dataset in images.values())
+    return list(images) if many or len(series) == len(images) else None
+
+
 def is_image(dataset: Any) -> bool:
     """Tell whether a file holds an image, and not contours, a report or a segmentation."""
     return has_size(dataset) and str(dataset.get("SOPClassUID", "")) != SEGMENTATION
