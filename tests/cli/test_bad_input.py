@@ -391,6 +391,7 @@ def test_bad_files_can_be_skipped(criinet, place, tiny):
     assert outcome.code == 0, outcome.err
     skipped = [line for line in outcome.err.splitlines() if line.startswith("skipped: ")]
     assert len(skipped) == 3
+    assert "--skip-bad" not in "".join(skipped)
     for name in ("case_0012.png", "case_0002.png", "somebody.png"):
         assert name in "".join(skipped)
     recorded = json.loads((place / "new" / "split.json").read_text())

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import highdicom
 import nibabel as nib
@@ -28,14 +30,17 @@ SMALL = [
 SECRETS = ("Mustermann", "19520304", "PAT-4711", "Charite-Nord", "ACC-0815")
 
 
-def series(folder: Path, values: np.ndarray) -> None:
-    """Write a CT series with a person's name in it."""
+def dicom_files() -> ModuleType:
+    """Return the maker of small DICOM series."""
     import sys
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-    from dicom_files import write_series
+    return import_module("dicom_files")
 
-    write_series(folder, values, RescaleIntercept=-1000)
+
+def series(folder: Path, values: np.ndarray) -> None:
+    """Write a CT series with a person's name in it."""
+    dicom_files().write_series(folder, values, RescaleIntercept=-1000)
 
 
 def nifti(path: str | Path, values: np.ndarray, affine: np.ndarray | None = None) -> None:
@@ -214,6 +219,22 @@ def test_masks_of_dicom_scans_can_be_dicom_too(folder, criinet):
     refused = criinet("predict", "run", "data", "--out", "other", "--dicom-seg")
     assert (refused.code, (folder / "other").exists()) == (2, False)
     assert "is not DICOM" in refused.sentence
+
+
+def test_a_scan_that_cannot_have_a_dicom_mask_stops_nothing_that_is_to_go_on(folder, criinet):
+    """Nor leaves anything behind where it is to stop."""
+    assert criinet("train", "data", "--out", "run", "--method", "supervised", "--no-predict", *SMALL).code == 0
+    for name in ("scan1", "scan2", "scan3"):
+        series(folder / "ct" / name, np.random.default_rng(0).integers(0, 99, (5, 16, 16)).astype(np.int16))
+    dicom_files().remove_tags(folder / "ct" / "scan2", "ImagePositionPatient", "ImageOrientationPatient")
+    refused = criinet("predict", "run", "ct", "--out", "masks", "--dicom-seg")
+    assert (refused.code, (folder / "masks").exists()) == (2, False)
+    assert "scan2 says not where its slices lie, so its mask cannot be a DICOM-SEG" in refused.sentence
+    found = criinet("predict", "run", "ct", "--out", "masks", "--dicom-seg", "--skip-bad")
+    assert found.code == 0, found.err
+    written = sorted(path.name for path in (folder / "masks").iterdir() if path.name.startswith("scan"))
+    assert written == ["scan1.dcm", "scan1.nii.gz", "scan2.nii.gz", "scan3.dcm", "scan3.nii.gz"]
+    assert "note: ct/scan2 says not where its slices lie" in found.err
 
 
 def test_a_run_on_volumes_is_not_exported(folder, criinet):

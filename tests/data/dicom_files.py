@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -69,6 +70,47 @@ def write_series(
         ds.PixelData = np.ascontiguousarray(values[d]).tobytes()
         name = names[d] if names else f"im{number:03d}.dcm"
         finish(ds, CTImageStorage).save_as(folder / name, enforce_file_format=True)
+
+
+def write_sparse_segmentation(path: Path, labels: np.ndarray, folder: Path) -> None:
+    """Write (D, H, W) labels as a DICOM-SEG without empty slices, as highdicom does unless told otherwise."""
+    import highdicom
+
+    sources = sorted((dcmread(file) for file in folder.iterdir()), key=lambda ds: float(ds.ImagePositionPatient[2]))
+    code = highdicom.sr.CodedConcept("123037004", "SCT", "Anatomical structure")
+    about = [
+        highdicom.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=f"organ {number}",
+            segmented_property_category=code,
+            segmented_property_type=code,
+            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.MANUAL,
+        )
+        for number in range(1, int(labels.max()) + 1)
+    ]
+    highdicom.seg.Segmentation(
+        source_images=sources,
+        pixel_array=labels.astype(np.uint8),
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=about,
+        series_instance_uid=generate_uid(),
+        series_number=2,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="M",
+        manufacturer_model_name="M",
+        software_versions="1",
+        device_serial_number="0",
+    ).save_as(path)
+
+
+def remove_tags(folder: Path, *tags: str) -> None:
+    """Take tags out of every file of a series."""
+    for file in folder.iterdir():
+        ds = dcmread(file)
+        for tag in tags:
+            delattr(ds, tag)
+        ds.save_as(file)
 
 
 def write_multiframe(path: Path, values: np.ndarray, spacing: tuple[float, float, float], slope: float = 1.0) -> None:

@@ -4,14 +4,16 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import write_multiframe, write_series
+from dicom_files import remove_tags, write_multiframe, write_series, write_sparse_segmentation
 from scipy.spatial.transform import Rotation
 
 from criinet.data.check import check_dataset
 from criinet.data.dataset import open_dataset
 from criinet.data.dicom_seg import require_dicom, write_segmentation
 from criinet.data.images import BadFileError
-from criinet.data.volumes import read_raw_labels, read_volume
+from criinet.data.mask_folders import paired_masks
+from criinet.data.scans import mask_mismatch
+from criinet.data.volumes import read_raw_labels, read_volume, write_labels
 
 CLASSES = ("background", "liver", "spleen", "kidney")
 
@@ -59,6 +61,20 @@ def test_only_dicom_gets_a_segmentation(tmp_path):
         require_dicom(tmp_path / "a.nii.gz")
 
 
+def test_what_a_series_lacks_for_a_segmentation_is_said(tmp_path):
+    """A series without positions, and one without its patient's study, can both be read."""
+    for name, tags, sentence in (
+        ("unplaced", ("ImagePositionPatient",), "says not where its slices lie, so its mask cannot be a DICOM-SEG"),
+        ("foreign", ("StudyInstanceUID", "PatientID"), "lacks what a DICOM-SEG must repeat of its series"),
+    ):
+        write_series(tmp_path / name, np.zeros((5, 6, 7), np.int16))
+        remove_tags(tmp_path / name, *tags)
+        assert read_volume(tmp_path / name).shape == (5, 6, 7)
+        with pytest.raises(BadFileError, match=f"{name} {sentence}. Leave out --dicom-seg; --skip-bad writes"):
+            write_segmentation(tmp_path / "seg.dcm", labels(), tmp_path / name, CLASSES)
+        assert not (tmp_path / "seg.dcm").exists()
+
+
 def test_a_segmentation_is_a_mask_of_a_dataset_and_no_image(tmp_path):
     for name in ("pat.1", "pat.2"):
         write_series(tmp_path / "data" / "images" / name, np.zeros((5, 6, 7), np.int16))
@@ -72,3 +88,39 @@ def test_a_segmentation_is_a_mask_of_a_dataset_and_no_image(tmp_path):
     np.testing.assert_array_equal(dataset.read_mask(dataset.case("pat.1")), labels())
     with pytest.raises(BadFileError, match="holds no DICOM image"):
         read_volume(tmp_path / "data" / "masks" / "pat.1.dcm")
+
+
+@pytest.mark.parametrize("kept", [(1, 2, 3), (2,), (1, 3)])
+def test_slices_that_a_segmentation_leaves_out_are_background(kept, tmp_path):
+    """For `data check`, a dataset opened either way, training's look at headers, and `evaluate` on either side."""
+    root = tmp_path / "data"
+    write_series(root / "images" / "a", np.zeros((5, 6, 7), np.int16))
+    (root / "masks").mkdir()
+    (root / "dataset.json").write_text('{"classes": ["background", "x", "y"], "partial": false}')
+    whole = np.where(np.isin(np.arange(5), kept)[:, None, None], 1 + labels() % 2, 0).astype(np.uint8)
+    write_sparse_segmentation(root / "masks" / "a.dcm", whole, root / "images" / "a")
+    assert read_raw_labels(root / "masks" / "a.dcm").values.shape[0] < 5
+    report = check_dataset(root)
+    assert report.problems == ()
+    assert report.classes[0].pixels == pytest.approx(1 - len(kept) / 5)
+    for skip_bad in (False, True):
+        dataset = open_dataset(root, skip_bad=skip_bad)
+        np.testing.assert_array_equal(dataset.read_mask(dataset.case("a")), whole)
+    assert mask_mismatch(root / "masks" / "a.dcm", root / "images" / "a", 3) is None
+    (tmp_path / "found").mkdir()
+    write_labels(tmp_path / "found" / "a.nii.gz", whole, read_volume(root / "images" / "a").geometry)
+    for folders in ((tmp_path / "found", root / "masks"), (root / "masks", tmp_path / "found")):
+        (pair,) = paired_masks(*folders)
+        np.testing.assert_array_equal(pair.prediction, whole)
+        np.testing.assert_array_equal(pair.target, whole)
+
+
+def test_a_segmentation_beyond_its_image_is_none_of_its_masks(tmp_path):
+    write_series(tmp_path / "ct", np.zeros((5, 6, 7), np.int16))
+    write_series(tmp_path / "higher", np.zeros((5, 6, 7), np.int16), origin=(-10.0, 20.0, 35.0))
+    write_sparse_segmentation(
+        tmp_path / "seg.dcm", np.ones((5, 6, 7), np.uint8) * (np.arange(5) > 1)[:, None, None], tmp_path / "higher"
+    )
+    problem = mask_mismatch(tmp_path / "seg.dcm", tmp_path / "ct", 3)
+    assert problem is not None
+    assert "is 7x6x3 but its image is 7x6x5" in str(problem)

@@ -199,7 +199,8 @@ def test_a_finished_prediction_that_left_out_bad_files_is_finished(trained, imag
     (images / "bad.png").write_bytes(b"no image")
     for part in (Part(), Part(resume=True)):
         skipped = predict_folder(trained, images, tmp_path / "out", device="cpu", skip_bad=True, part=part)
-        assert "bad.png" in skipped[0]
+        assert "bad.png is damaged" in skipped[0]
+        assert "--skip-bad" not in skipped[0]
     with pytest.raises(DataError, match=r"none of the 1 files could be segmented; the first: .*bad\.png"):
         predict_folder(trained, images / "bad.png", tmp_path / "none", device="cpu", skip_bad=True)
 

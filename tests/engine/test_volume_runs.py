@@ -359,20 +359,28 @@ def test_thick_slices_of_another_direction_are_said(device, kind):
     assert "much longer from right to left" in choice.reason
 
 
-def test_files_that_do_not_know_their_voxels_are_predicted_as_they_were_trained(tmp_path):
-    """By the run's own predictions and by `criinet predict` alike."""
+@pytest.fixture(scope="session")
+def stacks(tmp_path_factory) -> Path:
+    """TIFF stacks, which do not know their voxels, in data/, and a run in mm on them in run/."""
+    root = tmp_path_factory.mktemp("stacks")
     values = np.random.default_rng(0).integers(0, 255, (6, 40, 44)).astype(np.uint8)
     for name in ("a", "b", "c"):
         for part, pages in (("images", values), ("masks", (values > 200).astype(np.uint8))):
-            path = tmp_path / "data" / part / f"{name}.tif"
+            path = root / "data" / part / f"{name}.tif"
             path.parent.mkdir(parents=True, exist_ok=True)
             if (part, name) != ("masks", "c"):
                 tifffile.imwrite(path, pages, photometric="minisblack")
-    (tmp_path / "data" / "dataset.json").write_text('{"spacing": [3.0, 0.5, 0.5]}')
+    (root / "data" / "dataset.json").write_text('{"spacing": [3.0, 0.5, 0.5]}')
     settings = merge(tiny("slices"), {"data": {"spacing": [3.0, 1.0, 1.0]}})
-    run = train(tmp_path / "data", tmp_path / "run", method="supervised", settings=settings, device="cpu")
+    train(root / "data", root / "run", method="supervised", settings=settings, device="cpu")
+    return root
+
+
+def test_files_that_do_not_know_their_voxels_are_predicted_as_they_were_trained(stacks, tmp_path):
+    """By the run's own predictions and by `criinet predict` alike."""
+    run = RunFolder(stacks / "run")
     predict_unlabeled(run.root, device="cpu")
-    predict_folder(run.root, tmp_path / "data" / "images", tmp_path / "out", device="cpu")
+    predict_folder(run.root, stacks / "data" / "images", tmp_path / "out", device="cpu")
     own, other = (nib.load(folder / "c.nii.gz") for folder in (run.predictions, tmp_path / "out"))
     np.testing.assert_array_equal(own.affine, other.affine)
     np.testing.assert_array_equal(np.asarray(own.dataobj), np.asarray(other.dataobj))
@@ -399,6 +407,37 @@ def test_one_file_without_a_voxel_size_leaves_the_others_theirs(tmp_path):
     (root / "dataset.json").write_text('{"spacing": [2.5, 0.5, 0.5]}')
     declared = open_dataset(root)
     assert not look_at_volumes(declared, make_split(declared)).unsized
+
+
+@pytest.mark.parametrize("given", [".", "images", "images/c.tif"])
+def test_files_of_another_dataset_have_the_voxels_that_it_declares(given, stacks, tmp_path):
+    other = tmp_path / "other"
+    (other / "images").mkdir(parents=True)
+    shutil.copy(stacks / "data" / "images" / "c.tif", other / "images")
+    (other / "dataset.json").write_text('{"spacing": [2.05, 0.18, 0.2]}')
+    predict_folder(stacks / "run", other / given, tmp_path / "out", device="cpu")
+    np.testing.assert_allclose(nib.load(tmp_path / "out" / "c.nii.gz").header.get_zooms(), (0.2, 0.18, 2.05))
+    (other / "dataset.json").write_text('{"spacing": [2.05, 0.18]}')
+    with pytest.raises(DataError, match="2 numbers for 3 axes"):
+        predict_folder(stacks / "run", other / given, tmp_path / "bad", device="cpu")
+    assert not (tmp_path / "bad").exists()
+
+
+def test_files_whose_voxels_nobody_knows_are_named_once(stacks, balls, tmp_path):
+    """By a run that was trained in mm, where they are taken as they are."""
+    run = Path(shutil.copytree(stacks / "run", tmp_path / "run"))
+    config = json.loads((run / "config.json").read_text())
+    config["dataset"]["voxel"] = None
+    (run / "config.json").write_text(json.dumps(config))
+    scans = Path(shutil.copytree(stacks / "data" / "images", tmp_path / "scans"))
+    shutil.copy(balls / "images" / "v0.nii.gz", scans)
+    notes: list[str] = []
+    predict_folder(run, scans, tmp_path / "out", device="cpu", warn=notes.append)
+    (note,) = notes
+    assert note.startswith("3 files do not say how large the voxels are and were taken as they are")
+    assert f"trained at 3 x 1 x 1 mm, the first is {scans / 'a.tif'};" in note
+    predict_folder(stacks / "run", scans, tmp_path / "known", device="cpu", warn=notes.append)
+    assert len(notes) == 1
 
 
 def test_predictions_keep_the_largest_object_of_the_classes_that_are_one():

@@ -41,6 +41,7 @@ def predict(
 
     require_shift(shift)
     outputs, part = Outputs(probabilities, uncertainty, dicom_seg), Part.parse(shard, resume=resume)
+    notes: list[str] = []
     if run.suffix.lower() == ".onnx" or run.is_file():
         from criinet.deploy.runtime import predict_folder as predict_exported
 
@@ -64,10 +65,13 @@ def predict(
                 tta=tta,
                 device=device,
                 skip_bad=skip_bad,
+                warn=notes.append,
                 advance=advance,
             )
     for sentence in skipped:
         err.print(f"skipped: {sentence}")
+    for sentence in notes:
+        err.print(f"note: {sentence}")
     if shift is None and (chosen := noted_shift(out)):
         err.print(f"shift of objects' logits: {chosen:+g}, as validation cases chose; --shift takes another")
     err.print(f"masks: {out}")

@@ -199,7 +199,8 @@ def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | N
         return facts
     try:
         rule = DatasetCard.words(card.partial)
-        facts.mask = read_mask_facts(mask, layout.dims, ignore=card.ignore, partial=rule)
+        image = None if facts.size is None else path
+        facts.mask = read_mask_facts(mask, layout.dims, image=image, ignore=card.ignore, partial=rule)
         mismatch = None if facts.size is None else misplaced(mask, facts.mask.size, path, facts.size, layout.dims)
     except BadFileError as problem:
         facts.problems.append(problem)

@@ -147,7 +147,8 @@ class Dataset:
         if case.mask is None:
             raise BadFileError(case.image, "has no mask", f"Add {self.root / 'masks' / case.name}{self.mask_suffix}")
         if self.dims == 3:
-            return read_labels(case.mask, self.encoding, self.classes, ignore=self.ignore, partial=self.partial)
+            meaning = self.encoding, self.classes
+            return read_labels(case.mask, *meaning, image=case.image, ignore=self.ignore, partial=self.partial)
         return read_mask(case.mask, self.encoding, len(self.classes), names=self.classes, ignore=self.ignore)
 
     def spacing_of(self, case: Case) -> tuple[float, ...] | None:
@@ -187,7 +188,7 @@ def open_dataset(root: Path, *, skip_bad: bool = False, groups: Path | None = No
             bad[name] = BadFileError(path, *problem)
     skipped = [*layout.problems, *bad.values()]
     if len(bad) == len(layout.images):
-        raise DataError(f"{root} has no case that can be used: {skipped[0]}")
+        raise DataError(f"{root} has no case that can be used: {skipped[0].without_hint}")
     kept = [name for name in names if name not in bad]
     dropped = {*map(comparable, bad), *(key_of(problem.path) for problem in layout.problems)}
     dropped -= set(map(comparable, kept))
@@ -204,8 +205,9 @@ def _verify(
             shape = spatial(read_scan(layout.images[name], layout.dims))
             if name not in layout.masks:
                 return None
-            facts = read_mask_facts(layout.masks[name], layout.dims, ignore=card.ignore)
-            return misplaced(layout.masks[name], facts.size, layout.images[name], shape, layout.dims) or facts
+            mask, image = layout.masks[name], layout.images[name]
+            facts = read_mask_facts(mask, layout.dims, image=image, ignore=card.ignore)
+            return misplaced(mask, facts.size, image, shape, layout.dims) or facts
         except BadFileError as problem:
             return problem
 
@@ -245,7 +247,7 @@ def build_dataset(
         modality=card.modality,
         licence=card.licence,
         source=card.source,
-        skipped=tuple(str(problem) for problem in skipped),
+        skipped=tuple(problem.without_hint for problem in skipped),
         dropped=frozenset(dropped),
         unread=tuple(not_read(layout.others)),
     )

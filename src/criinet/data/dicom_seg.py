@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.files import write_atomically
-from criinet.data.formats.dicom import frames_in, quietly, slice_files
-from criinet.data.formats.volume import library, reading
+from criinet.data.formats.dicom import Frame, frames_in, quietly, slice_files
+from criinet.data.formats.volume import library
 from criinet.data.images import PALETTE, BadFileError
 from criinet.data.kinds import is_dicom
+
+_REMEDY = "Leave out --dicom-seg"
+_HINT = "--skip-bad writes its mask as NIfTI alone"
 
 
 def require_dicom(path: Path) -> None:
@@ -22,8 +25,21 @@ def require_dicom(path: Path) -> None:
         BadFileError: otherwise.
     """
     if not path.is_dir() and not is_dicom(path):
-        raise BadFileError(path, "is not DICOM, so its mask cannot be a DICOM-SEG", "Leave out --dicom-seg")
+        raise BadFileError(path, "is not DICOM, so its mask cannot be a DICOM-SEG", _REMEDY)
     library(path, "highdicom", "dicom")
+
+
+def placed_frames(series: Path) -> list[Frame]:
+    """Return the slices of a series in their order, all of which say where they lie.
+
+    Raises:
+        BadFileError: if one does not, or the series cannot be read.
+    """
+    frames = frames_in(series, slice_files(series))
+    if any(frame.position is None or frame.orientation is None or frame.step is None for frame in frames):
+        what = "says not where its slices lie, so its mask cannot be a DICOM-SEG"
+        raise BadFileError(series, what, _REMEDY, _HINT)
+    return frames
 
 
 def write_segmentation(path: Path, labels: NDArray[Any], series: Path, classes: Sequence[str]) -> None:
@@ -40,51 +56,61 @@ def write_segmentation(path: Path, labels: NDArray[Any], series: Path, classes: 
         BadFileError: if highdicom is not installed, or the series lacks what a DICOM-SEG must repeat.
         StorageError: if the file cannot be written.
     """
-    highdicom = library(series, "highdicom", "dicom")
-    codes = library(series, "pydicom.sr.codedict", "dicom").codes
-    import pydicom
-
-    frames = frames_in(series, slice_files(series))
-    many = int(frames[0].dataset.get("NumberOfFrames") or 1) > 1
-    algorithm = highdicom.AlgorithmIdentificationSequence(
-        name="criinet", version=version("criinet"), family=codes.DCM.ArtificialIntelligence
-    )
-    with quietly(), reading(series, "DICOM series that a DICOM-SEG can refer to"):
-        files = list(dict.fromkeys(frame.file for frame in frames))
-        sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
-        stored = np.empty_like(labels, np.uint8)
-        for i, frame in enumerate(frames):
-            stored[frame.index if many else i] = labels[i]
-        segments = [
-            highdicom.seg.SegmentDescription(
-                segment_number=number,
-                segment_label=name[:64],
-                segmented_property_category=codes.SCT.AnatomicalStructure,
-                segmented_property_type=codes.SCT.AnatomicalStructure,
-                algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-                algorithm_identification=algorithm,
-                display_color=highdicom.color.CIELabColor.from_rgb(*PALETTE[number]),
-            )
-            for number, name in enumerate(classes)
-            if number > 0
-        ]
-        made = highdicom.seg.Segmentation(
-            source_images=sources,
-            pixel_array=stored,
-            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=segments,
-            series_instance_uid=highdicom.UID(),
-            series_number=int(sources[0].get("SeriesNumber") or 0) + 1000,
-            sop_instance_uid=highdicom.UID(),
-            instance_number=1,
-            manufacturer="criinet",
-            manufacturer_model_name="criinet",
-            software_versions=version("criinet"),
-            device_serial_number="0",
-            omit_empty_frames=False,
-        )
+    frames = placed_frames(series)
+    try:
+        with quietly():
+            made = _segmentation(series, frames, labels, classes)
+    except (BadFileError, MemoryError):
+        raise
+    except Exception as error:  # highdicom raises nearly anything on an incomplete header, and may quote it.
+        raise BadFileError(series, "lacks what a DICOM-SEG must repeat of its series", _REMEDY, _HINT) from error
 
     def save(file: IO[bytes]) -> None:
         made.save_as(file, enforce_file_format=True)
 
     write_atomically(path, save)
+
+
+def _segmentation(series: Path, frames: Sequence[Frame], labels: NDArray[Any], classes: Sequence[str]) -> Any:
+    """Return the data set of a DICOM-SEG of (D, H, W) class indices on slices that are in order."""
+    highdicom = library(series, "highdicom", "dicom")
+    codes = library(series, "pydicom.sr.codedict", "dicom").codes
+    import pydicom
+
+    many = int(frames[0].dataset.get("NumberOfFrames") or 1) > 1
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name="criinet", version=version("criinet"), family=codes.DCM.ArtificialIntelligence
+    )
+    files = list(dict.fromkeys(frame.file for frame in frames))
+    sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+    stored = np.empty_like(labels, np.uint8)
+    for i, frame in enumerate(frames):
+        stored[frame.index if many else i] = labels[i]
+    segments = [
+        highdicom.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=name[:64],
+            segmented_property_category=codes.SCT.AnatomicalStructure,
+            segmented_property_type=codes.SCT.AnatomicalStructure,
+            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=algorithm,
+            display_color=highdicom.color.CIELabColor.from_rgb(*PALETTE[number]),
+        )
+        for number, name in enumerate(classes)
+        if number > 0
+    ]
+    return highdicom.seg.Segmentation(
+        source_images=sources,
+        pixel_array=stored,
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=segments,
+        series_instance_uid=highdicom.UID(),
+        series_number=int(sources[0].get("SeriesNumber") or 0) + 1000,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer="criinet",
+        manufacturer_model_name="criinet",
+        software_versions=version("criinet"),
+        device_serial_number="0",
+        omit_empty_frames=False,
+    )

@@ -53,14 +53,19 @@ class MaskFacts:
         return np.array([self.counts[:128].sum(), self.counts[128:].sum()])
 
 
-def read_mask_facts(path: Path, dims: int = 2, *, ignore: bool = False, partial: Partial = "auto") -> MaskFacts:
+def read_mask_facts(
+    path: Path, dims: int = 2, *, image: Path | None = None, ignore: bool = False, partial: Partial = "auto"
+) -> MaskFacts:
     """Decode a mask and keep what there is to know about its values.
+
+    Args:
+        image: the volume that it belongs to; see :func:`read_raw_labels`.
 
     Raises:
         BadFileError: if it cannot be read.
     """
     if dims == 3:
-        values = read_raw_labels(path).values
+        values = read_raw_labels(path, image).values
         counts = value_counts(values, ignore=ignore)
         annotated = None if ignore and (values == 255).any() else annotated_slices(values, partial)
         seen = None if annotated is None else (int(annotated[1].sum()), len(annotated[1]))

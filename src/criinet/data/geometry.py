@@ -1,5 +1,6 @@
 """Where the voxels of a volume lie in the patient. Arrays are (D, H, W); lengths are in mm."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -144,6 +145,25 @@ class Geometry:
         if not np.allclose(unit, reference, atol=1e-3):
             return f"is oriented {self.code} but its image {other.code}, or turned against it"
         return f"lies {moved:.3g} mm away from its image"
+
+    def corner_in(self, other: "Geometry") -> tuple[int, int, int] | None:
+        """Return the voxel of ``other`` in which the first voxel lies, where the grids differ by whole voxels alone.
+
+        None where axes or steps differ, voxels lie a quarter or more beside each other, or a geometry is not known.
+        """
+        if not (self.known and other.known):
+            return None
+        between = np.linalg.inv(other.affine) @ self.affine
+        d, h, w = (int(at) for at in between[:3, 3].round())
+        if not np.allclose(between[:3, :3], np.eye(3), atol=1e-3) or np.abs(between[:3, 3] - (d, h, w)).max() > 0.25:
+            return None
+        return d, h, w
+
+    def begun_at(self, corner: Sequence[int]) -> "Geometry":
+        """Return the geometry of the same grid that begins at another of its voxels (d, h, w)."""
+        affine = self.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ corner
+        return Geometry(affine, self.known)
 
     @property
     def code(self) -> str:

@@ -94,6 +94,11 @@ class BadFileError(DataError):
     def __str__(self) -> str:
         return f"{self.path} {self.what}. {'; '.join(filter(None, (self.remedy, self.hint)))}."
 
+    @property
+    def without_hint(self) -> str:
+        """The sentence on a file that was left out already."""
+        return f"{self.path} {self.what}. {self.remedy}."
+
 
 @dataclass(frozen=True)
 class ImageHeader:

@@ -13,7 +13,7 @@ from criinet.data.images import BadFileError, read_mask
 from criinet.data.kinds import SUFFIXES, is_readable, is_volume, key_of, stem_of
 from criinet.data.predictions import NOTE
 from criinet.data.scans import place_mismatch, require_picture, require_volume
-from criinet.data.volumes import read_labels, read_volume_header
+from criinet.data.volumes import read_labels, read_mask_header
 from criinet.errors import DataError
 
 
@@ -88,8 +88,9 @@ def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
     classes = (*their_classes, *further) if card.classes else max(their_classes, my_classes, key=len)
     for stem, path in truth.items():
         if dims == 3:
-            found = read_labels(predicted[stem], mine, classes, partial="no")
-            target = read_labels(path, theirs, classes, ignore=card.ignore, partial=card.words(card.partial))
+            found = read_labels(predicted[stem], mine, classes, image=path, partial="no")
+            rule = card.words(card.partial)
+            target = read_labels(path, theirs, classes, image=predicted[stem], ignore=card.ignore, partial=rule)
         else:
             found = read_mask(predicted[stem], mine, len(classes))
             target = read_mask(path, theirs, len(classes), ignore=card.ignore)
@@ -113,8 +114,9 @@ def _one_place(prediction: Path, target: Path) -> Geometry:
     Raises:
         BadFileError: if it is not.
     """
-    header = read_volume_header(target)
-    problem = place_mismatch(prediction, read_volume_header(prediction).geometry, header.geometry, header.shape)
+    header = read_mask_header(target, prediction)
+    own = read_mask_header(prediction, target)
+    problem = place_mismatch(prediction, own.geometry, header.geometry, header.shape)
     if problem is not None:
         raise BadFileError(prediction, problem.what.replace("its image", "its target"), problem.remedy)
     return header.geometry

@@ -10,11 +10,24 @@ from typing import IO, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from criinet.data.dicom_seg import require_dicom, write_segmentation
+from criinet.data.card import declared_spacing, read_card
+from criinet.data.dicom_seg import placed_frames, require_dicom, write_segmentation
 from criinet.data.files import digest, make_folder, write_atomically, write_json
+from criinet.data.formats import Volume
+from criinet.data.formats.dicom import scans_apart
 from criinet.data.geometry import Geometry, Spacing
-from criinet.data.images import write_gray, write_mask
-from criinet.data.kinds import SUFFIXES, is_readable, is_series, key_of, mask_suffix, not_read, stem_of
+from criinet.data.images import BadFileError, write_gray, write_mask
+from criinet.data.kinds import (
+    PICTURE_SUFFIXES,
+    SUFFIXES,
+    is_readable,
+    is_series,
+    key_of,
+    mask_suffix,
+    not_read,
+    stem_of,
+    suffix_of,
+)
 from criinet.data.scans import Scan, read_scan
 from criinet.data.volumes import write_labels, write_volume
 from criinet.errors import ConfigError, DataError
@@ -114,6 +127,7 @@ class Segmenter(Protocol[S_co]):
     classes: their names, background first.
     scan_dims: 2 if it takes images, (H, W) or (H, W, 3) uint8; 3 if it takes volumes.
     voxel: (d, h, w) in mm of the voxels of files that do not know theirs, as training was told.
+    spacing: (d, h, w) in mm of the voxels that volumes are brought to if theirs are known; None: they keep theirs.
     shift: added to the logits of objects.
     mirrors: axes along which an image is mirrored before it is segmented; the mean over all of them is predicted.
     """
@@ -128,6 +142,9 @@ class Segmenter(Protocol[S_co]):
     def voxel(self) -> Spacing | None: ...
 
     @property
+    def spacing(self) -> Spacing | None: ...
+
+    @property
     def shift(self) -> float: ...
 
     @property
@@ -139,18 +156,28 @@ class Segmenter(Protocol[S_co]):
 def images_in(folder: Path) -> list[Path]:
     """Return the images or volumes of a folder, of its images/ if it is a dataset, or the one that was given.
 
-    A folder that directly holds DICOM files is one volume.
+    A folder of the slices of a DICOM series is one volume.
 
     Raises:
-        DataError: if there is none, or two share a stem, since their masks would share a name.
+        DataError: if there is none, two share a stem, since their masks would share a name, or slices of a series lie
+            among other volumes.
     """
-    if folder.is_file() or is_series(folder):
+    if folder.is_file():
         return [folder]
+    apart: list[Path] = []
     if (folder / "images").is_dir():
         folder = folder / "images"
+    elif is_series(folder) and not is_of_dataset(folder):
+        others, scans = volumes_beside(folder), scans_apart(folder)
+        if not others and (scans is None or len(scans) < 2):
+            return [folder]
+        if scans is None:
+            what = f"{folder} holds the slices of a DICOM series beside other volumes, the first is {others[0].name}"
+            raise DataError(f"{what}. Put the slices into a folder of their own.")
+        apart = scans
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist. Give a folder of images, or one image.")
-    found = sorted(path for path in folder.iterdir() if is_readable(path))
+    found = sorted({*apart, *(path for path in folder.iterdir() if is_readable(path))})
     if not found:
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{folder} holds no images. Supported are {kinds}.")
@@ -159,6 +186,19 @@ def images_in(folder: Path) -> list[Path]:
         if same.setdefault(key_of(path), path) is not path:
             raise DataError(f"{path} and {same[key_of(path)].name} share a name, so would their masks. Rename one.")
     return found
+
+
+def is_of_dataset(folder: Path) -> bool:
+    """Tell whether a folder is images/ of a dataset, where every file is a case."""
+    home = folder.absolute().parent
+    return folder.absolute().name == "images" and ((home / "masks").is_dir() or (home / "dataset.json").exists())
+
+
+def volumes_beside(folder: Path) -> list[Path]:
+    """Return the volumes of a folder beside the DICOM files in it: series in folders, and files of other formats."""
+    dicom_or_picture = (".dcm", *PICTURE_SUFFIXES)
+    found = sorted(path for path in folder.iterdir() if is_readable(path))
+    return [path for path in found if path.is_dir() or suffix_of(path) not in dicom_or_picture]
 
 
 def spare_originals(paths: Sequence[Path], out: Path) -> None:
@@ -192,6 +232,7 @@ def write_predictions(
     outputs: Outputs,
     part: Part,
     skip_bad: bool,
+    warn: Callable[[str], None] | None,
     advance: Advance | None,
 ) -> list[str]:
     """Write a mask for every image under ``images`` to ``out``; return a sentence for each file that was skipped.
@@ -203,32 +244,75 @@ def write_predictions(
     Args:
         load: returns what segments, once ``images`` and ``out`` are known to be fine.
         weights: file that it is loaded from.
+        warn: called with each sentence about masks that were written and that a person should know.
 
     Raises:
-        DataError: if there are no images, one cannot be read and ``skip_bad`` is False, none can, ``out`` holds
-            originals, or masks that are to be kept were made by other weights or with other options.
+        DataError: if there are no images, one cannot be read or have the DICOM-SEG that is wanted and ``skip_bad`` is
+            False, none can be read, ``out`` holds originals, masks that are to be kept were made by other weights or
+            with other options, or the dataset.json of a dataset of volumes cannot be used.
     """
     paths = images_in(images)
-    unread = not_read(paths[0].parent.iterdir()) if images.is_dir() and images not in paths else []
+    listed = images.is_dir() and images not in paths
+    unread = not_read(sorted(set(paths[0].parent.iterdir()).difference(paths))) if listed else []
     spare_originals(paths, out)
+    mine = paths[part.number - 1 :: part.of]
     for path in paths if outputs.dicom_seg else ():
         require_dicom(path)
+    for path in mine if outputs.dicom_seg and not skip_bad else ():
+        placed_frames(path)
     predictor = load()
+    voxel = (declared_voxel(paths[0]) if predictor.scan_dims == 3 else None) or predictor.voxel
     make_folder(out)
     begun = begin(out, provenance(weights, predictor, outputs), anew=part.begins_anew)
     masks = {path: out / f"{stem_of(path)}{mask_suffix(predictor.scan_dims)}" for path in paths}
-    paths = paths[part.number - 1 :: part.of]
     if part.resume:
-        paths = [path for path in paths if not is_newer(masks[path], max(begun, changed(path)))]
+        mine = [path for path in mine if not is_newer(masks[path], max(begun, changed(path)))]
     skipped: list[str] = []
-    for path, scan, predicted in predict_files(predictor, paths, skipped if skip_bad else None, advance):
+    unmeasured: list[Path] = []
+    notes: list[str] = []
+    for path, scan, predicted in predict_files(predictor, mine, voxel, skipped if skip_bad else None, advance):
+        if isinstance(scan, Volume) and not scan.geometry.known:
+            unmeasured.append(path)
         del scan  # A large volume is not needed while the next one is read.
         if outputs.dicom_seg:
-            write_segmentation(out / f"{stem_of(path)}.dcm", predicted.mask, path, predictor.classes)
+            try:
+                write_segmentation(out / f"{stem_of(path)}.dcm", predicted.mask, path, predictor.classes)
+            except BadFileError as error:
+                if not skip_bad:
+                    raise
+                notes.append(error.without_hint)
         write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
-    if paths and len(skipped) == len(paths) and not any(is_newer(mask, begun) for mask in masks.values()):
-        raise DataError(f"none of the {len(paths)} files could be segmented; the first: {skipped[0]}")
+    if mine and len(skipped) == len(mine) and not any(is_newer(mask, begun) for mask in masks.values()):
+        raise DataError(f"none of the {len(mine)} files could be segmented; the first: {skipped[0]}")
+    if unmeasured and predictor.spacing is not None:
+        notes.append(taken_as_they_are(unmeasured, predictor.spacing))
+    if warn is not None:
+        for sentence in notes:
+            warn(sentence)
     return skipped + unread
+
+
+def taken_as_they_are(paths: Sequence[Path], spacing: Spacing) -> str:
+    """Return a sentence on volumes of unknown voxels, which a run that was trained at ``spacing`` cannot resample."""
+    files = "1 file does" if len(paths) == 1 else f"{len(paths)} files do"
+    trained = " x ".join(f"{step:.4g}" for step in spacing)
+    return (
+        f"{files} not say how large the voxels are and were taken as they are, though the run was trained at {trained} "
+        f'mm, the first is {paths[0]}; give "spacing" in dataset.json beside a folder images/'
+    )
+
+
+def declared_voxel(path: Path) -> Spacing | None:
+    """Return the voxel (d, h, w) in mm that the dataset.json of a volume's own dataset says, None without any.
+
+    Raises:
+        BadFileError: if dataset.json cannot be used.
+    """
+    home = path.parent.absolute()
+    if home.name != "images":
+        return None
+    spacing = declared_spacing(read_card(home.parent), home.parent, 3)
+    return None if spacing is None else (spacing[0], spacing[1], spacing[2])
 
 
 def provenance(weights: Path, predictor: Segmenter[Any], outputs: Outputs) -> dict[str, Any]:
@@ -284,20 +368,25 @@ def is_newer(path: Path, moment: int) -> bool:
 def predict_files(
     predictor: Segmenter[S],
     paths: Sequence[Path],
+    voxel: Spacing | None,
     skipped: list[str] | None,
     advance: Advance | None,
 ) -> Iterator[tuple[Path, Scan, S]]:
-    """Segment files in order; with a list for the ``skipped`` an unreadable one is noted there and left out."""
+    """Segment files in order; with a list for the ``skipped`` an unreadable one is noted there and left out.
+
+    Args:
+        voxel: (d, h, w) in mm of the voxels of files that do not know theirs.
+    """
     readable: list[tuple[Path, Scan]] = []
 
     def decoded() -> Iterator[Scan]:
         for path in paths:
             try:
-                readable.append((path, read_scan(path, predictor.scan_dims, predictor.voxel)))
-            except DataError as error:
+                readable.append((path, read_scan(path, predictor.scan_dims, voxel)))
+            except BadFileError as error:
                 if skipped is None:
                     raise
-                skipped.append(str(error))
+                skipped.append(error.without_hint)
                 continue
             yield readable[-1][1]
 

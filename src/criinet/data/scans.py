@@ -10,7 +10,7 @@ from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import LISTED, BadFileError, Pixels, exif_turn, image_size, read_image
 from criinet.data.kinds import VOLUME_SUFFIXES, is_volume, suffix_of
-from criinet.data.volumes import read_volume, read_volume_header
+from criinet.data.volumes import read_mask_header, read_volume, read_volume_header
 from criinet.errors import DataError
 
 Scan = Pixels | Volume
@@ -116,7 +116,7 @@ def mask_mismatch(mask: Path, image: Path, dims: int) -> BadFileError | None:
     if dims == 2:
         return size_mismatch(mask, scan_shape(mask, dims), image, scan_shape(image, dims))
     require_volume(mask)
-    own, other = read_volume_header(mask), read_volume_header(image)
+    own, other = read_mask_header(mask, image), read_volume_header(image)
     wrong_size = size_mismatch(mask, own.shape, image, other.shape)
     return wrong_size or place_mismatch(mask, own.geometry, other.geometry, own.shape)
 
@@ -128,7 +128,7 @@ def misplaced(
     wrong = size_mismatch(mask, size, image, image_size)
     if wrong is not None or dims == 2:
         return wrong
-    own, other = read_volume_header(mask).geometry, read_volume_header(image).geometry
+    own, other = read_mask_header(mask, image).geometry, read_volume_header(image).geometry
     return place_mismatch(mask, own, other, size)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from criinet.data.files import write_atomically
 from criinet.data.formats import Volume, VolumeHeader, format_of
+from criinet.data.formats.volume import SEG, corner_within, padded
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import (
     IGNORED_VALUE,
@@ -80,17 +81,38 @@ def without_voxel_size(files: Sequence[str], total: int, kind: str) -> str:
     )
 
 
+def read_mask_header(path: Path, image: Path) -> VolumeHeader:
+    """Read shape and geometry of a mask, which are those of all voxels of its image for a DICOM-SEG of a part of them.
+
+    Raises:
+        BadFileError: if a header cannot be read.
+    """
+    header = read_volume_header(path)
+    if header.modality != SEG:
+        return header
+    whole = read_volume_header(image)
+    corner = corner_within(header, whole)
+    if corner is None:
+        return header
+    return replace(header, shape=whole.shape, geometry=header.geometry.begun_at([-start for start in corner]))
+
+
 def _with_spacing(geometry: Geometry, spacing: Spacing | None) -> Geometry:
     return geometry if geometry.known or spacing is None else Geometry.unknown(spacing)
 
 
-def read_raw_labels(path: Path) -> RawLabels:
+def read_raw_labels(path: Path, image: Path | None = None) -> RawLabels:
     """Decode a mask without giving its values a meaning.
+
+    Args:
+        image: the volume that it belongs to. A DICOM-SEG may lack slices without any object: they are background.
 
     Raises:
         BadFileError: if it cannot be read, or holds values that are no whole numbers in 0..255, within a thousandth.
     """
     volume = format_of(path).read(path, labels=True)
+    if image is not None and volume.modality == SEG:
+        volume = padded(volume, read_volume_header(image)) or volume
     values = volume.values
     if values.dtype.kind not in "iubf":
         raise BadFileError(path, f"is a mask of {values.dtype}", "Save it as 8-bit class indices")
@@ -112,12 +134,14 @@ def read_labels(
     encoding: MaskEncoding,
     classes: tuple[str, ...],
     *,
+    image: Path | None = None,
     ignore: bool = False,
     partial: Partial = "auto",
 ) -> Array:
     """Read a mask as class indices.
 
     Args:
+        image: the volume that it belongs to; see :func:`read_raw_labels`.
         encoding: ``index``, or ``binary255``, where 255 is class 1.
         classes: the K names.
         ignore: the value 255 means "no ground truth" (only with ``index``).
@@ -129,7 +153,7 @@ def read_labels(
     Raises:
         BadFileError: if the file cannot be read, or its values contradict the encoding.
     """
-    stored = read_raw_labels(path).values
+    stored = read_raw_labels(path, image).values
     zero_one = bool(stored.max() <= 1)
     counts = value_counts(stored, ignore=ignore)
     problem = contradiction(counts, lossy=False, zero_one=zero_one, encoding=encoding, classes=classes)

@@ -75,6 +75,9 @@ class ExportedPredictor:
     voxel = None
     """So there are no voxels whose size nobody knows."""
 
+    spacing = None
+    """Nor any to bring them to."""
+
     def __init__(self, session: Any, card: ModelCard, *, shift: float | None = None, tta: bool | None = None) -> None:
         self.session, self.card = session, card
         self.shift = card.shift if shift is None else shift
@@ -253,6 +256,7 @@ def predict_folder(
         outputs=outputs or Outputs(),
         part=part or Part(),
         skip_bad=skip_bad,
+        warn=None,
         advance=advance,
     )
 

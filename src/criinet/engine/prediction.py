@@ -1,6 +1,6 @@
 """Masks for a folder of images, and for the unlabeled cases of a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ def predict_folder(
     tta: bool | None = None,
     device: str = "auto",
     skip_bad: bool = False,
+    warn: Callable[[str], None] | None = None,
     advance: Advance | None = None,
 ) -> list[str]:
     """Write a mask for every image under ``images`` to ``out``; return sentences on what was skipped or is never read.
@@ -57,6 +58,7 @@ def predict_folder(
         tta: average over mirrored images; None: as the run's settings say.
         device: "auto", "cpu" or "cuda".
         skip_bad: leave out images that cannot be read, instead of stopping at the first.
+        warn: called with each sentence about masks that were written and that a person should know.
         advance: called with (finished, total) after each image.
 
     Raises:
@@ -79,6 +81,7 @@ def predict_folder(
         outputs=wanted,
         part=part or Part(),
         skip_bad=skip_bad,
+        warn=warn,
         advance=advance,
     )
 
@@ -100,7 +103,7 @@ def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | Non
     shown = set(spaced([case.name for case in unlabeled], 6))
     examples: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
     paths = [*(case.image for case in unlabeled), *partial]
-    for path, scan, predicted in predict_files(predictor, paths, None, advance):
+    for path, scan, predicted in predict_files(predictor, paths, dataset.voxel, None, advance):
         name = stem_of(path)
         if name in shown:
             about = {"case": name, "set": "unlabeled", "rule": "evenly spaced by name", "cnr": None, "dice": None}

@@ -125,6 +125,11 @@ class Predictor:
         """How many axes its scans have: 2 of images, 3 of volumes."""
         return 2 if self.data.kind == "images" else 3
 
+    @property
+    def spacing(self) -> Spacing | None:
+        """Size (d, h, w) in mm of the voxels that volumes of known voxels are brought to; None: they keep theirs."""
+        return self.data.spacing
+
     def predict(self, scan: Scan | Path | str) -> Predicted:
         """Segment one (H, W) or (H, W, 3) uint8 image, one volume, or the file that holds either.
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from criinet.data.formats.volume import Format, Volume, VolumeHeader, library, reading
+from criinet.data.formats.volume import SEG, Format, Volume, VolumeHeader, library, reading
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError
 from criinet.data.kinds import is_dicom
@@ -112,6 +112,26 @@ def slice_files(path: Path) -> list[Path]:
     if not files:
         raise BadFileError(path, "holds no DICOM files", "Give the folder that holds the slices themselves")
     return [file for file in files if file.name.upper() != "DICOMDIR"]
+
+
+def scans_apart(folder: Path) -> list[Path] | None:
+    """Return the DICOM images that lie in a folder if each is a scan: all of many frames, or all of different series.
+
+    None if they are the slices of a series or of several, or are too damaged to tell.
+    """
+    found = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    files = [file for file in found if file.name.upper() != "DICOMDIR" and is_dicom(file)]
+    try:
+        with reading(folder, _KIND):
+            headers = {file: read_tags(file) for file in files}
+    except BadFileError:
+        return None
+    if any(map(is_cut_off, headers.values())):
+        return None
+    images = {file: dataset for file, dataset in headers.items() if is_image(dataset)}
+    series = {str(dataset.get("SeriesInstanceUID", "")) for dataset in images.values()}
+    many = all(int(dataset.get("NumberOfFrames") or 1) > 1 for dataset in images.values())
+    return list(images) if many or len(series) == len(images) else None
 
 
 def is_image(dataset: Any) -> bool:
@@ -399,7 +419,7 @@ def read_segmentation(path: Path) -> Volume:
         volume = volume.flip_spatial(0)
         affine = np.asarray(volume.affine, np.float64)
     lps = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return Volume(np.asarray(volume.array), Geometry(lps @ affine), "SEG")
+    return Volume(np.asarray(volume.array), Geometry(lps @ affine), SEG)
 
 
 FORMAT = Format(header, read)

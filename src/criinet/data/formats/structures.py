@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.formats.dicom import SEGMENTATION, read_segmentation, read_tags
-from criinet.data.formats.volume import VolumeHeader, library, reading
-from criinet.data.geometry import Affine
+from criinet.data.formats.volume import VolumeHeader, library, padded, reading
 from criinet.data.images import BadFileError
 
 STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -139,23 +138,9 @@ def _placed(drawing: Drawing, numbers: Sequence[int], onto: VolumeHeader) -> lis
     """Place the segments of a DICOM-SEG, which may hold some of the slices alone: a boolean (D, H, W) each."""
     with reading(drawing.file, "DICOM-SEG without overlaps"):
         found = read_segmentation(drawing.file)
-    corner = _corner(drawing.file, found.geometry.affine, onto.geometry.affine)
-    ends = [start + length for start, length in zip(corner, found.shape, strict=True)]
-    if min(corner) < 0 or any(end > length for end, length in zip(ends, onto.shape, strict=True)):
-        raise BadFileError(drawing.file, "reaches beyond its series", _REMEDY)
-    labels = np.zeros(onto.shape, found.values.dtype)
-    labels[tuple(slice(start, end) for start, end in zip(corner, ends, strict=True))] = found.values
-    return [labels == number for number in numbers]
-
-
-def _corner(path: Path, affine: Affine, onto: Affine) -> tuple[int, ...]:
-    """Return the voxel of a series in which the first voxel of a segmentation on the same grid lies.
-
-    Raises:
-        BadFileError: if the grids differ.
-    """
-    between = np.linalg.inv(onto) @ affine
-    corner = between[:3, 3].round()
-    if not np.allclose(between[:3, :3], np.eye(3), atol=1e-3) or np.abs(between[:3, 3] - corner).max() > _OFF:
-        raise BadFileError(path, "does not lie on the voxels of its series", _REMEDY)
-    return tuple(int(x) for x in corner)
+    whole = padded(found, onto)
+    if whole is None:
+        beyond = found.geometry.corner_in(onto.geometry) is not None
+        what = "reaches beyond its series" if beyond else "does not lie on the voxels of its series"
+        raise BadFileError(drawing.file, what, _REMEDY)
+    return [whole.values == number for number in numbers]

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -14,6 +14,8 @@ from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, in_a_sentence
 
 Array = NDArray[Any]
+SEG = "SEG"
+"""Modality of a DICOM-SEG."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,25 @@ class Volume:
     def shape(self) -> tuple[int, int, int]:
         """(D, H, W)."""
         return self.values.shape[0], self.values.shape[1], self.values.shape[2]
+
+
+def corner_within(part: Volume | VolumeHeader, whole: VolumeHeader) -> tuple[int, int, int] | None:
+    """Return the voxel of ``whole`` at which a part of it begins; None if it has another grid or reaches beyond."""
+    corner = part.geometry.corner_in(whole.geometry)
+    if corner is None or min(corner) < 0:
+        return None
+    inside = all(start + n <= side for start, n, side in zip(corner, part.shape, whole.shape, strict=True))
+    return corner if inside else None
+
+
+def padded(mask: Volume, whole: VolumeHeader) -> Volume | None:
+    """Return a mask of a part of a volume as one of all its voxels, background elsewhere; None if it is of no part."""
+    corner = corner_within(mask, whole)
+    if corner is None:
+        return None
+    values = np.zeros(whole.shape, mask.values.dtype)
+    values[tuple(slice(start, start + n) for start, n in zip(corner, mask.shape, strict=True))] = mask.values
+    return replace(mask, values=values, geometry=mask.geometry.begun_at([-start for start in corner]))
 
 
 class HeaderReader(Protocol):
