@@ -23,7 +23,7 @@ from criinet.engine.pools import load_pools
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer, stop_on_interrupt
 from criinet.engine.training import train
-from criinet.errors import ConfigError, DataError, DivergedError, RunError
+from criinet.errors import ConfigError, DataError, DivergedError, MethodError, RunError
 from criinet.methods import Supervised, methods
 from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
 
@@ -398,7 +398,7 @@ def test_an_author_is_told_of_losses_and_views_that_do_not_fit(dataset, tiny, tm
 
     monkeypatch.setitem(methods._entries, "misnamed", Misnamed)
     monkeypatch.setitem(methods._entries, "misspelt", Misspelt)
-    with pytest.raises(ConfigError, match=r"^method 'misnamed' returns the losses sup, but Config\.weights has superv"):
+    with pytest.raises(MethodError, match=r"^method 'misnamed' returns the losses sup, but Config\.weights has superv"):
         train(dataset, tmp_path / "run", method="misnamed", settings=tiny(), device="cpu")
     with pytest.raises(ConfigError, match=r"^method 'misspelt' asks for a view 'week'; there are weak and strong_1"):
         train(dataset, tmp_path / "run", method="misspelt", settings=tiny(), device="cpu")

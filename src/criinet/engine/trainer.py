@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from criinet.engine.batches import Batches
+from criinet.engine.calls import named, predict, weighted_sum
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.monitor import Monitor
@@ -26,7 +27,7 @@ from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import RunConfig, TrainerConfig
 from criinet.engine.shift import SHIFTS, choose_shift, dice_by_shift, dice_of_images
 from criinet.engine.statistics import measure_statistics
-from criinet.errors import CheckpointError, ConfigError, DivergedError, InterruptedRunError
+from criinet.errors import CheckpointError, DivergedError, InterruptedRunError
 from criinet.methods import InRounds, Method
 from criinet.networks import Backbone
 
@@ -200,22 +201,22 @@ class Trainer:
         Args:
             inputs: what ``Batches.draw`` returns, then the weight of each loss term, in the order of the settings.
             progress: for methods that look at it, none of which is recorded.
+
+        Raises:
+            MethodError: if the method fails, or its losses are not what they should be.
         """
         *drawn, weights = inputs
         labeled, unlabeled = self.batches.views_of(drawn)
-        with self.fabric.autocast():
-            terms: dict[str, Tensor] = self.trained.losses(labeled, unlabeled, progress)
-        if terms.keys() != self.method.config.weights.keys():
-            raise ConfigError(
-                f"method '{self.config.method_name}' returns the losses {', '.join(terms)}, but Config.weights has "
-                f"{', '.join(self.method.config.weights)}; give both the same names."
-            )
-        loss = (torch.stack([terms[name] for name in self.method.config.weights]) * weights).sum()
-        self.optimizer.zero_grad()
-        self.fabric.backward(loss)
+        with named(self.method):
+            with self.fabric.autocast():
+                returned = self.trained.losses(labeled, unlabeled, progress)
+            terms, loss = weighted_sum(self.method, returned, weights)
+            self.optimizer.zero_grad()
+            self.fabric.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.method.parameters(), self.settings.clip)
         self.optimizer.step()
-        self.method.after_step()
+        with named(self.method):
+            self.method.after_step()
         return {name: term.detach() for name, term in terms.items()}, norm
 
     def begin_round(self) -> None:
@@ -296,7 +297,8 @@ class Trainer:
             return []
         data = self.config.data
         if data.kind == "images" and data.window == "whole":
-            dice = dice_of_images(self.near.val, lambda image: self.method.predict(image).probs, self.device)
+            classes = len(self.classes)
+            dice = dice_of_images(self.near.val, lambda image: predict(self.method, image, classes).probs, self.device)
         else:
             dice = torch.cat(self.validate_in_windows())
         self.shift = choose_shift(dice) if self.settings.shift else 0.0
