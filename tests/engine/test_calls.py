@@ -1,31 +1,10 @@
 """A mistake in a method of somebody's own is one sentence that names the method, and leaves no folder behind."""
 
-from typing import ClassVar
-
 import pytest
 import torch
 
-from criinet.config import LossWeights, MethodConfig, Ramp
 from criinet.errors import DataError, MethodError
-from criinet.losses import cross_entropy_dice
-from criinet.methods import Method, Prediction, methods
-
-
-class Own(Method):
-    """Fits the labeled images, and one number of the unlabeled ones."""
-
-    class Config(MethodConfig):
-        weights: LossWeights = {"supervised": 1.0, "extra": Ramp(to=0.1)}
-
-    summary = reference = "none"
-    views: ClassVar[tuple[str, ...]] = ("weak",)
-
-    def losses(self, labeled, unlabeled, _):
-        supervised = cross_entropy_dice(self.student(labeled.image).logits, labeled.target)
-        return {"supervised": supervised, "extra": self.extra(self.student(unlabeled.weak).logits)}
-
-    def extra(self, logits):
-        return logits.square().mean()
+from criinet.methods import Prediction
 
 
 def fail(*_):
@@ -38,18 +17,6 @@ def use_up_memory(*_):
 
 def refuse(*_):
     raise DataError("of criinet's own.")
-
-
-@pytest.fixture
-def own(monkeypatch, fit, drawn, tmp_path):
-    """Train with a method some of whose functions are others."""
-    monkeypatch.delenv("CRIINET_DEBUG", raising=False)
-
-    def train_with(**functions):
-        monkeypatch.setitem(methods._entries, "own", type("Mine", (Own,), functions))
-        return fit(drawn, tmp_path / "run", method="own")
-
-    return train_with
 
 
 @pytest.mark.parametrize(
