@@ -127,7 +127,7 @@ def resumed(folder: RunFolder, asked: Asked, device: str) -> Job:
         UserError: if there is none, or something else is asked for than it was started with.
     """
     if not folder.config.exists():
-        raise RunError(f"{folder.root} holds no run to go on with (no config.json); start it without --resume.")
+        raise RunError(f"{folder.root} holds no run to go on with (no config.json); start it without resume.")
     recorded = folder.read_config()
     about, saved = recorded["dataset"], folder.checkpoint("last").exists()
     asked = replace(
