@@ -22,6 +22,7 @@ class Example(MethodConfig):
     """Settings as a method has them."""
 
     ema_decay: Annotated[float, Field(ge=0, lt=1, description="teacher decay per step")] = 0.99
+    rate: Annotated[float, Field(gt=0)] = 0.1
     sides: tuple[int, ...] = (1,)
     inner: Inner = Inner()
     weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=2.0, over=0.4)}
@@ -35,7 +36,8 @@ def test_defaults_are_complete():
 
 def test_an_unknown_key_names_the_nearest_one():
     message = (
-        "unknown setting 'method.ema_decy'. Did you mean 'ema_decay'? method has: weights, ema_decay, sides, inner."
+        "unknown setting 'method.ema_decy'. Did you mean 'ema_decay'? "
+        "method has: weights, ema_decay, rate, sides, inner."
     )
     with pytest.raises(ConfigError) as error:
         parse(Example, {"ema_decy": 0.9}, "method")
@@ -44,7 +46,7 @@ def test_an_unknown_key_names_the_nearest_one():
 
 def test_a_key_like_no_other_gets_the_list_without_a_guess():
     with pytest.raises(
-        ConfigError, match=r"^unknown setting 'method\.xyz'\. method has: weights, ema_decay, sides, inner\.$"
+        ConfigError, match=r"^unknown setting 'method\.xyz'\. method has: weights, ema_decay, rate, sides, inner\.$"
     ):
         parse(Example, {"xyz": 1}, "method")
 
@@ -166,6 +168,11 @@ def test_an_assignment_needs_a_key_and_a_value(text):
         assignment(text)
 
 
+def test_a_value_gives_a_key_once():
+    with pytest.raises(ConfigError, match=r"^in --set a=\{b: 1, b: 2\}, 'b' is given twice; keep one\.$"):
+        assignment("a={b: 1, b: 2}")
+
+
 def test_a_value_that_is_not_yaml_should_be_quoted():
     with pytest.raises(ConfigError, match=r"^the value in --set a=\[1, cannot be read; put it in quotes\.$"):
         assignment("a=[1,")
@@ -193,9 +200,13 @@ def test_settings_are_read_from_toml_yaml_and_json(tmp_path, name, content):
         ("run.yaml", b"a: [1,", "is not valid YAML"),
         ("run.json", b"{'a': 1}", "is not valid JSON"),
         ("run.toml", b"a = '\xff'", "is not valid TOML"),
-        ("run.yaml", b"- 1\n- 2\n", "holds no table of settings"),
-        ("run.json", b"3", "holds no table of settings"),
-        ("run.yaml", b"", "holds no table of settings"),
+        ("run.yaml", b"- 1\n- 2\n", "holds no table of settings; write for instance trainer: {iterations: 500}."),
+        ("run.json", b"3", 'holds no table of settings; write for instance {"trainer": {"iterations": 500}}.'),
+        ("run.yaml", b"", "holds no table of settings; write for instance trainer: {iterations: 500}."),
+        ("run.yaml", b"a: 2026-13-45", "is not valid YAML: month must be in 1..12"),
+        ("run.toml", b"a = 1\na = 2", "is not valid TOML: Cannot overwrite a value"),
+        ("run.yaml", b"t:\n  a: 1\n  b: 2\n  a: 3\n", "is not valid YAML: 'a' is given twice; keep one."),
+        ("run.json", b'{"t": {"a": 1, "a": 2}}', "is not valid JSON: 'a' is given twice; keep one."),
     ],
 )
 def test_a_settings_file_that_cannot_be_used_is_named(tmp_path, name, content, sentence):
@@ -205,6 +216,15 @@ def test_a_settings_file_that_cannot_be_used_is_named(tmp_path, name, content, s
         read_settings(path)
     assert str(error.value).startswith(f"{path} {sentence}")
     assert "\n" not in str(error.value)
+
+
+def test_a_table_of_yaml_may_lie_over_another(tmp_path):
+    (tmp_path / "run.yaml").write_text("x: {y: &base {a: 1, b: 2}}\nz: &more {<<: *base, a: 3}\nw: {<<: *more}\n")
+    assert read_settings(tmp_path / "run.yaml") == {
+        "x": {"y": {"a": 1, "b": 2}},
+        "z": {"a": 3, "b": 2},
+        "w": {"a": 3, "b": 2},
+    }
 
 
 def test_a_missing_settings_file_is_named(tmp_path):
@@ -223,6 +243,8 @@ def test_a_missing_settings_file_is_named(tmp_path):
         ({"weights": {"consistency": {"to": -1}}}, "setting 'method.weights.consistency.to' is -1: "),
         ({"weights": {"consistency": -1}}, "setting 'method.weights.consistency' is -1: "),
         ({"weights": {"consistency": math.inf}}, "setting 'method.weights.consistency' is inf: "),
+        ({"weights": {"consistency": {"to": math.inf}}}, "setting 'method.weights.consistency.to' is inf: "),
+        ({"rate": math.inf}, "setting 'method.rate' is inf: input should be a finite number"),
     ],
 )
 def test_a_fault_in_an_inner_table_is_named_with_its_whole_path(settings: dict[str, object], sentence: str):

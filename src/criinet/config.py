@@ -3,7 +3,8 @@
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_origin
 
@@ -18,9 +19,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Config(BaseModel):
-    """Base of all settings: immutable, complete, and strict about unknown keys."""
+    """Base of all settings: immutable, complete, finite, and strict about unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class Ramp(Config):
@@ -40,7 +41,7 @@ class Ramp(Config):
         return self.to * math.exp(-5.0 * (1.0 - min(progress, self.over) / self.over) ** 2)
 
 
-LossWeights = dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)] | Ramp]
+LossWeights = dict[str, Annotated[float, Field(ge=0)] | Ramp]
 
 
 class MethodConfig(Config):
@@ -68,19 +69,71 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+class RepeatedKeyError(ValueError):
+    """A table in a settings file that gives a key twice."""
+
+
+class YamlLoader(yaml.SafeLoader):
+    """Reads YAML in which a table gives every key once, as the standard asks."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Return a table as it is written, before others are merged into it."""
+        node = super().compose_mapping_node(anchor)
+        require_once(str(key.value) for key, _ in node.value)
+        return node
+
+
+def require_once(keys: Iterable[str]) -> None:
+    """Check that no key comes twice.
+
+    Raises:
+        RepeatedKeyError: if one does.
+    """
+    for key, count in Counter(keys).items():
+        if count > 1:
+            raise RepeatedKeyError(f"'{key}' is given twice; keep one")
+
+
+def from_yaml(text: str) -> Any:
+    """Read YAML.
+
+    Raises:
+        yaml.YAMLError: if it is malformed.
+        RepeatedKeyError: if a table gives a key twice.
+    """
+    return yaml.load(text, YamlLoader)
+
+
+def from_json(text: str) -> Any:
+    """Read JSON.
+
+    Raises:
+        json.JSONDecodeError: if it is malformed.
+        RepeatedKeyError: if a table gives a key twice.
+    """
+
+    def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        require_once(key for key, _ in pairs)
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=table)
+
+
 def assignment(text: str) -> dict[str, Any]:
     """Read ``"method.ema_decay=0.995"`` as ``{"method": {"ema_decay": 0.995}}``; the value is YAML.
 
     Raises:
-        ConfigError: if there is no ``=``, an empty key, or a value that is not YAML.
+        ConfigError: if there is no ``=``, an empty key, or a value that is not YAML or gives a key twice.
     """
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise ConfigError(f"--set {text} is not KEY=VALUE; write for instance --set trainer.iterations=500.")
     try:
-        parsed: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        parsed = from_yaml(value)
+    except RepeatedKeyError as error:
+        raise ConfigError(f"in --set {text}, {error}.") from error
+    except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"the value in --set {text} cannot be read; put it in quotes.") from error
     for part in reversed(parts):
         parsed = {part: parsed}
@@ -91,9 +144,9 @@ def read_settings(path: Path) -> dict[str, Any]:
     """Read a TOML, YAML or JSON file of settings.
 
     Raises:
-        ConfigError: if the file is missing, of another kind, malformed, or not a table.
+        ConfigError: if the file is missing, of another kind, malformed, gives a key twice, or is not a table.
     """
-    readers = {".toml": tomllib.loads, ".yaml": yaml.safe_load, ".yml": yaml.safe_load, ".json": json.loads}
+    readers = {".toml": tomllib.loads, ".yaml": from_yaml, ".yml": from_yaml, ".json": from_json}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(f"{path} is not a .toml, .yaml or .json file; save the settings in one of these.")
@@ -101,10 +154,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         settings: Any = reader(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"settings file {path} cannot be read ({error.strerror}); check the path.") from error
-    except (tomllib.TOMLDecodeError, yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}.") from error
     if not isinstance(settings, dict):
-        raise ConfigError(f"{path} holds no table of settings; write for instance [trainer] and iterations = 500.")
+        example = '{"trainer": {"iterations": 500}}' if reader is from_json else "trainer: {iterations: 500}"
+        raise ConfigError(f"{path} holds no table of settings; write for instance {example}.")
     return settings
 
 

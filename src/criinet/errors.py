@@ -24,6 +24,10 @@ class ConfigError(UserError):
     """An unknown key, a value out of range, or settings that contradict each other."""
 
 
+class MethodError(UserError):
+    """A method that fails, or returns something else than the trainer asks for."""
+
+
 class RunError(UserError):
     """A run folder that is missing, already there, or not the run that was asked for."""
 

@@ -52,6 +52,20 @@ def test_finished_runs_are_never_repeated(benched, tiny, table, tmp_path):
     assert table(out) == table(benched)
 
 
+@pytest.mark.parametrize("form", [Path, str, json.loads])
+def test_a_plan_is_a_file_or_its_tables_too(form, benched, plan_file, tmp_path):
+    out = tmp_path / "bench"
+    shutil.copytree(benched, out)
+    plan = form(plan_file.read_text() if form is json.loads else plan_file)
+    assert benchmark(plan, out, device="cpu", resume=True)["pending"] == []
+
+
+def test_tables_that_are_no_plan_leave_nothing_behind(tmp_path):
+    with pytest.raises(ConfigError, match=r"^unknown setting 'plan\.nam'. Did you mean 'name'"):
+        benchmark({"nam": "tiny"}, tmp_path / "bench", device="cpu")
+    assert not (tmp_path / "bench").exists()
+
+
 def test_another_row_is_run_beside_what_is_there(benched, tiny, tmp_path):
     out = tmp_path / "bench"
     shutil.copytree(benched, out)

@@ -156,7 +156,7 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
     "resume another method": (nothing, [*RESUME, "--method", "crii"], ["method.name=supervised", "now crii is asked"]),
     "resume with more labels": (nothing, [*RESUME, "--labeled", "3"], ["6 labeled cases", "with 3 is asked"]),
     "resume another seed": (nothing, [*RESUME, "--seed", "5"], ["seed=0", "now 5 is asked"]),
-    "resume nothing": (nothing, [*TRAIN, "--resume"], ["new holds no run to go on with", "without --resume"]),
+    "resume nothing": (nothing, [*TRAIN, "--resume"], ["new holds no run to go on with", "without resume"]),
     "resume a cut checkpoint": (lambda: cut("run/checkpoints/last.pt"), RESUME, ["last.pt is truncated", "Restore it"]),
     "resume a newer checkpoint": (newer, RESUME, ["format 99", "Install a newer criinet"]),
     "an unknown method": (
@@ -189,7 +189,7 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         [*TRAIN, "--labeled", "3", "--split", "data/splits/default.json"],
         ["labeled and split contradict"],
     ),
-    "an unknown device": (nothing, [*TRAIN, "--device", "tpu"], ["--device tpu is not known", "auto, cpu or cuda"]),
+    "an unknown device": (nothing, [*TRAIN, "--device", "tpu"], ["device 'tpu' is not known", "auto, cpu or cuda"]),
     "an unknown option": (nothing, [*TRAIN, "--lableed", "3"], ["--lableed", "`criinet train --help`"]),
     "no out": (nothing, ["train", "data"], ["--out", "`criinet train --help`"]),
     "an unknown command": (nothing, ["tran", "data"], ["'tran'", "train"]),

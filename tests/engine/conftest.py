@@ -3,14 +3,17 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from criinet.config import LossWeights, MethodConfig, Ramp
 from criinet.data.synthetic import write_dataset
 from criinet.engine.folder import RunFolder
 from criinet.engine.trainer import Trainer
 from criinet.engine.training import train
+from criinet.losses import cross_entropy_dice
+from criinet.methods import Method, methods
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 
@@ -70,3 +73,32 @@ def trained(drawn, fit, tmp_path_factory) -> Path:
 def run(trained, tmp_path) -> RunFolder:
     """The finished run, to be changed at will."""
     return RunFolder(Path(shutil.copytree(trained, tmp_path / "run")))
+
+
+class Own(Method):
+    """Fits the labeled images, and one number of the unlabeled ones."""
+
+    class Config(MethodConfig):
+        weights: LossWeights = {"supervised": 1.0, "extra": Ramp(to=0.1)}
+
+    summary = reference = "none"
+    views: ClassVar[tuple[str, ...]] = ("weak",)
+
+    def losses(self, labeled, unlabeled, _):
+        supervised = cross_entropy_dice(self.student(labeled.image).logits, labeled.target)
+        return {"supervised": supervised, "extra": self.extra(self.student(unlabeled.weak).logits)}
+
+    def extra(self, logits):
+        return logits.square().mean()
+
+
+@pytest.fixture
+def own(monkeypatch, fit, drawn, tmp_path) -> Callable[..., RunFolder]:
+    """Train with a method of one's own, some of whose functions are others; ``trainer`` holds settings."""
+    monkeypatch.delenv("CRIINET_DEBUG", raising=False)
+
+    def train_with(trainer: dict[str, Any] | None = None, *, resume: bool = False, **functions: Any) -> RunFolder:
+        monkeypatch.setitem(methods._entries, "own", type("Mine", (Own,), functions))
+        return fit(drawn, tmp_path / "run", method="own", trainer=trainer, resume=resume)
+
+    return train_with

@@ -20,7 +20,7 @@ METHODS = ("crii", "mean-teacher", "supervised")
 LONG = {"iterations": 8, "checks": 4}
 
 
-class CutOffError(Exception):
+class CutOffError(BaseException):
     """Stands for a power failure."""
 
 

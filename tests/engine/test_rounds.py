@@ -96,7 +96,7 @@ def test_the_optimizer_starts_anew(trainer):
     assert trainer.method.training
 
 
-class CutOffError(Exception):
+class CutOffError(BaseException):
     """Stands for a process that was killed."""
 
 

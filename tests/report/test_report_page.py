@@ -39,6 +39,13 @@ def test_the_verdict_stands_first_and_the_evidence_follows(pair_page):
         assert fact in found.text
 
 
+def test_one_run_needs_no_list(make, tmp_path):
+    run = make.pair()[0]
+    expected = write_report([run], tmp_path / "listed.html").read_text(encoding="utf-8")
+    for one in (run, str(run)):
+        assert write_report(one, tmp_path / "one.html").read_text(encoding="utf-8") == expected
+
+
 def test_nothing_is_loaded_from_elsewhere(pair_page):
     found, text = pair_page
     assert all(link.startswith(("#", "data:image/webp;base64,")) for link in found.links)

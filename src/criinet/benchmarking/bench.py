@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from criinet.benchmarking.cells import Cell, cells_of
 from criinet.benchmarking.collect import collect, is_done, note_end
 from criinet.benchmarking.local import run_local
 from criinet.benchmarking.plan import Plan, read_plan
+from criinet.config import parse
 from criinet.data.files import make_folder, write_text_atomically
 from criinet.data.threads import cores
 from criinet.engine.folder import RunFolder
@@ -23,7 +24,7 @@ Told = Callable[[Cell, int, int, int], None]
 
 
 def benchmark(
-    plan: str | Plan,
+    plan: Path | str | Plan | Mapping[str, Any],
     out: Path | str,
     *,
     data: Path | str = ".",
@@ -41,7 +42,7 @@ def benchmark(
     failed is tried again.
 
     Args:
-        plan: a plan, a plan file, or the name of one that comes with criinet.
+        plan: a plan, its nested tables, a plan file, or the name of one that comes with criinet.
         out: folder of the benchmark.
         data: folder of the plan's dataset folders.
         jobs: runs at a time. The result of a run does not depend on it.
@@ -88,7 +89,13 @@ def gone_on_error(out: Path) -> Generator[None, None, None]:
 
 
 def begin(
-    plan: str | Plan, out: Path | str, data: Path | str, jobs: int, device: str, resume: bool, held: ExitStack
+    plan: Path | str | Plan | Mapping[str, Any],
+    out: Path | str,
+    data: Path | str,
+    jobs: int,
+    device: str,
+    resume: bool,
+    held: ExitStack,
 ) -> tuple[Plan, Path, Path, str]:
     """Read the plan, check that OUT is free or to be gone on with, note the plan there, and return all made definite.
 
@@ -98,7 +105,9 @@ def begin(
     Raises:
         UserError: for anything that a person can mend.
     """
-    grid = read_plan(plan) if isinstance(plan, str) else plan
+    if isinstance(plan, Mapping):
+        plan = parse(Plan, plan, "plan")
+    grid = plan if isinstance(plan, Plan) else read_plan(str(plan))
     if jobs < 1:
         raise ConfigError(f"--jobs {jobs} runs nothing; give at least 1.")
     out = Path(out).resolve()

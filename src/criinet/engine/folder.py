@@ -134,7 +134,7 @@ class RunFolder:
             RunError: if a run stands there and ``overwrite`` is False, or a folder that is no run.
         """
         if self.holds_run and not overwrite:
-            raise RunError(f"{self.root} holds a run already. Add --resume to go on, --overwrite to start anew.")
+            raise RunError(f"{self.root} holds a run already; resume it (--resume), or overwrite it (--overwrite).")
         if self.root.is_dir() and not self.is_free and not self.holds_run:
             raise RunError(f"{self.root} is not empty and holds no run. Give --out a new folder.")
 

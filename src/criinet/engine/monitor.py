@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from criinet.engine.calls import named
 from criinet.engine.pools import Pools
 from criinet.methods import Method
 
@@ -53,7 +54,8 @@ class Monitor:
 
         ``target_change`` is the mean absolute change of the target probabilities since the last look, in [0, 1].
         """
-        probs = torch.cat([method.targets(part) for part in self.images.split(8)]).float()
+        with named(method):
+            probs = torch.cat([method.targets(part) for part in self.images.split(8)]).float()
         area = torch.bincount(probs.argmax(1).flatten(), minlength=probs.shape[1]) / probs[:, 0].numel()
         change = None if self.previous is None else float((probs - self.previous).abs().sum(1).mean() / 2)
         self.previous = probs

@@ -22,6 +22,7 @@ from criinet.data.predictions import VolumePrediction, gray_maps
 from criinet.data.resampling import Grid, from_grid
 from criinet.data.scans import Scan, read_scan, require_voxels
 from criinet.data.store import DataConfig, fit_volume
+from criinet.engine.calls import predict
 from criinet.engine.shift import shifted
 from criinet.losses import entropy
 from criinet.methods import Method, Prediction
@@ -285,7 +286,7 @@ class Predictor:
         probs: list[Tensor] = []
         coarse: list[Tensor] = []
         for axes in self.mirrors:
-            found = self.method.predict(batch.to(self.device).flip(axes))
+            found = predict(self.method, batch.to(self.device).flip(axes), len(self.classes))
             probs.append(shifted(found.probs, self.shift).flip(axes).cpu())
             if found.coarse is not None:
                 coarse.append(shifted(found.coarse, self.shift).flip(axes).cpu())

@@ -23,9 +23,9 @@ def pick_device(asked: str) -> str:
         ConfigError: for another name, or a GPU that is not there.
     """
     if asked not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device {asked} is not known; give auto, cpu or cuda.")
+        raise ConfigError(f"device '{asked}' is not known; give auto, cpu or cuda.")
     if asked == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda was asked for, but PyTorch finds no GPU; use --device cpu or auto.")
+        raise ConfigError("device cuda was asked for, but PyTorch finds no GPU; give cpu or auto.")
     return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from criinet.data.store import Store
+from criinet.engine.calls import predict
 from criinet.methods import Method
 
 BATCH = 16
@@ -46,7 +47,7 @@ def measure_statistics(method: Method, store: Store, images: int, device: torch.
             layer.train()
             layer.momentum = 1 / number
         image, _ = store.draw(at, rng)
-        method.predict(image.to(device))
+        predict(method, image.to(device), method.classes)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     method.eval()

@@ -14,7 +14,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from criinet.engine.batches import Batches
+from criinet.engine.calls import named, predict, weighted_sum
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
+from criinet.engine.divergence import Break, Vitals
 from criinet.engine.folder import RunFolder
 from criinet.engine.monitor import Monitor
 from criinet.engine.pools import Pools
@@ -26,7 +28,7 @@ from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import RunConfig, TrainerConfig
 from criinet.engine.shift import SHIFTS, choose_shift, dice_by_shift, dice_of_images
 from criinet.engine.statistics import measure_statistics
-from criinet.errors import CheckpointError, ConfigError, DivergedError, InterruptedRunError
+from criinet.errors import CheckpointError, DivergedError, InterruptedRunError
 from criinet.methods import InRounds, Method
 from criinet.networks import Backbone
 
@@ -133,6 +135,7 @@ class Trainer:
         self.trained.mark_forward_method("losses")
         self.recorded = Recorded(self.advance, self.batches.generator) if self.records else None
         self.monitor = Monitor.of(pools, classes, self.device) if method.views else None
+        self.vitals = Vitals(tuple(method.config.weights), self.device)
         self.step, self.seconds, self.best, self.memory, self.shift = 0, 0.0, -1.0, 0.0, 0.0
 
     @property
@@ -200,22 +203,23 @@ class Trainer:
         Args:
             inputs: what ``Batches.draw`` returns, then the weight of each loss term, in the order of the settings.
             progress: for methods that look at it, none of which is recorded.
+
+        Raises:
+            MethodError: if the method fails, or its losses are not what they should be.
         """
         *drawn, weights = inputs
         labeled, unlabeled = self.batches.views_of(drawn)
-        with self.fabric.autocast():
-            terms: dict[str, Tensor] = self.trained.losses(labeled, unlabeled, progress)
-        if terms.keys() != self.method.config.weights.keys():
-            raise ConfigError(
-                f"method '{self.config.method_name}' returns the losses {', '.join(terms)}, but Config.weights has "
-                f"{', '.join(self.method.config.weights)}; give both the same names."
-            )
-        loss = (torch.stack([terms[name] for name in self.method.config.weights]) * weights).sum()
-        self.optimizer.zero_grad()
-        self.fabric.backward(loss)
+        with named(self.method):
+            with self.fabric.autocast():
+                returned = self.trained.losses(labeled, unlabeled, progress)
+            terms, loss = weighted_sum(self.method, returned, weights)
+            self.optimizer.zero_grad()
+            self.fabric.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.method.parameters(), self.settings.clip)
+        self.vitals.note(tuple(terms.values()), norm)
         self.optimizer.step()
-        self.method.after_step()
+        with named(self.method):
+            self.method.after_step()
         return {name: term.detach() for name, term in terms.items()}, norm
 
     def begin_round(self) -> None:
@@ -233,20 +237,17 @@ class Trainer:
         """Record the losses of the last step.
 
         Raises:
-            DivergedError: if one of them, or the gradient, is not finite or huge.
+            DivergedError: if one of them is not finite or huge, or the gradient is not finite.
         """
         weights = self.method.config.weights_at(progress)
         means = cast(Tensor, self.fabric.all_reduce(torch.stack([term.detach() for term in terms.values()])))
         values = dict(zip(terms, means.tolist(), strict=True))
-        for name, value in {**values, "gradient": float(norm.detach())}.items():
-            if not math.isfinite(value) or (name != "gradient" and value > EXPLODED):
-                rate = min(self.settings.learning_rate, TrainerConfig().learning_rate) / 3
-                saved = self.folder is not None and self.folder.checkpoint("last").exists()
-                advice = "The last good checkpoint is kept; start another run" if saved else "Start again"
-                raise DivergedError(
-                    f"training diverged: '{name}' is {value:g} at step {self.step}. {advice} with a smaller rate, as "
-                    f"--set trainer.learning_rate={rate:.0e}."
-                )
+        huge = {name: value for name, value in values.items() if value > EXPLODED}
+        if huge or not all(map(math.isfinite, [*values.values(), float(norm.detach())])):
+            found = self.vitals.broken(self.fabric) or Break(self.step, huge, self.vitals.grew(self.vitals.latest))
+            rate = min(self.settings.learning_rate, TrainerConfig().learning_rate) / 3
+            saved = self.folder is not None and self.folder.checkpoint("last").exists()
+            raise DivergedError(found.sentence(rate, saved=saved))
         images = self.settings.labeled_batch + (self.settings.unlabeled_batch if self.method.views else 0)
         record = {
             "kind": "train",
@@ -296,7 +297,8 @@ class Trainer:
             return []
         data = self.config.data
         if data.kind == "images" and data.window == "whole":
-            dice = dice_of_images(self.near.val, lambda image: self.method.predict(image).probs, self.device)
+            classes = len(self.classes)
+            dice = dice_of_images(self.near.val, lambda image: predict(self.method, image, classes).probs, self.device)
         else:
             dice = torch.cat(self.validate_in_windows())
         self.shift = choose_shift(dice) if self.settings.shift else 0.0
@@ -361,6 +363,7 @@ class Trainer:
             ) from error
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.memory, self.shift = state["memory"], state.get("shift", 0.0)
+        self.vitals.begun = self.step
         if self.monitor is not None and state.get("monitor") is not None:
             self.monitor.restore(state["monitor"])
         number, into_round = divmod(self.step, self.round_length)

@@ -25,7 +25,7 @@ from criinet.engine.settings import Choice, RunConfig, resolve
 from criinet.engine.tracking import tensorboard
 from criinet.engine.trainer import Trainer, Watcher
 from criinet.engine.volume_planner import look_at_volumes, plan_volumes
-from criinet.errors import ConfigError, DataError, DivergedError, RunError, StorageError
+from criinet.errors import RunError
 
 _TRAINING = threading.Lock()
 
@@ -127,7 +127,7 @@ def resumed(folder: RunFolder, asked: Asked, device: str) -> Job:
         UserError: if there is none, or something else is asked for than it was started with.
     """
     if not folder.config.exists():
-        raise RunError(f"{folder.root} holds no run to go on with (no config.json); start it without --resume.")
+        raise RunError(f"{folder.root} holds no run to go on with (no config.json); start it without resume.")
     recorded = folder.read_config()
     about, saved = recorded["dataset"], folder.checkpoint("last").exists()
     asked = replace(
@@ -209,9 +209,9 @@ def go_on(folder: RunFolder, dataset: Dataset, *, further: bool) -> None:
 
 
 def fit(trainer: Trainer, folder: RunFolder, *, new: bool) -> None:
-    """Train; a new run that fails over what can be mended before its first checkpoint leaves no folder.
+    """Train; a new run that fails before its first checkpoint leaves no folder.
 
-    So the same command works once that is mended. The global random numbers are left as they were.
+    So the same command works once the cause is mended. The global random numbers are left as they were.
 
     Raises:
         RunError: if another training is under way in this process, whose random numbers would mix with these.
@@ -219,7 +219,7 @@ def fit(trainer: Trainer, folder: RunFolder, *, new: bool) -> None:
     try:
         with by_itself(), torch.random.fork_rng(devices=[]):
             trainer.fit()
-    except (ConfigError, DataError, DivergedError, RunError, StorageError):
+    except Exception:
         if new and is_first() and not folder.checkpoint("last").exists():
             folder.discard()
         raise

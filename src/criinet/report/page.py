@@ -59,13 +59,13 @@ class Chart:
     svg: str
 
 
-def write_report(runs: Sequence[Path | str], out: Path | str, *, title: str | None = None) -> Path:
+def write_report(runs: Path | str | Sequence[Path | str], out: Path | str, *, title: str | None = None) -> Path:
     """Write a page about run folders to ``out``, and return ``out``.
 
     The page loads nothing from elsewhere, can be printed, and needs no results: what is missing it names.
 
     Args:
-        runs: folders that ``criinet train`` wrote; a supervised one among them is the baseline of the others.
+        runs: one folder that ``criinet train`` wrote, or several; a supervised one is the baseline of the others.
         out: the HTML file; one that is there is replaced.
         title: heading of the page; the methods and the dataset otherwise.
 
@@ -73,6 +73,7 @@ def write_report(runs: Sequence[Path | str], out: Path | str, *, title: str | No
         RunError: if there is no run, or one cannot be read.
         StorageError: if ``out`` cannot be written.
     """
+    runs = [runs] if isinstance(runs, Path | str) else runs
     if not runs:
         raise RunError("no run was given; name at least one folder that `criinet train` wrote.")
     recorded, out = [read_run(Path(run)) for run in runs], Path(out)

@@ -1,0 +1,98 @@
+"""Calls of what the author of a method wrote: a mistake there is one sentence that names the method."""
+
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from criinet.errors import CriinetError, MethodError
+from criinet.methods import Method, Prediction, methods
+
+DEBUG = "CRIINET_DEBUG"
+"""The environment variable that lets errors pass as they are."""
+ALLOCATOR = "DefaultCPUAllocator"
+"""What PyTorch's error names when a CPU's memory is used up; it has no class of its own."""
+
+
+def name_of(method: Method) -> str:
+    """Return the name that a method is registered by, or that of its class."""
+    return next((name for name, kind in methods.items() if kind is type(method)), type(method).__name__)
+
+
+@contextmanager
+def named(method: Method) -> Generator[None, None, None]:
+    """Turn an error of the method's own code into one that names the method.
+
+    Errors of criinet pass as they are, memory that is used up does too, and with CRIINET_DEBUG all do.
+
+    Raises:
+        MethodError: for any other error.
+    """
+    try:
+        yield
+    except (CriinetError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if os.environ.get(DEBUG) or ALLOCATOR in str(error):
+            raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise MethodError(f"method '{name_of(method)}' failed ({what}); run it with {DEBUG}=1 to see where.") from error
+
+
+def weighted_sum(method: Method, terms: object, weights: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the losses by name, in the order of ``Config.weights``, and their weighted sum.
+
+    Nothing here waits for the device.
+
+    Args:
+        terms: what ``method.losses`` returned.
+        weights: (T,) in that order.
+
+    Raises:
+        MethodError: if that is no table of single numbers by the names of ``Config.weights``, or has no gradient.
+    """
+    name, names = name_of(method), tuple(method.config.weights)
+    if not isinstance(terms, Mapping):
+        raise MethodError(
+            f"method '{name}' returns a {type(terms).__name__} from losses; return a dictionary with "
+            f"{', '.join(names)}, one number each."
+        )
+    if set(terms) != set(names):
+        raise MethodError(
+            f"method '{name}' returns the losses {', '.join(map(str, terms))}, but Config.weights has "
+            f"{', '.join(names)}; give both the same names."
+        )
+    for term, value in terms.items():
+        if not isinstance(value, Tensor):
+            raise MethodError(
+                f"method '{name}' returns for '{term}' a {type(value).__name__}; return a tensor of one number."
+            )
+        if value.ndim > 0:
+            raise MethodError(
+                f"method '{name}' returns for '{term}' a tensor of shape {tuple(value.shape)}; return one number."
+            )
+    found: dict[str, Tensor] = {term: terms[term] for term in names}
+    loss = (torch.stack(list(found.values())) * weights).sum()
+    if not loss.requires_grad:
+        raise MethodError(f"method '{name}' returns losses without a gradient; compute them from the student's output.")
+    return found, loss
+
+
+def predict(method: Method, image: Tensor, classes: int) -> Prediction:
+    """Return what a method predicts of (B, C, ...) images: (B, K, ...) for K classes.
+
+    Raises:
+        MethodError: if it fails, or does not return one probability for each class and pixel.
+    """
+    with named(method):
+        found = method.predict(image)
+        expected = (len(image), classes, *image.shape[2:])
+        for opinion in (found.probs, found.coarse):
+            if opinion is not None and opinion.shape != expected:
+                raise MethodError(
+                    f"method '{name_of(method)}' predicts a tensor of shape {tuple(opinion.shape)} for images of shape "
+                    f"{tuple(image.shape)}; return probabilities of shape {expected}."
+                )
+    return found
