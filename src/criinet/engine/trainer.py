@@ -303,9 +303,9 @@ class Trainer:
             dice = torch.cat(self.validate_in_windows())
         self.shift = choose_shift(dice) if self.settings.shift else 0.0
         by_class = dice[:, SHIFTS.index(0)].nanmean(0)
-        named = {name: float(value) for name, value in zip(self.classes[1:], by_class, strict=True)}
+        scores = {name: float(value) for name, value in zip(self.classes[1:], by_class, strict=True)}
         mean = float(by_class.nanmean())
-        about = {"step": self.step, "dice": mean, "dice_by_class": named, "shift": self.shift}
+        about = {"step": self.step, "dice": mean, "dice_by_class": scores, "shift": self.shift}
         return [{"kind": "validation", **about}]
 
     def validate_in_windows(self) -> list[Tensor]:
