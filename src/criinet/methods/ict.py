@@ -21,15 +21,15 @@ class InterpolationConsistency(Taught):
 
     Reference: Verma et al., IJCAI 2019, arXiv 1903.03825, section 2.
     Differs: every image of the batch is mixed with the one before it, each with a coefficient of its own, as public
-    segmentation code has it; a = .2 as there; the moving average starts as in Mean Teacher here; a ramp over 40 % of
-    training to 1.
+    segmentation code has it; a = .2 and a weight of .1 as there; the moving average starts as in Mean Teacher here; the
+    ramp ends after 40 % of training.
     """
 
     class Config(TaughtConfig):
         """Settings of interpolation consistency."""
 
         alpha: Annotated[float, Field(gt=0, description="Beta(a, a) of the mixing coefficient")] = 0.2
-        weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=1.0, over=0.4)}
+        weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=0.1, over=0.4)}
 
     summary = "a mixture of unlabeled images should get the mixture of their predictions"
     reference = "Verma et al., IJCAI 2019, arXiv 1903.03825"

@@ -19,8 +19,8 @@ class MeanTeacher(Taught):
 
     Reference: Tarvainen & Valpola, NeurIPS 2017, arXiv 1703.01780, eq. 1 and 2.
     Differs: noise is Gaussian of .1, clipped at .2, as public code for segmentation has it: of the range [0, 1] of
-    images, of the standard deviation of volumes; no dropout but the network's own, and the default network has none;
-    the ramp ends after 40 % of training.
+    images, of the standard deviation of volumes; the weight of the consistency is the .1 of that code; no dropout but
+    the network's own, and the default network has none; the ramp ends after 40 % of training.
     """
 
     class Config(TaughtConfig):
@@ -29,7 +29,7 @@ class MeanTeacher(Taught):
         noise: Annotated[
             float, Field(ge=0, description="noise sd: of the range [0, 1] of images, of the sd of volumes")
         ] = 0.1
-        weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=1.0, over=0.4)}
+        weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=0.1, over=0.4)}
 
     summary = "the student agrees with a moving average of itself on noisy images"
     reference = "Tarvainen & Valpola, NeurIPS 2017, arXiv 1703.01780"

@@ -37,7 +37,7 @@ class UncertaintyAwareMeanTeacher(MeanTeacher):
         """Settings of the uncertainty-aware mean teacher."""
 
         passes: Annotated[int, Field(ge=1, description="T, noisy passes of the teacher")] = 8
-        weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=1.0, over=0.4)}
+        weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=0.1, over=0.4)}
 
     summary = "mean teacher where the teacher's noisy predictions have little entropy"
     reference = "Yu et al., MICCAI 2019, arXiv 1907.07034"
