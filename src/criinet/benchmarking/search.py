@@ -26,7 +26,7 @@ Trial = dict[str, Any]
 
 
 def search(
-    plan: str | Plan,
+    plan: Path | str | Plan | Mapping[str, Any],
     out: Path | str,
     *,
     data: Path | str = ".",
