@@ -15,7 +15,7 @@ from criinet.data.card import DatasetCard, declared_spacing, read_card, read_gro
 from criinet.data.dataset import build_dataset
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.formats import Volume
-from criinet.data.geometry import Spacing
+from criinet.data.geometry import Spacing, voxel_of
 from criinet.data.images import BadFileError, MaskEncoding, read_header
 from criinet.data.kinds import comparable, key_of, not_read, suffix_of
 from criinet.data.layout import Layout, read_layout
@@ -173,7 +173,7 @@ def _voxel(
     declared = _attempt(lambda: declared_spacing(card, root, dims), root / "dataset.json", problems)
     if declared is None:
         return card.model_copy(update={"spacing": None}), None
-    return card, (declared[0], declared[1], declared[2]) if dims == 3 else None
+    return card, voxel_of(declared, dims)
 
 
 def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | None) -> _CaseFacts:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
-from criinet.data.geometry import Spacing
+from criinet.data.geometry import Spacing, voxel_of
 from criinet.data.images import BadFileError, MaskEncoding, read_mask
 from criinet.data.kinds import comparable, key_of, mask_suffix, not_read
 from criinet.data.layout import Layout, read_layout
@@ -121,7 +121,7 @@ class Dataset:
     @property
     def voxel(self) -> Spacing | None:
         """Size (d, h, w) in mm of the voxels of files that do not know theirs."""
-        return (self.spacing[0], self.spacing[1], self.spacing[2]) if self.spacing and self.dims == 3 else None
+        return voxel_of(self.spacing, self.dims)
 
     @property
     def mask_suffix(self) -> str:

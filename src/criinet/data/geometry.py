@@ -171,3 +171,8 @@ class Geometry:
         from nibabel.orientations import aff2axcodes
 
         return "".join(str(letter) for letter in aff2axcodes(self.nifti))
+
+
+def voxel_of(spacing: Sequence[float] | None, dims: int) -> Spacing | None:
+    """Return the declared spacing of a dataset as the voxel (d, h, w) in mm; None of images, and where none is said."""
+    return (spacing[0], spacing[1], spacing[2]) if spacing and dims == 3 else None

@@ -15,7 +15,7 @@ from criinet.data.dicom_seg import placed_frames, require_dicom, write_segmentat
 from criinet.data.files import digest, make_folder, write_atomically, write_json
 from criinet.data.formats import Volume
 from criinet.data.formats.dicom import scans_apart
-from criinet.data.geometry import Geometry, Spacing
+from criinet.data.geometry import Geometry, Spacing, voxel_of
 from criinet.data.images import BadFileError, write_gray, write_mask
 from criinet.data.kinds import (
     PICTURE_SUFFIXES,
@@ -311,8 +311,7 @@ def declared_voxel(path: Path) -> Spacing | None:
     home = path.parent.absolute()
     if home.name != "images":
         return None
-    spacing = declared_spacing(read_card(home.parent), home.parent, 3)
-    return None if spacing is None else (spacing[0], spacing[1], spacing[2])
+    return voxel_of(declared_spacing(read_card(home.parent), home.parent, 3), 3)
 
 
 def provenance(weights: Path, predictor: Segmenter[Any], outputs: Outputs) -> dict[str, Any]:

@@ -21,6 +21,11 @@ def name_of(method: Method) -> str:
     return next((name for name, kind in methods.items() if kind is type(method)), type(method).__name__)
 
 
+def mistake(method: Method, what: str) -> MethodError:
+    """Return the error for what a method does wrong, a sentence that begins with its name and ends with a full stop."""
+    return MethodError(f"method '{name_of(method)}' {what}.")
+
+
 @contextmanager
 def named(method: Method) -> Generator[None, None, None]:
     """Turn an error of the method's own code into one that names the method.
@@ -38,7 +43,7 @@ def named(method: Method) -> Generator[None, None, None]:
         if os.environ.get(DEBUG) or ALLOCATOR in str(error):
             raise
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise MethodError(f"method '{name_of(method)}' failed ({what}); run it with {DEBUG}=1 to see where.") from error
+        raise mistake(method, f"failed ({what}); run it with {DEBUG}=1 to see where") from error
 
 
 def weighted_sum(method: Method, terms: object, weights: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -53,30 +58,26 @@ def weighted_sum(method: Method, terms: object, weights: Tensor) -> tuple[dict[s
     Raises:
         MethodError: if that is no table of single numbers by the names of ``Config.weights``, or has no gradient.
     """
-    name, names = name_of(method), tuple(method.config.weights)
+    names = tuple(method.config.weights)
+    expected = ", ".join(names)
     if not isinstance(terms, Mapping):
-        raise MethodError(
-            f"method '{name}' returns a {type(terms).__name__} from losses; return a dictionary with "
-            f"{', '.join(names)}, one number each."
-        )
+        kind = type(terms).__name__
+        raise mistake(method, f"returns a {kind} from losses; return a dictionary with {expected}, one number each")
     if set(terms) != set(names):
-        raise MethodError(
-            f"method '{name}' returns the losses {', '.join(map(str, terms))}, but Config.weights has "
-            f"{', '.join(names)}; give both the same names."
-        )
+        given = ", ".join(map(str, terms))
+        what = f"returns the losses {given}, but Config.weights has {expected}; give both the same names"
+        raise mistake(method, what)
     for term, value in terms.items():
         if not isinstance(value, Tensor):
-            raise MethodError(
-                f"method '{name}' returns for '{term}' a {type(value).__name__}; return a tensor of one number."
-            )
+            kind = type(value).__name__
+            raise mistake(method, f"returns for '{term}' a {kind}; return a tensor of one number")
         if value.ndim > 0:
-            raise MethodError(
-                f"method '{name}' returns for '{term}' a tensor of shape {tuple(value.shape)}; return one number."
-            )
+            shape = tuple(value.shape)
+            raise mistake(method, f"returns for '{term}' a tensor of shape {shape}; return one number")
     found: dict[str, Tensor] = {term: terms[term] for term in names}
     loss = (torch.stack(list(found.values())) * weights).sum()
     if not loss.requires_grad:
-        raise MethodError(f"method '{name}' returns losses without a gradient; compute them from the student's output.")
+        raise mistake(method, "returns losses without a gradient; compute them from the student's output")
     return found, loss
 
 
@@ -91,8 +92,6 @@ def predict(method: Method, image: Tensor, classes: int) -> Prediction:
         expected = (len(image), classes, *image.shape[2:])
         for opinion in (found.probs, found.coarse):
             if opinion is not None and opinion.shape != expected:
-                raise MethodError(
-                    f"method '{name_of(method)}' predicts a tensor of shape {tuple(opinion.shape)} for images of shape "
-                    f"{tuple(image.shape)}; return probabilities of shape {expected}."
-                )
+                shapes = f"shape {tuple(opinion.shape)} for images of shape {tuple(image.shape)}"
+                raise mistake(method, f"predicts a tensor of {shapes}; return probabilities of shape {expected}")
     return found
