@@ -15,6 +15,7 @@ from criinet.engine.training import train
 from criinet.losses import cross_entropy_dice
 from criinet.methods import Method, methods
 from criinet.types import LabeledBatch, UnlabeledBatch
+from volume_sets import write_volumes
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,14 @@ def drawn(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("drawn") / "data"
     write_dataset(root, count=24, size=(48, 48), masks=6, val=2, test=4)
     return root
+
+
+@pytest.fixture(scope="session")
+def balls(tmp_path_factory) -> Path:
+    """Six volumes of two voxel sizes, every other one stored the other way round. Read only."""
+    return write_volumes(
+        tmp_path_factory.mktemp("balls") / "data", classes=3, spacings=((1.0, 1.0, 2.0), (1.0, 1.25, 2.0)), flip=True
+    )
 
 
 @pytest.fixture

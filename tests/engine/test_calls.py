@@ -62,3 +62,8 @@ def test_with_debug_the_error_itself_is_raised(own, monkeypatch):
     monkeypatch.setenv("CRIINET_DEBUG", "1")
     with pytest.raises(KeyError, match="strong_1"):
         own(losses=fail)
+
+
+def test_a_method_that_cannot_be_built_is_named(own):
+    with pytest.raises(MethodError, match=r"^method 'own' failed \(KeyError: 'strong_1'\); run it"):
+        own(__init__=fail)

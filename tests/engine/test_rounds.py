@@ -15,6 +15,7 @@ from criinet.engine.predictor import Predictor
 from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
+from criinet.errors import MethodError
 from criinet.types import IGNORE
 
 ROUNDS = {"iterations": 9, "checks": 2}
@@ -51,6 +52,24 @@ def test_pseudo_labels_are_predictions_averaged_over_mirrored_images(trainer):
     kept = found.store(pool)
     assert torch.equal(kept.images[0], pool.images[found.kept[0]])
     assert torch.equal(kept.masks[0], found.labels[found.kept[0]])
+
+
+@pytest.mark.parametrize(
+    ("function", "found", "sentence"),
+    [
+        (
+            "reliability",
+            lambda image, _: image.mean(),
+            r"a tensor of shape \(\) from reliability for 8 images; return one",
+        ),
+        ("begin_round", lambda _, scores: scores < 0, r"\(\d+,\) with 0 images from begin_round; mark one of \d+"),
+        ("begin_round", lambda *_: 1 / 0, r"failed \(ZeroDivisionError"),
+    ],
+)
+def test_what_a_round_owes_and_does_not_give_names_the_method(function, found, sentence, trainer, monkeypatch):
+    monkeypatch.setattr(trainer.method, function, found)
+    with pytest.raises(MethodError, match=rf"^method 'st\+\+' .*{sentence}"):
+        begin_round(trainer.method, 1, trainer.pools.unlabeled, trainer.config.data, trainer.classes, "cpu")
 
 
 def test_gray_images_are_labeled_too(drawn, tiny_settings):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ from criinet.config import MethodConfig, merge
 from criinet.data.dataset import open_dataset
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
-from criinet.data.predictions import Outputs, VolumePrediction
-from criinet.data.splits import make_split
+from criinet.data.predictions import Outputs, Part, VolumePrediction
 from criinet.data.store import DataConfig, Store, centres
 from criinet.engine import trainer
 from criinet.engine.build import load
@@ -26,10 +24,8 @@ from criinet.engine.examples import pictures
 from criinet.engine.folder import RunFolder
 from criinet.engine.prediction import predict_folder, predict_unlabeled
 from criinet.engine.predictor import Predictor
-from criinet.engine.settings import resolve
 from criinet.engine.shift import SHIFTS
-from criinet.engine.training import choices_for, train
-from criinet.engine.volume_planner import VolumeFacts, box_size, look_at_volumes, plan_volumes
+from criinet.engine.training import train
 from criinet.errors import ConfigError, DataError
 from criinet.methods import Method, Prediction
 from criinet.report import write_report
@@ -48,14 +44,6 @@ def tiny(kind: str, **trainer: Any) -> dict[str, Any]:
         "data": KINDS[kind],
         "trainer": {"iterations": 4, "checks": 2, "labeled_batch": 2, "unlabeled_batch": 2, "threads": 1, **trainer},
     }
-
-
-@pytest.fixture(scope="session")
-def balls(tmp_path_factory) -> Path:
-    """Six volumes of two voxel sizes, every other one stored the other way round. Read only."""
-    return write_volumes(
-        tmp_path_factory.mktemp("balls") / "data", classes=3, spacings=((1.0, 1.0, 2.0), (1.0, 1.25, 2.0)), flip=True
-    )
 
 
 @pytest.mark.slow
@@ -308,57 +296,6 @@ def test_the_report_draws_a_volume_through_the_fixed_window_of_the_run():
     assert inside(intensity="window").all()
 
 
-FACTS = VolumeFacts((44, 71, 96), (1.25, 1.25, 1.25), "", 2, 46, (100.0, 300.0), 40.0)
-
-
-def chosen(facts: VolumeFacts, device: str = "cpu", asked: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {choice.setting: choice.value for choice in plan_volumes(facts, device, asked or {})}
-
-
-def test_what_is_picked_follows_from_voxels_device_and_modality():
-    near, far = (
-        chosen(FACTS, "cuda"),
-        chosen(FACTS.__class__(**{**FACTS.__dict__, "spacing": (10.0, 1.5, 1.5)}), "cuda"),
-    )
-    assert (near["data.kind"], near["network.name"], near["trainer.precision"]) == ("volumes", "unet", "bf16")
-    assert (far["data.kind"], far["network.name"]) == ("slices", "lite0-unet")
-    assert chosen(FACTS)["data.kind"] == "slices"
-    asked = chosen(FACTS, asked={"data": {"kind": "volumes"}})
-    assert (asked["data.kind"], asked["network.name"]) == ("volumes", "unet")
-    scan = chosen(replace(FACTS, modality="CT", object_range=(0.0, 100.0)))
-    assert (scan["data.intensity"], scan["data.range"]) == ("range", (-50.0, 150.0))
-    assert near["data.intensity"] == "z-score"
-    assert "data.one_object" not in near
-    assert chosen(replace(FACTS, one_object=(2,)))["data.one_object"] == (2,)
-    assert "data.one_object" not in chosen(replace(FACTS, one_object=(2,), labeled=1))
-
-
-@pytest.mark.parametrize("labeled", [1, 8, 100])
-def test_boxes_take_300_steps_on_a_cpu_and_6000_on_a_gpu(labeled):
-    """However many volumes are labeled: that is what each of them does in minutes."""
-    facts, asked = replace(FACTS, labeled=labeled), {"data": {"kind": "volumes"}}
-    assert [chosen(facts, device, asked)["trainer.iterations"] for device in ("cpu", "cuda")] == [300, 6000]
-
-
-def test_values_of_ct_in_another_unit_keep_their_contrast():
-    """Whole numbers would make black and white one value."""
-    choices = plan_volumes(replace(FACTS, modality="CT", object_range=(0.11, 0.17)), "cpu", {})
-    (window,) = (choice for choice in choices if choice.setting == "data.range")
-    assert window.value == (0.08, 0.2)
-    assert "hardly HU" in window.reason
-    with pytest.raises(ConfigError, match="a larger one that becomes white"):
-        resolve({"data": {"range": [0.0, 0.0]}}, seed=0)
-
-
-@pytest.mark.parametrize(("device", "kind"), [("cpu", "slices"), ("cuda", "volumes")])
-def test_thick_slices_of_another_direction_are_said(device, kind):
-    """Sagittal slices, 4.4 mm apart: slices from feet to head cut across them."""
-    choices = plan_volumes(replace(FACTS, shape=(160, 160, 15), spacing=(0.6, 0.6, 4.4)), device, {})
-    (choice,) = (choice for choice in choices if choice.setting == "data.kind")
-    assert choice.value == kind
-    assert "much longer from right to left" in choice.reason
-
-
 @pytest.fixture(scope="session")
 def stacks(tmp_path_factory) -> Path:
     """TIFF stacks, which do not know their voxels, in data/, and a run in mm on them in run/."""
@@ -387,28 +324,6 @@ def test_files_that_do_not_know_their_voxels_are_predicted_as_they_were_trained(
     np.testing.assert_allclose(own.header.get_zooms(), (0.5, 0.5, 3.0))
 
 
-def test_one_file_without_a_voxel_size_leaves_the_others_theirs(tmp_path):
-    """Slices that are far apart stay so, and the file is named where training says what it picked."""
-    root = write_volumes(tmp_path / "data", spacings=((0.5, 0.5, 2.5),))
-    alike = choices_for(open_dataset(root), make_split(open_dataset(root)), "cuda", {})
-    for part in ("images", "masks"):
-        values = np.asarray(nib.load(root / part / "v1.nii.gz").dataobj).transpose(2, 1, 0)
-        (root / part / "v1.nii.gz").unlink()
-        tifffile.imwrite(root / part / "v1.tif", values, photometric="minisblack")
-    dataset = open_dataset(root)
-    facts = look_at_volumes(dataset, make_split(dataset))
-    assert facts.spacing == (2.5, 0.5, 0.5)
-    picked = {choice.setting: choice for choice in plan_volumes(facts, "cuda", {})}
-    for choice in (choice for choice in alike if choice.setting in ("data.kind", "data.spacing")):
-        assert picked[choice.setting].value == choice.value
-    assert picked["data.kind"].reason == "slices are 5.0 times as far apart as pixels"
-    said = '1 of 4 volumes looked at says no voxel size (v1.tif) and is taken as it is; add "spacing" to dataset.json'
-    assert picked["data.spacing"].reason.endswith(f"; {said}")
-    (root / "dataset.json").write_text('{"spacing": [2.5, 0.5, 0.5]}')
-    declared = open_dataset(root)
-    assert not look_at_volumes(declared, make_split(declared)).unsized
-
-
 @pytest.mark.parametrize("given", [".", "images", "images/c.tif"])
 def test_files_of_another_dataset_have_the_voxels_that_it_declares(given, stacks, tmp_path):
     other = tmp_path / "other"
@@ -421,6 +336,14 @@ def test_files_of_another_dataset_have_the_voxels_that_it_declares(given, stacks
     with pytest.raises(DataError, match="2 numbers for 3 axes"):
         predict_folder(stacks / "run", other / given, tmp_path / "bad", device="cpu")
     assert not (tmp_path / "bad").exists()
+
+
+def test_masks_of_another_declared_voxel_are_not_gone_on_with(stacks, tmp_path):
+    data = Path(shutil.copytree(stacks / "data", tmp_path / "data"))
+    predict_folder(stacks / "run", data, tmp_path / "out", device="cpu")
+    (data / "dataset.json").write_text('{"spacing": [3.0, 0.4, 0.4]}')
+    with pytest.raises(DataError, match="holds masks of other weights or options"):
+        predict_folder(stacks / "run", data, tmp_path / "out", device="cpu", part=Part(resume=True))
 
 
 def test_files_whose_voxels_nobody_knows_are_named_once(stacks, balls, tmp_path):
@@ -457,46 +380,6 @@ def test_predictions_keep_the_largest_object_of_the_classes_that_are_one():
         assert len(np.unique(found.maps["entropy"])) == 1
 
 
-def test_a_class_is_one_object_if_it_is_so_in_every_labeled_volume(balls, tmp_path):
-    """Organ 2 gets a second piece in one of the labeled volumes."""
-    dataset = open_dataset(balls)
-    split = make_split(dataset, "3")
-    assert look_at_volumes(dataset, split).one_object == (1, 2)
-    copied = Path(shutil.copytree(balls, tmp_path / "data"))
-    path = copied / "masks" / f"{split.labeled[1]}.nii.gz"
-    stored = nib.load(path)
-    mask = np.asarray(stored.dataobj).copy()
-    mask[:3, :3, :3] = 2
-    nib.save(nib.Nifti1Image(mask, stored.affine), path)
-    assert look_at_volumes(open_dataset(copied), split).one_object == (1,)
-    other = split.model_copy(update={"labeled": split.labeled[:1]})
-    assert look_at_volumes(open_dataset(copied), other).one_object == (1, 2)
-
-
-def test_every_labeled_mask_is_looked_at_for_a_second_object(tmp_path):
-    """Of nine labeled volumes one alone has two objects of class 2: whichever it is, they are not one object."""
-    data = write_volumes(tmp_path / "data", count=11, masks=11, classes=3)
-    split = make_split(open_dataset(data), "9")
-    assert look_at_volumes(open_dataset(data), split).one_object == (1, 2)
-    for name in split.labeled:
-        path = data / "masks" / f"{name}.nii.gz"
-        whole = path.read_bytes()
-        stored = nib.load(path)
-        mask = np.asarray(stored.dataobj).copy()
-        mask[:3, :3, :3] = 2
-        nib.save(nib.Nifti1Image(mask, stored.affine), path)
-        assert look_at_volumes(open_dataset(data), split).one_object == (1,)
-        path.write_bytes(whole)
-
-
-@pytest.mark.parametrize("budget", [2**16, 2**21])
-@pytest.mark.parametrize("shape", [(44, 71, 96), (5, 300, 300), (500, 500, 500), (16, 16, 16)])
-def test_boxes_fit_their_budget_and_are_no_larger_than_needed(shape, budget):
-    size = box_size(shape, budget)
-    assert np.prod(size) <= budget
-    assert all(side % 16 == 0 and side < max(n + 16, 17) for side, n in zip(size, shape, strict=True))
-
-
 def test_settings_that_contradict_the_data_are_refused(balls, tmp_path):
     for data, fragment in (
         ({"kind": "images"}, "holds slices or volumes"),
@@ -511,14 +394,3 @@ def test_settings_that_contradict_the_data_are_refused(balls, tmp_path):
     with pytest.raises(ConfigError, match="go wrong in it on a CPU; use 32"):
         asked = {"data": {"kind": "volumes"}, "trainer": {"precision": "bf16"}}
         train(balls, tmp_path / "run", labeled="2", settings=asked, device="cpu")
-
-
-@pytest.mark.real
-def test_real_atria_are_planned_by_slices_on_a_cpu_and_by_boxes_on_a_gpu(real_data):
-    dataset = open_dataset(real_data("la2018"))
-    split = make_split(dataset, "4%")
-    assert len(split.labeled) == 2
-    picked = {c.setting: c.value for c in choices_for(dataset, split, "cpu", {})}
-    assert picked["data.kind"] == "slices"
-    assert picked["data.spacing"] == pytest.approx((1.25, 1.25, 1.25), abs=1e-3)
-    assert {c.setting: c.value for c in choices_for(dataset, split, "cuda", {})}["data.kind"] == "volumes"

@@ -263,7 +263,7 @@ def write_predictions(
     predictor = load()
     voxel = (declared_voxel(paths[0]) if predictor.scan_dims == 3 else None) or predictor.voxel
     make_folder(out)
-    begun = begin(out, provenance(weights, predictor, outputs), anew=part.begins_anew)
+    begun = begin(out, provenance(weights, predictor, voxel, outputs), anew=part.begins_anew)
     masks = {path: out / f"{stem_of(path)}{mask_suffix(predictor.scan_dims)}" for path in paths}
     if part.resume:
         mine = [path for path in mine if not is_newer(masks[path], max(begun, changed(path)))]
@@ -314,9 +314,14 @@ def declared_voxel(path: Path) -> Spacing | None:
     return voxel_of(declared_spacing(read_card(home.parent), home.parent, 3), 3)
 
 
-def provenance(weights: Path, predictor: Segmenter[Any], outputs: Outputs) -> dict[str, Any]:
-    """Return what is noted beside masks: the digest of the weights, how they were used, and the outputs."""
-    options = {"shift": predictor.shift, "tta": len(predictor.mirrors) > 1}
+def provenance(weights: Path, predictor: Segmenter[Any], voxel: Spacing | None, outputs: Outputs) -> dict[str, Any]:
+    """Return what is noted beside masks: the digest of the weights, how they were used, and the outputs.
+
+    Args:
+        voxel: (d, h, w) in mm that files were taken to have that do not know theirs.
+    """
+    taken = None if voxel is None else list(voxel)
+    options = {"shift": predictor.shift, "tta": len(predictor.mirrors) > 1, "voxel": taken}
     return {"weights": digest(weights), **options, **asdict(outputs)}
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from criinet.engine.calls import named
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predictor
@@ -38,7 +39,9 @@ def seeded(config: RunConfig, network: Network) -> Method:
     """Build the method's own layers from the seed too, leaving the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
-        method = methods.get(config.method_name)(network, config.method)
+        kind = methods.get(config.method_name)
+        with named(kind):
+            method = kind(network, config.method)
     return method if network.backbone.dims == 3 else cast(Any, method).to(memory_format=torch.channels_last)
 
 

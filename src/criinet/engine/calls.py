@@ -16,18 +16,19 @@ ALLOCATOR = "DefaultCPUAllocator"
 """What PyTorch's error names when a CPU's memory is used up; it has no class of its own."""
 
 
-def name_of(method: Method) -> str:
+def name_of(method: Method | type[Method]) -> str:
     """Return the name that a method is registered by, or that of its class."""
-    return next((name for name, kind in methods.items() if kind is type(method)), type(method).__name__)
+    own = method if isinstance(method, type) else type(method)
+    return next((name for name, kind in methods.items() if kind is own), own.__name__)
 
 
-def mistake(method: Method, what: str) -> MethodError:
+def mistake(method: Method | type[Method], what: str) -> MethodError:
     """Return the error for what a method does wrong, a sentence that begins with its name and ends with a full stop."""
     return MethodError(f"method '{name_of(method)}' {what}.")
 
 
 @contextmanager
-def named(method: Method) -> Generator[None, None, None]:
+def named(method: Method | type[Method]) -> Generator[None, None, None]:
     """Turn an error of the method's own code into one that names the method.
 
     Errors of criinet pass as they are, memory that is used up does too, and with CRIINET_DEBUG all do.

@@ -99,7 +99,7 @@ def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | Non
     partial = {case.image: mask for case, mask in partly_annotated(dataset, split["labeled"])}
     predictor = load(run, device=device)
     make_folder(folder.predictions)
-    begin(folder.predictions, provenance(folder.checkpoint("last"), predictor, Outputs()), anew=True)
+    begin(folder.predictions, provenance(folder.checkpoint("last"), predictor, dataset.voxel, Outputs()), anew=True)
     shown = set(spaced([case.name for case in unlabeled], 6))
     examples: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
     paths = [*(case.image for case in unlabeled), *partial]

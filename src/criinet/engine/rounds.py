@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from criinet.data.store import DataConfig, Store
+from criinet.engine.calls import mistake, named
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.predictor import BATCH, Predictor
 from criinet.methods import InRounds
@@ -55,6 +56,9 @@ def begin_round(
     """Label every unlabeled image with the method as it stands, let it start round ``number``, and say what it keeps.
 
     Predictions are averaged over the mirrored images that training mirrors too, as at test time with that option.
+
+    Raises:
+        MethodError: if the method fails, does not return one number for each image, or keeps none.
     """
     predictor = Predictor(method, data, classes, device=device, tta=True)
     labels: list[Tensor] = []
@@ -68,13 +72,31 @@ def begin_round(
         probs = torch.stack([torch.as_tensor(predicted) for predicted in predictions])
         labels += [mask.to(torch.int16) for mask in probs.argmax(1).cpu()]
         parts = [
-            method.reliability((part.float() / 255).to(device), said.to(device)).cpu()
+            reliability_of(method, (part.float() / 255).to(device), said.to(device))
             for part, said in pieces(torch.stack(images), probs, data)
         ]
         scores.append(parts[0] if data.kind == "images" else torch.cat(parts).mean(0, keepdim=True))
     reliability = torch.cat(scores)
-    kept = method.begin_round(number, reliability).nonzero().flatten().tolist()
-    return PseudoLabels(tuple(labels), reliability, [int(i) for i in kept])
+    with named(method):
+        wanted = method.begin_round(number, reliability)
+        if wanted.shape != reliability.shape or not wanted.any():
+            kind = f"{tuple(wanted.shape)} with {int(wanted.sum())} images"
+            raise mistake(method, f"returns {kind} from begin_round; mark one of {len(reliability)} at least")
+    return PseudoLabels(tuple(labels), reliability, wanted.nonzero().flatten().tolist())
+
+
+def reliability_of(method: InRounds, images: Tensor, probs: Tensor) -> Tensor:
+    """Return how far the predictions can be trusted: (B,) on the CPU.
+
+    Raises:
+        MethodError: if the method fails, or returns another shape.
+    """
+    with named(method):
+        found = method.reliability(images, probs)
+        if found.shape != (len(images),):
+            what = f"returns a tensor of shape {tuple(found.shape)} from reliability for {len(images)} images"
+            raise mistake(method, f"{what}; return one number for each")
+    return found.cpu()
 
 
 def chunks(store: Store) -> Iterator[list[Tensor]]:
