@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 
-from criinet.data.images import read_header, read_image, write_mask
+from criinet.data.images import read_header, read_image
+from criinet.data.masks import write_mask
 from criinet.deploy.runtime import load_exported
 from criinet.errors import DataError
 

@@ -11,7 +11,8 @@ from PIL import Image
 from criinet.data.check import check_dataset
 from criinet.data.contact_sheet import contact_sheet, draw_contours
 from criinet.data.dataset import open_dataset
-from criinet.data.images import PALETTE, image_size, read_image
+from criinet.data.images import image_size, read_image
+from criinet.data.masks import PALETTE
 from criinet.errors import DataError
 from volume_sets import write_volumes
 

@@ -1,4 +1,4 @@
-"""Images and masks come back as a viewer shows them, or as one sentence that says what is wrong."""
+"""Images come back as a viewer shows them, or as one sentence that says what is wrong."""
 
 import struct
 import warnings
@@ -10,20 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from criinet.data import files, images
-from criinet.data.files import make_folder, write_atomically, write_text_atomically
-from criinet.data.images import (
-    PALETTE,
-    BadFileError,
-    image_size,
-    is_gray,
-    read_header,
-    read_image,
-    read_mask,
-    write_gray,
-    write_mask,
-)
-from criinet.errors import DataError, ShapeError, StorageError
+from criinet.data import images
+from criinet.data.images import BadFileError, image_size, is_gray, read_header, read_image, write_gray
+from criinet.errors import DataError, ShapeError
 
 RAMP = np.arange(35, dtype=np.uint8).reshape(5, 7) * 7
 ROTATED = {1: RAMP, 2: RAMP[:, ::-1], 3: RAMP[::-1, ::-1], 4: RAMP[::-1], 5: RAMP.T, 6: np.rot90(RAMP, -1)}
@@ -158,164 +147,6 @@ def test_pillow_warns_nobody_and_its_filters_come_back(tmp_path):
         assert limit == Image.MAX_IMAGE_PIXELS
 
 
-INDEX = np.array([[0, 1, 2], [3, 0, 1]], np.uint8)
-BINARY = np.array([[0, 255, 0], [255, 0, 255]], np.uint8)
-
-
-def test_index_masks_come_back_as_written(tmp_path):
-    """Gray, equal channels, with alpha, 16 bits, and palette: always the stored index."""
-    write_mask(tmp_path / "p.png", INDEX, 4)
-    paths = [
-        tmp_path / "p.png",
-        save(tmp_path / "l.png", INDEX),
-        save(tmp_path / "rgb.png", np.stack([INDEX] * 3, -1)),
-        save(tmp_path / "rgba.png", np.stack([INDEX] * 4, -1)),
-        save(tmp_path / "la.png", INDEX, "LA"),
-        save(tmp_path / "deep.png", INDEX.astype(np.uint16)),
-    ]
-    for path in paths:
-        np.testing.assert_array_equal(read_mask(path, "index", 4), INDEX, err_msg=path.name)
-
-
-def test_binary_masks_become_0_and_1(tmp_path):
-    """Also from a 1-bit file, a palette file of 0 and 1, and a JPEG, whose values are off by a little."""
-    block = np.kron(BINARY, np.ones((21, 21), np.uint8))
-    write_mask(tmp_path / "p.png", (block > 0).astype(np.uint8), 2)
-    jpeg = save(tmp_path / "a.jpg", block, quality=60)
-    assert len(np.unique(read_image(jpeg))) > 2
-    for path in (save(tmp_path / "l.png", block), save(tmp_path / "1.png", block, "1"), tmp_path / "p.png", jpeg):
-        np.testing.assert_array_equal(read_mask(path, "binary255", 2), block > 0, err_msg=path.name)
-
-
-def test_a_palette_that_begins_with_white_is_turned_round(tmp_path):
-    """Programs that sort colours by brightness or count give white the index 0; the background would be the object."""
-    drawn = np.zeros((6, 8), np.uint8)
-    drawn[:2] = 255
-    image = Image.fromarray(np.dstack([drawn] * 3))
-    quantised = image.quantize(2)
-    assert quantised.getpalette()[:3] == [255, 255, 255]  # pyright: ignore[reportOptionalSubscript]
-    quantised.save(tmp_path / "q.png")
-    for encoding in ("index", "binary255"):
-        np.testing.assert_array_equal(read_mask(tmp_path / "q.png", encoding, 2), drawn // 255)
-    write_mask(tmp_path / "c.png", drawn // 255, 2)
-    np.testing.assert_array_equal(read_mask(tmp_path / "c.png", "index", 2), drawn // 255)
-
-
-def test_a_jpeg_mask_without_white_is_no_empty_one(tmp_path):
-    Image.fromarray(np.kron(np.eye(2, dtype=np.uint8), np.ones((16, 16), np.uint8))).save(tmp_path / "dark.jpg")
-    with pytest.raises(BadFileError, match=r"dark\.jpg is a JPEG mask whose brightest value is 1, so that nothing"):
-        read_mask(tmp_path / "dark.jpg", "binary255", 2)
-    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "empty.jpg")
-    assert not read_mask(tmp_path / "empty.jpg", "binary255", 2).any()
-
-
-def test_where_255_may_mean_unknown_the_remedy_keeps_it_so(tmp_path):
-    Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(tmp_path / "voc.png")
-    with pytest.raises(BadFileError, match='nobody knows, write "encoding": "index" and "ignore": true into dataset'):
-        read_mask(tmp_path / "voc.png", "binary255", 2)
-    Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / "binary.png")
-    with pytest.raises(BadFileError, match=r'Where 255 is the object, write "encoding": "binary255" into'):
-        read_mask(tmp_path / "binary.png", "index", 2)
-
-
-def test_masks_that_contradict_the_encoding_are_refused(tmp_path):
-    with pytest.raises(DataError, match="has class 3, but the dataset has 2 classes: background, lesion"):
-        read_mask(save(tmp_path / "a.png", INDEX), "index", 2, names=("background", "lesion"))
-    with pytest.raises(DataError, match="has the value 1, but the masks of this dataset hold 0 and 255"):
-        read_mask(tmp_path / "a.png", "binary255", 2)
-    with pytest.raises(DataError, match="blurs class indices"):
-        read_mask(save(tmp_path / "a.jpg", INDEX), "index", 4)
-    color = np.stack([INDEX, 0 * INDEX, 0 * INDEX], -1)
-    with pytest.raises(DataError, match="in colour"):
-        read_mask(save(tmp_path / "c.png", color), "index", 4)
-    with pytest.raises(DataError, match="values from 0 to 3000"):
-        read_mask(save(tmp_path / "d.png", INDEX.astype(np.uint16) * 1000), "index", 4)
-    with pytest.raises(DataError, match="of mode F"):
-        read_mask(save(tmp_path / "f.tif", INDEX.astype(np.float32)), "index", 4)
-
-
-def test_a_written_mask_is_shown_in_the_palette(tmp_path):
-    write_mask(tmp_path / "m.png", INDEX, 4)
-    shown = read_image(tmp_path / "m.png")
-    assert [tuple(shown[0, k]) for k in range(3)] == list(PALETTE[:3])
-    assert len(set(PALETTE)) == 256
-
-
-def test_writing_refuses_what_is_no_mask(tmp_path):
-    with pytest.raises(ValueError, match="outside"):
-        write_mask(tmp_path / "m.png", INDEX, 3)
-    with pytest.raises(ShapeError):
-        write_mask(tmp_path / "m.png", INDEX[None], 4)
-    with pytest.raises(ShapeError):
-        write_gray(tmp_path / "m.png", np.zeros((2, 2, 3), np.uint8))
-    write_gray(tmp_path / "g.png", RAMP)
-    np.testing.assert_array_equal(read_image(tmp_path / "g.png"), RAMP)
-    assert [path.name for path in tmp_path.iterdir()] == ["g.png"]
-
-
-def test_a_full_disk_leaves_the_old_file_and_no_temporary(tmp_path):
-    path = tmp_path / "a.txt"
-    write_text_atomically(path, "old")
-
-    def fill(file):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(StorageError, match=r"no space left to write .*a\.txt"):
-        write_atomically(path, fill)
-    with pytest.raises(ZeroDivisionError):
-        write_atomically(path, lambda _: 1 / 0)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def denied() -> None:
-    raise PermissionError(13, "Permission denied")
-
-
-def test_rows_are_written_as_csv_below_the_keys_of_the_first():
-    assert files.csv_text([{"case": "a,b", "dice": 0.5}, {"case": "c"}]) == 'case,dice\n"a,b",0.5\nc,\n'
-    assert files.csv_text(iter([{"b": 1}]), ["a", "b"]) == "a,b\n,1\n"
-    assert files.csv_text([]) == ""
-
-
-def test_places_that_cannot_be_written_are_storage_errors(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="in the way"):
-        make_folder(tmp_path / "file")
-    with pytest.raises(StorageError, match="in the way"):
-        write_text_atomically(tmp_path / "file" / "a.txt", "")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(StorageError, match="in the way"):
-        write_text_atomically(tmp_path / "folder", "")
-    with pytest.raises(StorageError, match=r"cannot be written \(permission denied\); check its permissions"):
-        write_atomically(tmp_path / "a", lambda _: denied())
-    monkeypatch.setattr(files.os, "access", lambda *_: False)
-    with pytest.raises(StorageError, match="not writable"):
-        make_folder(tmp_path / "new")
-
-
-def test_a_written_file_has_the_usual_permissions(tmp_path):
-    """A temporary file made by the tempfile module would be readable by its owner alone."""
-    write_text_atomically(tmp_path / "deep" / "a.txt", "x")
-    (tmp_path / "b.txt").write_text("x")
-    assert (tmp_path / "deep" / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
-
-
-@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0)])
-def test_a_mask_drawn_in_transparency_is_refused(tmp_path, colour):
-    """Its colours say nothing: all of it would be one class."""
-    pixels = np.zeros((6, 8, 4), np.uint8)
-    pixels[..., :3] = colour
-    pixels[2:4, 3:6, 3] = 255
-    with pytest.raises(BadFileError, match=r"is a mask drawn in transparency.*one gray channel"):
-        read_mask(save(tmp_path / "a.png", pixels), "binary255", 2)
-    with pytest.raises(BadFileError, match="is a mask drawn in transparency"):
-        read_mask(save(tmp_path / "b.png", pixels[..., 2:]), "binary255", 2)
-    pixels[..., 3] = 255
-    assert read_mask(save(tmp_path / "c.png", pixels), "binary255", 2).max() == colour[0] // 255
-
-
 def colour_of_16_bits(path: Path, highest: int) -> Path:
     tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(path, deep_colours(highest), photometric="rgb")
@@ -336,3 +167,11 @@ def test_colours_of_12_bits_in_16_are_refused(tmp_path):
     """They would be nearly black."""
     with pytest.raises(BadFileError, match=r"colour image of 16 bits.*Save it with 8 bits a channel"):
         read_image(colour_of_16_bits(tmp_path / "a.tif", 4095))
+
+
+def test_gray_is_written_as_it_is_and_nothing_else(tmp_path):
+    with pytest.raises(ShapeError):
+        write_gray(tmp_path / "m.png", np.zeros((2, 2, 3), np.uint8))
+    write_gray(tmp_path / "g.png", RAMP)
+    np.testing.assert_array_equal(read_image(tmp_path / "g.png"), RAMP)
+    assert [path.name for path in tmp_path.iterdir()] == ["g.png"]

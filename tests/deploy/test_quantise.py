@@ -10,7 +10,7 @@ from PIL import Image
 
 from criinet.data.dataset import open_dataset
 from criinet.data.fitting import fit
-from criinet.data.images import IGNORED_VALUE
+from criinet.data.masks import IGNORED_VALUE
 from criinet.deploy.export import export
 from criinet.deploy.quantise import behind_convolutions, crop, mean_dice, quantise
 from criinet.deploy.runtime import ExportedPrediction, load_exported

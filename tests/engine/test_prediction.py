@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from criinet.data.images import PALETTE, read_image
+from criinet.data.images import read_image
+from criinet.data.masks import PALETTE
 from criinet.data.predictions import Outputs, Part, images_in
 from criinet.engine.build import load
 from criinet.engine.folder import RunFolder

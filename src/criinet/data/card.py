@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from criinet.data.images import BadFileError, MaskEncoding
+from criinet.data.images import BadFileError
 from criinet.data.kinds import comparable
+from criinet.data.masks import MaskEncoding
 from criinet.data.volumes import Partial
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -16,9 +16,10 @@ from criinet.data.dataset import build_dataset
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.formats import Volume
 from criinet.data.geometry import Spacing, voxel_of
-from criinet.data.images import BadFileError, MaskEncoding, read_header
+from criinet.data.images import BadFileError, read_header
 from criinet.data.kinds import comparable, key_of, not_read, suffix_of
 from criinet.data.layout import Layout, read_layout
+from criinet.data.masks import MaskEncoding
 from criinet.data.scans import misplaced, read_scan, spatial
 from criinet.data.splits import load_split
 from criinet.data.threads import in_threads

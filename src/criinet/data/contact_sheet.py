@@ -12,8 +12,9 @@ from scipy import ndimage
 from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_atomically
 from criinet.data.formats import Volume
-from criinet.data.images import PALETTE, Pixels
+from criinet.data.images import Pixels
 from criinet.data.intensity import limits_of
+from criinet.data.masks import PALETTE
 from criinet.data.planes import gray_slice, look_point, square_slice
 from criinet.data.sampling import evenly
 from criinet.data.threads import in_threads

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.geometry import Spacing, voxel_of
-from criinet.data.images import BadFileError, MaskEncoding, read_mask
+from criinet.data.images import BadFileError
 from criinet.data.kinds import comparable, key_of, mask_suffix, not_read
 from criinet.data.layout import Layout, read_layout
+from criinet.data.masks import MaskEncoding, read_mask
 from criinet.data.scans import Scan, misplaced, read_scan, spatial
 from criinet.data.threads import in_threads
 from criinet.data.volumes import Partial, read_labels, read_volume_header

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from criinet.data.files import write_atomically
 from criinet.data.formats.dicom import Frame, frames_in, quietly, slice_files
 from criinet.data.formats.volume import library
-from criinet.data.images import PALETTE, BadFileError
+from criinet.data.images import BadFileError
 from criinet.data.kinds import is_dicom
+from criinet.data.masks import PALETTE
 
 _REMEDY = "Leave out --dicom-seg"
 _HINT = "--skip-bad writes its mask as NIfTI alone"

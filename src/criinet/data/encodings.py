@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.card import DatasetCard
-from criinet.data.images import (
+from criinet.data.images import BadFileError
+from criinet.data.masks import (
     IMPORT_ANY_VALUE,
     THRESHOLD,
-    BadFileError,
     MaskEncoding,
     contradiction,
     has_gray_edges,

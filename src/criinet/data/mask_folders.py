@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.encodings import read_encoding
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError, read_mask
+from criinet.data.images import BadFileError
 from criinet.data.kinds import SUFFIXES, is_readable, is_volume, key_of, stem_of
+from criinet.data.masks import read_mask
 from criinet.data.predictions import NOTE
 from criinet.data.scans import place_mismatch, require_picture, require_volume
 from criinet.data.volumes import read_labels, read_mask_header

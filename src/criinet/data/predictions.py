@@ -16,7 +16,7 @@ from criinet.data.files import digest, make_folder, write_atomically, write_json
 from criinet.data.formats import Volume
 from criinet.data.formats.dicom import scans_apart
 from criinet.data.geometry import Geometry, Spacing, voxel_of
-from criinet.data.images import BadFileError, write_gray, write_mask
+from criinet.data.images import BadFileError, write_gray
 from criinet.data.kinds import (
     PICTURE_SUFFIXES,
     SUFFIXES,
@@ -28,6 +28,7 @@ from criinet.data.kinds import (
     stem_of,
     suffix_of,
 )
+from criinet.data.masks import write_mask
 from criinet.data.scans import Scan, read_scan
 from criinet.data.volumes import write_labels, write_volume
 from criinet.errors import ConfigError, DataError

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from criinet.data.images import PALETTE
+from criinet.data.masks import PALETTE
 from criinet.report.comparison import run_labels
 from criinet.report.recorded import Example, Pixels, RecordedRun, read_example
 from criinet.report.text import number

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from criinet.data.files import write_text_atomically
-from criinet.data.images import PALETTE
+from criinet.data.masks import PALETTE
 from criinet.errors import RunError
 from criinet.report.comparison import SUPERVISED, Comparison, Effect, compare
 from criinet.report.figures import Panel, Style, inline_svg, panels, run_styles

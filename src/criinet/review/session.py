@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from criinet.data.dataset import Dataset, open_dataset
-from criinet.data.images import PALETTE, Pixels
+from criinet.data.images import Pixels
+from criinet.data.masks import PALETTE
 from criinet.data.splits import load_split
 from criinet.engine.build import load
 from criinet.engine.folder import RunFolder

@@ -24,8 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_bytes_atomically, write_text_atomically
-from criinet.data.images import BadFileError, Pixels, encode_mask
+from criinet.data.images import BadFileError, Pixels
 from criinet.data.kinds import suffix_of
+from criinet.data.masks import encode_mask
 from criinet.data.scans import mask_mismatch
 from criinet.data.splits import Split
 from criinet.data.volumes import annotated_slices, encode_labels

@@ -13,9 +13,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from criinet.data.card import read_groups, read_json
 from criinet.data.geometry import Geometry
-from criinet.data.images import IGNORED_VALUE, BadFileError, image_size
+from criinet.data.images import BadFileError, image_size
 from criinet.data.importing.plan import NOTE, ImportPlan, Item, Wanted, Written, require_drawn
 from criinet.data.kinds import PICTURE_SUFFIXES, comparable, stem_of, suffix_of
+from criinet.data.masks import IGNORED_VALUE
 from criinet.errors import DataError
 
 BACKGROUND, IGNORED = "_background_", "__ignore__"

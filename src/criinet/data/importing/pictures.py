@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from criinet.data.card import read_card, read_groups
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError, read_object, read_raw_mask
+from criinet.data.images import BadFileError
 from criinet.data.importing.plan import ImportPlan, Item, Source, Wanted, Written
 from criinet.data.kinds import is_readable, is_volume, key_of, stem_of, suffix_of, unmarked
+from criinet.data.masks import read_object, read_raw_mask
 from criinet.data.volumes import read_raw_labels, read_volume
 from criinet.errors import DataError
 

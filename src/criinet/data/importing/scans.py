@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from criinet.data.formats import Volume
 from criinet.data.formats.nifti import read_channel
 from criinet.data.geometry import Geometry
-from criinet.data.images import IGNORED_VALUE, BadFileError
+from criinet.data.images import BadFileError
 from criinet.data.importing.plan import ImportPlan, Item, Source, Wanted, Written
 from criinet.data.kinds import stem_of, suffix_of
+from criinet.data.masks import IGNORED_VALUE
 from criinet.data.volumes import read_raw_labels, read_volume
 from criinet.errors import DataError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from criinet.data.files import write_text_atomically
-from criinet.data.images import PALETTE
+from criinet.data.masks import PALETTE
 from criinet.errors import RunError
 from criinet.report.benchmark import tables
 from criinet.report.benchmark.analysis import SettingReport, analyse, row_labels

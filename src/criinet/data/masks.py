@@ -1,0 +1,268 @@
+"""Reading and writing masks of images. Arrays are (H, W): class indices, upright as a viewer would show them."""
+
+import colorsys
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from criinet.data.files import write_bytes_atomically
+from criinet.data.images import (
+    DEEP_MODES,
+    LOSSY,
+    BadFileError,
+    Pixels,
+    opened,
+    orientation_of,
+    refuse_pages,
+    require_plane,
+    upright,
+)
+
+MaskEncoding = Literal["index", "binary255"]
+"""How masks write classes: ``index`` is the class itself, ``binary255`` is 0 for background and 255 for foreground."""
+
+OKABE_ITO = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+IGNORE = -1
+"""Class index of a pixel without ground truth, as ``criinet.types`` has it, for readers without torch."""
+
+IGNORED_VALUE = 255
+"""Stored in a mask of class indices where there is no ground truth, if dataset.json says ``"ignore": true``."""
+
+AS_IGNORED = 'write "encoding": "index" and "ignore": true into dataset.json'
+"""How to keep pixels of that value out."""
+
+WHITE_ABOVE = 127
+"""What is brighter is the foreground of a ``binary255`` mask."""
+
+THRESHOLD = "Threshold it at 128, so that it holds 0 for background and 255 for foreground alone"
+"""What to do with gray edges."""
+
+IMPORT_ANY_VALUE = "`criinet data import pairs FOLDER NEW --any-value-is-object`"
+"""The command that makes masks of an object of whatever is above 0."""
+
+_FEWEST_EDGE_VALUES = 5
+
+
+def _colors() -> tuple[tuple[int, int, int], ...]:
+    far = (colorsys.hsv_to_rgb(0.618034 * i % 1.0, 0.65, 0.95) for i in range(256 - 1 - len(OKABE_ITO)))
+    return ((0, 0, 0), *OKABE_ITO, *((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in far))
+
+
+PALETTE: tuple[tuple[int, int, int], ...] = _colors()
+"""RGB colour of each class: black, the seven of Okabe & Ito (2008) that colour-blind readers tell apart, then more."""
+
+
+@dataclass(frozen=True)
+class RawMask:
+    """A decoded mask before its values are given a meaning.
+
+    values: (H, W) uint8, as stored.
+    lossy: the file is a JPEG, so only "above 127" means anything.
+    zero_one: a palette or 1-bit file that holds 0 and 1 only, which reads the same in both encodings.
+    """
+
+    values: Pixels
+    lossy: bool
+    zero_one: bool
+
+
+def read_raw_mask(path: Path) -> RawMask:
+    """Decode a mask upright without giving its values a meaning.
+
+    A palette file yields its palette indices; where those are 0 for white and 1 for black, as programs save that sort
+    colours by how often they occur, they are turned round. Gray files, and colour files whose channels are equal, yield
+    their gray.
+
+    Raises:
+        BadFileError: if it cannot be read, has different colour channels, or values that are no integers in 0..255.
+    """
+    with opened(path) as image:
+        refuse_pages(image, path)
+        mode, lossy, orientation = image.mode, image.format in LOSSY, orientation_of(image)
+        hidden = mode in ("LA", "RGBA") and bool(np.ptp(np.asarray(image.getchannel("A"))))
+        values: NDArray[Any] = np.asarray(image.convert("L") if mode in ("LA", "La") else image)
+        if mode == "P" and values.max() <= 1 and (image.getpalette("RGB") or [])[:6] == [255, 255, 255, 0, 0, 0]:
+            values = 1 - values
+    if mode in ("RGB", "RGBA", "RGBX"):
+        if (np.ptp(values[..., :3], axis=2) > (32 if lossy else 0)).any():
+            raise BadFileError(path, "is a mask in colour", "Save it as one gray channel that holds the class index")
+        values = values[..., 0]
+    if hidden and not np.ptp(values):
+        what = "is a mask drawn in transparency, under which everything has one colour"
+        raise BadFileError(path, what, "Save it as one gray channel that holds the class index")
+    if values.ndim != 2 or values.dtype.kind not in "iub":
+        remedy = (
+            f"Save it as 8-bit gray that holds the class index; where all above 0 is the object, {IMPORT_ANY_VALUE}"
+        )
+        raise BadFileError(path, f"is a mask of mode {mode}", f"{remedy} does it")
+    if values.min() < 0 or values.max() > 255:
+        what = f"has values from {values.min()} to {values.max()}"
+        remedy = (
+            f"Save it as 8-bit gray that holds the class index; where all above 0 is the object, {IMPORT_ANY_VALUE}"
+        )
+        raise BadFileError(path, what, f"{remedy} does it")
+    values = upright(values.astype(np.uint8), orientation)
+    return RawMask(values, lossy, mode in ("P", "1") and int(values.max()) <= 1)
+
+
+def read_object(path: Path) -> NDArray[np.bool_]:
+    """Decode a mask of any numbers upright, (H, W): whatever is above 0 is the object.
+
+    So are instances that are numbered in 16 bits, 0 and 255 in floating point, and colours other than black.
+
+    Raises:
+        BadFileError: if it cannot be read, or is a JPEG, whose background is not quite 0.
+    """
+    with opened(path) as image:
+        refuse_pages(image, path)
+        if image.format in LOSSY:
+            raise BadFileError(path, "is a JPEG, whose background is not quite 0", "Save it as PNG")
+        values = np.asarray(image) if image.mode in ("1", "L", "P", *DEEP_MODES) else np.asarray(image.convert("RGB"))
+        orientation = orientation_of(image)
+    return upright(values if values.ndim == 2 else values.max(2), orientation) > 0
+
+
+def contradiction(
+    counts: NDArray[np.intp], *, lossy: bool, zero_one: bool, encoding: MaskEncoding, classes: Sequence[str]
+) -> tuple[str, str] | None:
+    """Say what in a mask contradicts the dataset's encoding, and the remedy; None if nothing does.
+
+    Args:
+        counts: (256,) pixels of each stored value.
+        classes: names of the K classes, background first.
+    """
+    values = np.flatnonzero(counts)
+    if encoding == "binary255":
+        odd = [int(v) for v in values if v not in (0, 255)]
+        if lossy and odd and values[-1] <= WHITE_ABOVE:
+            what = f"is a JPEG mask whose brightest value is {values[-1]}, so that nothing in it is white"
+            return what, "Save it as PNG with 0 for background and 255 for foreground"
+        if lossy or zero_one or not odd:
+            return None
+        what = f"has the value {odd[0]}, but the masks of this dataset hold 0 and 255 only"
+        if has_gray_edges(counts):
+            what = f"has gray edges: {len(odd)} values between 0 and 255"
+            return what, THRESHOLD
+        if values[-1] == IGNORED_VALUE and odd[-1] < WHITE_ABOVE:
+            return what, f"Where 255 says that nobody knows, {AS_IGNORED}; else save it as PNG with 0 and 255 alone"
+        return what, "Save it as PNG with 0 for background and 255 for foreground"
+    if lossy:
+        return "is a JPEG, which blurs class indices", "Save it as PNG"
+    if not values.size or values[-1] < len(classes):
+        return None
+    what = f"has class {values[-1]}, but the dataset has {len(classes)} classes: {', '.join(classes)}"
+    if values[-1] == IGNORED_VALUE and len(values) > 1 and values[-2] < len(classes):
+        both = '"encoding": "binary255"'
+        return what, f"Where 255 is the object, write {both} into dataset.json; where nobody knows, {AS_IGNORED}"
+    if len(classes) == 2 and (value := only_value(counts)):
+        return what, f"Where {value} is the object, save the mask with 0 and 1; else add the class to dataset.json"
+    return what, "Correct the mask, or add the class to dataset.json"
+
+
+def has_gray_edges(counts: NDArray[np.intp]) -> bool:
+    """Tell by the pixels of each value (256,) whether a mask seems to be of 0 and 255 with blurred edges.
+
+    So it is if there are several values between them, on both sides of the middle, and fewer pixels of those. Classes
+    that are told apart by their gray are few.
+    """
+    between = counts[1:255]
+    many = np.count_nonzero(between) >= _FEWEST_EDGE_VALUES
+    both_sides = between[:WHITE_ABOVE].any() and between[WHITE_ABOVE:].any()
+    return bool(many and both_sides and counts[[0, 255]].all() and between.sum() < counts[[0, 255]].sum())
+
+
+def only_value(counts: NDArray[np.intp]) -> int:
+    """Return the value above 0 that pixels have, by their counts (256,); 0 if there are several, or none."""
+    above = np.flatnonzero(counts[1:]) + 1
+    return int(above[0]) if len(above) == 1 else 0
+
+
+def read_mask(
+    path: Path, encoding: MaskEncoding, classes: int, *, names: Sequence[str] = (), ignore: bool = False
+) -> NDArray[Any]:
+    """Read a mask upright as class indices.
+
+    Args:
+        encoding: ``index``, or ``binary255``, where values above 127 are class 1. JPEG masks are accepted only in the
+            latter; any other file must then hold nothing but 0 and 255 (or 0 and 1, if it is a palette or 1-bit file).
+        classes: K, the number of classes with background.
+        names: the K class names, for messages.
+        ignore: the value 255 means "no ground truth"; only with ``index``.
+
+    Returns:
+        (H, W) uint8 in [0, K), or int16 with IGNORE where there is no ground truth.
+
+    Raises:
+        BadFileError: if the file cannot be read, or its values contradict the encoding.
+    """
+    raw = read_raw_mask(path)
+    problem = contradiction(
+        value_counts(raw.values, ignore=ignore),
+        lossy=raw.lossy,
+        zero_one=raw.zero_one,
+        encoding=encoding,
+        classes=names or [str(k) for k in range(classes)],
+    )
+    if problem is not None:
+        raise BadFileError(path, *problem)
+    if encoding == "index" or raw.zero_one:
+        return with_ignored(raw.values, raw.values == IGNORED_VALUE) if ignore else raw.values
+    return (raw.values > WHITE_ABOVE).astype(np.uint8)
+
+
+def value_counts(stored: Pixels, *, ignore: bool) -> NDArray[np.intp]:
+    """Count the pixels of each stored value, (256,); those without ground truth are left out."""
+    counts = np.bincount(stored.ravel(), minlength=256)
+    if ignore:
+        counts[IGNORED_VALUE] = 0
+    return counts
+
+
+def with_ignored(labels: Pixels, unknown: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return class indices with IGNORE where nothing is known: int16 if there is such a pixel, as they are if not."""
+    return np.where(unknown, np.int16(IGNORE), labels.astype(np.int16)) if unknown.any() else labels
+
+
+def write_mask(path: Path, mask: NDArray[Any], classes: int) -> None:
+    """Write class indices as a palette PNG: the index is the class, and viewers show it in ``PALETTE``.
+
+    Args:
+        mask: (H, W) integers in [0, classes).
+        classes: K, at most 256.
+
+    Raises:
+        ShapeError: if ``mask`` is not (H, W).
+        ValueError: if a value is outside [0, classes).
+        StorageError: if the file cannot be written.
+    """
+    write_bytes_atomically(path, encode_mask(mask, "index", classes))
+
+
+def encode_mask(mask: NDArray[Any], encoding: MaskEncoding, classes: int) -> bytes:
+    """Return a mask as a PNG: with a palette in encoding ``index``, gray in ``binary255``.
+
+    Args:
+        mask: (H, W) integers in [0, classes).
+        classes: K, at most 256.
+
+    Raises:
+        ShapeError: if ``mask`` is not (H, W).
+        ValueError: if a value is outside [0, classes).
+    """
+    require_plane(mask)
+    if mask.size and (mask.min() < 0 or mask.max() >= min(classes, 256)):
+        raise ValueError(f"mask has values from {mask.min()} to {mask.max()}, outside [0, {min(classes, 256)})")
+    if encoding == "binary255":
+        image = Image.fromarray((mask > 0).astype(np.uint8) * np.uint8(255))
+    else:
+        image = Image.fromarray(mask.astype(np.uint8))
+        image.putpalette([channel for color in PALETTE[:classes] for channel in color])
+    content = io.BytesIO()
+    image.save(content, format="PNG")
+    return content.getvalue()

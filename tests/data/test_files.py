@@ -1,0 +1,56 @@
+"""A file is written whole or not at all, and a place that cannot be written is one sentence."""
+
+import pytest
+
+from criinet.data import files
+from criinet.data.files import make_folder, write_atomically, write_text_atomically
+from criinet.errors import StorageError
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_temporary(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text_atomically(path, "old")
+
+    def fill(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StorageError, match=r"no space left to write .*a\.txt"):
+        write_atomically(path, fill)
+    with pytest.raises(ZeroDivisionError):
+        write_atomically(path, lambda _: 1 / 0)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def denied() -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_rows_are_written_as_csv_below_the_keys_of_the_first():
+    assert files.csv_text([{"case": "a,b", "dice": 0.5}, {"case": "c"}]) == 'case,dice\n"a,b",0.5\nc,\n'
+    assert files.csv_text(iter([{"b": 1}]), ["a", "b"]) == "a,b\n,1\n"
+    assert files.csv_text([]) == ""
+
+
+def test_places_that_cannot_be_written_are_storage_errors(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="in the way"):
+        make_folder(tmp_path / "file")
+    with pytest.raises(StorageError, match="in the way"):
+        write_text_atomically(tmp_path / "file" / "a.txt", "")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError, match="in the way"):
+        write_text_atomically(tmp_path / "folder", "")
+    with pytest.raises(StorageError, match=r"cannot be written \(permission denied\); check its permissions"):
+        write_atomically(tmp_path / "a", lambda _: denied())
+    monkeypatch.setattr(files.os, "access", lambda *_: False)
+    with pytest.raises(StorageError, match="not writable"):
+        make_folder(tmp_path / "new")
+
+
+def test_a_written_file_has_the_usual_permissions(tmp_path):
+    """A temporary file made by the tempfile module would be readable by its owner alone."""
+    write_text_atomically(tmp_path / "deep" / "a.txt", "x")
+    (tmp_path / "b.txt").write_text("x")
+    assert (tmp_path / "deep" / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
