@@ -241,6 +241,79 @@ def test_whatever_is_above_0_is_the_object_if_that_is_asked_for(tmp_path):
         carry_out(plan_import("pairs", source, wanted), tmp_path / "new")
 
 
+def coloured(root: Path, *colours: tuple[int, int, int], name: str = "a.png") -> np.ndarray:
+    """Write an image, and a mask with a square of each colour on black; return the squares, 1, 2, ..."""
+    picture(root / "images" / name, 0)
+    squares = np.zeros((12, 16), np.uint8)
+    for number in range(len(colours)):
+        squares[3:6, 4 * number : 4 * number + 3] = number + 1
+    (root / "masks").mkdir(exist_ok=True)
+    Image.fromarray(np.array([(0, 0, 0), *colours], np.uint8)[squares]).save(root / "masks" / name)
+    return squares
+
+
+def test_every_colour_of_masks_in_colour_is_a_class(tmp_path):
+    """Named and chosen if that is asked for; transparent pixels are background, and palettes show colours too."""
+    source = tmp_path / "source"
+    squares = coloured(source, (255, 0, 0), (0, 0, 255), (250, 250, 250))
+    coloured(source, (0, 0, 255), (0, 0, 255), name="b.png")
+    stored = Image.open(source / "masks" / "b.png")
+    stored.quantize(2).save(source / "masks" / "b.png")
+    stored.putalpha(Image.fromarray(np.where(squares == 1, 255, 0).astype(np.uint8)))
+    stored.save(source / "masks" / "c.png")
+    picture(source / "images" / "c.png", 0)
+    (source / "dataset.json").write_text('{"name": "cells", "classes": ["background", "x"], "encoding": "binary255"}')
+    assert carry_out(plan_import("pairs", source), tmp_path / "all") == 6
+    found = open_dataset(tmp_path / "all")
+    assert (found.name, found.encoding) == ("cells", "index")
+    assert found.classes == ("background", "#0000ff", "#fafafa", "#ff0000")
+    drawn = {"a": np.array([0, 3, 1, 2])[squares], "b": np.isin(squares, (1, 2)), "c": squares == 1}
+    for case, expected in drawn.items():
+        np.testing.assert_array_equal(found.read_mask(found.case(case)), expected)
+    plan = plan_import("pairs", source, Wanted(structures=("vessel=blue", "#ff0000")))
+    assert plan.left_out == ("background: '#fafafa' (in 1)",)
+    carry_out(plan, tmp_path / "chosen")
+    chosen = open_dataset(tmp_path / "chosen")
+    assert chosen.classes == ("background", "vessel", "#ff0000")
+    np.testing.assert_array_equal(chosen.read_mask(chosen.case("a")), np.array([0, 2, 1, 0])[squares])
+
+
+@pytest.mark.parametrize(
+    ("structures", "sentence"),
+    [
+        (("green",), r"no structure '#008000' is drawn in .*, which holds '#000000' \(in 1\), '#ff0000' \(in 1\)"),
+        (("lesion=rde",), "--structure lesion=rde names no colour; give NAME=COLOUR"),
+        (("=red",), "has no name before '='"),
+        (("a=red", "a=black"), "two classes are called a;"),
+        (("red", "x=#f00"), "--structure #ff0000 is given twice"),
+    ],
+)
+def test_colours_that_are_not_there_are_refused(structures, sentence, tmp_path):
+    coloured(tmp_path, (255, 0, 0))
+    with pytest.raises(DataError, match=sentence):
+        plan_import("pairs", tmp_path, Wanted(structures=structures))
+
+
+def test_masks_in_colour_that_have_no_clear_classes_are_refused(tmp_path):
+    coloured(tmp_path / "light", (255, 0, 0))
+    light = Image.open(tmp_path / "light" / "masks" / "a.png")
+    Image.fromarray(255 - np.asarray(light)).save(tmp_path / "light" / "masks" / "a.png")
+    with pytest.raises(DataError, match=r"a\.png has no black background but #00ffff, #ffffff\. Say which colours"):
+        plan_import("pairs", tmp_path / "light")
+    coloured(tmp_path / "soft", (255, 0, 0))
+    soft = Image.open(tmp_path / "soft" / "masks" / "a.png")
+    soft.resize((160, 120)).save(tmp_path / "soft" / "masks" / "a.png")
+    with pytest.raises(DataError, match=r"a\.png has \d+ colours, as where edges are blurred"):
+        plan_import("pairs", tmp_path / "soft")
+    light.resize((64, 64)).save(tmp_path / "soft" / "masks" / "a.jpg", quality=95)
+    (tmp_path / "soft" / "masks" / "a.png").unlink()
+    with pytest.raises(DataError, match=r"a\.jpg is a JPEG, which blurs colours\. Save it as PNG"):
+        plan_import("pairs", tmp_path / "soft")
+    wanted = Wanted(structures=("red",), any_value_is_object=True)
+    with pytest.raises(DataError, match="--structure takes colours apart that --any-value-is-object"):
+        plan_import("pairs", tmp_path / "light", wanted)
+
+
 def test_pairs_are_found_whatever_form_of_unicode_names_them(tmp_path):
     mac, other = (unicodedata.normalize(form, "Pólipo ñ") for form in ("NFD", "NFC"))
     picture(tmp_path / "source" / "images" / f"{mac}.png", 0)

@@ -65,7 +65,10 @@ def import_(
     channel: Annotated[int | None, typer.Option(min=0, help="Which channel of scans that have several.")] = None,
     structure: Annotated[
         list[str] | None,
-        typer.Option(help="Name of what was drawn (coco, dicom, labelme); repeat it for more classes."),
+        typer.Option(
+            help="Name of what was drawn (coco, dicom, labelme), or NAME=COLOUR of masks in colour (pairs); "
+            "repeat it for more classes."
+        ),
     ] = None,
     any_value_is_object: Annotated[
         bool,

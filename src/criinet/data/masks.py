@@ -46,6 +46,9 @@ THRESHOLD = "Threshold it at 128, so that it holds 0 for background and 255 for 
 IMPORT_ANY_VALUE = "`criinet data import pairs FOLDER NEW --any-value-is-object`"
 """The command that makes masks of an object of whatever is above 0."""
 
+IMPORT_COLOURS = "`criinet data import pairs FOLDER NEW`"
+"""The command that makes classes of colours."""
+
 _FEWEST_EDGE_VALUES = 5
 
 
@@ -90,8 +93,9 @@ def read_raw_mask(path: Path) -> RawMask:
         if mode == "P" and values.max() <= 1 and (image.getpalette("RGB") or [])[:6] == [255, 255, 255, 0, 0, 0]:
             values = 1 - values
     if mode in ("RGB", "RGBA", "RGBX"):
-        if (np.ptp(values[..., :3], axis=2) > (32 if lossy else 0)).any():
-            raise BadFileError(path, "is a mask in colour", "Save it as one gray channel that holds the class index")
+        if _differ(values, lossy=lossy):
+            remedy = f"Save it as one gray channel that holds the class index, or let {IMPORT_COLOURS} do it"
+            raise BadFileError(path, "is a mask in colour", remedy)
         values = values[..., 0]
     if hidden and not np.ptp(values):
         what = "is a mask drawn in transparency, under which everything has one colour"
@@ -109,6 +113,39 @@ def read_raw_mask(path: Path) -> RawMask:
         raise BadFileError(path, what, f"{remedy} does it")
     values = upright(values.astype(np.uint8), orientation)
     return RawMask(values, lossy, mode in ("P", "1") and int(values.max()) <= 1)
+
+
+def _differ(values: NDArray[Any], *, lossy: bool) -> bool:
+    """Tell whether the channels of (H, W, 3) or (H, W, 4) differ, alpha aside, by more than a JPEG makes them."""
+    return bool((np.ptp(values[..., :3], axis=2) > (32 if lossy else 0)).any())
+
+
+def is_in_colour(path: Path) -> bool:
+    """Tell whether a mask's classes are colours: neither class indices nor black and white.
+
+    Raises:
+        BadFileError: if it cannot be read.
+    """
+    with opened(path) as image:
+        coloured = image.mode in ("RGB", "RGBA", "RGBX")
+        return coloured and _differ(np.asarray(image), lossy=image.format in LOSSY)
+
+
+def read_colours(path: Path) -> NDArray[np.uint32]:
+    """Decode a mask in colour upright: (H, W), each pixel as 0xRRGGBB; what is transparent is black.
+
+    Raises:
+        BadFileError: if it cannot be read, is a JPEG, or has more than 8 bits.
+    """
+    with opened(path) as image:
+        refuse_pages(image, path)
+        if image.format in LOSSY or image.mode in DEEP_MODES:
+            what = "is a JPEG, which blurs colours" if image.format in LOSSY else f"is a mask of mode {image.mode}"
+            raise BadFileError(path, what, "Save it as PNG with 8 bits and one colour for each class")
+        shown = image.convert("RGBA")
+        black = Image.new("RGBA", shown.size, "black")
+        values = np.asarray(Image.alpha_composite(black, shown))[..., :3].astype(np.uint32)
+        return upright(values @ np.array([2**16, 2**8, 1], np.uint32), orientation_of(image))
 
 
 def read_object(path: Path) -> NDArray[np.bool_]:

@@ -30,7 +30,7 @@ IMPORTERS: dict[str, Callable[[Path, Wanted], ImportPlan]] = {
 }
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "--channel": ("msd", "nnunet"),
-    "--structure": ("coco", "dicom", "labelme"),
+    "--structure": ("coco", "dicom", "labelme", "pairs"),
     "--any-value-is-object": ("pairs",),
 }
 """The kinds that each option means something to."""
@@ -57,6 +57,10 @@ def plan_import(kind: str, source: Path, wanted: Wanted | None = None) -> Import
     for option, given in zip(_OPTIONS, asked, strict=True):
         if given and kind not in _OPTIONS[option]:
             raise DataError(f"{option} says nothing to {kind}, only to {' and '.join(_OPTIONS[option])}; leave it out.")
+    if wanted.structures and wanted.any_value_is_object:
+        raise DataError(
+            "--structure takes colours apart that --any-value-is-object makes one object; give one of them."
+        )
     plan = IMPORTERS[kind](source, wanted)
     if not plan.items:
         raise DataError(f"{source} holds nothing that looks like {kind}; check the folder, or try another kind.")

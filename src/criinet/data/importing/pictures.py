@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from criinet.data.card import read_card, read_groups
 from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError
+from criinet.data.importing.colours import read_key
 from criinet.data.importing.plan import ImportPlan, Item, Source, Wanted, Written
 from criinet.data.kinds import is_readable, is_volume, key_of, stem_of, suffix_of, unmarked
 from criinet.data.masks import read_object, read_raw_mask
@@ -70,11 +71,12 @@ def _joined(masks: Sequence[Path], read: Callable[[Path], NDArray[np.bool_]]) ->
 def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
     """Two folders, of images and of masks; a mask is named like its image, with or without ``_mask``, ``_seg``, ...
 
-    A groups.csv and a dataset.json beside them come along. If whatever is above 0 is the object, an image may have
-    several masks, as ``_mask_1`` and ``_mask_2``, which are joined.
+    A groups.csv and a dataset.json beside them come along. Of masks in colour every colour becomes a class. If whatever
+    is above 0 is the object, an image may have several masks, as ``_mask_1`` and ``_mask_2``, which are joined.
 
     Raises:
-        DataError: if the two folders are not found, a mask has no image, or two images share a name.
+        DataError: if the two folders are not found, a mask has no image, two images share a name, or the colours are
+            not those that are wanted.
     """
     folders = {path.name.lower(): path for path in sorted(source.iterdir()) if path.is_dir()}
     images = next((folders[name.lower()] for name in IMAGE_FOLDERS if name.lower() in folders), None)
@@ -82,23 +84,34 @@ def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
     if images is None or masks is None:
         raise DataError(f"{source} needs a folder images and a folder masks; rename yours so.")
     items = _by_name(images, masks, objects=wanted.any_value_is_object)
+    made: dict[str, Any] = {"encoding": "binary255"} if wanted.any_value_is_object else {}
+    notes: tuple[str, ...] = ()
+    drawn = [item.mask for item in items if isinstance(item.mask, Path) and not is_volume(item.mask)]
+    if not wanted.any_value_is_object and (key := read_key(source, drawn, wanted.structures)) is not None:
+        items = tuple(replace(item, mask=key.mask(item.mask) if item.mask in drawn else item.mask) for item in items)
+        made, notes = key.card, (key.left_out,) if key.left_out else ()
     group_of = read_groups(source, [item.name for item in items])
     grouped = tuple(replace(item, group=group_of[item.name]) for item in items)
-    card, left_out = _card_of_pairs(source, objects=wanted.any_value_is_object)
-    return ImportPlan(grouped, {"name": re.sub(r"\W+", "-", source.resolve().name)} | card, left_out=left_out)
+    card, left_out = _card_of_pairs(source, made)
+    named = {"name": re.sub(r"\W+", "-", source.resolve().name)} | card
+    return ImportPlan(grouped, named, left_out=notes + left_out)
 
 
-def _card_of_pairs(source: Path, *, objects: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return what dataset.json beside the folders says that still holds, and a sentence if it cannot be used."""
+def _card_of_pairs(source: Path, made: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return what dataset.json beside the folders says that still holds, and a sentence if it cannot be used.
+
+    Args:
+        made: what is to be said of masks that are made; empty where they are copied.
+    """
     try:
         card = read_card(source)
     except BadFileError as problem:
-        return ({"encoding": "binary255"} if objects else {}), (f"dataset.json is left out: {problem}",)
+        return made, (f"dataset.json is left out: {problem}",)
     said = card.model_dump(mode="json", exclude_unset=True, include=set(type(card).model_fields))
-    if not objects:
+    if not made:
         return said, ()
     meaning = {"encoding", "ignore", "partial", "regions", *(() if len(card.classes or ()) == 2 else ("classes",))}
-    return {key: value for key, value in said.items() if key not in meaning} | {"encoding": "binary255"}, ()
+    return {key: value for key, value in said.items() if key not in meaning} | made, ()
 
 
 def _by_name(images: Path, masks: Path, *, objects: bool = False) -> tuple[Item, ...]:
