@@ -1,6 +1,7 @@
 """The method in CONTRIBUTING.md is real: its text is taken as it stands, registered and trained."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -50,6 +51,15 @@ def test_worked_example_smooths_the_prediction_on_unlabeled_images(worked_exampl
         optimizer.step()
         variations.append(losses["variation"].item())
     assert variations[-1] < variations[0]
+
+
+def test_worked_example_passes_the_linter():
+    code = re.search(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert code is not None
+    name = "src/criinet/methods/total_variation.py"
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--stdin-filename", name, "-"]
+    done = subprocess.run(command, input=code[1], text=True, cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_readme_names_only_commands_that_exist():

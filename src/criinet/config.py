@@ -4,7 +4,8 @@ import json
 import math
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_origin
 
@@ -216,6 +217,32 @@ def explain(error: ValidationError, model: type[Config], section: str) -> str:
     if problem["type"] == "tuple_type":
         reason = "give a list, as [64, 64]"
     return f"setting '{'.'.join(path)}' is {problem['input']!r}: {reason}{meaning}."
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting by its full name, its default as a settings file holds it, and what it means."""
+
+    name: str
+    default: Any
+    meaning: str
+
+
+def settings_of(model: type[Config], section: str) -> Iterator[Setting]:
+    """Yield every setting of a model, those of tables within it too.
+
+    Args:
+        section: where they stand ("method"), as their names begin.
+    """
+    for key, field in model.model_fields.items():
+        name, default = f"{section}.{key}", field.get_default(call_default_factory=True)
+        if (inner := table_in(field)) is not None:
+            yield from settings_of(inner, name)
+        elif field.annotation == LossWeights:
+            for term, weight in default.items():
+                yield Setting(f"{name}.{term}", PLAIN.dump_python(weight, mode="json"), "weight of this loss")
+        else:
+            yield Setting(name, PLAIN.dump_python(default, mode="json"), field.description or "")
 
 
 def table_in(field: FieldInfo) -> type[Config] | None:

@@ -305,12 +305,12 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
     "a shift that is no number": (
         nothing,
         ["predict", "run", "data", "--out", "new", "--shift", "nan"],
-        ["--shift is nan"],
+        ["shift is nan"],
     ),
     "a shift of everything": (
         nothing,
         ["predict", "run", "data", "--out", "new", "--shift", "800"],
-        ["--shift is 800", "from -20 to 20", "above the run's own it finds more"],
+        ["shift is 800", "from -20 to 20", "above the run's own it finds more"],
     ),
     "report of no run": (nothing, ["report", "data"], ["data"]),
     "report of a benchmark that has hardly begun": (

@@ -51,7 +51,19 @@ def test_every_public_name_of_a_room_is_there(room):
     assert all(hasattr(module, name) for name in module.__all__)
 
 
-COMMANDS = ["data check", "demo", "split", "train", "predict", "evaluate", "report", "export", "methods", "networks"]
+COMMANDS = [
+    "data check",
+    "demo",
+    "split",
+    "train",
+    "predict",
+    "evaluate",
+    "report",
+    "export",
+    "methods",
+    "networks",
+    "settings",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -84,6 +96,17 @@ def test_listings_are_tables_or_json(command, names, criinet):
     assert all(row["name"] in shown for row in rows)
 
 
+def test_every_setting_is_listed_with_its_default_and_meaning(criinet):
+    listed = criinet("settings", "--method", "mean-teacher").out
+    assert "trainer.iterations=1000\n    optimizer steps of the whole run\n" in listed
+    assert 'method.weights.consistency={"to": 0.1, "over": 0.4}\n' in listed
+    records = json.loads(criinet("settings", "--network", "unet", "--json").out)
+    assert all(record["meaning"] for record in records)
+    assert {"data.augmentation.rotate", "network.channels", "method.ranked.margin"} <= {r["name"] for r in records}
+    outcome = criinet("settings", "--method", "mean-techer")
+    assert (outcome.code, "Did you mean 'mean-teacher'?" in outcome.err) == (2, True)
+
+
 def test_a_split_is_drawn_into_a_file_that_training_takes(criinet, place, tiny):
     outcome = criinet("split", "data", "--labeled", "3", "--seed", "2", "--out", "s.json", "--json")
     counts = json.loads(outcome.out)
@@ -99,6 +122,10 @@ def test_settings_come_from_a_file_and_the_command_line_lies_on_top(criinet, pla
     recorded = json.loads((place / "new" / "config.json").read_text())
     assert (recorded["trainer"]["iterations"], recorded["trainer"]["clip"]) == (6, 2.5)
     assert recorded["method"]["name"] == "mean-teacher"
+    outcome = criinet("train", "data", "--out", "like", "--config", "new/config.json", "--no-predict")
+    assert outcome.code == 0, outcome.err
+    like = json.loads((place / "like" / "config.json").read_text())
+    assert all(like[section] == recorded[section] for section in ("method", "network", "data", "trainer"))
 
 
 @pytest.mark.usefixtures("place")

@@ -1,6 +1,9 @@
 """A folder is opened as a dataset, or one sentence says what is wrong with it, where, and what to do."""
 
 import json
+import os
+import shutil
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -307,3 +310,17 @@ def test_images_in_a_folder_below_are_found_and_named(root):
         path.rename(below / path.name)
     with pytest.raises(DataError, match=r"has no images; move those of .*sub into it"):
         open_dataset(root)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names that are not in UTF-8")
+def test_names_that_are_not_in_utf8_are_problems_of_their_files(root):
+    """As old archives give; they cannot be written to a split or shown on a page."""
+    for part in ("images", "masks"):
+        shutil.copy(root / part / "c0.png", os.fsencode(root / part) + b"/caf\xe9.png")
+    with pytest.raises(
+        DataError, match=r"caf\\xe9\.png has a name that is not in UTF-8, as old archives give\. Rename"
+    ):
+        open_dataset(root)
+    opened = open_dataset(root, skip_bad=True)
+    assert [case.name for case in opened.labeled] == ["c0", "c1", "c2"]
+    json.dumps(opened.skipped).encode()

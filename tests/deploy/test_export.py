@@ -96,7 +96,7 @@ def test_attention_keeps_the_batch_free():
 def test_the_file_says_all_that_a_prediction_needs(exported):
     predictor = load_exported(exported.path)
     card = predictor.card
-    assert card == exported.card
+    assert card.model_copy(update={"digest": None}) == exported.card
     assert (card.classes, card.size, card.window, card.channels) == (("background", "lesion"), (32, 48), "whole", 3)
     assert (card.multiple, card.mirrors, card.outputs) == (4, ((-1,), (-2,)), ("probabilities", "coarse"))
     assert (card.method, card.network, card.checkpoint, card.step) == ("crii", "unet", "last", 100)

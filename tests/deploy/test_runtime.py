@@ -12,13 +12,14 @@ from PIL import Image
 
 from criinet.data.predictions import Outputs
 from criinet.deploy.card import KEY
+from criinet.deploy.export import Export
 from criinet.deploy.parity import TOLERANCE
 from criinet.deploy.runtime import ExportedPredictor, load_exported
 from criinet.deploy.runtime import predict_folder as predict_exported
 from criinet.engine.build import load
 from criinet.engine.prediction import predict_folder
 from criinet.engine.predictor import Predictor
-from criinet.errors import CheckpointError, DataError
+from criinet.errors import CheckpointError, ConfigError, DataError
 from volume_sets import write_volumes
 
 SIZES = [(48, 48, 3), (32, 48, 3), (31, 45), (5, 91, 3), (120, 64), (33, 33, 3), (1, 1), (200, 31, 3), (64, 64, 3)]
@@ -160,6 +161,29 @@ def test_a_file_of_something_else_is_refused(exported, tmp_path):
             load_exported(model.SerializeToString())
 
 
+def unsealed(exported: Export) -> onnx.ModelProto:
+    """Return an exported network whose card has no digest, as those of older files, to be changed at will."""
+    model = onnx.load_from_string(exported.path.read_bytes())
+    onnx.helper.set_model_props(model, {KEY: exported.card.to_json()})
+    return model
+
+
+def test_a_file_that_was_damaged_on_the_way_is_refused(exported, tmp_path):
+    """One byte of its weights is another; without a digest nobody can tell."""
+    content = bytearray(exported.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"m\.onnx is damaged\. Copy it again, or export the run again"):
+        load_exported(tmp_path / "m.onnx")
+    assert load_exported(unsealed(exported).SerializeToString()).card == exported.card
+
+
+@pytest.mark.parametrize("shift", [21.0, -100.0, float("nan"), float("inf")])
+def test_a_shift_that_leaves_one_class_is_refused(shift, exported):
+    with pytest.raises(ConfigError, match=r"^shift is .*; give a number from -20 to 20"):
+        load_exported(exported.path, shift=shift)
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
@@ -192,7 +216,7 @@ def test_a_card_without_a_shift_is_one_of_the_time_before_shifts(exported):
 
 
 def test_a_network_without_an_output_of_its_metadata_is_refused(exported):
-    model = onnx.load_from_string(exported.path.read_bytes())
+    model = unsealed(exported)
     del model.graph.output[1]
     with pytest.raises(
         CheckpointError, match="tells of coarse, image, probabilities, its network has image, probabilities"
@@ -201,7 +225,7 @@ def test_a_network_without_an_output_of_its_metadata_is_refused(exported):
 
 
 def test_classes_that_the_graph_leaves_open_are_not_compared(exported):
-    model = onnx.load_from_string(exported.path.read_bytes())
+    model = unsealed(exported)
     for output in model.graph.output:
         output.type.tensor_type.shape.dim[1].dim_param = "classes"
     assert load_exported(model.SerializeToString()).card == exported.card

@@ -1,10 +1,12 @@
 """Masks are written at the images' own sizes, whole, and never over anything that was there before."""
 
 import hashlib
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from criinet.data.images import read_image
@@ -263,3 +265,22 @@ def test_unlabeled_cases_are_found_where_training_skipped_a_bad_file(dataset, fi
     run = fit(dataset, tmp_path / "run", skip_bad=True)
     assert predict_unlabeled(run.root, device="cpu") == 11
     assert not (RunFolder(run.root).predictions / "case_0012.png").exists()
+
+
+def test_loading_leaves_the_random_numbers_of_a_gpu_alone(trained, monkeypatch):
+    """They may be those of a program's own loop; weights are drawn on the CPU."""
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("seeds every GPU"))
+    load(trained, device="cpu")
+
+
+def test_a_predictor_can_be_sent_to_another_process(trained, drawn):
+    image = read_image(next((drawn / "images").iterdir()))
+    predictor = load(trained, device="cpu")
+    other = pickle.loads(pickle.dumps(predictor))
+    np.testing.assert_array_equal(other.predict(image).mask, predictor.predict(image).mask)
+
+
+@pytest.mark.parametrize("shift", [21.0, float("nan")])
+def test_a_shift_that_leaves_one_class_is_refused(shift, trained):
+    with pytest.raises(ConfigError, match=r"^shift is .*; give a number from -20 to 20"):
+        load(trained, shift=shift, device="cpu")

@@ -20,6 +20,7 @@ from criinet.engine.build import build_method
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.pools import load_pools
+from criinet.engine.reproducibility import threads
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer, stop_on_interrupt
 from criinet.engine.training import train
@@ -364,19 +365,25 @@ def test_an_author_is_told_of_losses_and_views_that_do_not_fit(dataset, tiny, tm
     assert not (tmp_path / "run").exists()
 
 
-def test_training_leaves_the_programs_random_numbers_alone_and_has_them_for_itself(dataset, tiny, tmp_path):
+def test_training_leaves_the_programs_random_numbers_alone_and_has_them_for_itself(dataset, tiny, fit, tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(3)
-    torch.manual_seed(5)
     others: list[str] = []
+    finished = fit(dataset, tmp_path / "finished")
+    size = finished.checkpoint("last").stat().st_size
 
     def beside(*_: object) -> None:
         if not others:
-            with pytest.raises(RunError) as error:
-                train(dataset, tmp_path / "other", method="supervised", settings=tiny(), device="cpu")
+            for out, options in (("other", {}), ("finished", {"overwrite": True})):
+                with pytest.raises(RunError) as error:
+                    train(dataset, tmp_path / out, method="supervised", settings=tiny(), device="cpu", **options)
             others.append(str(error.value))
 
-    train(dataset, tmp_path / "run", method="supervised", settings=tiny(), device="cpu", watch=beside)
+    torch.manual_seed(5)
+    with threads(3):
+        train(dataset, tmp_path / "run", method="supervised", settings=tiny(threads=1), device="cpu", watch=beside)
+        assert torch.get_num_threads() == 3
+    assert finished.checkpoint("last").stat().st_size == size, "a run that could not be replaced is whole"
     assert others == ["another training is under way in this process; start each in a process of its own."]
     assert not (tmp_path / "other").exists()
     assert torch.equal(torch.rand(3), expected)

@@ -174,7 +174,7 @@ def glass() -> Callable[..., Method]:
         with torch.no_grad():
             made.head.weight.copy_(torch.eye(classes).view_as(made.head.weight))
             nn.init.zeros_(made.head.bias)
-        made.rebuild = lambda _: network(classes, dims)
+        made.rebuild = lambda **_: network(classes, dims)
         return made
 
     def make(name: str, *, classes: int = 2, dims: int = 2, **settings: Any) -> Method:

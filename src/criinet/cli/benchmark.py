@@ -60,7 +60,7 @@ def benchmark(
 
 
 def search(
-    plan: PlanName,
+    plan: Annotated[str, typer.Argument(help="A plan file with a table [search].")],
     out: Annotated[Path, typer.Option(help="Folder of the search; the tuned plan is OUT/tuned.json.")],
     data: Data = Path(),
     jobs: Jobs = None,

@@ -1,4 +1,10 @@
-"""What there is: methods and networks, each with its reference."""
+"""What there is: methods and networks, each with its reference, and every setting with its meaning."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
 
 from criinet.cli.options import AsJson
 
@@ -17,10 +23,35 @@ def networks(as_json: AsJson = False) -> None:
     show("networks", [(name, entry.summary, entry.reference) for name, entry in registered.items()], as_json)
 
 
+def settings(
+    method: Annotated[str, typer.Option(help="Whose settings method.* are.")] = "crii-plus",
+    network: Annotated[str, typer.Option(help="Whose settings network.* are.")] = "lite0-unet",
+    as_json: AsJson = False,
+) -> None:
+    """List every setting of a training, its default and its meaning; training says which it picks from the data."""
+    from criinet.config import settings_of
+    from criinet.data.store import DataConfig
+    from criinet.engine.settings import TrainerConfig
+    from criinet.methods import methods
+    from criinet.networks import networks
+
+    models = {
+        "method": methods.get(method).Config,
+        "network": networks.get(network).config,
+        "data": DataConfig,
+        "trainer": TrainerConfig,
+    }
+    found = [setting for section, model in models.items() for setting in settings_of(model, section)]
+    if as_json:
+        print(json.dumps([asdict(setting) for setting in found], indent=1))
+        return
+    for setting in found:
+        default = setting.default if isinstance(setting.default, str) else json.dumps(setting.default)
+        print(f"{setting.name}={default}\n    {setting.meaning}")
+
+
 def show(title: str, rows: list[tuple[str, str, str]], as_json: bool) -> None:
     """Print a listing as a table or as JSON."""
-    import json
-
     from criinet.cli.show import out, table
 
     if as_json:

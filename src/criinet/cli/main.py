@@ -33,6 +33,7 @@ app.command("review")(review.review)
 app.command("export")(deploy.export)
 app.command("methods")(listing.methods)
 app.command("networks")(listing.networks)
+app.command("settings")(listing.settings)
 
 
 def show_version(asked: bool) -> None:

@@ -13,7 +13,14 @@ def predict(
     images: Annotated[Path, typer.Argument(help="Folder of images or volumes, a dataset, or one of them.")],
     out: Annotated[Path, typer.Option(help="Folder for the masks.")],
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probabilities/NAME.npz.")] = False,
-    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Also write maps of doubt.")] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Also write maps of doubt, 255 is least sure: uncertainty/NAME_entropy, of methods with two heads "
+            "NAME_disagreement too.",
+        ),
+    ] = False,
     dicom_seg: Annotated[
         bool, typer.Option("--dicom-seg", help="Also write NAME.dcm, a DICOM-SEG of the scan's own patient.")
     ] = False,
@@ -37,9 +44,9 @@ def predict(
 ) -> None:
     """Write a mask for every image, at the image's own size."""
     from criinet.cli.show import bar, err
-    from criinet.data.predictions import Outputs, Part, noted_shift
+    from criinet.data.predictions import Outputs, Part, noted_shift, require_shift
 
-    require_shift(shift)
+    require_shift(shift or 0.0)
     outputs, part = Outputs(probabilities, uncertainty, dicom_seg), Part.parse(shard, resume=resume)
     notes: list[str] = []
     if run.suffix.lower() == ".onnx" or run.is_file():
@@ -75,20 +82,6 @@ def predict(
     if shift is None and (chosen := noted_shift(out)):
         err.print(f"shift of objects' logits: {chosen:+g}, as validation cases chose; --shift takes another")
     err.print(f"masks: {out}")
-
-
-def require_shift(shift: float | None) -> None:
-    """Refuse a shift that leaves one class alone, or none.
-
-    Raises:
-        ConfigError: if it is not within 20 nats.
-    """
-    from criinet.errors import ConfigError
-
-    if shift is not None and not abs(shift) <= 20:
-        raise ConfigError(
-            f"--shift is {shift:g}; give a number from -20 to 20; above the run's own it finds more, below it less."
-        )
 
 
 def require_exported_options(file: Path, checkpoint: str, device: str) -> None:

@@ -20,7 +20,7 @@ def review(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Open a page in the browser: a queue of the images worth correcting first, a brush, and retraining."""
+    """Serve a page and print its address: a queue of the images worth correcting first, a brush, and retraining."""
     from criinet.cli.show import err
     from criinet.errors import ConfigError
 

@@ -19,15 +19,20 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     method: Annotated[str | None, typer.Option(help="Method, see `criinet methods`. [default: crii-plus]")] = None,
     labeled: Labeled = None,
-    split: Annotated[Path | None, typer.Option(help="A file of `criinet split`, instead of --labeled.")] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(help="A file of `criinet split`, or your own with train, val and test, instead of --labeled."),
+    ] = None,
     group_by: GroupBy = None,
-    config: Annotated[Path | None, typer.Option(help="TOML, YAML or JSON file of settings.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML, YAML or JSON file of settings, or config.json of a run.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             help="One setting, as trainer.iterations=500 or network.name=unet; may be repeated. "
-            "OUT/config.json lists all.",
+            "`criinet settings` lists all.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the split and of training. [default: 0]")] = None,
@@ -77,9 +82,10 @@ def next_steps(run: Path) -> str:
 
 def gather(config: Path | None, assignments: list[str]) -> dict[str, Any]:
     """Return the settings of a file with those of the command line on top."""
-    from criinet.config import assignment, merge, read_settings
+    from criinet.config import assignment, merge
+    from criinet.engine.settings import settings_in
 
-    settings = read_settings(config) if config is not None else {}
+    settings = settings_in(config) if config is not None else {}
     for text in assignments:
         settings = merge(settings, assignment(text))
     return settings

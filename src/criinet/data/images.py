@@ -116,7 +116,7 @@ def require_pixels(image: Any) -> Pixels:
         what = f"an array of shape {image.shape} without a pixel"
     else:
         return image
-    raise DataError(f"an image is a NumPy array (H, W) or (H, W, 3) of uint8, this is {what}; convert it.")
+    raise DataError(f"an image is a NumPy array (H, W) or (H, W, 3) of uint8, or a file; this is {what}: convert it.")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Which files of a dataset folder are images, which are masks, and which have no place there."""
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -138,6 +139,11 @@ def _by_key(folder: Path, layout: Layout) -> dict[str, Path]:
     for path in paths:
         if not is_readable(path):
             layout.others += [] if is_companion(path) else [path]
+            continue
+        readable = os.fsencode(path).decode("utf-8", "backslashreplace")
+        if readable != str(path):
+            what = "has a name that is not in UTF-8, as old archives give"
+            layout.problems.append(BadFileError(Path(readable), what, "Rename it", LISTED))
             continue
         key = key_of(path)
         if key in found:

@@ -36,6 +36,9 @@ from criinet.errors import ConfigError, DataError
 NOTE = ".prediction.json"
 """Beside masks: which weights and options made them."""
 
+LARGEST_SHIFT = 20
+"""In nats: beyond it probabilities of one class are rounded to 1."""
+
 Array = NDArray[Any]
 Advance = Callable[[int, int], None]
 """Called with how many images are done, and of how many."""
@@ -152,6 +155,20 @@ class Segmenter(Protocol[S_co]):
     def mirrors(self) -> Sequence[Sequence[int]]: ...
 
     def predict_many(self, scans: Iterable[Any], /) -> Iterator[S_co]: ...
+
+
+def require_shift(shift: float) -> float:
+    """Return the shift of objects' logits if it leaves more than one class.
+
+    Raises:
+        ConfigError: if it is not within LARGEST_SHIFT.
+    """
+    if not abs(shift) <= LARGEST_SHIFT:
+        raise ConfigError(
+            f"shift is {shift:g}; give a number from -{LARGEST_SHIFT} to {LARGEST_SHIFT}; above the run's own it finds "
+            "more, below it less."
+        )
+    return shift
 
 
 def images_in(folder: Path) -> list[Path]:

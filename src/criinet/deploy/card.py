@@ -1,5 +1,6 @@
 """What an exported file says about itself: all that a prediction needs beside the weights; needs no torch."""
 
+import hashlib
 import json
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,8 @@ from criinet.errors import CheckpointError
 FORMAT = 2
 KEY = "criinet"
 """Name of the metadata entry that holds the card as JSON."""
+UNSEALED = b"sealed".rjust(64, b"0")
+"""What stands in a card's digest while that is computed."""
 
 
 class Quantisation(Config):
@@ -43,6 +46,7 @@ class ModelCard(Config):
     shift: of the objects' logits, already in the outputs.
     method, network, dataset, checkpoint, step, version: where the weights come from.
     quantisation: None for a file in float32.
+    digest: SHA-256 of an ONNX file with UNSEALED in this place; None elsewhere, and where an older criinet wrote it.
     """
 
     format: int
@@ -62,10 +66,23 @@ class ModelCard(Config):
     step: int
     version: str
     quantisation: Quantisation | None = None
+    digest: str | None = None
 
     def to_json(self) -> str:
         """Return the card as it stands in the file."""
         return self.model_dump_json()
+
+
+def sealed(content: bytes) -> bytes:
+    """Return an ONNX file whose card has UNSEALED as its digest with the digest of the whole file there instead."""
+    return content.replace(UNSEALED, hashlib.sha256(content).hexdigest().encode())
+
+
+def is_intact(content: bytes, card: ModelCard) -> bool:
+    """Tell whether an ONNX file is as it was when its card got its digest; one without a digest may be."""
+    if card.digest is None:
+        return True
+    return hashlib.sha256(content.replace(card.digest.encode(), UNSEALED)).hexdigest() == card.digest
 
 
 def read_card(text: str | None, name: str) -> ModelCard:

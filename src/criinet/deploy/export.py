@@ -1,5 +1,6 @@
 """From a trained run to one file that predicts, checked against the run before it gets its name."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -133,7 +134,7 @@ def export(
         content, card = quantise(content, card, folder)
     FORMATS[format].write(out, content, card)
     finished(4)
-    return Export(out, FORMATS[format].use.format(out=out), card, probes, difference)
+    return Export(out, FORMATS[format].use.format(out=shlex.quote(str(out))), card, probes, difference)
 
 
 def require_place(out: Path, format: str) -> None:

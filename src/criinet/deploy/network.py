@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from criinet.deploy.card import KEY, ModelCard
+from criinet.deploy.card import KEY, UNSEALED, ModelCard, sealed
 from criinet.deploy.runtime import load_exported
 from criinet.engine.shift import shifted
 from criinet.errors import ConfigError
@@ -91,7 +91,7 @@ def to_onnx(network: Opinions, card: ModelCard) -> bytes:
         raise ConfigError(
             "exporting to ONNX needs onnx and onnxscript; install them with pip install 'criinet[export]'."
         ) from error
-    del onnxscript  # The exporter of PyTorch imports it by itself.
+    del onnx, onnxscript  # The exporter of PyTorch imports them by itself.
     dim = torch.export.Dim
     rows, columns = card.multiple * dim("rows", min=1), card.multiple * dim("columns", min=1)
     with quiet():
@@ -104,9 +104,16 @@ def to_onnx(network: Opinions, card: ModelCard) -> bytes:
             output_names=list(card.outputs),
             verbose=False,
         )
-    model = cast(Any, program).model_proto
-    onnx.helper.set_model_props(model, {KEY: card.to_json()})
-    return model.SerializeToString()
+    return with_card(cast(Any, program).model_proto, card)
+
+
+def with_card(model: Any, card: ModelCard) -> bytes:
+    """Return an ``onnx.ModelProto`` as a file with ``card`` as its only metadata, sealed by its digest."""
+    from onnx.helper import set_model_props
+
+    del model.metadata_props[:]
+    set_model_props(model, {KEY: card.model_copy(update={"digest": UNSEALED.decode()}).to_json()})
+    return sealed(model.SerializeToString())
 
 
 def to_torchscript(network: Opinions, card: ModelCard) -> bytes:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from criinet.data.dataset import Case, Dataset
 from criinet.data.images import read_image
-from criinet.deploy.card import KEY, ModelCard, Quantisation
+from criinet.deploy.card import ModelCard, Quantisation
+from criinet.deploy.network import with_card
 from criinet.deploy.runtime import ExportedPredictor, load_exported, prepare
 from criinet.engine.examples import spaced
 from criinet.engine.folder import RunFolder
@@ -41,13 +42,15 @@ def quantise(content: bytes, card: ModelCard, folder: RunFolder) -> tuple[bytes,
         RunError: if the run's dataset is gone.
         DataError: if an image or a mask cannot be read.
     """
+    import onnx
+
     recorded, split = folder.read_config(), recorded_split(folder)
     root = Path(recorded["dataset"]["path"])
     if not root.is_dir():
         raise RunError(f"--int8 needs the run's images, but {root} is gone. Restore it, or export without --int8.")
     dataset = open_recorded(recorded)
     seen = dataset.select(spaced(split["unlabeled"] or split["labeled"], CALIBRATION))
-    small = to_int8(content, [crop(read_image(case.image), card) for case in seen])
+    small = onnx.load_from_string(to_int8(content, [crop(read_image(case.image), card) for case in seen]))
     cases = dataset.select(split["val"])
     price = Quantisation(
         calibration=len(seen),
@@ -119,16 +122,6 @@ def behind_convolutions(file: Path) -> list[str]:
         else:
             behind.append(node.name)
     return behind
-
-
-def with_card(content: bytes, card: ModelCard) -> bytes:
-    """Return an ONNX file with ``card`` as its only metadata."""
-    import onnx
-
-    model = onnx.load_from_string(content)
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {KEY: card.to_json()})
-    return model.SerializeToString()
 
 
 def mean_dice(predictor: ExportedPredictor, dataset: Dataset, cases: Sequence[Case]) -> float | None:

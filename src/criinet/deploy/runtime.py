@@ -12,8 +12,8 @@ from PIL import Image
 
 from criinet.data.fitting import corners_of, cut, fit, gaussian_window, with_channels
 from criinet.data.images import require_pixels
-from criinet.data.predictions import Advance, Outputs, Part, gray_maps, write_predictions
-from criinet.deploy.card import KEY, ModelCard, read_card
+from criinet.data.predictions import Advance, Outputs, Part, gray_maps, require_shift, write_predictions
+from criinet.deploy.card import KEY, ModelCard, is_intact, read_card
 from criinet.errors import CheckpointError, ConfigError
 
 BATCH = 8
@@ -67,6 +67,9 @@ class ExportedPredictor:
         card: what the file says about itself.
         shift: added to the logits of objects, in place of the shift that the outputs have; None: that one.
         tta: average over the mirrored images that training mirrored too; None: as the card says.
+
+    Raises:
+        ConfigError: for a shift that leaves one class alone, or none.
     """
 
     scan_dims = 2
@@ -80,7 +83,7 @@ class ExportedPredictor:
 
     def __init__(self, session: Any, card: ModelCard, *, shift: float | None = None, tta: bool | None = None) -> None:
         self.session, self.card = session, card
-        self.shift = card.shift if shift is None else shift
+        self.shift = card.shift if shift is None else require_shift(shift)
         self.mirrors: list[tuple[int, ...]] = [(), *(card.mirrors if (card.tta if tta is None else tta) else ())]
 
     @property
@@ -162,7 +165,7 @@ def load_exported(
         threads: of the network; 0 leaves onnxruntime its own choice, all cores.
 
     Raises:
-        ConfigError: if onnxruntime is not installed.
+        ConfigError: if onnxruntime is not installed, or the shift leaves one class alone, or none.
         CheckpointError: if the file is missing, damaged, foreign or newer, or its metadata contradict its network.
     """
     try:
@@ -194,6 +197,8 @@ def load_exported(
             "Copy it again, or export the run again as ONNX."
         ) from error
     card = read_card(session.get_modelmeta().custom_metadata_map.get(KEY), name)
+    if not is_intact(source if isinstance(source, bytes) else Path(source).read_bytes(), card):
+        raise CheckpointError(f"{name} is damaged. Copy it again, or export the run again as ONNX.")
     require_agreement(session, card, name)
     return ExportedPredictor(session, card, shift=shift, tta=tta)
 

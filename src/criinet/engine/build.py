@@ -38,7 +38,7 @@ def build_method(config: RunConfig, classes: tuple[str, ...]) -> Method:
 def seeded(config: RunConfig, network: Network) -> Method:
     """Build the method's own layers from the seed too, leaving the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed + 1)
+        torch.default_generator.manual_seed(config.seed + 1)  # That of the CPU alone: a GPU's may be somebody's.
         kind = methods.get(config.method_name)
         with named(kind):
             method = kind(network, config.method)

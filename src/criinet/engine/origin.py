@@ -65,8 +65,17 @@ def describe(dataset: Dataset, asked: Asked) -> dict[str, Any]:
 
 
 def open_recorded(recorded: Mapping[str, Any], moved: Path | None = None) -> Dataset:
-    """Open the dataset of a run as training opened it, from ``config.json``; ``moved`` is where it is now."""
+    """Open the dataset of a run as training opened it, from ``config.json``; ``moved`` is where it is now.
+
+    Raises:
+        DataError: if it is not there, or cannot be used.
+    """
     about = recorded["dataset"]
+    if moved is None and not Path(about["path"]).is_dir():
+        raise DataError(
+            f"{about['path']}, the dataset of this run, does not exist; put it back, or where it has moved, "
+            "give its folder: `criinet evaluate RUN --dataset DIR`."
+        )
     groups = as_path(about.get("groups"))
     return open_dataset(moved or Path(about["path"]), skip_bad=about.get("skip_bad", False), groups=groups)
 

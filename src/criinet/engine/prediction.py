@@ -26,6 +26,7 @@ from criinet.engine.examples import pictures, spaced, write_examples
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split
 from criinet.engine.predictor import Predictor
+from criinet.engine.reproducibility import threads
 from criinet.types import IGNORE
 
 
@@ -90,11 +91,11 @@ def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | Non
     """Write a mask for every unlabeled case to RUN/predictions, and the report's examples; return how many.
 
     A labeled volume of which some slices alone were annotated gets one, too: the annotated slices as they are, and the
-    others predicted.
+    others predicted. PyTorch has the threads that training had.
     """
     folder = RunFolder(run)
-    dataset = open_recorded(folder.read_config())
-    split = recorded_split(folder)
+    recorded = folder.read_config()
+    dataset, split = open_recorded(recorded), recorded_split(folder)
     unlabeled = dataset.select(split["unlabeled"])
     partial = {case.image: mask for case, mask in partly_annotated(dataset, split["labeled"])}
     predictor = load(run, device=device)
@@ -103,15 +104,16 @@ def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | Non
     shown = set(spaced([case.name for case in unlabeled], 6))
     examples: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
     paths = [*(case.image for case in unlabeled), *partial]
-    for path, scan, predicted in predict_files(predictor, paths, dataset.voxel, None, advance):
-        name = stem_of(path)
-        if name in shown:
-            about = {"case": name, "set": "unlabeled", "rule": "evenly spaced by name", "cnr": None, "dice": None}
-            examples.append((about, pictures(predicted, scan, None, predictor.data)))
-        if path in partial and isinstance(predicted, VolumePrediction):
-            filled = np.where(partial[path] == IGNORE, predicted.mask, partial[path])
-            predicted = replace(predicted, mask=filled.astype(np.uint8))
-        write_prediction(folder.predictions, name, predicted, len(dataset.classes), Outputs())
+    with threads(int(recorded["trainer"]["threads"])):
+        for path, scan, predicted in predict_files(predictor, paths, dataset.voxel, None, advance):
+            name = stem_of(path)
+            if name in shown:
+                about = {"case": name, "set": "unlabeled", "rule": "evenly spaced by name", "cnr": None, "dice": None}
+                examples.append((about, pictures(predicted, scan, None, predictor.data)))
+            if path in partial and isinstance(predicted, VolumePrediction):
+                filled = np.where(partial[path] == IGNORE, predicted.mask, partial[path])
+                predicted = replace(predicted, mask=filled.astype(np.uint8))
+            write_prediction(folder.predictions, name, predicted, len(dataset.classes), Outputs())
     write_examples(folder, "unlabeled", examples)
     return len(paths)
 

@@ -18,7 +18,7 @@ from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import require_pixels
 from criinet.data.objects import keep_largest
-from criinet.data.predictions import VolumePrediction, gray_maps
+from criinet.data.predictions import VolumePrediction, gray_maps, require_shift
 from criinet.data.resampling import Grid, from_grid
 from criinet.data.scans import Scan, read_scan, require_voxels
 from criinet.data.store import DataConfig, fit_volume
@@ -98,6 +98,9 @@ class Predictor:
         doubt: keep maps of doubt, and the first of two opinions, of volumes.
         keep_probs: keep the probabilities of volumes.
         voxel: size (d, h, w) in mm of the voxels of files that do not know theirs.
+
+    Raises:
+        ConfigError: for a shift that leaves one class alone, or none.
     """
 
     def __init__(
@@ -115,7 +118,7 @@ class Predictor:
     ) -> None:
         self.method = method.to(device).eval()
         self.data, self.classes, self.device = data, classes, device
-        self.shift, self.doubt, self.keep_probs, self.voxel = shift, doubt, keep_probs, voxel
+        self.shift, self.doubt, self.keep_probs, self.voxel = require_shift(shift), doubt, keep_probs, voxel
         averages = data.tta if tta is None else tta
         augmentation = data.augmentation
         axes = [a for a, on in ((-1, augmentation.flip_horizontal), (-2, augmentation.flip_vertical)) if on]

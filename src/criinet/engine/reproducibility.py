@@ -4,6 +4,8 @@ import ctypes
 import math
 import platform
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -29,10 +31,16 @@ def pick_device(asked: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
 
 
-def use_threads(threads: int) -> None:
-    """Let PyTorch use so many CPU threads; 0 leaves its own choice, all cores."""
-    if threads > 0:
-        torch.set_num_threads(threads)
+@contextmanager
+def threads(count: int) -> Generator[None, None, None]:
+    """Let PyTorch use so many CPU threads within; 0 leaves it as it is, at first all cores."""
+    before = torch.get_num_threads()
+    if count > 0:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_memory() -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from criinet.config import Config, Fraction, MethodConfig, merge, parse
+from criinet.config import Config, Fraction, MethodConfig, merge, parse, read_settings
 from criinet.data.store import DataConfig
 from criinet.errors import ConfigError
 from criinet.methods import methods, parse_method
@@ -93,6 +94,16 @@ class RunConfig:
             "seed": self.seed,
             "choices": [{"setting": c.setting, "value": str(c.value), "reason": c.reason} for c in self.choices],
         }
+
+
+def settings_in(file: Path) -> dict[str, Any]:
+    """Return the settings of a TOML, YAML or JSON file, or of the run whose config.json it is.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+    found = read_settings(file)
+    return {section: found[section] for section in SECTIONS} if found.keys() >= {"format", *SECTIONS} else found
 
 
 def nested(choices: tuple[Choice, ...]) -> dict[str, Any]:

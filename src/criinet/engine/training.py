@@ -19,7 +19,7 @@ from criinet.engine.origin import Asked, as_path, describe, recorded_run
 from criinet.engine.planner import look_at, plan
 from criinet.engine.pools import label_warnings, load_pools
 from criinet.engine.processes import is_first, launch
-from criinet.engine.reproducibility import environment, keep_memory, pick_device, use_threads
+from criinet.engine.reproducibility import environment, keep_memory, pick_device, threads
 from criinet.engine.requirements import require_equal_sizes, require_kind, require_one, require_seed
 from criinet.engine.settings import Choice, RunConfig, resolve
 from criinet.engine.tracking import tensorboard
@@ -69,7 +69,8 @@ def train(
         warn: called before training with each sentence about the labels that a person should know.
         watch: called with every record that is logged.
 
-    One training runs in a process at a time: the random numbers of methods are those of the process.
+    One training runs in a process at a time: the random numbers of methods are those of the process. They, and the
+    number of PyTorch's threads, are left as they were; memory that was freed stays with the process from then on.
 
     Raises:
         UserError: for anything that a person can mend, in one sentence.
@@ -81,10 +82,11 @@ def train(
     device, folder = pick_device(device), RunFolder(Path(out))
     split, groups, initial = map(as_path, (split, groups, initial))
     asked = Asked(Path(dataset), labeled, split, groups, seed, settings, skip_bad, initial)
-    with folder.alone() if is_first() else nullcontext():
+    with by_itself(), folder.alone() if is_first() else nullcontext():
         job = resumed(folder, asked, device) if resume else begun(folder, asked, device, overwrite=overwrite)
         require_kind(job.config, job.dataset, device)
-        carry_out(job, announce, warn, watch)
+        with threads(job.config.trainer.threads):
+            carry_out(job, announce, warn, watch)
     return folder
 
 
@@ -149,7 +151,6 @@ def carry_out(
 ) -> None:
     """Decode the images and train; the arguments are those of :func:`train`."""
     folder = job.folder
-    use_threads(job.config.trainer.threads)
     keep_memory()
     fabric = launch(job.device, job.config.trainer.precision)
     trained = build_method(job.config, job.dataset.classes)
@@ -212,12 +213,10 @@ def fit(trainer: Trainer, folder: RunFolder, *, new: bool) -> None:
     """Train; a new run that fails before its first checkpoint leaves no folder.
 
     So the same command works once the cause is mended. The global random numbers are left as they were.
-
-    Raises:
-        RunError: if another training is under way in this process, whose random numbers would mix with these.
     """
+    devices = [torch.cuda.current_device()] if trainer.device.type == "cuda" else []
     try:
-        with by_itself(), torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=devices):
             trainer.fit()
     except Exception:
         if new and is_first() and not folder.checkpoint("last").exists():
@@ -230,7 +229,7 @@ def by_itself() -> Generator[None, None, None]:
     """Let one training at a time go on in this process.
 
     Raises:
-        RunError: if another is under way.
+        RunError: if another is under way, whose random numbers would mix with these.
     """
     if not _TRAINING.acquire(blocking=False):
         raise RunError("another training is under way in this process; start each in a process of its own.")

@@ -1,6 +1,7 @@
 """Networks that yield features per scale and the decoder feature, so that any method's heads fit on any of them."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -98,12 +99,11 @@ def build_network(name: str, config: NetworkConfig, *, in_channels: int, classes
         fitting = [other for other, candidate in networks.items() if dims in candidate.dims]
         raise ConfigError(f"network '{name}' has no {dims}D form; {dims}D networks: {', '.join(fitting)}.")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # That of the CPU alone: a GPU's may be somebody's.
         backbone = entry.build(in_channels, dims, config)
         network = Network(backbone, classes)
     if config.weights is not None:
         load_weights(backbone, config.weights)
     prefer_channels_last(network, dims)
-    form: dict[str, int] = {"in_channels": in_channels, "classes": classes, "dims": dims}
-    network.rebuild = lambda seed: build_network(name, config, **form, seed=seed)
+    network.rebuild = partial(build_network, name, config, in_channels=in_channels, classes=classes, dims=dims)
     return network

@@ -117,7 +117,7 @@ class Network(nn.Module):
         self.backbone = backbone
         self.classes = classes
         self.head = CONV[backbone.dims](backbone.decoder_channels, classes, 1)
-        self.rebuild: Callable[[int], Network] | None = None
+        self.rebuild: Callable[..., Network] | None = None
 
     def another(self, seed: int) -> "Network":
         """Return a network of the same form whose random weights depend on ``seed``; pretrained ones are the same.
@@ -127,7 +127,7 @@ class Network(nn.Module):
         """
         if self.rebuild is None:
             raise ConfigError("only a network made by build_network can be built again.")
-        return self.rebuild(seed)
+        return self.rebuild(seed=seed)
 
     def encode(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the encoder features of (B, C, ...) images padded to the backbone's multiple.

@@ -38,13 +38,13 @@ class UNetEncoder(nn.Module):
             nn.Sequential(conv_block(dims, i, o), nn.Dropout(p), conv_block(dims, o, o))
             for i, o, p in zip(inputs, config.channels, dropout, strict=False)
         )
-        self.pool = F.max_pool2d if dims == 2 else F.max_pool3d
+        self.pool = nn.MaxPool2d(2) if dims == 2 else nn.MaxPool3d(2)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return the feature of every scale, finest first."""
         scales: list[Tensor] = []
         for block in self.blocks:
-            image = block(self.pool(image, 2) if scales else image)
+            image = block(self.pool(image) if scales else image)
             scales.append(image)
         return scales
 
