@@ -19,7 +19,8 @@ from criinet.engine.training import train
 from criinet.errors import CheckpointError, DataError, RunError, StorageError
 from criinet.methods import Prediction
 from criinet.review import session as session_module
-from criinet.review.rounds import Round, Rounds
+from criinet.review.book import Round
+from criinet.review.rounds import Rounds
 from criinet.review.session import ReviewSession
 from criinet.review.store import Effort, training_split
 from criinet.review.validation import measure, write_dice

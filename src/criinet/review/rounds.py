@@ -17,10 +17,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from criinet.data.files import write_text_atomically
 from criinet.data.splits import Split, save_split
@@ -29,47 +28,10 @@ from criinet.engine.processes import start_child
 from criinet.errors import INTERRUPTED, CriinetError, RunError
 from criinet.metrics import paired_difference, verdict
 from criinet.report.comparison import paired_values
+from criinet.review.book import Round, RoundBook, Verdict, read_book
 from criinet.review.validation import DicePerCase, mean_dice, read_dice, write_dice
 
-FORMAT = 1
-RoundStatus = Literal["training", "stopped", "failed", "done"]
-Verdict = Literal["better", "worse", "no measurable change"]
 WORDS: dict[str, Verdict] = {"helped": "better", "hurt": "worse", "did nothing": "no measurable change"}
-
-
-class Round(BaseModel):
-    """One round; round 0 is the run itself.
-
-    masks: that it learned from. minutes: that people worked on masks until then. dice: mean over the frozen validation
-    cases at their own size, None before it is measured, or without such cases. difference, low, high: of the Dice to
-    the round it began from, case by case, with the 95 % bootstrap interval. reason: why it failed.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    number: Annotated[int, Field(ge=0)]
-    began_from: int | None = None
-    status: RoundStatus
-    masks: int
-    minutes: float
-    started: str
-    iterations: int
-    dice: float | None = None
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
-    verdict: Verdict | None = None
-    reason: str = ""
-
-
-class RoundBook(BaseModel):
-    """What rounds.json holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = FORMAT
-    current: int = 0
-    rounds: tuple[Round, ...]
 
 
 @dataclass(frozen=True)
@@ -121,15 +83,10 @@ class Rounds:
         self.book = self._open()
 
     def _open(self) -> RoundBook:
-        """Read rounds.json, or begin it; a round that was training when everything was killed counts as stopped."""
+        """Read rounds.json, or begin it."""
         path = self.run.review / "rounds.json"
         if path.exists():
-            try:
-                book = RoundBook.model_validate_json(path.read_bytes())
-            except (OSError, ValidationError) as error:
-                raise RunError(f"{path} cannot be read. Restore it from a copy, or move RUN/review away.") from error
-            rounds = [r.model_copy(update={"status": "stopped"}) if r.status == "training" else r for r in book.rounds]
-            return book.model_copy(update={"rounds": tuple(rounds)})
+            return read_book(path)
         left = next((found for found in sorted(self.run.review.glob("round_*")) if found.is_dir()), None)
         if left is not None:
             raise RunError(f"{left} is of a round, but {path} is missing. Restore it, or move {left.parent} away.")

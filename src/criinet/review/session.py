@@ -22,8 +22,9 @@ from criinet.engine.origin import as_path, require_same_classes
 from criinet.engine.prediction import partly_annotated
 from criinet.engine.reproducibility import pick_device
 from criinet.errors import CriinetError, DataError, UserError
+from criinet.review.book import Round
 from criinet.review.model import Planes, ReviewModel
-from criinet.review.rounds import Round, Rounds
+from criinet.review.rounds import Rounds
 from criinet.review.store import REVIEWED, Action, Effort, Entry, ReviewStore, training_split
 from criinet.review.validation import measure, read_dice
 
