@@ -342,8 +342,8 @@ class Rounds:
             return new
 
     def _write(self, book: RoundBook) -> None:
-        self.book = book
         write_text_atomically(self.run.review / "rounds.json", book.model_dump_json(indent=1) + "\n")
+        self.book = book
 
 
 def now() -> str:
