@@ -136,10 +136,14 @@ def is_loopback(host: str) -> bool:
 
 
 def own_hosts(host: str, port: int) -> frozenset[str] | None:
-    """Return every ``HOST:PORT`` that the page may be called by; None if they cannot be known."""
+    """Return every ``HOST:PORT`` that the page may be called by; None if they cannot be known.
+
+    Browsers leave out port 80, which is that of every address without one.
+    """
     if not is_loopback(host):
         return None
-    return frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]", in_address(host)))
+    names = ("127.0.0.1", "localhost", "[::1]", in_address(host))
+    return frozenset([*(f"{name}:{port}" for name in names), *(names if port == 80 else ())])
 
 
 def in_address(host: str) -> str:
