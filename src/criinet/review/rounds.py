@@ -217,20 +217,42 @@ class Rounds:
             self.folder(left.number).discard()  # First: a trained round that the book does not list is in the way.
             self._write(self.book.model_copy(update={"rounds": self.book.rounds[:-1]}))
 
-    def use(self, number: int) -> Round:
-        """Use the model of another finished round: the next one begins from it.
+    def usable(self, number: int) -> Round:
+        """Return a round whose model may come into use.
 
         Raises:
             RunError: if there is no such round, it is not finished, or one is training.
         """
+        wanted = self.round(number)
+        if wanted.status != "done":
+            raise RunError(f"round {number} is not finished, so its model cannot be used.")
+        if self.training:
+            raise RunError("a round is training; cancel it before another model is used.")
+        return wanted
+
+    def use(self, number: int) -> Round:
+        """Note that the model of another finished round is in use: the next one begins from it.
+
+        Raises:
+            RunError: as :meth:`usable` does.
+            StorageError: if the disk is full.
+        """
         with self._lock:
-            wanted = self.round(number)
-            if wanted.status != "done":
-                raise RunError(f"round {number} is not finished, so its model cannot be used.")
-            if self.training:
-                raise RunError("a round is training; cancel it before another model is used.")
+            wanted = self.usable(number)
             self._write(self.book.model_copy(update={"current": number}))
             return wanted
+
+    def fall_back(self) -> str:
+        """Go back to the run's own model if that of the round in use is gone; return a sentence on that, or "".
+
+        Nothing is written: once the folder is back, so is its model.
+        """
+        number = self.book.current
+        if number == 0 or self.folder(number).checkpoint("last").exists():
+            return ""
+        self.book = self.book.model_copy(update={"current": 0})
+        what = f"the model of round {number} is gone from {self.folder(number).root}, so the run's own is in use"
+        return f"{what}; put the folder back and start the page again, or go on from the run."
 
     def progress(self) -> dict[str, Any] | None:
         """Return step, loss and validation Dice of the round that is training; None if none is."""

@@ -59,6 +59,8 @@ def serve(
                 "Whoever has the address below can see the images and change the masks."
             )
         guard = Guard(create_app(session), token=token, hosts=own_hosts(host, port), cookie=f"criinet_review_{port}")
+        if session.note:
+            say(f"warning: {session.note}")
         what = "images" if session.dataset.dims == 2 else "volumes"
         say(f"{session.dataset.name}: {len(session.store.names('open', 'skipped'))} {what} to review")
         say(f"open http://{in_address(host)}:{port}/?token={token} (Ctrl-C ends)")

@@ -822,7 +822,8 @@ async function start() {
   document.title = `${state.about.dataset} – criinet review`;
   buildClasses();
   await poll();
-  if (!state.lost) open(await firstCase());
+  if (!state.lost) await open(await firstCase());
+  if (state.about.note) tell(state.about.note);
 }
 
 // What was left unsaved comes first, then the queue in its order.
