@@ -224,7 +224,7 @@ function takeUp(draft, drafted) {
   current.seconds = draft.seconds;
   current.dirty = true;
   const changed = draft.version !== current.version;
-  if (changed) tell("Your unsaved strokes are back, but somebody saved this case since. Undo shows theirs.");
+  if (changed) tell("Your unsaved strokes are back, but the case was saved, or its image changed, since. Undo shows it without them.");
 }
 
 function drawnOn(one) {
