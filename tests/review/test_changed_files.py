@@ -1,6 +1,7 @@
 """Other programs change images and masks while the page runs: nothing old is shown, and no mask gets into their way."""
 
 import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from PIL import Image
 from review_page import square
 
-from criinet.review.disk import stamp
+from criinet.data.dataset import open_dataset
+from criinet.review.disk import mask_in, stamp
 
 OPEN, OTHER = "case_0010", "case_0011"
 
@@ -71,6 +73,40 @@ def test_an_image_that_is_gone_is_said(place, client, save):
     for path in ("", "/image", "/thumbnail", "/planes/refined"):
         assert client.get(f"/api/cases/{OPEN}{path}").status_code == 422
     assert save(OPEN, version=seen).status_code == 422
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tif", ".PNG"])
+def test_a_mask_that_another_program_adds_is_seen_and_gets_no_twin(place, client, save, suffix):
+    seen = client.get(f"/api/cases/{OPEN}").json()["version"]
+    path = place / "data" / "masks" / f"{OPEN}{suffix}"
+    Image.fromarray(square()[::-1] * np.uint8(255)).save(path)
+    theirs = path.read_bytes()
+    answer = save(OPEN, version=seen)
+    assert answer.status_code == 409
+    assert "changed outside this page" in answer.json()["error"]
+    about = client.get(f"/api/cases/{OPEN}").json()
+    assert (about["status"], about["planes"][-1]) == ("labeled", "mask")
+    assert np.array_equal(Image.open(path), square()[::-1] * 255)
+    knowing = save(OPEN)
+    if suffix == ".PNG":
+        assert knowing.status_code == 200
+        assert (place / "data" / "review" / "replaced" / f"{OPEN}.1.png").read_bytes() == theirs
+    else:
+        assert (knowing.status_code, path.read_bytes()) == (422, theirs)
+        assert "is not a PNG" in knowing.json()["error"]
+    assert open_dataset(place / "data").case(OPEN).mask == path
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_the_mask_of_a_case_is_found_by_its_whole_name(tmp_path, form):
+    assert mask_in(tmp_path / "none", "x") is None
+    name = unicodedata.normalize("NFC", "é.1")
+    for other in (f"{name}2.png", f"{name}.txt", f".{name}.png", "é.png"):
+        (tmp_path / other).touch()
+    assert mask_in(tmp_path, name) is None
+    mask = tmp_path / f"{unicodedata.normalize(form, name)}.tif"
+    mask.touch()
+    assert mask_in(tmp_path, name) == mask
 
 
 @pytest.mark.parametrize("change", ["content", "moment"])

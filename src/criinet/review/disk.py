@@ -5,6 +5,7 @@ from pathlib import Path
 
 from criinet.data.files import newest
 from criinet.data.images import BadFileError
+from criinet.data.kinds import comparable, is_readable, key_of
 
 
 def stamp(image: Path) -> str:
@@ -14,6 +15,22 @@ def stamp(image: Path) -> str:
     except OSError:
         return "gone"
     return f"{about.st_mtime_ns:x}.{about.st_size:x}"
+
+
+def mask_in(folder: Path, name: str) -> Path | None:
+    """Return the mask of a case, whatever its format; None if the folder holds none.
+
+    Raises:
+        BadFileError: if the folder cannot be listed.
+    """
+    key = comparable(name)
+    try:
+        alike = [path for path in folder.iterdir() if comparable(path.name).startswith(key)]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BadFileError(folder, "cannot be listed", "Change its permissions") from error
+    return next((path for path in sorted(alike) if key_of(path) == key and is_readable(path)), None)
 
 
 def read_if_there(path: Path) -> bytes | None:

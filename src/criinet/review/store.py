@@ -30,7 +30,7 @@ from criinet.data.scans import mask_mismatch
 from criinet.data.splits import Split
 from criinet.data.volumes import annotated_slices, encode_labels
 from criinet.errors import DataError, StorageError, UserError
-from criinet.review.disk import read_if_there, sha256, stamp
+from criinet.review.disk import mask_in, read_if_there, sha256, stamp
 from criinet.review.slices import Slices
 from criinet.types import IGNORE
 
@@ -134,7 +134,7 @@ class ReviewStore:
         for case in dataset.cases:
             if case.group in frozen:
                 continue
-            entry = self._read(case)
+            entry, _ = self._read(case, self._known_mask(case))  # The dataset was just listed.
             if case.mask is not None and not entry.decisions and case.name not in self._labeled:
                 self.left_alone += 1
                 continue
@@ -297,15 +297,17 @@ class ReviewStore:
         return sum(decision.seconds for entry in self.entries() for decision in entry.decisions)
 
     def _mask_path(self, case: Case) -> Path:
+        """Return the mask of a case, in whatever format another program wrote it, or where one would be written."""
+        known = self._known_mask(case)
+        return known if known.exists() else mask_in(self._masks, case.name) or known
+
+    def _known_mask(self, case: Case) -> Path:
         return case.mask or self._masks / f"{case.name}{self.dataset.mask_suffix}"
 
-    def _read(self, case: Case) -> Entry:
-        return self._read_with_mask(case)[0]
-
-    def _read_with_mask(self, case: Case) -> tuple[Entry, bytes | None]:
+    def _read(self, case: Case, mask_path: Path) -> tuple[Entry, bytes | None]:
         """Read a case from the disk, whoever wrote it: the page of another run on this dataset may have."""
         path = self.folder / f"{case.name}.json"
-        mask, image = read_if_there(self._mask_path(case)), stamp(case.image)
+        mask, image = read_if_there(mask_path), stamp(case.image)
         text = read_if_there(path)
         decisions: tuple[Decision, ...] = ()
         if text is not None:
@@ -319,7 +321,8 @@ class ReviewStore:
 
     def _checked(self, name: str, version: str) -> tuple[Entry, bytes | None]:
         """Return the case as it is on the disk, if that is what the person saw."""
-        current, mask = self._read_with_mask(self._entries[name].case)
+        case = self._entries[name].case
+        current, mask = self._read(case, self._mask_path(case))
         if current.version != version:
             self._entries[name] = current
             raise ConflictError(_meanwhile(name, current, same_image=version.endswith(f"-{current.image}")))
