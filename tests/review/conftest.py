@@ -1,10 +1,13 @@
-"""A tiny dataset, a run on it, and a session behind a client that holds the token."""
+"""A tiny dataset, a run on it, a session behind a client that holds the token, and a browser."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from live_page import SLOW
+from playwright.sync_api import Browser, Page, sync_playwright
 from review_page import HOST, TOKEN, Save
 
 from criinet.data.synthetic import write_dataset
@@ -13,6 +16,35 @@ from criinet.review.app import create_app
 from criinet.review.guard import Guard
 from criinet.review.session import ReviewSession
 from volume_sets import store_as, write_volumes
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium: the one that Playwright installed, or the machine's own."""
+    with sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        found = str(own) if own.exists() else next((path for name in NAMES if (path := shutil.which(name))), None)
+        if found is None:
+            pytest.skip("no Chromium is here; `python -m playwright install chromium` gets one")
+        opened = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser) -> Iterator[Page]:
+    """A tab that fails the test on any error in its console."""
+    context = browser.new_context(viewport={"width": 1400, "height": 850})
+    opened = context.new_page()
+    opened.set_default_timeout(SLOW)
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    yield opened
+    context.close()
+    assert errors == []
 
 
 @pytest.fixture(scope="session")

@@ -2,88 +2,17 @@
 
 import json
 import re
-import shutil
-import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from live_page import mask_of, ready, serving, stroke
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from review_process import start_review
 from volume_sets import in_ras
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-SLOW = 120_000
 pytestmark = pytest.mark.slow
-expect.set_options(timeout=SLOW)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A Chromium: the one that Playwright installed, or the machine's own."""
-    with sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        found = str(own) if own.exists() else next((path for name in NAMES if (path := shutil.which(name))), None)
-        if found is None:
-            pytest.skip("no Chromium is here; `python -m playwright install chromium` gets one")
-        opened = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-@contextmanager
-def serving(place: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Start `criinet review` and yield the address that it prints, and its process."""
-    process, said = start_review(place, "--port", str(port), "--iterations", "4")
-    with process:
-        try:
-            yield re.findall(r"http://\S+", said)[0], process
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
-
-
-@pytest.fixture
-def page(browser) -> Iterator[Page]:
-    """A tab that fails the test on any error in its console."""
-    context = browser.new_context(viewport={"width": 1400, "height": 850})
-    opened = context.new_page()
-    opened.set_default_timeout(SLOW)
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    yield opened
-    context.close()
-    assert errors == []
-
-
-def ready(page: Page) -> str:
-    """Wait until a case is shown and return its name."""
-    expect(page.locator("#loading")).to_be_hidden()
-    expect(page.locator("#case-name")).not_to_be_empty()
-    expect(page.locator("#canvas")).to_have_attribute("aria-busy", "false")
-    return page.locator("#case-name").inner_text()
-
-
-def stroke(page: Page, *, at: float = 0.5, length: float = 0.2) -> None:
-    """Paint a horizontal stroke, in shares of the canvas."""
-    box = page.locator("#canvas").bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] * (0.5 - length / 2), box["y"] + box["height"] * at
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + box["width"] * length, y, steps=8)
-    page.mouse.up()
-
-
-def mask_of(place: Path, name: str) -> np.ndarray:
-    return np.asarray(Image.open(place / "data" / "masks" / f"{name}.png"))
 
 
 def test_the_whole_loop(place, page):

@@ -18,8 +18,10 @@ from criinet.engine.predictor import Predictor
 from criinet.engine.training import train
 from criinet.errors import CheckpointError, DataError, RunError, StorageError
 from criinet.methods import Prediction
+from criinet.review import rounds as rounds_module
 from criinet.review import session as session_module
-from criinet.review.rounds import Round, Rounds
+from criinet.review.book import Round
+from criinet.review.rounds import Rounds
 from criinet.review.session import ReviewSession
 from criinet.review.store import Effort, training_split
 from criinet.review.validation import measure, write_dice
@@ -281,6 +283,23 @@ def weights(rounds: Rounds, number: int) -> Path:
     file.parent.mkdir(parents=True)
     file.touch()
     return file
+
+
+def test_what_a_full_disk_does_not_take_is_as_it_was(rounds, monkeypatch):
+    """Else a round would train for ever without a process."""
+
+    def full(*_: object) -> None:
+        raise StorageError("no space left to write rounds.json; free some space.")
+
+    end(rounds, begin(rounds)[0], *[0.5] * 9)
+    rounds._update(begin(rounds)[0], status="stopped")
+    with monkeypatch.context() as patched:
+        patched.setattr(rounds_module, "write_text_atomically", full)
+        for act in (rounds.resume, rounds.discard, lambda: rounds.use(0)):
+            with pytest.raises(StorageError, match="no space left"):
+                act()
+            assert (rounds.book.rounds[-1].status, rounds.current.number) == ("stopped", 1)
+    assert rounds.resume().status == "training"
 
 
 def test_a_round_that_the_book_does_not_list_is_kept(rounds):

@@ -6,11 +6,13 @@ import urllib.parse
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image, PngImagePlugin
 from review_page import HOST, TOKEN, square
 
 from criinet.errors import ConfigError
-from criinet.review.app import OVERHEAD
+from criinet.review.app import OVERHEAD, create_app
+from criinet.review.guard import Guard
 from criinet.review.server import is_loopback, listen, own_hosts
 from criinet.review.session import ReviewSession
 
@@ -156,6 +158,16 @@ def test_only_loopback_addresses_know_their_names():
     assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.7", "workstation"))
     assert own_hosts("0.0.0.0", 8000) is None
     assert "[::1]:8000" in (own_hosts("::1", 8000) or ())
+
+
+def test_at_port_80_browsers_name_no_port(session):
+    guard = Guard(create_app(session), token=TOKEN, hosts=own_hosts("127.0.0.1", 80), cookie="criinet_review_80")
+    client = TestClient(guard, base_url="http://127.0.0.1", headers={"authorization": f"Bearer {TOKEN}"})
+    for host in ("127.0.0.1", "localhost", "[::1]", "127.0.0.1:80"):
+        headers = {"host": host, "origin": f"http://{host}"}
+        assert client.get("/api/status", headers=headers).status_code == 200
+    assert client.get("/api/status", headers={"host": "evil.example"}).status_code == 403
+    assert "127.0.0.1" not in (own_hosts("127.0.0.1", 8000) or ())
 
 
 def test_other_programs_cookies_do_not_lock_anyone_out(anyone):

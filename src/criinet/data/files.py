@@ -132,6 +132,16 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     return StorageError(f"{path} cannot be written ({reason}); check its permissions or choose another place.")
 
 
+def newest(path: Path) -> os.stat_result:
+    """Return what the system says of a file, or of the file of a folder that was written last.
+
+    Raises:
+        OSError: if there is none.
+    """
+    files = [*path.iterdir()] if path.is_dir() else []
+    return max((file.stat() for file in files or [path]), key=lambda about: about.st_mtime_ns)
+
+
 def digest(path: Path) -> str:
     """Return a digest of a file's content; empty if there is none, which loading it says better."""
     if not path.is_file():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from criinet.data.card import declared_spacing, read_card
 from criinet.data.dicom_seg import placed_frames, require_dicom, write_segmentation
-from criinet.data.files import digest, make_folder, write_atomically, write_json
+from criinet.data.files import digest, make_folder, newest, write_atomically, write_json
 from criinet.data.formats import Volume
 from criinet.data.formats.dicom import scans_apart
 from criinet.data.geometry import Geometry, Spacing, voxel_of
@@ -378,8 +378,7 @@ def noted_shift(out: Path) -> float:
 
 def changed(path: Path) -> int:
     """Return when an image, or the newest file of a folder of slices, was written last, in nanoseconds."""
-    files = path.iterdir() if path.is_dir() else [path]
-    return max(file.stat().st_mtime_ns for file in files)
+    return newest(path).st_mtime_ns
 
 
 def is_newer(path: Path, moment: int) -> bool:

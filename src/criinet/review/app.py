@@ -13,7 +13,9 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
+from criinet.data.dataset import Case
 from criinet.errors import CriinetError, DataError, RunError, StorageError
+from criinet.review.disk import stamp
 from criinet.review.pictures import as_png, as_thumbnail, decode_mask
 from criinet.review.session import OtherRoundError, ReviewSession
 from criinet.review.slices import middle_slice
@@ -80,9 +82,9 @@ def _add_reading(app: FastAPI, session: ReviewSession) -> None:
     reading = Lock()
 
     @lru_cache(maxsize=THUMBNAILS)
-    def thumbnail_of(name: str) -> bytes:
+    def thumbnail_of(case: Case, _stamp: str) -> bytes:
         with reading:  # One volume in memory at a time, whatever a queue asks for at once.
-            scan = session.dataset.read_scan(session.store.entry(name).case)
+            scan = session.dataset.read_scan(case)
             return as_thumbnail(middle_slice(scan, session.model.predictor.data))
 
     @app.get("/api/about")
@@ -107,7 +109,8 @@ def _add_reading(app: FastAPI, session: ReviewSession) -> None:
 
     @app.get("/api/cases/{name}/thumbnail")
     def thumbnail(name: str) -> Response:
-        return Response(thumbnail_of(name), media_type="image/webp")
+        case = session.store.entry(name).case
+        return Response(thumbnail_of(case, stamp(case.image)), media_type="image/webp")
 
     @app.get("/api/cases/{name}/planes/{plane}")
     def plane(name: str, plane: str, slice: Number = 0, round: Number | None = None) -> Response:

@@ -22,6 +22,7 @@ from criinet.data.store import DataConfig
 from criinet.engine.acquisition import Doubt, benefits, look_at_scans, spread_order
 from criinet.engine.predictor import Predicted, Predictor
 from criinet.errors import StorageError
+from criinet.review.disk import stamp
 from criinet.review.slices import Slices, gray_values
 
 MOST_BYTES = 256 * 2**20
@@ -138,7 +139,7 @@ class ReviewModel:
         self.looked = 0
         self.unreadable: dict[str, str] = {}
         self._busy, self._keeping, self._writing = threading.Lock(), threading.Lock(), threading.Lock()
-        self._kept: OrderedDict[str, Planes] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], Planes] = OrderedDict()
         self._looks: dict[str, tuple[Doubt, NDArray[np.float32]]] = {}
         self._stop = threading.Event()
         known = Looks.read(memory)
@@ -168,32 +169,33 @@ class ReviewModel:
         return self.looked == len(self.cases)
 
     def planes(self, case: Case) -> Planes:
-        """Return what the model says of one case; kept for the next call.
+        """Return what the model says of one case; kept for the next call, as long as its image stays as it is.
 
         Raises:
             BadFileError: if the image or volume cannot be read.
         """
-        kept = self._kept_planes(case.name)
+        which = case.name, stamp(case.image)
+        kept = self._kept_planes(which)
         if kept is not None:
             return kept
         with self._busy:
-            kept = self._kept_planes(case.name)
+            kept = self._kept_planes(which)
             if kept is not None:
                 return kept
             scan = self.dataset.read_scan(case)
             planes = Planes.of(scan, self.predictor.predict(scan), self.predictor.data)
             with self._keeping:
-                self._kept[case.name] = planes
+                self._kept[which] = planes
                 while len(self._kept) > 1 and sum(p.bytes for p in self._kept.values()) > MOST_BYTES:
                     self._kept.popitem(last=False)
             return planes
 
-    def _kept_planes(self, name: str) -> Planes | None:
-        """Return planes that were kept, without waiting for a prediction of others."""
+    def _kept_planes(self, which: tuple[str, str]) -> Planes | None:
+        """Return planes that were kept of a case and a stamp, without waiting for a prediction of others."""
         with self._keeping:
-            if name in self._kept:
-                self._kept.move_to_end(name)
-            return self._kept.get(name)
+            if which in self._kept:
+                self._kept.move_to_end(which)
+            return self._kept.get(which)
 
     def doubt(self, name: str) -> Doubt | None:
         """Return the doubt about a case, None if it was not looked at yet."""

@@ -17,10 +17,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from criinet.data.files import write_text_atomically
 from criinet.data.splits import Split, save_split
@@ -29,47 +28,10 @@ from criinet.engine.processes import start_child
 from criinet.errors import INTERRUPTED, CriinetError, RunError
 from criinet.metrics import paired_difference, verdict
 from criinet.report.comparison import paired_values
+from criinet.review.book import Round, RoundBook, Verdict, read_book
 from criinet.review.validation import DicePerCase, mean_dice, read_dice, write_dice
 
-FORMAT = 1
-RoundStatus = Literal["training", "stopped", "failed", "done"]
-Verdict = Literal["better", "worse", "no measurable change"]
 WORDS: dict[str, Verdict] = {"helped": "better", "hurt": "worse", "did nothing": "no measurable change"}
-
-
-class Round(BaseModel):
-    """One round; round 0 is the run itself.
-
-    masks: that it learned from. minutes: that people worked on masks until then. dice: mean over the frozen validation
-    cases at their own size, None before it is measured, or without such cases. difference, low, high: of the Dice to
-    the round it began from, case by case, with the 95 % bootstrap interval. reason: why it failed.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    number: Annotated[int, Field(ge=0)]
-    began_from: int | None = None
-    status: RoundStatus
-    masks: int
-    minutes: float
-    started: str
-    iterations: int
-    dice: float | None = None
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
-    verdict: Verdict | None = None
-    reason: str = ""
-
-
-class RoundBook(BaseModel):
-    """What rounds.json holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = FORMAT
-    current: int = 0
-    rounds: tuple[Round, ...]
 
 
 @dataclass(frozen=True)
@@ -121,15 +83,10 @@ class Rounds:
         self.book = self._open()
 
     def _open(self) -> RoundBook:
-        """Read rounds.json, or begin it; a round that was training when everything was killed counts as stopped."""
+        """Read rounds.json, or begin it."""
         path = self.run.review / "rounds.json"
         if path.exists():
-            try:
-                book = RoundBook.model_validate_json(path.read_bytes())
-            except (OSError, ValidationError) as error:
-                raise RunError(f"{path} cannot be read. Restore it from a copy, or move RUN/review away.") from error
-            rounds = [r.model_copy(update={"status": "stopped"}) if r.status == "training" else r for r in book.rounds]
-            return book.model_copy(update={"rounds": tuple(rounds)})
+            return read_book(path)
         left = next((found for found in sorted(self.run.review.glob("round_*")) if found.is_dir()), None)
         if left is not None:
             raise RunError(f"{left} is of a round, but {path} is missing. Restore it, or move {left.parent} away.")
@@ -260,20 +217,42 @@ class Rounds:
             self.folder(left.number).discard()  # First: a trained round that the book does not list is in the way.
             self._write(self.book.model_copy(update={"rounds": self.book.rounds[:-1]}))
 
-    def use(self, number: int) -> Round:
-        """Use the model of another finished round: the next one begins from it.
+    def usable(self, number: int) -> Round:
+        """Return a round whose model may come into use.
 
         Raises:
             RunError: if there is no such round, it is not finished, or one is training.
         """
+        wanted = self.round(number)
+        if wanted.status != "done":
+            raise RunError(f"round {number} is not finished, so its model cannot be used.")
+        if self.training:
+            raise RunError("a round is training; cancel it before another model is used.")
+        return wanted
+
+    def use(self, number: int) -> Round:
+        """Note that the model of another finished round is in use: the next one begins from it.
+
+        Raises:
+            RunError: as :meth:`usable` does.
+            StorageError: if the disk is full.
+        """
         with self._lock:
-            wanted = self.round(number)
-            if wanted.status != "done":
-                raise RunError(f"round {number} is not finished, so its model cannot be used.")
-            if self.training:
-                raise RunError("a round is training; cancel it before another model is used.")
+            wanted = self.usable(number)
             self._write(self.book.model_copy(update={"current": number}))
             return wanted
+
+    def fall_back(self) -> str:
+        """Go back to the run's own model if that of the round in use is gone; return a sentence on that, or "".
+
+        Nothing is written: once the folder is back, so is its model.
+        """
+        number = self.book.current
+        if number == 0 or self.folder(number).checkpoint("last").exists():
+            return ""
+        self.book = self.book.model_copy(update={"current": 0})
+        what = f"the model of round {number} is gone from {self.folder(number).root}, so the run's own is in use"
+        return f"{what}; put the folder back and start the page again, or go on from the run."
 
     def progress(self) -> dict[str, Any] | None:
         """Return step, loss and validation Dice of the round that is training; None if none is."""
@@ -385,8 +364,8 @@ class Rounds:
             return new
 
     def _write(self, book: RoundBook) -> None:
-        self.book = book
         write_text_atomically(self.run.review / "rounds.json", book.model_dump_json(indent=1) + "\n")
+        self.book = book
 
 
 def now() -> str:

@@ -59,6 +59,8 @@ def serve(
                 "Whoever has the address below can see the images and change the masks."
             )
         guard = Guard(create_app(session), token=token, hosts=own_hosts(host, port), cookie=f"criinet_review_{port}")
+        if session.note:
+            say(f"warning: {session.note}")
         what = "images" if session.dataset.dims == 2 else "volumes"
         say(f"{session.dataset.name}: {len(session.store.names('open', 'skipped'))} {what} to review")
         say(f"open http://{in_address(host)}:{port}/?token={token} (Ctrl-C ends)")
@@ -136,10 +138,14 @@ def is_loopback(host: str) -> bool:
 
 
 def own_hosts(host: str, port: int) -> frozenset[str] | None:
-    """Return every ``HOST:PORT`` that the page may be called by; None if they cannot be known."""
+    """Return every ``HOST:PORT`` that the page may be called by; None if they cannot be known.
+
+    Browsers leave out port 80, which is that of every address without one.
+    """
     if not is_loopback(host):
         return None
-    return frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]", in_address(host)))
+    names = ("127.0.0.1", "localhost", "[::1]", in_address(host))
+    return frozenset([*(f"{name}:{port}" for name in names), *(names if port == 80 else ())])
 
 
 def in_address(host: str) -> str:

@@ -22,8 +22,9 @@ from criinet.engine.origin import as_path, require_same_classes
 from criinet.engine.prediction import partly_annotated
 from criinet.engine.reproducibility import pick_device
 from criinet.errors import CriinetError, DataError, UserError
+from criinet.review.book import Round
 from criinet.review.model import Planes, ReviewModel
-from criinet.review.rounds import Round, Rounds
+from criinet.review.rounds import Rounds
 from criinet.review.store import REVIEWED, Action, Effort, Entry, ReviewStore, training_split
 from criinet.review.validation import measure, read_dice
 
@@ -76,6 +77,7 @@ class ReviewSession:
         self.rounds = Rounds(
             folder, device=self.device, groups=groups, iterations=iterations, finished=self._round_ended
         )
+        self.note = self.rounds.fall_back()
         self._lock = threading.Lock()
         self._beginning = threading.Thread(target=self._begin, daemon=True)
         self._queue = Queue(0, {}, {}, complete=False)
@@ -114,14 +116,21 @@ class ReviewSession:
         """Go back, or forth, to the model of another round, and rank the queue by it.
 
         Raises:
-            RunError: if it is not finished, or one is training.
+            RunError: if it is not finished, one is training, or its folder is gone; the model in use stays.
+            CheckpointError: if its weights cannot be loaded; the model in use stays.
+            StorageError: if the disk is full; the model in use stays.
         """
+        self.rounds.usable(number)
+        model = self._model(number)
         wanted = self.rounds.use(number)
-        self._use_model(number)
+        self._use(model)
         return wanted
 
     def about(self) -> dict[str, Any]:
-        """Return what does not change while the page is open; a browser keeps drafts of a dataset by where it is."""
+        """Return what does not change while the page is open; a browser keeps drafts of a dataset by where it is.
+
+        "note" is a sentence on how the page was started, or "".
+        """
         names = self.dataset.classes
         return {
             "dataset": self.dataset.name,
@@ -129,6 +138,7 @@ class ReviewSession:
             "classes": [{"name": name, "color": PALETTE[i]} for i, name in enumerate(names)],
             "left_alone": self.store.left_alone,
             "validation": len(self.split.val),
+            "note": self.note,
         }
 
     def status(self) -> dict[str, Any]:
@@ -290,15 +300,14 @@ class ReviewSession:
                 print(f"criinet: the run is not measured on its validation cases: {error}", file=sys.stderr)
         self.model.start()
 
-    def _use_model(self, number: int) -> None:
-        model = self._model(number)
+    def _use(self, model: ReviewModel) -> None:
         self.model.stop()
         self.model = model
         model.start()
 
     def _round_ended(self, ended: Round) -> None:
         if ended.status == "done":
-            self._use_model(ended.number)
+            self._use(self._model(ended.number))
 
     def _rank(self) -> None:
         """Order the cases anew by the model in use: those to be reviewed first, what was skipped after the others."""

@@ -9,7 +9,6 @@ that is killed in between leaves a record whose mask is missing, or is the perso
 the mask that is there.
 """
 
-import hashlib
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,6 +30,7 @@ from criinet.data.scans import mask_mismatch
 from criinet.data.splits import Split
 from criinet.data.volumes import annotated_slices, encode_labels
 from criinet.errors import DataError, StorageError, UserError
+from criinet.review.disk import mask_in, read_if_there, sha256, stamp
 from criinet.review.slices import Slices
 from criinet.types import IGNORE
 
@@ -91,13 +91,15 @@ class Effort:
 class Entry:
     """A case of the queue as it stands.
 
-    version: changes whenever the mask file or the record does; a save must name it.
+    version: changes whenever the image, the mask file or the record does; a save must name it.
+    image: the stamp of the image.
     """
 
     case: Case
     status: Status
     version: str
     decisions: tuple[Decision, ...]
+    image: str
 
     @property
     def last(self) -> Decision | None:
@@ -123,7 +125,7 @@ class ReviewStore:
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._reading = threading.Lock()
-        self._slices: dict[str, Slices] = {}
+        self._slices: dict[str, tuple[str, Slices]] = {}
         self._last_mask: tuple[Any, Pixels] | None = None
         self._entries: dict[str, Entry] = {}
         self._labeled = frozenset(split.labeled)
@@ -132,7 +134,7 @@ class ReviewStore:
         for case in dataset.cases:
             if case.group in frozen:
                 continue
-            entry = self._read(case)
+            entry, _ = self._read(case, self._known_mask(case))  # The dataset was just listed.
             if case.mask is not None and not entry.decisions and case.name not in self._labeled:
                 self.left_alone += 1
                 continue
@@ -169,9 +171,12 @@ class ReviewStore:
         Raises:
             DataError: if there is no such case, or its image cannot be read.
         """
-        if name not in self._slices:
-            self._slices[name] = Slices.read(self.dataset, self.entry(name).case)
-        return self._slices[name]
+        case = self.entry(name).case
+        image = stamp(case.image)
+        known = self._slices.get(name)
+        if known is None or known[0] != image:
+            known = self._slices[name] = image, Slices.read(self.dataset, case)
+        return known[1]
 
     def mask(self, name: str) -> Pixels | None:
         """Return the mask of a case as stored, (H, W) or (D, H, W) uint8 class indices, or None if nobody drew one.
@@ -186,7 +191,7 @@ class ReviewStore:
         if not path.exists():
             return None
         about = path.stat()
-        which = (path, about.st_mtime_ns, about.st_size)
+        which = (path, about.st_mtime_ns, about.st_size, stamp(case.image))
         with self._reading:
             if self._last_mask is None or self._last_mask[0] != which:
                 self._last_mask = which, self._read_mask(replace(case, mask=path), path)
@@ -292,16 +297,18 @@ class ReviewStore:
         return sum(decision.seconds for entry in self.entries() for decision in entry.decisions)
 
     def _mask_path(self, case: Case) -> Path:
+        """Return the mask of a case, in whatever format another program wrote it, or where one would be written."""
+        known = self._known_mask(case)
+        return known if known.exists() else mask_in(self._masks, case.name) or known
+
+    def _known_mask(self, case: Case) -> Path:
         return case.mask or self._masks / f"{case.name}{self.dataset.mask_suffix}"
 
-    def _read(self, case: Case) -> Entry:
-        return self._read_with_mask(case)[0]
-
-    def _read_with_mask(self, case: Case) -> tuple[Entry, bytes | None]:
+    def _read(self, case: Case, mask_path: Path) -> tuple[Entry, bytes | None]:
         """Read a case from the disk, whoever wrote it: the page of another run on this dataset may have."""
         path = self.folder / f"{case.name}.json"
-        mask = _content(self._mask_path(case))
-        text = _content(path)
+        mask, image = read_if_there(mask_path), stamp(case.image)
+        text = read_if_there(path)
         decisions: tuple[Decision, ...] = ()
         if text is not None:
             try:
@@ -309,20 +316,21 @@ class ReviewStore:
             except ValidationError as error:
                 remedy = "Restore it from a copy, or move it and the case's mask away to review the case anew"
                 raise BadFileError(path, "is not a record of decisions", remedy) from error
-        version = _version(decisions, _digest(mask))
-        return Entry(case, _status(decisions, mask is not None), version, decisions), mask
+        version = _version(decisions, sha256(mask), image)
+        return Entry(case, _status(decisions, mask is not None), version, decisions, image), mask
 
     def _checked(self, name: str, version: str) -> tuple[Entry, bytes | None]:
         """Return the case as it is on the disk, if that is what the person saw."""
-        current, mask = self._read_with_mask(self._entries[name].case)
+        case = self._entries[name].case
+        current, mask = self._read(case, self._mask_path(case))
         if current.version != version:
             self._entries[name] = current
-            raise ConflictError(_meanwhile(name, current))
+            raise ConflictError(_meanwhile(name, current, same_image=version.endswith(f"-{current.image}")))
         return current, mask
 
     def _record(self, current: Entry, action: Action, effort: Effort, mask: bytes | None) -> Entry:
         """Write one more decision about a case whose mask file holds ``mask`` afterwards."""
-        digest = _digest(mask)
+        written = sha256(mask)
         decision = Decision(
             action=action,
             by=effort.by.strip()[:LONGEST_NAME],
@@ -330,11 +338,12 @@ class ReviewStore:
             seconds=round(effort.seconds, 1),
             changed=effort.changed,
             round=effort.round,
-            mask=digest if action in MASKED else None,
+            mask=written if action in MASKED else None,
         )
         decisions = (*current.decisions, decision)
         self._write_record(current.case, decisions)
-        return Entry(current.case, _status(decisions, mask is not None), _version(decisions, digest), decisions)
+        version = _version(decisions, written, current.image)
+        return Entry(current.case, _status(decisions, mask is not None), version, decisions, current.image)
 
     def _write_record(self, case: Case, decisions: tuple[Decision, ...]) -> None:
         record = Record(case=case.name, decisions=decisions)
@@ -366,8 +375,10 @@ def _status(decisions: Sequence[Decision], masked: bool) -> Status:
     return last.action
 
 
-def _meanwhile(name: str, current: Entry) -> str:
+def _meanwhile(name: str, current: Entry, *, same_image: bool) -> str:
     """Say who changed a case."""
+    if not same_image:
+        return f"the image of {name} was changed or replaced on the disk; nothing was saved. Load it, and draw anew."
     last = current.last
     if last is None:
         return f"the mask of {name} was changed outside this page; nothing of yours was saved. Load it, and redo yours."
@@ -378,20 +389,5 @@ def _meanwhile(name: str, current: Entry) -> str:
     )
 
 
-def _digest(mask: bytes | None) -> str | None:
-    return None if mask is None else hashlib.sha256(mask).hexdigest()
-
-
-def _version(decisions: Sequence[Decision], digest: str | None) -> str:
-    return f"{len(decisions)}-{(digest or 'none')[:16]}"
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except IsADirectoryError:
-        return b""  # A DICOM series: it is shown and never replaced.
-    except OSError as error:
-        raise BadFileError(path, "cannot be read", "Change its permissions") from error
+def _version(decisions: Sequence[Decision], mask: str | None, image: str) -> str:
+    return f"{len(decisions)}-{(mask or 'none')[:16]}-{image}"

@@ -66,17 +66,17 @@ function empty(title, text) {
 
 const draftKey = (name) => `${state.about.drafts}/${name}`;
 
-// With `quietly` the case is only shown anew if nobody draws on it by then. `number` is the slice to show first; without
-// it, and without a draft, it is the one of which the model is least sure.
+// With `quietly` the case is only shown anew if nobody draws on it or saves it by then. `number` is the slice to show
+// first; without it, and without a draft, it is the one of which the model is least sure.
 async function open(name, quietly = false, number = null) {
   endStroke();
   if (!quietly) closePolygon();
   if (!name) return finished();
-  await putAside();
+  const wanted = (state.wanted = { name });
   tell("");
+  await putAside();
   empty("", "");
   $("loading").hidden = false;
-  const wanted = (state.wanted = Symbol(name));
   try {
     const detail = await api.detail(name);
     const current = {
@@ -87,7 +87,7 @@ async function open(name, quietly = false, number = null) {
     const [first, ...drafted] = await Promise.all(
       [number ?? draft?.at ?? detail.slice, ...(draft?.slices.keys() ?? [])].map((one) => slice(current, one)));
     if (state.wanted !== wanted) return;
-    if (!quietly || !drawing()) show(current, first, draft, drafted);
+    if (!quietly || !busy()) show(current, first, draft, drafted);
     foresee(name);
   } catch (problem) {
     if (state.wanted !== wanted) return;
@@ -107,7 +107,10 @@ function foresee(name) {
   if (next) api.detail(next).catch(() => {});
 }
 
-const drawing = () => state.stroke || state.points.length > 0 || state.current?.dirty;
+// Whether a case is shown, and no other one was asked for.
+const onView = (current) => state.current === current && state.wanted.name === current.name;
+
+const busy = () => state.saving || state.stroke || state.points.length > 0 || state.current?.dirty;
 
 function show(current, first, draft, drafted) {
   endStroke();
@@ -188,9 +191,9 @@ const moveBy = (step) => state.current && moveTo(state.current.at + step);
 const moving = () => state.current.at !== state.current.shown.number;
 
 // Under another model than a case was opened with, it is opened anew, with what was drawn on it.
-async function explain(problem, actions = []) {
+async function explain(problem) {
   if (problem.status === 412) await open(state.current.name, false, state.current.at);
-  tell(problem.message, problem.status === 412 ? [] : actions);
+  tell(problem.message);
 }
 
 function finished() {
@@ -224,7 +227,8 @@ function takeUp(draft, drafted) {
   current.seconds = draft.seconds;
   current.dirty = true;
   const changed = draft.version !== current.version;
-  if (changed) tell("Your unsaved strokes are back, but somebody saved this case since. Undo shows theirs.");
+  if (changed)
+    tell("Your unsaved strokes are back, but the case was saved, or its image changed, since. Undo takes them off it.");
 }
 
 function drawnOn(one) {
@@ -235,8 +239,7 @@ function drawnOn(one) {
 
 const edited = (current) => [...current.drawn.values()].filter((one) => one.edits > 0);
 
-async function keepDraft() {
-  const { current } = state;
+async function keepDraft(current = state.current) {
   if (!current) return;
   try {
     const slices = new Map(edited(current).map((one) => [one.number, one.mask]));
@@ -274,8 +277,7 @@ function touch() {
   current.touched = now;
 }
 
-async function save(version) {
-  const { current } = state;
+async function save(current = state.current, version = current?.version) {
   if (!current || current.left || state.saving || state.stroke) return;
   closePolygon();
   touch();
@@ -292,44 +294,45 @@ async function save(version) {
   try {
     const png = await encodeGray(sent.map((one) => one.mask), current.width, current.height);
     const summary = await api.saveMask(current.name, png, sent.map((one) => one.number), {
-      action: untouched ? "accepted" : "corrected", version: version ?? current.version, by: $("by").value,
+      action: untouched ? "accepted" : "corrected", version, by: $("by").value,
       seconds: current.seconds.toFixed(1), changed, round: current.round,
     });
     decided(current, summary);
     current.seconds = 0;
-    if (current.strokes === strokes && !state.stroke) {
+    if (current.strokes === strokes && !(state.stroke && state.current === current)) {
       current.dirty = false;
       current.left = true;
       drafts.remove(draftKey(current.name)).catch(() => {});
-      open(queue.nextToReview(current.name));
+      if (onView(current)) open(queue.nextToReview(current.name));
     } else {
-      if (state.current === current) await keepDraft();
-      tell("Saved, but not what you drew in the meantime: it is kept here. Save again.");
+      await keepDraft(current);
+      if (onView(current)) tell("Saved, but not what you drew in the meantime: it is kept here. Save again.");
+      else tell(`${current.name} is saved, but not what you drew on it in the meantime: open it and save again.`);
     }
   } catch (problem) {
-    if (problem.status === 409) conflict(problem.message, save);
-    else explain(problem, [["Try again", () => save(version)]]);
+    if (problem.status === 409) conflict(current, problem.message, (newer) => save(current, newer));
+    else if (problem.status === 412 && onView(current)) explain(problem);
+    else unsaved(current, problem.message, [["Try again", () => save(current, version)]]);
   }
   state.saving = false;
 }
 
-async function decide(action, version) {
-  const { current } = state;
+async function decide(action, current = state.current, version = current?.version) {
   if (!current || current.left || state.saving) return;
   endStroke();
   closePolygon();
   touch();
   state.saving = true;
   try {
-    const body = { action, version: version ?? current.version, by: $("by").value, seconds: current.seconds, round: current.round };
+    const body = { action, version, by: $("by").value, seconds: current.seconds, round: current.round };
     decided(current, await api.decide(current.name, body));
-    if (current.dirty) await keepDraft();
+    if (current.dirty) await keepDraft(current);
     current.dirty = false;
     current.left = true;
-    open(queue.nextToReview(current.name));
+    if (onView(current)) open(queue.nextToReview(current.name));
   } catch (problem) {
-    if (problem.status === 409) conflict(problem.message, (newer) => decide(action, newer));
-    else tell(problem.message, [["Try again", () => decide(action, version)]]);
+    if (problem.status === 409) conflict(current, problem.message, (newer) => decide(action, current, newer));
+    else unsaved(current, problem.message, [["Try again", () => decide(action, current, version)]]);
   }
   state.saving = false;
 }
@@ -340,9 +343,14 @@ function decided(current, summary) {
   poll();
 }
 
-function conflict(message, again) {
-  const { current } = state;
-  tell(message, [
+// What can be done about a case that was not saved is offered while it is on view; once left, it has its draft.
+function unsaved(current, message, actions = []) {
+  if (onView(current)) tell(message, actions);
+  else tell(`${message} ${current.name} is not saved: open it to go on.`);
+}
+
+function conflict(current, message, again) {
+  unsaved(current, message, [
     ["Load theirs", async () => {
       current.dirty = false;
       await drafts.remove(draftKey(current.name)).catch(() => {});
@@ -351,10 +359,11 @@ function conflict(message, again) {
     ["Save mine over it", async () => {
       try {
         const { version, changed } = await api.detail(current.name);
+        if (!onView(current)) return unsaved(current, "Another case was opened meanwhile.");
         current.changed = changed;
         again(version);
       } catch (problem) {
-        tell(problem.message);
+        unsaved(current, problem.message);
       }
     }],
   ]);
@@ -792,7 +801,7 @@ async function refresh() {
   queue.set((await api.cases()).cases);
   const { current } = state;
   const stale = current && current.round !== state.status.rounds.find((r) => r.current).number;
-  if (stale && !drawing()) open(current.name, true, current.at);
+  if (stale && !busy()) open(current.name, true, current.at);
 }
 
 async function start() {
@@ -822,7 +831,8 @@ async function start() {
   document.title = `${state.about.dataset} – criinet review`;
   buildClasses();
   await poll();
-  if (!state.lost) open(await firstCase());
+  if (!state.lost) await open(await firstCase());
+  if (state.about.note) tell(state.about.note);
 }
 
 // What was left unsaved comes first, then the queue in its order.
