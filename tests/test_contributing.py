@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from criinet.data.card import DatasetCard
 from criinet.methods import Method, methods, parse_method
 from criinet.networks import build_network, parse_network
 from criinet.types import LabeledBatch, UnlabeledBatch
@@ -70,6 +71,11 @@ def test_readme_names_only_commands_that_exist():
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
         named = set(re.findall(r"(?:`|bin/)criinet ([a-z]+)", page.read_text(encoding="utf-8")))
         assert named <= known, f"{page.name} names {named - known}"
+
+
+def test_every_key_of_a_datasets_card_is_explained():
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "design.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {key for row in rows for key in re.findall(r'"(\w+)"', row)} == set(DatasetCard.model_fields)
 
 
 def test_links_between_pages_lead_somewhere():

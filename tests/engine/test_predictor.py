@@ -174,7 +174,7 @@ def test_what_a_run_predicts_does_not_depend_on_the_other_images(trained):
 @pytest.mark.parametrize("window", ["whole", "patch"])
 def test_what_is_no_image_is_refused_in_a_sentence(image, what, window):
     """Values in another range would be segmented as if they were 0 to 255."""
-    with pytest.raises(DataError, match=f"an image is a NumPy array .* of uint8, this is .*{what}"):
+    with pytest.raises(DataError, match=f"an image is a NumPy array .* of uint8, or a file; this is .*{what}"):
         predictor(ByPixel(), window).predict(image)
 
 
