@@ -26,7 +26,7 @@ def test_eight_bits_are_smaller_and_priced(trained, exported):
     """
     content, card = quantise(exported.path.read_bytes(), exported.card, RunFolder(trained))
     predictor = load_exported(content)
-    assert predictor.card == card
+    assert predictor.card.model_copy(update={"digest": None}) == card
     price = card.quantisation
     assert price is not None
     assert (price.calibration, price.cases) == (12, 2)

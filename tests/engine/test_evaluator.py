@@ -191,7 +191,7 @@ def test_a_dataset_that_moved_is_named_or_given(run, drawn, tmp_path):
     recorded = json.loads(run.config.read_text())
     recorded["dataset"]["path"] = str(tmp_path / "gone")
     run.config.write_text(json.dumps(recorded))
-    with pytest.raises(DataError, match=r"gone does not exist"):
+    with pytest.raises(DataError, match=r"^the run's dataset .*gone does not exist; .* --dataset DIR"):
         evaluate(run.root, device="cpu")
     assert means(evaluate(run.root, dataset=drawn, device="cpu"))["cases"] == 4
 

@@ -73,8 +73,8 @@ def open_recorded(recorded: Mapping[str, Any], moved: Path | None = None) -> Dat
     about = recorded["dataset"]
     if moved is None and not Path(about["path"]).is_dir():
         raise DataError(
-            f"{about['path']}, the dataset of this run, does not exist; put it back, or where it has moved, "
-            "give its folder: `criinet evaluate RUN --dataset DIR`."
+            f"the run's dataset {about['path']} does not exist; put it back, or give the folder where it is now, as "
+            "`criinet evaluate RUN --dataset DIR` does."
         )
     groups = as_path(about.get("groups"))
     return open_dataset(moved or Path(about["path"]), skip_bad=about.get("skip_bad", False), groups=groups)
