@@ -100,17 +100,11 @@ def read_raw_mask(path: Path) -> RawMask:
     if hidden and not np.ptp(values):
         what = "is a mask drawn in transparency, under which everything has one colour"
         raise BadFileError(path, what, "Save it as one gray channel that holds the class index")
-    if values.ndim != 2 or values.dtype.kind not in "iub":
-        remedy = (
-            f"Save it as 8-bit gray that holds the class index; where all above 0 is the object, {IMPORT_ANY_VALUE}"
-        )
-        raise BadFileError(path, f"is a mask of mode {mode}", f"{remedy} does it")
-    if values.min() < 0 or values.max() > 255:
-        what = f"has values from {values.min()} to {values.max()}"
-        remedy = (
-            f"Save it as 8-bit gray that holds the class index; where all above 0 is the object, {IMPORT_ANY_VALUE}"
-        )
-        raise BadFileError(path, what, f"{remedy} does it")
+    numbers = values.ndim == 2 and values.dtype.kind in "iub"
+    if not numbers or values.min() < 0 or values.max() > 255:
+        what = f"has values from {values.min()} to {values.max()}" if numbers else f"is a mask of mode {mode}"
+        otherwise = f"where all above 0 is the object, {IMPORT_ANY_VALUE} does it"
+        raise BadFileError(path, what, f"Save it as 8-bit gray that holds the class index; {otherwise}")
     values = upright(values.astype(np.uint8), orientation)
     return RawMask(values, lossy, mode in ("P", "1") and int(values.max()) <= 1)
 

@@ -284,7 +284,7 @@ def write_predictions(
     begun = begin(out, provenance(weights, predictor, voxel, outputs), anew=part.begins_anew)
     masks = {path: out / f"{stem_of(path)}{mask_suffix(predictor.scan_dims)}" for path in paths}
     if part.resume:
-        mine = [path for path in mine if not is_newer(masks[path], max(begun, changed(path)))]
+        mine = [path for path in mine if not is_newer(masks[path], max(begun, newest(path).st_mtime_ns))]
     skipped: list[str] = []
     unmeasured: list[Path] = []
     notes: list[str] = []
@@ -374,11 +374,6 @@ def noted_shift(out: Path) -> float:
         return float(json.loads((out / NOTE).read_text(encoding="utf-8"))["shift"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0.0
-
-
-def changed(path: Path) -> int:
-    """Return when an image, or the newest file of a folder of slices, was written last, in nanoseconds."""
-    return newest(path).st_mtime_ns
 
 
 def is_newer(path: Path, moment: int) -> bool:
