@@ -34,7 +34,7 @@ from criinet.metrics import dice
 from criinet.metrics.statistics import paired_difference, summarise
 from criinet.report.benchmark.analysis import any_case
 from criinet.report.comparison import dice_by_case
-from criinet.report.recorded import read_run
+from criinet.report.reading import read_run
 
 HERE = Path(__file__).parent
 

@@ -10,14 +10,15 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from criinet.data import synthetic
 from criinet.data.synthetic import (
     AREA_RANGE,
     PIGMENTS,
     STICKERS,
     Parameters,
+    SyntheticCase,
     compose,
     draw_parameters,
+    folder,
     render,
     write_dataset,
 )
@@ -231,15 +232,14 @@ def test_an_interrupted_write_leaves_no_dataset_and_can_be_started_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     write_dataset(tmp_path, count=4, size=(32, 32), test=1, val=1)
-    whole = synthetic.render
 
-    def fail_at_the_third(seed: int, index: int, size: tuple[int, int]) -> synthetic.SyntheticCase:
+    def fail_at_the_third(seed: int, index: int, size: tuple[int, int]) -> SyntheticCase:
         if index == 2:
             raise KeyboardInterrupt
-        return whole(seed, index, size)
+        return render(seed, index, size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(synthetic, "render", fail_at_the_third)
+        patch.setattr(folder, "render", fail_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             write_dataset(tmp_path, count=4, size=(32, 32), test=1, val=1)
     assert not (tmp_path / "dataset.json").exists()

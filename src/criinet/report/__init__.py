@@ -7,7 +7,8 @@ from criinet.report.benchmark import is_benchmark, write_benchmark_report
 from criinet.report.comparison import Comparison, Effect, Headline, compare, run_labels
 from criinet.report.figures import save_figures
 from criinet.report.page import write_report
-from criinet.report.recorded import RecordedRun, Results, read_run
+from criinet.report.reading import read_run
+from criinet.report.records import RecordedRun, Results
 
 __all__ = [
     "Comparison",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from criinet.metrics.statistics import Paired, Verdict, holm, paired_difference, verdict
-from criinet.report.recorded import BEST, LAST, CaseRecord, RecordedRun, ResultRow
+from criinet.report.records import BEST, LAST, CaseRecord, RecordedRun, ResultRow
 from criinet.report.text import MISSING, chance_text, distance, interval, minutes, number, signed
 
 SUPERVISED = "supervised"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from criinet.data.files import write_atomically
 from criinet.report.comparison import SUPERVISED, run_labels
 from criinet.report.overlays import Strip, gallery
-from criinet.report.recorded import MonitorRecord, RecordedRun, Stratum
+from criinet.report.records import MonitorRecord, RecordedRun, Stratum
 from criinet.report.text import number
 
 BASELINE_COLOR = "#7a7a7a"

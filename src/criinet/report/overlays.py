@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from criinet.data.masks import PALETTE
 from criinet.report.comparison import run_labels
-from criinet.report.recorded import Example, Pixels, RecordedRun, read_example
+from criinet.report.reading import Pixels, read_example
+from criinet.report.records import Example, RecordedRun
 from criinet.report.text import number
 
 Arrays = dict[str, Pixels]

@@ -19,7 +19,8 @@ from criinet.errors import RunError
 from criinet.report.comparison import SUPERVISED, Comparison, Effect, compare
 from criinet.report.figures import Panel, Style, inline_svg, panels, run_styles
 from criinet.report.overlays import Gallery, gallery, heat_colors
-from criinet.report.recorded import BEST, LAST, MEAN, Pixels, RecordedRun, ResultRow, read_run
+from criinet.report.reading import Pixels, read_run
+from criinet.report.records import BEST, LAST, MEAN, RecordedRun, ResultRow
 from criinet.report.text import chance_text, distance, interval, minutes, number, percent, signed
 
 _HERE = Path(__file__).parent

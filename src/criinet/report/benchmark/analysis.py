@@ -10,7 +10,7 @@ import numpy as np
 from criinet.metrics.statistics import paired_difference, summarise
 from criinet.report.benchmark.grid import Grid, GridRun, Setting
 from criinet.report.comparison import HARDEST, SUPERVISED, Effect, Pairs, dice_by_case, is_hard, judged, paired_values
-from criinet.report.recorded import BEST, LAST, MEAN, CaseRecord, ResultRow
+from criinet.report.records import BEST, LAST, MEAN, CaseRecord, ResultRow
 from criinet.report.text import percent
 
 MEASURES = (

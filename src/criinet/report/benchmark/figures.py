@@ -20,7 +20,7 @@ from criinet.report.benchmark.standing import Standing
 from criinet.report.comparison import SUPERVISED
 from criinet.report.figures import Panel, Style, Ticks, label_styles, line_panel, plain, quartile_panel, save_figure
 from criinet.report.overlays import Gallery, Strip
-from criinet.report.recorded import Stratum
+from criinet.report.records import Stratum
 from criinet.report.text import number
 
 RANKS, EFFICIENCY, QUARTILES, STABILITY = "critical_difference", "label_efficiency", "contrast_quartiles", "stability"

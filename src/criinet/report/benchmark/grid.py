@@ -10,20 +10,8 @@ from typing import Any
 
 from criinet.errors import RunError
 from criinet.report.comparison import SUPERVISED
-from criinet.report.recorded import (
-    CaseRecord,
-    Results,
-    Table,
-    case_row,
-    damaged,
-    parsed,
-    read_json,
-    result_row,
-    single_classes,
-    stratum_row,
-    to_count,
-    to_number,
-)
+from criinet.report.reading import case_row, damaged, parsed, read_json, result_row, single_classes, stratum_row
+from criinet.report.records import CaseRecord, Results, Table, to_count, to_number
 
 ALL_LABELS = "all labels"
 PLAN = "plan.json"

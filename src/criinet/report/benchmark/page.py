@@ -30,7 +30,8 @@ from criinet.report.benchmark.tables import TextTable
 from criinet.report.figures import Panel, Style, inline_svg, save_panels
 from criinet.report.overlays import MAX_TILES, Gallery, gallery
 from criinet.report.page import Chart, page_environment
-from criinet.report.recorded import RecordedRun, read_run
+from criinet.report.reading import read_run
+from criinet.report.records import RecordedRun
 
 
 @dataclass(frozen=True)

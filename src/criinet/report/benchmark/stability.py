@@ -8,7 +8,7 @@ import numpy as np
 
 from criinet.report.benchmark.analysis import SettingReport, Spread, spread
 from criinet.report.benchmark.grid import Grid, GridRun
-from criinet.report.recorded import MonitorRecord, RecordedRun
+from criinet.report.records import MonitorRecord, RecordedRun
 
 QUARTERS = 4
 

@@ -11,7 +11,7 @@ from criinet.metrics.statistics import Ranking, indistinct_groups, paired_differ
 from criinet.report.benchmark.analysis import any_case, groups_of, row_labels
 from criinet.report.benchmark.grid import Grid, GridRun, Setting
 from criinet.report.comparison import dice_by_case, paired_values
-from criinet.report.recorded import LAST
+from criinet.report.records import LAST
 
 Block = tuple[Setting, tuple[int, int]]
 

@@ -12,7 +12,7 @@ from criinet.report.benchmark.sentences import masks_interval, masks_text, with_
 from criinet.report.benchmark.stability import QUARTERS, Stability
 from criinet.report.benchmark.standing import Standing
 from criinet.report.comparison import FEWEST, Effect
-from criinet.report.recorded import BEST, LAST
+from criinet.report.records import BEST, LAST
 from criinet.report.text import MISSING, chance_text, distance, interval, minutes, number, signed
 
 Record = dict[str, Any]

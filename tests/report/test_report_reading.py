@@ -8,7 +8,8 @@ import pytest
 
 from criinet.errors import RunError
 from criinet.report import read_run
-from criinet.report.recorded import Example, read_example
+from criinet.report.reading import read_example
+from criinet.report.records import Example
 
 
 def write_lines(run, *records, tail=""):

@@ -1,22 +1,9 @@
-"""Draws dermoscopy-like images whose truth is known exactly: the data of ``criinet demo`` and of the tests.
+"""Paints one synthetic case, layer by layer, from its parameters."""
 
-An image is skin seen through layers that absorb light (Beer-Lambert), under things that lie on top of it:
-
-    image = light * exp(log skin - sum of layers of absorbance)
-
-The lesion is one of the layers; freckles, vessels, shadows, ink and stickers look like lesions but are none. Everything
-is drawn from (seed, index) alone, each layer from its own random stream: changing one parameter leaves the other layers
-as they were.
-Lengths named "px" are those of an image whose short side is 128 pixels and grow with the image.
-"""
-
-import csv
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -25,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from criinet.data.synthetic.parameters import PIGMENTS, STICKERS, STREAMS, Parameters, draw_parameters, stream
 from criinet.errors import DataError
 
 Size = tuple[int, int]
@@ -37,25 +25,6 @@ REFERENCE_SIDE = 128
 AREA_RANGE = (0.02, 0.45)
 """Fraction of the image that the truth covers, lowest and highest."""
 
-PIGMENTS: dict[str, tuple[float, float, float]] = {
-    "brown": (0.55, 1.0, 1.45),
-    "black": (0.95, 1.0, 1.05),
-    "pink": (0.25, 1.45, 1.3),
-    "blue-grey": (1.35, 0.95, 0.7),
-    "pale": (-0.7, -1.0, -1.3),
-}
-"""Absorbance of red, green and blue by each kind of lesion, mean absolute value 1; pale is lighter than skin."""
-
-STICKERS: dict[str, tuple[float, float, float]] = {
-    "blue": (0.16, 0.36, 0.72),
-    "green": (0.2, 0.58, 0.34),
-    "yellow": (0.88, 0.76, 0.2),
-    "orange": (0.86, 0.44, 0.16),
-    "brown": (0.4, 0.22, 0.14),
-    "black": (0.08, 0.07, 0.08),
-}
-"""Colours of marker stickers, linear red, green and blue in [0, 1]."""
-
 _SKIN = np.array(
     [
         (0.91, 0.74, 0.68),
@@ -66,73 +35,8 @@ _SKIN = np.array(
         (0.35, 0.23, 0.18),
     ]
 )
-_PIGMENT_SHARES = (0.42, 0.14, 0.2, 0.14, 0.1)
 _INK = np.array((1.1, 1.35, 0.45), dtype=np.float32)
-_STREAMS = ("parameters", "outline", "skin", "texture", "freckles", "vessels", "shadow", "surface", "border", "light")
 _OVERSAMPLING = 2
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """What was drawn for one case.
-
-    area: truth asked for, fraction of the image, [0.025, 0.43]; at most 0.85 of the visible disc is given.
-    elongation: long over short axis, [1, 1.9]. irregularity: roughness of the outline, [0.1, 1].
-    lesions: 1, or 2 in about 3 % of cases. at_border: the lesion is cut by the image border.
-    contrast: mean absolute absorbance of the lesion in natural-log units, [0.128, 1.5]; below 0.2 is barely visible.
-    blur: standard deviation of the boundary in px, [0.4, 6].
-    pigment, second_pigment: keys of PIGMENTS. second_share: how much of the lesion has the second one, [0, 0.6].
-    core: extra absorbance of the centre, [0, 1].
-    network, mottle: strength of lines and of clouds inside the lesion, [0, 1].
-    regression: scar-like clearing inside the lesion, [0, 0.8].
-    skin_tone: 0 (Fitzpatrick I) to 1 (VI). skin_mottle: uneven colour of the skin, [0.3, 1.3].
-    hairs: 0 to 25. light_hairs: they are lighter than the skin.
-    freckles: 0 to 40 dark spots of radius up to 2 px; nevi: 0 to 4 of radius up to 6 px; neither is lesion.
-    vascular: absorbance of a pink patch that is not lesion, [0, 0.6]. vessels: 0 to 14 thin red lines.
-    shadow: darkening from one side, [0, 0.9] in log units. ink: 0 to 3 strokes of a skin marker.
-    sticker: "" or a key of STICKERS. ruler: tick marks along one side.
-    bubbles: 0 to 10 gel bubbles. glints: 0 to 14 specular dots.
-    vignette: darkening of the corners, [0, 0.6].
-    aperture: radius of the visible disc in short sides, 0.54 to 0.68, or 0 for the whole image.
-    illumination: slope of the light across the image, [0, 0.35]. warmth: colour cast, [-0.12, 0.12].
-    focus: blur of the whole image in px, [0, 1.1].
-    noise: standard deviation of sensor noise, [0.004, 0.04] of full scale.
-    """
-
-    area: float
-    elongation: float
-    irregularity: float
-    lesions: int
-    at_border: bool
-    contrast: float
-    blur: float
-    pigment: str
-    second_pigment: str
-    second_share: float
-    core: float
-    network: float
-    mottle: float
-    regression: float
-    skin_tone: float
-    skin_mottle: float
-    hairs: int
-    light_hairs: bool
-    freckles: int
-    nevi: int
-    vascular: float
-    vessels: int
-    shadow: float
-    ink: int
-    sticker: str
-    ruler: bool
-    bubbles: int
-    glints: int
-    vignette: float
-    aperture: float
-    illumination: float
-    warmth: float
-    focus: float
-    noise: float
 
 
 @dataclass(frozen=True)
@@ -158,84 +62,6 @@ def render(seed: int, index: int, size: Size = (128, 128)) -> SyntheticCase:
     return compose(draw_parameters(seed, index), seed, index, size)
 
 
-def draw_parameters(seed: int, index: int) -> Parameters:
-    """Draw the parameters of one case, more than a quarter of them of low contrast; ranges as in ``Parameters``."""
-    draw = _Draw(_stream(seed, index, "parameters"))
-    pigment, second = draw.one_of(list(PIGMENTS), _PIGMENT_SHARES), draw.one_of(list(PIGMENTS), _PIGMENT_SHARES)
-    lesions = 2 if draw.chance(0.03) else 1
-    blur = draw.log_span(0.4, 6)
-    return Parameters(
-        area=draw.log_span(0.04, 0.2) if lesions == 2 else draw.log_span(0.025, 0.43),
-        elongation=draw.span(1, 1.9),
-        irregularity=draw.span(0.1, 1),
-        lesions=lesions,
-        at_border=draw.chance(0.14) and lesions == 1,
-        contrast=_contrast(draw, pigment, blur),
-        blur=blur,
-        pigment=pigment,
-        second_pigment=second,
-        second_share=draw.span(0, 0.6) if draw.chance(0.5) else 0.0,
-        core=draw.span(0, 1),
-        network=draw.span(0, 1) if draw.chance(0.6) else 0.0,
-        mottle=draw.span(0, 1),
-        regression=draw.span(0.2, 0.8) if draw.chance(0.2) else 0.0,
-        skin_tone=draw.beta(0.9, 1.5),
-        skin_mottle=draw.span(0.3, 1.3),
-        hairs=draw.up_to(25, 0.55),
-        light_hairs=draw.chance(0.15),
-        freckles=draw.up_to(40, 0.5),
-        nevi=draw.up_to(4, 0.3),
-        vascular=draw.span(0.12, 0.6) if draw.chance(0.38) else 0.0,
-        vessels=draw.up_to(14, 0.35),
-        shadow=draw.span(0.2, 0.9) if draw.chance(0.28) else 0.0,
-        ink=draw.up_to(3, 0.12),
-        sticker=draw.one_of(list(STICKERS)) if draw.chance(0.2) else "",
-        ruler=draw.chance(0.12),
-        bubbles=draw.up_to(10, 0.25),
-        glints=draw.up_to(14, 0.3),
-        vignette=draw.span(0, 0.6) if draw.chance(0.6) else 0.0,
-        aperture=draw.span(0.54, 0.68) if draw.chance(0.14) else 0.0,
-        illumination=draw.span(0, 0.35),
-        warmth=draw.span(-0.12, 0.12),
-        focus=draw.span(0, 1.1),
-        noise=draw.log_span(0.004, 0.04),
-    )
-
-
-class _Draw:
-    """Draws of one random stream, rounded so that a table of them reads well."""
-
-    def __init__(self, rng: Generator) -> None:
-        self.rng = rng
-
-    def span(self, low: float, high: float) -> float:
-        return round(float(self.rng.uniform(low, high)), 4)
-
-    def log_span(self, low: float, high: float) -> float:
-        return round(math.exp(self.rng.uniform(math.log(low), math.log(high))), 4)
-
-    def beta(self, a: float, b: float) -> float:
-        return round(float(self.rng.beta(a, b)), 4)
-
-    def chance(self, probability: float) -> bool:
-        return bool(self.rng.random() < probability)
-
-    def up_to(self, most: int, probability: float) -> int:
-        """0, or with ``probability`` 1 to ``most``, few more often than many."""
-        return 1 + int(most * self.rng.random() ** 1.7) if self.chance(probability) else 0
-
-    def one_of(self, names: list[str], shares: tuple[float, ...] | None = None) -> str:
-        return str(self.rng.choice(names, p=shares))
-
-
-def _contrast(draw: _Draw, pigment: str, blur: float) -> float:
-    """Draw the contrast: low in a third, more where the edge is blurred, never strong in pale and pink lesions."""
-    contrast = draw.log_span(0.11, 0.22) if draw.chance(0.34) else draw.log_span(0.22, 0.95)
-    contrast = max(contrast, 0.12 + 0.02 * blur)
-    contrast = min(contrast, {"pale": 0.24, "pink": 0.55}.get(pigment, contrast))
-    return round(contrast * (1.55 if pigment == "black" else 1), 4)
-
-
 def compose(parameters: Parameters, seed: int, index: int, size: Size = (128, 128)) -> SyntheticCase:
     """Paint a case from given parameters; ``seed`` and ``index`` decide what they leave open: where a hair lies.
 
@@ -245,7 +71,7 @@ def compose(parameters: Parameters, seed: int, index: int, size: Size = (128, 12
     if min(size) < 32:
         raise DataError(f"a synthetic image of {size[0]}x{size[1]} is too small. Ask for sides of at least 32 pixels.")
     frame, p = _frame(size), parameters
-    streams = {name: _stream(seed, index, name) for name in _STREAMS}
+    streams = {name: stream(seed, index, name) for name in STREAMS}
     aperture = _aperture(frame, p, streams["light"])
     mask, depth = _outline(frame, p, aperture, streams["outline"])
     absorbance = _skin_texture(frame, p, streams["skin"])
@@ -304,10 +130,6 @@ def _frame(size: Size) -> _Frame:
 def _upsampler(length: int, cells: int) -> Field:
     """(length, cells) matrix of cubic interpolation: two products with it are a zoom, many times faster than one."""
     return np.asarray(ndimage.zoom(np.eye(cells, dtype=np.float32), (length / cells, 1), order=3, mode="nearest"))
-
-
-def _stream(seed: int, index: int, name: str) -> Generator:
-    return np.random.default_rng((seed, index, _STREAMS.index(name)))
 
 
 def _skin_colour(tone: float) -> Field:
@@ -557,74 +379,3 @@ def _optics(frame: _Frame, p: Parameters, image: Field, aperture: Field, rng: Ge
         image = ndimage.gaussian_filter(image, (blur, blur, 0), mode="nearest", truncate=3.0)
     image = image * aperture[..., None] + rng.standard_normal(image.shape, dtype=np.float32) * p.noise
     return np.clip(image, 0, 1)
-
-
-def write_dataset(
-    root: Path,
-    *,
-    count: int = 400,
-    seed: int = 0,
-    size: Size = (128, 128),
-    masks: int | None = None,
-    test: int = 100,
-    val: int = 16,
-) -> None:
-    """Write a dataset folder of ``count`` cases: train first, then ``val``, then ``test``.
-
-    ``dataset.json`` is written last and ``parameters.csv`` first: a folder without the former was interrupted, and the
-    same call starts it anew.
-
-    Args:
-        root: the folder, new, empty, or left by an earlier call.
-        masks: how many train cases get a mask, the first ones; None for all. Cases of val and test always have theirs.
-    Raises:
-        DataError: if the numbers do not add up, or ``root`` holds images that are not ours.
-    """
-    train = count - val - test
-    if min(train, val, test) < 0 or train == 0 or (masks is not None and not 0 <= masks <= train):
-        raise DataError(
-            f"a dataset of {count} cases cannot have {val} for validation, {test} for test and masks for "
-            f"{'all' if masks is None else masks} of the {train} left. Ask for more cases, or for fewer of these."
-        )
-    _clear(root)
-    names = [f"case_{number:04d}" for number in range(1, count + 1)]
-    _write_parameters(root / "parameters.csv", names, seed)
-    for index, name in enumerate(names):
-        case = render(seed, index, size)
-        Image.fromarray(case.image).save(root / "images" / f"{name}.png")
-        if masks is None or index < masks or index >= train:
-            Image.fromarray(case.mask * np.uint8(255)).save(root / "masks" / f"{name}.png")
-    split = {"train": names[:train], "val": names[train : train + val], "test": names[train + val :]}
-    (root / "splits" / "default.json").write_text(json.dumps(split, indent=1) + "\n", encoding="utf-8")
-    about = {
-        "name": "synthetic-lesions",
-        "classes": ["background", "lesion"],
-        "source": f"criinet.data.synthetic.write_dataset, seed {seed}, {size[0]}x{size[1]} pixels",
-        "licence": "Apache-2.0 (generated)",
-    }
-    partial = root / "dataset.json.partial"
-    partial.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    partial.replace(root / "dataset.json")
-
-
-def _clear(root: Path) -> None:
-    """Make the folders; remove what an earlier call left, and nothing else."""
-    ours = (root / "parameters.csv").exists()
-    old = [file for folder in ("images", "masks") for file in (root / folder).glob("*")]
-    if not ours and (old or (root / "dataset.json").exists()):
-        raise DataError(f"{root} holds other data. Name a new or empty folder for the synthetic dataset.")
-    (root / "dataset.json").unlink(missing_ok=True)
-    for file in old:
-        if file.match("case_*.png"):
-            file.unlink()
-    for folder in ("images", "masks", "splits"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-
-
-def _write_parameters(file: Path, names: list[str], seed: int) -> None:
-    """Write one row of parameters for each case."""
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, ["case", *(field.name for field in fields(Parameters))])
-        table.writeheader()
-        for index, name in enumerate(names):
-            table.writerow({"case": name, **asdict(draw_parameters(seed, index))})
