@@ -363,6 +363,28 @@ def test_files_whose_voxels_nobody_knows_are_named_once(stacks, balls, tmp_path)
     assert len(notes) == 1
 
 
+def test_scans_that_lost_the_offset_of_hu_are_named_once(stacks, tmp_path):
+    """By a run on CT; one on scans without a unit, or from black at 0, expects none."""
+    run = Path(shutil.copytree(stacks / "run", tmp_path / "run"))
+    scans = Path(shutil.copytree(stacks / "data" / "images", tmp_path / "scans"))
+    air = np.full((44, 40, 6), -1000, np.int16)
+    nib.save(nib.Nifti1Image(air, np.diag([0.5, 0.5, 3, 1])), scans / "ct.nii.gz")
+    config = json.loads((run / "config.json").read_text())
+    told: dict[str, list[str]] = {}
+    for name, data in {
+        "ct": {"intensity": "range", "range": [-160, 240]},
+        "from 0": {"intensity": "range", "range": [0, 240]},
+        "no unit": {"intensity": "z-score", "range": [-160, 240]},
+    }.items():
+        (run / "config.json").write_text(json.dumps({**config, "data": config["data"] | data}))
+        told[name] = []
+        predict_folder(run, scans, tmp_path / name, device="cpu", warn=told[name].append)
+    (note,) = told["ct"]
+    assert note.startswith("3 files have no value below 0, though the run was trained on CT from -160 to 240 HU")
+    assert f"the first is {scans / 'a.tif'};" in note and (tmp_path / "ct" / "a.nii.gz").exists()
+    assert told["from 0"] == told["no unit"] == []
+
+
 def test_predictions_keep_the_largest_object_of_the_classes_that_are_one():
     """Two blobs and a speck: of a class that is one object the larger blob stays, and the maps of doubt stay whole."""
     values = np.zeros((6, 16, 16), np.uint8)

@@ -132,6 +132,7 @@ class Segmenter(Protocol[S_co]):
     scan_dims: 2 if it takes images, (H, W) or (H, W, 3) uint8; 3 if it takes volumes.
     voxel: (d, h, w) in mm of the voxels of files that do not know theirs, as training was told.
     spacing: (d, h, w) in mm of the voxels that volumes are brought to if theirs are known; None: they keep theirs.
+    fixed_range: the values of a volume, in HU, that are black and white; None: every volume has its own, or none.
     shift: added to the logits of objects.
     mirrors: axes along which an image is mirrored before it is segmented; the mean over all of them is predicted.
     """
@@ -147,6 +148,9 @@ class Segmenter(Protocol[S_co]):
 
     @property
     def spacing(self) -> Spacing | None: ...
+
+    @property
+    def fixed_range(self) -> tuple[float, float] | None: ...
 
     @property
     def shift(self) -> float: ...
@@ -287,10 +291,14 @@ def write_predictions(
         mine = [path for path in mine if not is_newer(masks[path], max(begun, newest(path).st_mtime_ns))]
     skipped: list[str] = []
     unmeasured: list[Path] = []
+    positive: list[Path] = []
+    black = predictor.fixed_range[0] if predictor.fixed_range is not None else 0
     notes: list[str] = []
     for path, scan, predicted in predict_files(predictor, mine, voxel, skipped if skip_bad else None, advance):
         if isinstance(scan, Volume) and not scan.geometry.known:
             unmeasured.append(path)
+        if isinstance(scan, Volume) and black < 0 <= scan.values.min():
+            positive.append(path)
         del scan  # A large volume is not needed while the next one is read.
         if outputs.dicom_seg:
             try:
@@ -304,6 +312,8 @@ def write_predictions(
         raise DataError(f"none of the {len(mine)} files could be segmented; the first: {skipped[0]}")
     if unmeasured and predictor.spacing is not None:
         notes.append(taken_as_they_are(unmeasured, predictor.spacing))
+    if positive and predictor.fixed_range is not None:
+        notes.append(hardly_in_hu(positive, predictor.fixed_range))
     if warn is not None:
         for sentence in notes:
             warn(sentence)
@@ -317,6 +327,15 @@ def taken_as_they_are(paths: Sequence[Path], spacing: Spacing) -> str:
     return (
         f"{files} not say how large the voxels are and were taken as they are, though the run was trained at {trained} "
         f'mm, the first is {paths[0]}; give "spacing" in dataset.json beside a folder images/'
+    )
+
+
+def hardly_in_hu(paths: Sequence[Path], fixed_range: tuple[float, float]) -> str:
+    """Return a sentence on volumes without a value below 0, by a run that was trained on ``fixed_range`` of HU."""
+    files = "1 file has" if len(paths) == 1 else f"{len(paths)} files have"
+    return (
+        f"{files} no value below 0, though the run was trained on CT from {fixed_range[0]:g} to {fixed_range[1]:g} HU, "
+        f"the first is {paths[0]}; if an offset such as -1024 was lost, put it back and segment again"
     )
 
 

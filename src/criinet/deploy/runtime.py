@@ -81,6 +81,9 @@ class ExportedPredictor:
     spacing = None
     """Nor any to bring them to."""
 
+    fixed_range = None
+    """Nor values of volumes to look at."""
+
     def __init__(self, session: Any, card: ModelCard, *, shift: float | None = None, tta: bool | None = None) -> None:
         self.session, self.card = session, card
         self.shift = card.shift if shift is None else require_shift(shift)

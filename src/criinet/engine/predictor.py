@@ -134,6 +134,11 @@ class Predictor:
         """Size (d, h, w) in mm of the voxels that volumes of known voxels are brought to; None: they keep theirs."""
         return self.data.spacing
 
+    @property
+    def fixed_range(self) -> tuple[float, float] | None:
+        """Values of a volume, in HU, that are black and white for the network; None: every volume has its own."""
+        return self.data.range if self.scan_dims == 3 and self.data.intensity == "range" else None
+
     def predict(self, scan: Scan | Path | str) -> Predicted:
         """Segment one (H, W) or (H, W, 3) uint8 image, one volume, or the file that holds either.
 
