@@ -11,6 +11,8 @@ import argparse
 import json
 from pathlib import Path
 
+import torch
+
 from criinet.benchmarking.cells import Cell
 from criinet.benchmarking.collect import collect
 from criinet.benchmarking.plan import Plan
@@ -21,7 +23,6 @@ from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split
-from criinet.engine.reproducibility import use_threads
 from criinet.engine.settings import from_recorded
 from criinet.engine.shift import choose_shift, dice_of_images
 from criinet.report.benchmark.page import write_benchmark_report
@@ -31,7 +32,7 @@ def main() -> None:
     """Shift and measure every run of every folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
-    use_threads(1)
+    torch.set_num_threads(1)
     for out in parser.parse_args().folders:
         cells = [Cell.from_json(file.read_text(encoding="utf-8")) for file in sorted((out / "cells").glob("*.json"))]
         for run in (RunFolder(out / "runs" / name) for cell in cells for name in cell.runs):

@@ -33,7 +33,6 @@ from criinet.data.splits import Split, make_split
 from criinet.engine.build import build_method
 from criinet.engine.planner import look_at, plan
 from criinet.engine.pools import Pools, load_pools
-from criinet.engine.reproducibility import use_threads
 from criinet.engine.settings import resolve
 from criinet.engine.shift import dice_by_class
 from criinet.engine.trainer import Trainer
@@ -68,7 +67,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/inside_crii"), help="folder for the pictures")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "inside_crii.json")
     asked = parser.parse_args()
-    use_threads(1)
+    torch.set_num_threads(1)
     dataset = open_dataset(asked.data / asked.dataset)
     split = make_split(dataset, asked.labeled, asked.draw, measure="val")
     split = split.model_copy(update={"val": split.test, "test": []})

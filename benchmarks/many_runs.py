@@ -19,7 +19,7 @@ from trainers import make_trainer, take_step
 
 from criinet.data.dataset import open_dataset
 from criinet.data.files import write_json
-from criinet.engine.reproducibility import pick_device, use_threads
+from criinet.engine.reproducibility import pick_device
 from criinet.engine.trainer import Trainer
 
 HERE = Path(__file__).parent
@@ -81,7 +81,7 @@ def measure(asked: argparse.Namespace, count: int) -> dict[str, Any]:
 
 def one_run(asked: argparse.Namespace, seed: int, barrier: Barrier, queue: Any) -> None:
     """Build one run, wait for the others, train until the time is over, and say how many steps it took."""
-    use_threads(1)
+    torch.set_num_threads(1)
     device = pick_device(asked.device)
     gpu = device == "cuda"
     trainer = build(asked, seed, device)

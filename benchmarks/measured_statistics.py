@@ -18,7 +18,6 @@ from provenance import provenance
 from criinet.data.files import write_json
 from criinet.data.store import load_store
 from criinet.engine.build import load
-from criinet.engine.reproducibility import use_threads
 from criinet.engine.statistics import measure_statistics
 
 
@@ -30,7 +29,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="last")
     parser.add_argument("--results", type=Path, required=True, help="file that the table is written to")
     asked = parser.parse_args()
-    use_threads(1)
+    torch.set_num_threads(1)
     record = {
         **provenance("one thread"),
         "rows": [measure(run, asked) for run in asked.runs],

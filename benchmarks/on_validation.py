@@ -27,7 +27,6 @@ from criinet.data.store import Store, load_store
 from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split
-from criinet.engine.reproducibility import use_threads
 from criinet.engine.settings import RunConfig, from_recorded
 from criinet.engine.shift import dice_by_class, shifted
 from criinet.methods import Method
@@ -41,7 +40,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--results", type=Path, required=True, help="file that the table is written to")
     asked = parser.parse_args()
-    use_threads(1)
+    torch.set_num_threads(1)
     record = {
         **provenance("one thread"),
         "rows": [measure(run) for run in asked.runs],

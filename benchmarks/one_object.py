@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from provenance import provenance
 
 from criinet.data.files import write_json
@@ -20,7 +21,6 @@ from criinet.data.splits import make_split
 from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded
-from criinet.engine.reproducibility import use_threads
 from criinet.metrics import dice, surface_distances
 
 HERE = Path(__file__).parent
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--results", type=Path, default=HERE / "results" / "one_object.json")
     asked = parser.parse_args()
-    use_threads(1)
+    torch.set_num_threads(1)
     record = {
         **provenance("one thread"),
         "rows": [row for run in asked.runs for row in measure(run)],

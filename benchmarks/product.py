@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from provenance import provenance
 from recipe import RecipesWay
 
@@ -29,7 +30,6 @@ from criinet.data.files import write_json
 from criinet.data.splits import load_split
 from criinet.engine.folder import RunFolder
 from criinet.engine.planner import look_at
-from criinet.engine.reproducibility import use_threads
 from criinet.metrics import dice
 from criinet.metrics.statistics import paired_difference, summarise
 from criinet.report.benchmark.analysis import any_case
@@ -47,7 +47,7 @@ def row_of(run: Path) -> str:
 
 def dice_of_recipe(asked: argparse.Namespace, run: Path) -> dict[str, float]:
     """Train the recipe on the split of a run; return Dice of every test case, the mean of its classes."""
-    use_threads(1)
+    torch.set_num_threads(1)
     config = RunFolder(run).read_config()
     dataset = open_dataset(asked.data / asked.dataset)
     split = load_split(RunFolder(run).split, dataset)

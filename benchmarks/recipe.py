@@ -46,7 +46,7 @@ from criinet.data.images import read_image
 from criinet.data.splits import Split, make_split
 from criinet.engine.planner import look_at
 from criinet.engine.predictor import Predictor
-from criinet.engine.reproducibility import keep_memory, pick_device, use_threads
+from criinet.engine.reproducibility import keep_memory, pick_device
 from criinet.losses import cross_entropy_dice
 from criinet.networks import build_network, parse_network
 
@@ -212,7 +212,7 @@ class Turns:
     @classmethod
     def begin(cls, asked: argparse.Namespace, name: str, row: str) -> None:
         """Build the way of a row."""
-        use_threads(asked.threads)
+        torch.set_num_threads(asked.threads)
         dataset, network = open_dataset(asked.data / name), row.split(", ")[1]
         split = make_split(dataset, asked.labeled)
         channels = 1 if look_at(dataset, split).gray else 3

@@ -28,7 +28,7 @@ from trainers import make_trainer, take_step
 
 from criinet.data.dataset import open_dataset
 from criinet.data.files import write_json
-from criinet.engine.reproducibility import pick_device, use_threads
+from criinet.engine.reproducibility import pick_device
 from criinet.engine.trainer import Trainer
 from criinet.types import LabeledBatch, UnlabeledBatch
 
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--precision", default="32")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "step.json")
     asked = parser.parse_args()
-    use_threads(asked.threads)
+    torch.set_num_threads(asked.threads)
     device = pick_device(asked.device)
     rate, bandwidth = matrix_rate(device, asked.precision), copy_rate(device)
     record: dict[str, Any] = {

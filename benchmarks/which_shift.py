@@ -21,7 +21,6 @@ from torch import Tensor
 from criinet.data.files import write_json
 from criinet.data.splits import make_split
 from criinet.engine.build import load
-from criinet.engine.reproducibility import use_threads
 from criinet.engine.shift import SHIFTS, choose_shift, dice_of_images
 
 
@@ -50,7 +49,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--results", type=Path, required=True, help="file that the table is written to")
     asked = parser.parse_args()
-    use_threads(1)
+    torch.set_num_threads(1)
     rows = [measure(run) for run in asked.runs]
     gains = {way: [row["gain"][way] for row in rows] for way in rows[0]["gain"]}
     record = {
