@@ -308,3 +308,25 @@ def test_a_run_does_not_go_on_with_other_classes(dataset, run, fit):
     card.write_text(json.dumps({**json.loads(card.read_text()), "classes": ["background", "polyp"]}))
     with pytest.raises(DataError, match=r"trained on the classes background, lesion, but .*data has background, polyp"):
         fit(dataset, run.root, method="crii", resume=True)
+
+
+@pytest.mark.parametrize("method", ["supervised", "cross-teaching"])
+def test_the_weights_that_a_run_began_with_may_go_once_it_has_its_own(method, drawn, fit, tiny, tmp_path, monkeypatch):
+    """They are named from where the training was started, and a run is used from anywhere."""
+    monkeypatch.chdir(tmp_path)
+    kept = load(fit(drawn, tmp_path / "first", method=method).root).method
+    torch.save(kept.student.backbone.state_dict(), "start.pt")
+    settings = tiny(**LONG)
+    settings["network"] = settings["network"] | {"weights": "start.pt"}
+    if method == "cross-teaching":
+        torch.save(kept.transformer.backbone.state_dict(), "transformer.pt")
+        settings["method"] = {"transformer": {"weights": "transformer.pt"}}
+    with pytest.raises(CutOffError):
+        fit(drawn, tmp_path / "run", method=method, settings=settings, watch=cut_off(4, "train"))
+    for path in tmp_path.glob("*.pt"):
+        path.rename(path.with_suffix(".moved"))
+    monkeypatch.chdir(tmp_path / "first")
+    run = fit(drawn, tmp_path / "run", method=method, settings=None, resume=True)
+    assert load(run.root).method.student.backbone.pretrained
+    with pytest.raises(ConfigError, match=r"start\.pt cannot be read as weights \(FileNotFoundError\); give"):
+        fit(drawn, tmp_path / "run", method=method, settings=settings, overwrite=True)

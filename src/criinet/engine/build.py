@@ -20,8 +20,12 @@ from criinet.methods import Method, methods
 from criinet.networks import Network, build_network
 
 
-def build_method(config: RunConfig, classes: tuple[str, ...]) -> Method:
-    """Build the method on a freshly initialised network; the weights depend on the seed alone."""
+def build_method(config: RunConfig, classes: tuple[str, ...], *, initial: bool = True) -> Method:
+    """Build the method on a freshly initialised network; the weights depend on the seed alone.
+
+    Args:
+        initial: False leaves out pretrained weights, which a checkpoint is to replace and whose files may be gone.
+    """
     network: Network = build_network(
         config.network_name,
         config.network,
@@ -29,6 +33,7 @@ def build_method(config: RunConfig, classes: tuple[str, ...]) -> Method:
         classes=len(classes),
         dims=config.data.dims,
         seed=config.seed,
+        initial=initial,
     )
     require_views(config)
     require_values(config, network.backbone.multiple)
@@ -99,7 +104,7 @@ def load_trained(
     """
     recorded = folder.read_config()
     config, classes = from_recorded(recorded), tuple(recorded["dataset"]["classes"])
-    method = build_method(config, classes)
+    method = build_method(config, classes, initial=False)
     state = fill(
         method.load_state_dict,
         folder.checkpoint(checkpoint),

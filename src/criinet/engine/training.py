@@ -153,7 +153,8 @@ def carry_out(
     folder = job.folder
     keep_memory()
     fabric = launch(job.device, job.config.trainer.precision)
-    trained = build_method(job.config, job.dataset.classes)
+    filled = job.asked.initial is not None or (job.resume and folder.checkpoint("last").exists())
+    trained = build_method(job.config, job.dataset.classes, initial=not filled)
     if job.asked.initial is not None:
         begin_with(trained, RunFolder(job.asked.initial))
     if not is_first():

@@ -46,6 +46,7 @@ class CrossTeaching(Method):
             classes=network.classes,
             dims=network.backbone.dims,
             seed=int(torch.randint(2**31, ())),
+            initial=network.initial,
         )
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002

@@ -83,13 +83,16 @@ def parse_network(name: str, settings: Mapping[str, Any]) -> NetworkConfig:
     return parse(networks.get(name).config, settings, "network")
 
 
-def build_network(name: str, config: NetworkConfig, *, in_channels: int, classes: int, dims: int, seed: int) -> Network:
+def build_network(
+    name: str, config: NetworkConfig, *, in_channels: int, classes: int, dims: int, seed: int, initial: bool = True
+) -> Network:
     """Build a network whose random weights depend on ``seed`` alone, so every method starts from the same ones.
 
     Args:
         in_channels: 1 for gray, 3 for colour.
         classes: K, background included.
         dims: 2 or 3.
+        initial: False leaves out the pretrained weights and those of ``config.weights``, which a checkpoint replaces.
 
     Raises:
         ConfigError: if the network cannot do ``dims`` dimensions, or its weights file does not fit.
@@ -101,9 +104,13 @@ def build_network(name: str, config: NetworkConfig, *, in_channels: int, classes
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # That of the CPU alone: a GPU's may be somebody's.
         backbone = entry.build(in_channels, dims, config)
-        network = Network(backbone, classes)
-    if config.weights is not None:
+        network = Network(backbone, classes, initial=initial)
+    if initial:
+        backbone.load_initial()
+    if initial and config.weights is not None:
         load_weights(backbone, config.weights)
+    backbone.pretrained = backbone.pretrained or config.weights is not None
     prefer_channels_last(network, dims)
-    network.rebuild = partial(build_network, name, config, in_channels=in_channels, classes=classes, dims=dims)
+    form = {"in_channels": in_channels, "classes": classes, "dims": dims, "initial": initial}
+    network.rebuild = partial(build_network, name, config, **form)
     return network

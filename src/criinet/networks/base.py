@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,6 +26,11 @@ class NetworkConfig(Config):
         Path | None,
         Field(description="file of weights (.safetensors, .pt, .pth) to start from; None: the network's own"),
     ] = None
+
+    @field_validator("weights")
+    @classmethod
+    def _from_anywhere(cls, path: Path | None) -> Path | None:
+        return path and path.absolute()
 
 
 class Features(NamedTuple):
@@ -74,6 +79,13 @@ class Backbone(nn.Module):
         """Channels of the decoder feature."""
         return self.pyramid_channels[0]
 
+    def load_initial(self) -> None:
+        """Fill the encoder with the weights that it starts from, where the settings ask for some that come with it.
+
+        Raises:
+            ConfigError: if they are missing or altered.
+        """
+
     def normalise(self, image: Tensor) -> Tensor:
         """Bring images in [0, 1] to the range that the encoder wants."""
         raise NotImplementedError
@@ -110,12 +122,14 @@ class Network(nn.Module):
     Args:
         backbone: gives the decoder feature F.
         classes: K, background included.
+        initial: whether it begins with the weights that training starts from; False: a checkpoint will fill it.
     """
 
-    def __init__(self, backbone: Backbone, classes: int) -> None:
+    def __init__(self, backbone: Backbone, classes: int, *, initial: bool = True) -> None:
         super().__init__()
         self.backbone = backbone
         self.classes = classes
+        self.initial = initial
         self.head = CONV[backbone.dims](backbone.decoder_channels, classes, 1)
         self.rebuild: Callable[..., Network] | None = None
 
@@ -228,11 +242,17 @@ def load_weights(backbone: Backbone, path: Path) -> None:
             else torch.load(path, weights_only=True, map_location="cpu")
         )
     except Exception as error:
-        raise ConfigError(f"network.weights: {path} cannot be read as weights ({type(error).__name__}).") from error
+        raise ConfigError(
+            f"network.weights: {path} cannot be read as weights ({type(error).__name__}); give a .safetensors, .pt or "
+            ".pth file of tensors by name."
+        ) from error
     own = backbone.state_dict()
     common = {name: tensor for name, tensor in state.items() if name in own}
     if not common:
-        raise ConfigError(f"network.weights: no tensor in {path} has a name of this network, as '{next(iter(own))}'.")
+        raise ConfigError(
+            f"network.weights: no tensor in {path} has a name of this network, as '{next(iter(own))}'; give weights of "
+            "the same network, or of its encoder."
+        )
     for name, tensor in common.items():
         if tensor.shape != own[name].shape:
             raise ConfigError(
@@ -240,4 +260,3 @@ def load_weights(backbone: Backbone, path: Path) -> None:
                 f"this network needs {tuple(own[name].shape)}; give the same network settings as it was trained with."
             )
     backbone.load_state_dict(common, strict=False)
-    backbone.pretrained = True

