@@ -1,6 +1,7 @@
 """The synthetic images do what their parameters say, and their truth is exact."""
 
 import csv
+import errno
 import json
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from criinet.data.synthetic import (
     render,
     write_dataset,
 )
-from criinet.errors import DataError
+from criinet.errors import DataError, StorageError
 
 PLAIN = replace(
     draw_parameters(0, 0),
@@ -247,6 +248,16 @@ def test_an_interrupted_write_leaves_no_dataset_and_can_be_started_anew(
     assert (tmp_path / "dataset.json").exists()
     assert sorted(file.stem for file in (tmp_path / "images").iterdir()) == ["case_0001", "case_0002", "case_0003"]
     assert sorted(file.stem for file in (tmp_path / "masks").iterdir()) == ["case_0002", "case_0003"]
+
+
+def test_a_full_disk_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(StorageError, match=f"no space left to write {tmp_path}; free some space"):
+        write_dataset(tmp_path, count=4, size=(32, 32), test=1, val=1)
+    assert not (tmp_path / "dataset.json").exists()
 
 
 def test_a_folder_with_other_data_is_left_alone(tmp_path: Path):

@@ -48,6 +48,14 @@ def means(results: dict, checkpoint: str = "last") -> dict:
     return next(row for row in results["rows"] if row["class"] == "mean" and row["checkpoint"] == checkpoint)
 
 
+@pytest.mark.parametrize("content", ["not json", "[]", '{"examples": [1]}', '{"examples": [{}]}'])
+def test_examples_that_are_damaged_are_written_anew(content, run):
+    """As the report says of them: `criinet evaluate` again."""
+    run.examples.write_text(content)
+    evaluate(run.root, device="cpu")
+    assert {example["set"] for example in json.loads(run.examples.read_text())["examples"]} == {"test"}
+
+
 def test_results_and_cases_hold_what_the_contract_names(run):
     results = evaluate(run.root, device="cpu")
     written = json.loads(run.results.read_text())

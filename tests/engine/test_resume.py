@@ -14,6 +14,7 @@ import torch
 from criinet.engine.build import load
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
+from criinet.engine.origin import recorded_split
 from criinet.errors import ConfigError, DataError, InterruptedRunError, RunError
 
 METHODS = ("crii", "mean-teacher", "supervised")
@@ -330,3 +331,22 @@ def test_the_weights_that_a_run_began_with_may_go_once_it_has_its_own(method, dr
     assert load(run.root).method.student.backbone.pretrained
     with pytest.raises(ConfigError, match=r"start\.pt cannot be read as weights \(FileNotFoundError\); give"):
         fit(drawn, tmp_path / "run", method=method, settings=settings, overwrite=True)
+
+
+def test_a_damaged_line_of_the_metrics_costs_itself_alone(drawn, fit, tmp_path):
+    run = fit(drawn, tmp_path / "run", trainer=LONG)
+    before = run.records()
+    lines = run.metrics.read_text().splitlines(keepends=True)
+    run.metrics.write_text("".join([lines[0], "\0\0 not json\n", "[1]\n", *lines[1:], '{"step": 8, "ki']))
+    assert run.records() == before
+    run.forget_after(4)
+    assert run.records() == [record for record in before if record["step"] <= 4]
+    assert len(run.metrics.read_text().splitlines()) == len(run.records())
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"labeled": []}', "not json"])
+def test_a_split_that_is_none_is_named(content, drawn, fit, tmp_path):
+    run = fit(drawn, tmp_path / "run")
+    run.split.write_text(content)
+    with pytest.raises(RunError, match=r"split\.json cannot be read. Restore it, or train anew"):
+        recorded_split(run)

@@ -1,5 +1,6 @@
 """A round learns from what was drawn, from the weights in use on, is measured on frozen cases, and can be undone."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -27,6 +28,12 @@ from criinet.review.store import Effort, training_split
 from criinet.review.validation import measure, write_dice
 
 OPEN = "case_0010"
+SPLIT = Split(
+    dataset="d", labeled=["x"], unlabeled=[], val=[], test=[], fraction=1, seed=0, groups=False, stratified=False,
+    hash="",
+)  # fmt: skip
+launch = Rounds._launch
+"""As it is where no fixture replaces it."""
 
 
 def draw(session: ReviewSession, *names: str) -> None:
@@ -244,19 +251,15 @@ def rounds(tmp_path, monkeypatch) -> Rounds:
     """Rounds of a run of 10 steps and seed 5, whose trainings never begin; nine cases of six patients."""
     run = RunFolder(tmp_path)
     sections: dict[str, dict] = {section: {} for section in ("method", "network", "data", "dataset")}
-    run.config.write_text(json.dumps({**sections, "trainer": {"iterations": 10}, "seed": 5}))
-    run.split.write_text(json.dumps({"labeled": ["x"]}))
+    run.config.write_text(json.dumps({**sections, "trainer": {"iterations": 10, "threads": 1}, "seed": 5}))
+    run.split.write_text(SPLIT.model_dump_json())
     monkeypatch.setattr(Rounds, "_launch", lambda *_: None)
     return Rounds(run, device="cpu", groups={f"c{i}": f"p{max(0, i - 3)}" for i in range(9)}, iterations=None)
 
 
 def begin(rounds: Rounds) -> tuple[Round, dict]:
     """Begin a round; return it and its job."""
-    split = Split(
-        dataset="d", labeled=["x"], unlabeled=[], val=[], test=[], fraction=1, seed=0, groups=False, stratified=False,
-        hash="",
-    )  # fmt: skip
-    begun = rounds.start(split, 0.0, rounds.run.root)
+    begun = rounds.start(SPLIT, 0.0, rounds.run.root)
     return begun, json.loads((rounds.run.review / f"round_{begun.number}.job.json").read_text())
 
 
@@ -300,6 +303,30 @@ def test_what_a_full_disk_does_not_take_is_as_it_was(rounds, monkeypatch):
                 act()
             assert (rounds.book.rounds[-1].status, rounds.current.number) == ("stopped", 1)
     assert rounds.resume().status == "training"
+
+
+@pytest.mark.parametrize("act", ["resume", "discard"])
+def test_a_round_that_cannot_be_started_can_be_started_again_or_forgotten(act, rounds, monkeypatch):
+    """There is no memory for another process."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(Rounds, "_launch", launch)
+    with monkeypatch.context() as patched:
+        patched.setattr(rounds_module, "start_child", full)
+        with pytest.raises(
+            StorageError, match=r"round 1 cannot be started \(cannot allocate memory\); free"
+        ):
+            begin(rounds)
+    assert (rounds.training, rounds.unfinished.status) == (False, "failed")
+    monkeypatch.setattr(Rounds, "_launch", lambda *_: None)
+    getattr(rounds, act)()
+    assert [each.status for each in rounds.book.rounds] == ["done", *(["training"] if act == "resume" else [])]
+
+
+def test_a_round_that_ended_without_a_word_or_its_log_says_so(rounds):
+    assert rounds._why(1, 9) == "the training process ended with code 9 and said nothing."
 
 
 def test_a_round_that_the_book_does_not_list_is_kept(rounds):

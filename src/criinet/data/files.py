@@ -69,6 +69,31 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text_atomically(path, json.dumps(jsonable(value), indent=1) + "\n")
 
 
+def read_records(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the objects of a file with one in each line of JSON, and how many lines are none.
+
+    A last line that is not whole yet does not count; a file that is missing has none.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    if not path.exists():
+        return [], 0
+    lines = path.read_bytes().splitlines()
+    records: list[dict[str, Any]] = []
+    damaged = 0
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict):
+            records.append(record)
+        elif number < len(lines):
+            damaged += 1
+    return records, damaged
+
+
 def jsonable(value: Any) -> Any:
     """Return ``value`` with NaN and infinity as None, which JSON can say."""
     if isinstance(value, Mapping):

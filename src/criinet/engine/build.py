@@ -84,7 +84,7 @@ class Trained:
     """A checkpoint of a run, loaded.
 
     predictor: has its weights. step: after which it was written. seconds: of training until then.
-    memory: the most that training took until then, in MB.
+    memory: the most that training took until then, in MiB.
     """
 
     predictor: Predictor

@@ -88,9 +88,7 @@ def write_examples(
     Args:
         examples: for each, what is known of it, and its :func:`pictures`.
     """
-    kept: list[dict[str, Any]] = []
-    if folder.examples.exists():
-        kept = [e for e in json.loads(folder.examples.read_text(encoding="utf-8"))["examples"] if e["set"] != which]
+    kept = [example for example in examples_in(folder) if example["set"] != which]
     for about, arrays in examples:
         file = f"examples/{which}_{about['case']}.npz"
 
@@ -100,3 +98,12 @@ def write_examples(
         write_atomically(folder.root / file, save)
         kept.append({**about, "file": file})
     write_json(folder.examples, {"examples": kept})
+
+
+def examples_in(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return what ``examples.json`` lists; nothing where it is missing or damaged, since it is written anew then."""
+    try:
+        listed = json.loads(folder.examples.read_text(encoding="utf-8"))["examples"]
+        return [{**example, "set": str(example["set"])} for example in listed]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from criinet.data.files import TEMPORARY, jsonable, make_folder, write_text_atomically
+from criinet.data.files import (
+    TEMPORARY,
+    jsonable,
+    make_folder,
+    read_records,
+    storage_error,
+    write_text_atomically,
+)
 from criinet.engine.lock import LOCK, exclusive
 from criinet.errors import RunError, StorageError
 
@@ -236,24 +243,14 @@ class RunFolder:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
-            raise StorageError(f"{self.metrics} cannot be written ({error.strerror}); free some space.") from error
+            raise storage_error(self.metrics, error) from error
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the records of ``metrics.jsonl``, none if there is none; a last line that is being written is left."""
-        if not self.metrics.exists():
-            return []
-        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        """Return the records of ``metrics.jsonl``, none if there is none; lines that are damaged are left out."""
+        return read_records(self.metrics)[0]
 
     def forget_after(self, step: int) -> None:
-        """Drop the records after ``step``, and a last line that was cut off: a resumed run writes them again."""
-        if not self.metrics.exists():
-            return
-        kept: list[str] = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError):
-                break
-        write_text_atomically(self.metrics, "".join(kept))
+        """Drop the records after ``step``, which a resumed run writes again, and lines that are damaged."""
+        if self.metrics.exists():
+            kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= step]
+            write_text_atomically(self.metrics, "".join(kept))

@@ -1,6 +1,5 @@
 """What a run is made from: what is asked for, what its folder recorded of it, and whether the two agree."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +86,7 @@ def recorded_split(folder: RunFolder) -> dict[str, Any]:
         RunError: if it cannot be read.
     """
     try:
-        return json.loads(folder.split.read_text(encoding="utf-8"))
+        return Split.model_validate_json(folder.split.read_bytes()).model_dump()
     except (OSError, ValueError) as error:
         raise RunError(f"{folder.split} cannot be read. Restore it, or train anew with --overwrite.") from error
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.files import read_records
 from criinet.errors import RunError
 from criinet.report.records import (
     MEAN,
@@ -141,24 +142,20 @@ def _read_metrics(
     Where a run went back to an earlier step (a resume), what it had recorded from that step on is dropped.
     """
     try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        lines = []
+        records, skipped = read_records(path)
     except OSError as error:
         raise damaged(path) from error
     kinds: dict[str, dict[Any, Any]] = {"train": {}, "validation": {}, "monitor": {}, "alarm": {}}
     makers = {"train": _train, "validation": _validation, "monitor": _monitor, "alarm": _alarm}
-    bad: list[int] = []
-    for index, line in enumerate(lines):
+    for record in records:
         try:
-            record = json.loads(line)
             kept = kinds.get(record["kind"])
             if kept is not None:
                 _keep(kept, makers[record["kind"]](record))
         except (ValueError, KeyError, TypeError, AttributeError):
-            bad.append(index)
+            skipped += 1
     train, validation, monitor, alarms = (tuple(kept.values()) for kept in kinds.values())
-    return train, validation, monitor, alarms, len([index for index in bad if index != len(lines) - 1])
+    return train, validation, monitor, alarms, skipped
 
 
 def _keep(kept: dict[Any, Any], record: Any) -> None:

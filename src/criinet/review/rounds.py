@@ -24,8 +24,9 @@ import numpy as np
 from criinet.data.files import write_text_atomically
 from criinet.data.splits import Split, save_split
 from criinet.engine.folder import RunFolder
+from criinet.engine.origin import recorded_split
 from criinet.engine.processes import start_child
-from criinet.errors import INTERRUPTED, CriinetError, RunError
+from criinet.errors import INTERRUPTED, CriinetError, RunError, StorageError
 from criinet.metrics import paired_difference, verdict
 from criinet.report.comparison import paired_values
 from criinet.review.book import Round, RoundBook, Verdict, read_book
@@ -90,7 +91,7 @@ class Rounds:
         left = next((found for found in sorted(self.run.review.glob("round_*")) if found.is_dir()), None)
         if left is not None:
             raise RunError(f"{left} is of a round, but {path} is missing. Restore it, or move {left.parent} away.")
-        split = json.loads(self.run.split.read_text(encoding="utf-8"))
+        split = recorded_split(self.run)
         first = Round(
             number=0,
             status="done",
@@ -304,13 +305,24 @@ class Rounds:
         return self.run.review / f"round_{number}.job.json"
 
     def _launch(self, begun: Round) -> None:
-        self._process = start_child(
-            "criinet.review.worker",
-            self._job(begun.number),
-            self.run.review / f"round_{begun.number}.log",
-            threads=int(self.recorded["trainer"]["threads"]),
-            own_session=True,
-        )
+        """Start the process of a round that is noted as training.
+
+        Raises:
+            StorageError: if there is no room for it, on the disk or in memory; the round can be resumed or discarded.
+        """
+        try:
+            self._process = start_child(
+                "criinet.review.worker",
+                self._job(begun.number),
+                self.run.review / f"round_{begun.number}.log",
+                threads=int(self.recorded["trainer"]["threads"]),
+                own_session=True,
+            )
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            why = f"round {begun.number} cannot be started ({reason}); free some space or memory, then resume it."
+            self._note_failed(begun, why)
+            raise StorageError(why) from error
         self._follower = threading.Thread(target=self._follow, args=(self._process, begun), daemon=True)
         self._follower.start()
 
@@ -323,9 +335,7 @@ class Rounds:
             try:
                 ended = self._ended(begun, code)
             except CriinetError as error:  # A full disk: then the page says so, and the round can go on.
-                ended = begun.model_copy(update={"status": "failed", "reason": str(error)})
-                rounds = tuple(ended if r.number == begun.number else r for r in self.book.rounds)
-                self.book = self.book.model_copy(update={"rounds": rounds})
+                ended = self._note_failed(begun, str(error))
         if self.finished is not None:
             self.finished(ended)
 
@@ -351,8 +361,18 @@ class Rounds:
 
     def _why(self, number: int, code: int) -> str:
         """Return the last line that a failed process left behind."""
-        lines = (self.run.review / f"round_{number}.log").read_text(encoding="utf-8", errors="replace").splitlines()
-        return lines[-1] if lines else f"the training process ended with code {code} and said nothing."
+        try:
+            log = (self.run.review / f"round_{number}.log").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            log = ""
+        return log.splitlines()[-1] if log else f"the training process ended with code {code} and said nothing."
+
+    def _note_failed(self, begun: Round, reason: str) -> Round:
+        """Note here, and not on the disk, which may be full, that a round failed: it can be resumed or discarded."""
+        failed = begun.model_copy(update={"status": "failed", "reason": reason})
+        rounds = tuple(failed if r.number == begun.number else r for r in self.book.rounds)
+        self.book = self.book.model_copy(update={"rounds": rounds})
+        return failed
 
     def _update(self, old: Round, *, current: int | None = None, **changes: Any) -> Round:
         """Change what is noted of a round and, if asked, which one is in use."""

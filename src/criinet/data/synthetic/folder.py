@@ -1,15 +1,16 @@
 """Writes synthetic cases as a dataset folder."""
 
-import csv
-import json
-from dataclasses import asdict, fields
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from criinet.data.files import csv_text, storage_error, write_json, write_text_atomically
 from criinet.data.synthetic.painting import Size, render
-from criinet.data.synthetic.parameters import Parameters, draw_parameters
+from criinet.data.synthetic.parameters import draw_parameters
 from criinet.errors import DataError
 
 
@@ -30,9 +31,15 @@ def write_dataset(
 
     Args:
         root: the folder, new, empty, or left by an earlier call.
+        count: how many cases there are.
+        seed: of the drawing, an integer >= 0; case i is ``render(seed, i, size)``.
+        size: (H, W) in pixels, both >= 32.
         masks: how many train cases get a mask, the first ones; None for all. Cases of val and test always have theirs.
+        test, val: how many cases are set aside for them.
+
     Raises:
         DataError: if the numbers do not add up, or ``root`` holds images that are not ours.
+        StorageError: if the disk is full or ``root`` cannot be written.
     """
     train = count - val - test
     if min(train, val, test) < 0 or train == 0 or (masks is not None and not 0 <= masks <= train):
@@ -40,25 +47,23 @@ def write_dataset(
             f"a dataset of {count} cases cannot have {val} for validation, {test} for test and masks for "
             f"{'all' if masks is None else masks} of the {train} left. Ask for more cases, or for fewer of these."
         )
-    _clear(root)
     names = [f"case_{number:04d}" for number in range(1, count + 1)]
-    _write_parameters(root / "parameters.csv", names, seed)
-    for index, name in enumerate(names):
-        case = render(seed, index, size)
-        Image.fromarray(case.image).save(root / "images" / f"{name}.png")
-        if masks is None or index < masks or index >= train:
-            Image.fromarray(case.mask * np.uint8(255)).save(root / "masks" / f"{name}.png")
+    masked = names if masks is None else [*names[:masks], *names[train:]]
+    try:
+        _clear(root)
+        write_text_atomically(root / "parameters.csv", csv_text(_rows(names, seed)))
+        _write_cases(root, names, set(masked), seed, size)
+    except OSError as error:
+        raise storage_error(root, error) from error
     split = {"train": names[:train], "val": names[train : train + val], "test": names[train + val :]}
-    (root / "splits" / "default.json").write_text(json.dumps(split, indent=1) + "\n", encoding="utf-8")
+    write_json(root / "splits" / "default.json", split)
     about = {
         "name": "synthetic-lesions",
         "classes": ["background", "lesion"],
         "source": f"criinet.data.synthetic.write_dataset, seed {seed}, {size[0]}x{size[1]} pixels",
         "licence": "Apache-2.0 (generated)",
     }
-    partial = root / "dataset.json.partial"
-    partial.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    partial.replace(root / "dataset.json")
+    write_json(root / "dataset.json", about)
 
 
 def _clear(root: Path) -> None:
@@ -75,10 +80,16 @@ def _clear(root: Path) -> None:
         (root / folder).mkdir(parents=True, exist_ok=True)
 
 
-def _write_parameters(file: Path, names: list[str], seed: int) -> None:
-    """Write one row of parameters for each case."""
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, ["case", *(field.name for field in fields(Parameters))])
-        table.writeheader()
-        for index, name in enumerate(names):
-            table.writerow({"case": name, **asdict(draw_parameters(seed, index))})
+def _rows(names: Sequence[str], seed: int) -> Iterator[dict[str, Any]]:
+    """Yield what was drawn for each case."""
+    for index, name in enumerate(names):
+        yield {"case": name, **asdict(draw_parameters(seed, index))}
+
+
+def _write_cases(root: Path, names: Sequence[str], masked: Set[str], seed: int, size: Size) -> None:
+    """Write every image, and the masks that the dataset has."""
+    for index, name in enumerate(names):
+        case = render(seed, index, size)
+        Image.fromarray(case.image).save(root / "images" / f"{name}.png")
+        if name in masked:
+            Image.fromarray(case.mask * np.uint8(255)).save(root / "masks" / f"{name}.png")

@@ -82,7 +82,7 @@ def comparison_tables(report: SettingReport) -> list[TextTable]:
 
 def cost_table(report: SettingReport) -> TextTable:
     """Return what every row costs to train."""
-    headers = ("Row", "Training (min)", "Images per second", "Peak memory (MB)", "Parameters (M)", "Iterations")
+    headers = ("Row", "Training (min)", "Images per second", "Peak memory (MiB)", "Parameters (M)", "Iterations")
     return TextTable(f"{report.title}: mean over runs", headers, tuple(_costs(entry) for entry in report.entries))
 
 
