@@ -29,7 +29,8 @@ class Pools:
     def near(self, device: torch.device) -> "Pools":
         """Return the same cases in a GPU's memory, where they take a quarter of what is free at most; else themselves.
 
-        Drawing a batch then moves nothing between host and device, and never makes the host wait.
+        Drawing a batch then moves nothing between host and device, and never makes the host wait. On a GPU this waits
+        until every image is decoded.
         """
         parts = (self.labeled, self.unlabeled, self.val)
         if device.type != "cuda" or sum(part.nbytes for part in parts) > torch.cuda.mem_get_info(device)[0] / 4:
