@@ -130,7 +130,9 @@ def evaluate(
             raise ConfigError("--dataset goes with RUN; drop it: --targets says where the true masks are.")
         results = evaluate_folders(predictions, targets, out)
     else:
-        raise ConfigError("evaluate takes either RUN, or --predictions DIR and --targets DIR.")
+        raise ConfigError(
+            "evaluate measures a run, or masks against others; give RUN, or --predictions DIR and --targets DIR."
+        )
     if as_json:
         print(json.dumps(jsonable(results), indent=1))
     else:

@@ -126,7 +126,7 @@ class Network(nn.Module):
             ConfigError: if this network was not made by ``build_network``.
         """
         if self.rebuild is None:
-            raise ConfigError("only a network made by build_network can be built again.")
+            raise ConfigError("this network cannot be built again; make it with build_network.")
         return self.rebuild(seed=seed)
 
     def encode(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -228,11 +228,17 @@ def load_weights(backbone: Backbone, path: Path) -> None:
             else torch.load(path, weights_only=True, map_location="cpu")
         )
     except Exception as error:
-        raise ConfigError(f"network.weights: {path} cannot be read as weights ({type(error).__name__}).") from error
+        raise ConfigError(
+            f"network.weights: {path} cannot be read as weights ({type(error).__name__}); give a .safetensors, .pt or "
+            ".pth file of tensors by name."
+        ) from error
     own = backbone.state_dict()
     common = {name: tensor for name, tensor in state.items() if name in own}
     if not common:
-        raise ConfigError(f"network.weights: no tensor in {path} has a name of this network, as '{next(iter(own))}'.")
+        raise ConfigError(
+            f"network.weights: no tensor in {path} has a name of this network, as '{next(iter(own))}'; give weights of "
+            "this network, or choose theirs with network.name."
+        )
     for name, tensor in common.items():
         if tensor.shape != own[name].shape:
             raise ConfigError(
