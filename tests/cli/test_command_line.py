@@ -99,7 +99,9 @@ def test_listings_are_tables_or_json(command, names, criinet):
 def test_every_setting_is_listed_with_its_default_and_meaning(criinet):
     listed = criinet("settings", "--method", "mean-teacher").out
     assert "trainer.iterations=1000\n    optimizer steps of the whole run\n" in listed
-    assert 'method.weights.consistency={"to": 0.1, "over": 0.4}\n' in listed
+    meaning = "weight of the squared difference from the teacher's predictions on unlabeled pixels"
+    assert f'method.weights.consistency={{"to": 0.1, "over": 0.4}}\n    {meaning}\n' in listed
+    assert "network.weights=null\n" in listed
     records = json.loads(criinet("settings", "--network", "unet", "--json").out)
     assert all(record["meaning"] for record in records)
     assert {"data.augmentation.rotate", "network.channels", "method.ranked.margin"} <= {r["name"] for r in records}

@@ -24,7 +24,7 @@ class NetworkConfig(Config):
 
     weights: Annotated[
         Path | None,
-        Field(description="file of weights (.safetensors, .pt, .pth) to start from; None: the network's own"),
+        Field(description="file of weights (.safetensors, .pt, .pth) to start from; null: the network's own"),
     ] = None
 
 
