@@ -71,6 +71,7 @@ def test_every_command_explains_itself(command, criinet):
     outcome = criinet(*command.split(), "--help")
     assert (outcome.code, outcome.err) == (0, "")
     assert f"Usage: criinet {command}" in outcome.out
+    assert not re.search(r"^  --\S+ <|\{[a-z]", outcome.out, re.MULTILINE), "an option or argument without a metavar"
 
 
 def test_help_lists_every_command(criinet):

@@ -48,7 +48,7 @@ def finite(terms: dict[str, Tensor]) -> bool:
 
 @every_method
 def test_the_declaration_is_complete(name):
-    """Weights and a phrase for all terms, known views, one line of summary and reference; unlabeled terms with views."""
+    """Weights and a phrase for all terms, known views, one line of summary and reference; unlabeled terms iff views."""
     method = methods.get(name)
     assert method.Config.terms.keys() == method.Config().weights.keys()
     assert set(method.unlabeled_terms) <= set(method.Config().weights)

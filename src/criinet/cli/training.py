@@ -15,32 +15,44 @@ if TYPE_CHECKING:
 
 
 def train(
-    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and, for the labeled cases, masks/.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    method: Annotated[str | None, typer.Option(help="Method, see `criinet methods`. [default: crii-plus]")] = None,
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="Folder with images/ and, for the labeled cases, masks/.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Folder of the run.")],
+    method: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="Method, see `criinet methods`. [default: crii-plus]")
+    ] = None,
     labeled: Labeled = None,
     split: Annotated[
         Path | None,
-        typer.Option(help="A file of `criinet split`, or your own with train, val and test, instead of --labeled."),
+        typer.Option(
+            metavar="FILE",
+            help="A file of `criinet split`, or your own with train, val and test, instead of --labeled.",
+        ),
     ] = None,
     group_by: GroupBy = None,
     config: Annotated[
-        Path | None, typer.Option(help="TOML, YAML or JSON file of settings, or config.json of a run.")
+        Path | None, typer.Option(metavar="FILE", help="TOML, YAML or JSON file of settings, or config.json of a run.")
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
+            metavar="KEY=VALUE",
             help="One setting, as trainer.iterations=500 or network.name=unet; may be repeated. "
             "`criinet settings` lists all.",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the split and of training. [default: 0]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Seed of the split and of training. [default: 0]")
+    ] = None,
     device: Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in OUT.")] = False,
     skip_bad: SkipBad = False,
-    predict: Annotated[bool, typer.Option(help="Segment the unlabeled cases when done, and write report.html.")] = True,
+    predict: Annotated[
+        bool, typer.Option(help="Segment the unlabeled cases after training, and write report.html.")
+    ] = True,
 ) -> None:
     """Train on a folder of images of which a few have masks; then segment the others and write a report."""
     from criinet.cli.show import err
