@@ -268,7 +268,7 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
     "evaluate two things": (
         folders,
         ["evaluate", "run", "--predictions", "found", "--targets", "truth"],
-        ["either RUN, or --predictions"],
+        ["give RUN, or --predictions DIR and --targets DIR"],
     ),
     "evaluate a run to another folder": (
         nothing,
@@ -428,6 +428,7 @@ def test_a_run_goes_on_where_its_dataset_is_now(criinet, place):
     assert outcome.code == 0, outcome.err
     assert json.loads((place / "run" / "config.json").read_text())["dataset"]["path"] == str(place / "moved")
     assert len(list((place / "run" / "predictions").glob("*.png"))) == 12
+    assert "wrote masks for 12 cases to run/predictions\n" in outcome.err
 
 
 @pytest.mark.usefixtures("place")

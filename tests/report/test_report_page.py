@@ -107,7 +107,7 @@ def test_a_run_that_holds_only_settings_still_has_a_page(make, tmp_path):
     run = make.settings("new", "crii")
     (run / "split.json").unlink()
     found, _ = page([run], tmp_path)
-    for said in ("No curves were recorded", "The targets were not watched", "not recorded"):
+    for said in ("No curves were recorded", "The targets were not recorded", "not recorded"):
         assert said in found.text
 
 

@@ -15,7 +15,7 @@ PlanName = Annotated[
 ]
 Data = Annotated[Path, typer.Option(metavar="DATASETS", help="Folder that holds the plan's dataset folders.")]
 Jobs = Annotated[int | None, typer.Option(metavar="N", min=1, help="Runs at a time. [default: one a core; on a GPU 1]")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in OUT.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue with what is in OUT.")]
 
 
 def benchmark(

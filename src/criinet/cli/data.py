@@ -48,7 +48,7 @@ def check(
         err.print(f"criinet: {problem}")
     if report.problems:
         count = f"{len(report.problems)} problem{'s' if len(report.problems) > 1 else ''}"
-        err.print(f"criinet: {count}; a contact sheet is drawn when everything can be used.")
+        err.print(f"criinet: {count}; a contact sheet is drawn once there are none.")
         raise typer.Exit(2)
     sheet = sheet or Path(re.sub(r"\W+", "-", report.name) + "_check.png")
     contact_sheet(open_dataset(dataset, groups=group_by), sheet)
@@ -98,7 +98,9 @@ def import_(
         return
     with bar("importing") as advance:
         written = carry_out(plan, dataset, advance)
-    err.print(f"{dataset}: {written} files written, the others were there; next: `criinet data check {dataset}`")
+    err.print(
+        f"{dataset}: {written} files written, all others were there already; next: `criinet data check {dataset}`"
+    )
 
 
 def facts(report: "CheckReport") -> list[tuple[str, str]]:

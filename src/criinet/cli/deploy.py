@@ -44,11 +44,11 @@ def summary(written: "Export") -> list[str]:
     price = written.card.quantisation
     if price is not None and price.dice_float is not None and price.dice_int8 is not None:
         lines.append(
-            f"8-bit integers: Dice {price.dice_int8:.3f} instead of {price.dice_float:.3f} on {price.cases} validation "
-            f"cases (ranges from {price.calibration} images)"
+            f"8 bits: Dice {price.dice_int8:.3f} instead of {price.dice_float:.3f} on {price.cases} validation "
+            f"cases (calibrated on {price.calibration} images)"
         )
     elif price is not None:
-        lines.append("8-bit integers: the run has no validation cases, so what they cost in Dice is not known")
+        lines.append("8 bits: the loss in Dice is not known, as the run has no validation cases")
     lines.append(f"written: {written.path}")
     lines.append(f"next: {written.use}")
     return lines

@@ -88,7 +88,7 @@ def predict(
     for sentence in notes:
         err.print(f"note: {sentence}")
     if shift is None and (chosen := noted_shift(out)):
-        err.print(f"shift of objects' logits: {chosen:+g}, as validation cases chose; --shift takes another")
+        err.print(f"object logits are shifted by {chosen:+g}, as tuned on validation cases; --shift sets another shift")
     err.print(f"masks: {out}")
 
 
@@ -152,13 +152,13 @@ def evaluate(
         if note := note_on_distances(shown_rows(results)):
             err.print(f"note: {note}")
     if results.get("partial"):
-        err.print(f"note: targets with ground truth in a part alone, measured there: {results['partial']}")
+        err.print(f"note: partly annotated targets, measured only where annotated: {results['partial']}")
     empty = dict.fromkeys(row["class"] for row in results["rows"] if row["cases"] == 0 and row["class"] != "mean")
     if empty:
         err.print(f"note: 0 cases means that neither prediction nor ground truth has any object of: {', '.join(empty)}")
     last = next((row for row in results["rows"] if row["checkpoint"] == "last"), None)
     if last is not None and last["step"] != last["iterations"]:
-        err.print(f"note: trained to step {last['step']} of {last['iterations']}; `criinet train --resume` goes on.")
+        err.print(f"note: trained to step {last['step']} of {last['iterations']}; `criinet train --resume` continues.")
 
 
 def show_results(results: dict[str, Any], measured: str) -> None:
@@ -197,7 +197,9 @@ def note_on_distances(rows: list[dict[str, Any]]) -> str:
     """Say of how many cases HD95 is the mean where misses and false alarms are left out of it, "" where none are."""
     fewer = [row for row in rows if row["misses"] + row["false_alarms"] > 0 and row["distance_cases"] < row["cases"]]
     counts = [f"{row['distance_cases']} of {row['cases']} ({row['checkpoint']}, {row['class']})" for row in fewer]
-    return f"misses and false alarms have no HD95; it is the mean of fewer cases: {', '.join(counts)}" if counts else ""
+    return (
+        f"misses and false alarms have no HD95, so it is the mean of fewer cases: {', '.join(counts)}" if counts else ""
+    )
 
 
 def report(
