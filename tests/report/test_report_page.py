@@ -126,7 +126,7 @@ def test_four_classes_are_told_apart(make, tmp_path):
     assert "Class by class" in found.text
     assert "1 of 29" in found.text
     assert "missed objects 1 of 89" in found.text
-    assert "nor has a false alarm: both are left out, and counted under misses and false alarms" in found.text
+    assert "Missed objects and false alarms have none: they are left out here" in found.text
     assert text.count('class="word helped"') == 3
     for name in classes:
         assert f"predicted {name}" in found.text
