@@ -264,7 +264,7 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         ["my.onnx is a folder", "name of a file"],
     ),
     "evaluate without test cases": (few_masks, ["evaluate", "run"], ["run has no test cases", "at least 10 masks"]),
-    "evaluate nothing": (nothing, ["evaluate"], ["either RUN, or --predictions DIR and --targets DIR"]),
+    "evaluate nothing": (nothing, ["evaluate"], ["give RUN, or --predictions DIR and --targets DIR"]),
     "evaluate two things": (
         folders,
         ["evaluate", "run", "--predictions", "found", "--targets", "truth"],
