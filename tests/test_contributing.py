@@ -36,6 +36,7 @@ def worked_example(monkeypatch: pytest.MonkeyPatch) -> type[Method]:
 def test_worked_example_smooths_the_prediction_on_unlabeled_images(worked_example: type[Method]):
     """Trained on its variation alone, the method of the guide predicts neighbouring pixels of noise more alike."""
     assert "total-variation" in list(methods)
+    assert worked_example.Config.terms.keys() == worked_example.Config().weights.keys()
     settings = {"channels": [4, 8], "dropout": []}
     network = build_network("unet", parse_network("unet", settings), in_channels=1, classes=2, dims=2, seed=0)
     method = worked_example(network, parse_method("total-variation", {}))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -46,7 +46,13 @@ LossWeights = dict[str, Annotated[float, Field(ge=0)] | Ramp]
 
 
 class MethodConfig(Config):
-    """Base of a method's settings: one weight for each named loss term, and what the method adds."""
+    """Base of a method's settings: one weight for each named loss term, and what the method adds.
+
+    Attributes:
+        terms: each loss term in a phrase, for `criinet settings`.
+    """
+
+    terms: ClassVar[dict[str, str]] = {"supervised": "cross-entropy and Dice on labeled pixels"}
 
     weights: LossWeights
 
@@ -238,9 +244,10 @@ def settings_of(model: type[Config], section: str) -> Iterator[Setting]:
         name, default = f"{section}.{key}", field.get_default(call_default_factory=True)
         if (inner := table_in(field)) is not None:
             yield from settings_of(inner, name)
-        elif field.annotation == LossWeights:
+        elif issubclass(model, MethodConfig) and key == "weights":
             for term, weight in default.items():
-                yield Setting(f"{name}.{term}", PLAIN.dump_python(weight, mode="json"), "weight of this loss")
+                meaning = f"weight of {model.terms.get(term, term)}"
+                yield Setting(f"{name}.{term}", PLAIN.dump_python(weight, mode="json"), meaning)
         else:
             yield Setting(name, PLAIN.dump_python(default, mode="json"), field.description or "")
 

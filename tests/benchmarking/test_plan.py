@@ -229,7 +229,9 @@ def test_a_plan_on_volumes_picks_the_settings_of_volumes(tiny, tmp_path):
     plan = {"datasets": [{"path": "balls"}], "labeled": ["2"], "settings": {"trainer": {"iterations": 2}}}
     (cell, *_) = cells_of(tiny(**plan), tmp_path, tmp_path / "out", "cpu")
     assert cell.dataset == str(tmp_path / "balls")
-    with pytest.raises(ConfigError, match=r"\[active\] chooses among images, but .*balls holds volumes"):
+    with pytest.raises(
+        ConfigError, match=r"\[active\] chooses among images, but .*balls holds volumes; name a dataset of images"
+    ):
         cells_of(tiny(**plan, active={}), tmp_path, tmp_path / "out", "cpu")
 
 

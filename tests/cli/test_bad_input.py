@@ -264,11 +264,11 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         ["my.onnx is a folder", "name of a file"],
     ),
     "evaluate without test cases": (few_masks, ["evaluate", "run"], ["run has no test cases", "at least 10 masks"]),
-    "evaluate nothing": (nothing, ["evaluate"], ["either RUN, or --predictions DIR and --targets DIR"]),
+    "evaluate nothing": (nothing, ["evaluate"], ["give RUN, or --predictions DIR and --targets DIR"]),
     "evaluate two things": (
         folders,
         ["evaluate", "run", "--predictions", "found", "--targets", "truth"],
-        ["either RUN, or --predictions"],
+        ["give RUN, or --predictions DIR and --targets DIR"],
     ),
     "evaluate a run to another folder": (
         nothing,
@@ -428,6 +428,7 @@ def test_a_run_goes_on_where_its_dataset_is_now(criinet, place):
     assert outcome.code == 0, outcome.err
     assert json.loads((place / "run" / "config.json").read_text())["dataset"]["path"] == str(place / "moved")
     assert len(list((place / "run" / "predictions").glob("*.png"))) == 12
+    assert "wrote masks for 12 cases to run/predictions\n" in outcome.err
 
 
 @pytest.mark.usefixtures("place")

@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,6 +72,7 @@ def test_every_command_explains_itself(command, criinet):
     outcome = criinet(*command.split(), "--help")
     assert (outcome.code, outcome.err) == (0, "")
     assert f"Usage: criinet {command}" in outcome.out
+    assert not re.search(r"^  --\S+ <|\{[a-z]", outcome.out, re.MULTILINE), "an option or argument without a metavar"
 
 
 def test_help_lists_every_command(criinet):
@@ -99,7 +101,9 @@ def test_listings_are_tables_or_json(command, names, criinet):
 def test_every_setting_is_listed_with_its_default_and_meaning(criinet):
     listed = criinet("settings", "--method", "mean-teacher").out
     assert "trainer.iterations=1000\n    optimizer steps of the whole run\n" in listed
-    assert 'method.weights.consistency={"to": 0.1, "over": 0.4}\n' in listed
+    meaning = "weight of the squared difference from the teacher's predictions on unlabeled pixels"
+    assert f'method.weights.consistency={{"to": 0.1, "over": 0.4}}\n    {meaning}\n' in listed
+    assert "network.weights=null\n" in listed
     records = json.loads(criinet("settings", "--network", "unet", "--json").out)
     assert all(record["meaning"] for record in records)
     assert {"data.augmentation.rotate", "network.channels", "method.ranked.margin"} <= {r["name"] for r in records}
@@ -188,7 +192,9 @@ def test_of_how_many_cases_hd95_is_the_mean_is_said_where_some_are_left_out(crii
     write_masks("found", [1, 0, 0, 0])
     outcome = criinet("evaluate", "--predictions", "found", "--targets", "truth", "--out", "scores")
     (note,) = [line for line in outcome.err.splitlines() if "HD95" in line]
-    assert note == "note: misses and false alarms have no HD95; it is the mean of fewer cases: 1 of 4 (files, class 1)"
+    assert (
+        note == "note: misses and false alarms have no HD95, so it is the mean of fewer cases: 1 of 4 (files, class 1)"
+    )
     assert {row["distance_cases"] for row in json.loads(Path("scores/results.json").read_text())["rows"]} == {1}
     assert "HD95" not in criinet("evaluate", "--predictions", "truth", "--targets", "truth").err
 
@@ -238,7 +244,7 @@ def test_under_nohup_a_closed_terminal_is_nothing(hangup):
 
 @pytest.mark.usefixtures("place")
 def test_the_shift_that_validation_cases_chose_is_said(criinet):
-    said = "shift of objects' logits: +1.5, as validation cases chose; --shift takes another"
+    said = "object logits are shifted by +1.5, as tuned on validation cases; --shift sets another shift"
     assert said not in criinet("predict", "run", "data", "--out", "before").err, "the run chose 0"
     weights = Path("run/checkpoints/last.pt")
     torch.save({**load_checkpoint(weights), "shift": 1.5}, weights)

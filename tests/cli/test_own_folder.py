@@ -98,7 +98,7 @@ def test_too_few_validation_cases_to_shift_predictions_are_told(criinet, tmp_pat
     monkeypatch.chdir(tmp_path)
     write_dataset(Path("data"), count=24, size=(48, 48), test=4, val=val)
     outcome = criinet("train", "data", "--out", "run", *tiny, "--method", "supervised", "--no-predict")
-    said = f"{told}: predictions are not shifted, 8 are needed"
+    said = f"{told}: object logits are not shifted, as tuning that takes 8"
     assert (said in outcome.err.splitlines()) if told else ("not shifted" not in outcome.err), outcome.err
     if val == 1:
         words = ("--method", "supervised", "--no-predict", "--set", "trainer.shift=false")
@@ -111,4 +111,6 @@ def test_a_shift_that_validation_asks_for_is_told(criinet, tmp_path, monkeypatch
     write_dataset(Path("data"), count=20, size=(48, 48), test=4, val=4)
     outcome = criinet("train", "data", "--out", "run", *tiny, "--no-predict")
     assert outcome.code == 0, outcome.err
-    assert "validation cases ask for less of an image as objects: their logits get -0.5" in outcome.err
+    assert (
+        "tuned on validation cases: object logits are shifted by -0.5, so fewer pixels count as objects" in outcome.err
+    )

@@ -281,7 +281,10 @@ def test_every_colour_of_masks_in_colour_is_a_class(tmp_path):
 @pytest.mark.parametrize(
     ("structures", "sentence"),
     [
-        (("green",), r"no structure '#008000' is drawn in .*, which holds '#000000' \(in 1\), '#ff0000' \(in 1\)"),
+        (
+            ("green",),
+            r"no structure '#008000' is drawn in .*, which holds '#000000' \(in 1\), '#ff0000' \(in 1\); name one",
+        ),
         (("lesion=rde",), "--structure lesion=rde names no colour; give NAME=COLOUR"),
         (("=red",), "has no name before '='"),
         (("a=red", "a=black"), "two classes are called a;"),
@@ -353,7 +356,7 @@ BAD = {
     "a structure that nobody drew": (
         "dicom",
         dicom,
-        "no structure 'hart' is drawn in {source}, which holds 'heart' (in 1). Did you mean 'heart'?",
+        "no structure 'hart' is drawn in {source}, which holds 'heart' (in 1); name one. Did you mean 'heart'?",
         {"structures": ("hart",)},
     ),
     "a structure given twice": ("dicom", dicom, "--structure heart is given twice", {"structures": ("heart", "heart")}),

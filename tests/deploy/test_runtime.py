@@ -104,7 +104,8 @@ def test_folders_are_segmented_without_torch(trained, exported, tmp_path):
         [sys.executable, "-c", WITHOUT_TORCH, *words], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     chosen = load_exported(exported.path).shift
-    said = f"shift of objects' logits: {chosen:+g}, as validation cases chose; --shift takes another\nmasks: out\n"
+    tuned = f"object logits are shifted by {chosen:+g}, as tuned on validation cases; --shift sets another shift"
+    said = f"{tuned}\nmasks: out\n"
     assert (done.returncode, done.stderr) == (0, said)
     outputs = Outputs(probabilities=True, uncertainty=True)
     predict_folder(trained, images, tmp_path / "run", outputs=outputs, tta=True, device="cpu")

@@ -247,7 +247,7 @@ def test_parts_make_the_whole(trained, images, tmp_path):
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "2", "a/b", "1/0", "1/-1"])
 def test_a_part_that_is_none_is_refused(text):
-    with pytest.raises(ConfigError, match=f"--shard is {text}, but a part of the images is wanted"):
+    with pytest.raises(ConfigError, match=f"--shard {text} is no part of the images; give for instance 1/8"):
         Part.parse(text)
 
 

@@ -48,8 +48,9 @@ def finite(terms: dict[str, Tensor]) -> bool:
 
 @every_method
 def test_the_declaration_is_complete(name):
-    """Weights for all terms, known views, one line of summary and reference; unlabeled terms if and only if views."""
+    """Weights and a phrase for all terms, known views, one line of summary and reference; unlabeled terms iff views."""
     method = methods.get(name)
+    assert method.Config.terms.keys() == method.Config().weights.keys()
     assert set(method.unlabeled_terms) <= set(method.Config().weights)
     assert set(method.opponent_terms) <= set(method.Config().weights)
     assert set(method.views) <= VIEWS

@@ -335,10 +335,12 @@ def test_weights_of_another_shape_are_named(tmp_path):
 def test_weights_of_something_else_are_refused(tmp_path):
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "foreign.pt")
     (tmp_path / "text.pt").write_text("no weights")
-    with pytest.raises(ConfigError, match=r"no tensor in .*foreign\.pt has a name of this network"):
+    with pytest.raises(
+        ConfigError, match=r"no tensor in .*foreign\.pt has a name of this network, .*; give weights of"
+    ):
         build("unet", weights=str(tmp_path / "foreign.pt"))
     for name in ("text.pt", "missing.pt", "missing.safetensors"):
-        with pytest.raises(ConfigError, match=r"cannot be read as weights \("):
+        with pytest.raises(ConfigError, match=r"cannot be read as weights \(\w+\); give a \.safetensors"):
             build("unet", weights=str(tmp_path / name))
 
 

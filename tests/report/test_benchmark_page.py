@@ -52,7 +52,10 @@ def whole(tmp_path_factory):
 def test_the_page_says_verdicts_first_and_then_the_evidence(whole):
     _, found, _ = whole
     parts = ["crii ranks best over 4 blocks", "4 % labeled (8 masks): crii is best with Dice .7", "10 % labeled"]
-    parts += ["The grid is not whole: 17 runs measured, 1 failed, 1 pending.", "criinet benchmark peers.toml --out OUT"]
+    parts += [
+        "The grid is incomplete: 17 runs measured, 1 failed, 1 pending.",
+        "criinet benchmark peers.toml --out OUT",
+    ]
     parts += ["2 CPU cores", "What was measured", "against supervised training", "against the best peer of each row"]
     parts += ["Average ranks over 4 blocks", "Dice against the number of masks", "Dice on hard and easy cases"]
     parts += ["Stability of the targets", "Examples from the test images", "Images per second", "loss became NaN"]

@@ -138,7 +138,7 @@ def test_only_draws_and_seeds_of_both_are_compared(tmp_path):
     (report,) = analyse(grid)
     assert report.supervised[0].paired.mean == pytest.approx(0.045)
     said = notes(grid, [report], standing(grid))
-    assert "moles, 4 % labeled (8 masks): fewer than 2 runs of crii (1): less sure than the others." in said
+    assert "moles, 4 % labeled (8 masks): fewer than 2 runs of crii (1): less certain than the others." in said
     assert said[-1] == (
         "Average ranks leave out 1 of 2 blocks (setting, draw, seed), where these rows have no result: crii (1)."
     )

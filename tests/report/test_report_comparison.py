@@ -79,7 +79,7 @@ def test_other_lengths_are_never_compared(make):
 def test_an_unfinished_training_is_said(make):
     run = make.settings("run", "crii")
     (run / "metrics.jsonl").write_text('{"kind": "train", "step": 250, "progress": 0.5, "loss": 1.0}\n')
-    assert compared(run).notes == ("crii has done 50 % of its training only.",)
+    assert compared(run).notes == ("crii has finished only 50 % of its training.",)
 
 
 def test_a_baseline_without_results_is_named(make):

@@ -107,7 +107,7 @@ def test_a_run_that_holds_only_settings_still_has_a_page(make, tmp_path):
     run = make.settings("new", "crii")
     (run / "split.json").unlink()
     found, _ = page([run], tmp_path)
-    for said in ("No curves were recorded", "The targets were not watched", "not recorded"):
+    for said in ("No curves were recorded", "The targets were not recorded", "not recorded"):
         assert said in found.text
 
 
@@ -126,7 +126,7 @@ def test_four_classes_are_told_apart(make, tmp_path):
     assert "Class by class" in found.text
     assert "1 of 29" in found.text
     assert "missed objects 1 of 89" in found.text
-    assert "nor has a false alarm: both are left out, and counted under misses and false alarms" in found.text
+    assert "Missed objects and false alarms have none: they are left out here" in found.text
     assert text.count('class="word helped"') == 3
     for name in classes:
         assert f"predicted {name}" in found.text

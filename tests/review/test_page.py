@@ -250,7 +250,7 @@ def test_a_volume_is_corrected_slice_by_slice(volume_place, page):
         stroke(page, at=0.3)
         page.keyboard.press("z")
         page.keyboard.press("?")
-        expect(page.locator("#keys")).to_contain_text("slice before, slice after")
+        expect(page.locator("#keys")).to_contain_text("previous, next slice")
         page.get_by_role("button", name="Close").click()
         for theme in ("light", "dark"):
             page.locator("html").evaluate("(html, theme) => (html.dataset.theme = theme)", theme)

@@ -94,7 +94,7 @@ def test_a_round_is_a_run_measured_on_the_frozen_cases_and_can_be_rolled_back(pl
     draw(session, OPEN, "case_0011")
     mine = (place / "data" / "masks" / f"{OPEN}.png").read_bytes()
     session.retrain()
-    with pytest.raises(RunError, match="training already"):
+    with pytest.raises(RunError, match="training already; wait or cancel it"):
         session.retrain()
     done = ended(session)
     assert (done.status, done.masks, done.minutes, done.began_from) == ("done", first.masks + 2, 1.0, 0)

@@ -175,7 +175,7 @@ def test_slices_that_are_not_there_sent_twice_or_too_large_are_refused(place, cl
             assert answer.status_code == 422
             assert said in answer.json()["error"]
     assert "there is no 99" in send(save, "v2", {99: one}).json()["error"]
-    assert "once" in save("v2", body=as_png(np.concatenate([one, one])), slice=[3, 3]).json()["error"]
+    assert "none twice" in save("v2", body=as_png(np.concatenate([one, one])), slice=[3, 3]).json()["error"]
     assert "24x20" in save("v2", body=as_png(np.concatenate([one, one])), slice=[3]).json()["error"]
     assert save("v2", body=b"x" * (2 * one.size + OVERHEAD + 1), slice=[3, 4]).status_code == 413
     assert "holds class 3" in send(save, "v2", {3: one + 3}).json()["error"]

@@ -101,7 +101,7 @@ def png(array: np.ndarray) -> bytes:
         (png(square(size=(48, 47))), 422, "47x48"),
         (png(square(size=(4096, 4096))), 422, "4096x4096"),
         (png(np.zeros((48, 48, 3), np.uint8)), 422, "mode RGB"),
-        (png(square(2)), 422, "holds class 2"),
+        (png(square(2)), 422, "holds class 2, but the largest is 1; reload the page"),
         (b"x" * (48 * 48 + OVERHEAD + 1), 413, "larger than"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_body_of_another_type_is_refused(client):
         content=png(square()),
         headers={"content-type": "text/plain"},
     )
-    assert (answer.status_code, answer.json()["error"]) == (422, "a mask is sent as image/png.")
+    assert (answer.status_code, answer.json()["error"]) == (422, "the mask is not sent as image/png; reload the page.")
 
 
 def test_requests_that_do_not_fit_get_a_sentence_without_what_was_sent(client):
@@ -128,7 +128,11 @@ def test_requests_that_do_not_fit_get_a_sentence_without_what_was_sent(client):
     assert answer.status_code == 422
     assert answer.json()["error"].startswith("action: input should be")
     assert "secret" not in answer.text
-    assert client.post("/api/rounds", json={"action": "use"}).json()["error"] == "say which round to use."
+    assert (
+        client.post("/api/rounds", json={"action": "use"})
+        .json()["error"]
+        .startswith("the number of the round to use is missing;")
+    )
 
 
 def test_no_header_of_an_image_reaches_the_page(place, client):

@@ -95,7 +95,7 @@ def test_what_went_wrong_is_said_and_nothing_is_done_to_the_case_shown_now(place
         page.keyboard.press("ArrowRight")
         expect(page.locator("#case-name")).to_have_text(other)
         held.pop().continue_()
-        expect(message).to_have_text(f"Another case was opened meanwhile. {name} is not saved: open it to go on.")
+        expect(message).to_have_text(f"Another case was opened in the meantime. {name} is not saved: open it to go on.")
         assert np.array_equal(mask_of(place, name), square() * 255)
         page.unroute_all()
 

@@ -179,7 +179,10 @@ def draws_of(grid: Plan, data: Path, out: Path, device: str) -> Iterator[tuple[D
                 "names; give one another name in its dataset.json."
             )
         if grid.active is not None and dataset.dims == 3:
-            raise ConfigError(f"plan '{grid.name}': [active] chooses among images, but {dataset.root} holds volumes.")
+            raise ConfigError(
+                f"plan '{grid.name}': [active] chooses among images, but {dataset.root} holds volumes; name a dataset "
+                "of images, or leave [active] out."
+            )
         content = fingerprint(dataset.root)
         for amount in amounts(grid, asked, rows):
             for draw in grid.draws:

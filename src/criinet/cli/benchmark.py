@@ -10,18 +10,20 @@ from criinet.cli.options import Device
 if TYPE_CHECKING:
     from criinet.benchmarking.cells import Cell
 
-PlanName = Annotated[str, typer.Argument(help="A plan file, or the name of a plan that comes with criinet.")]
-Data = Annotated[Path, typer.Option(help="Folder that holds the plan's dataset folders.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time. [default: one a core; on a GPU 1]")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in OUT.")]
+PlanName = Annotated[
+    str, typer.Argument(metavar="PLAN", help="A plan file, or the name of a plan that comes with criinet.")
+]
+Data = Annotated[Path, typer.Option(metavar="DATASETS", help="Folder that holds the plan's dataset folders.")]
+Jobs = Annotated[int | None, typer.Option(metavar="N", min=1, help="Runs at a time. [default: one a core; on a GPU 1]")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue with what is in OUT.")]
 
 
 def benchmark(
     plan: PlanName,
-    out: Annotated[Path, typer.Option(help="Folder of the benchmark.")],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Folder of the benchmark.")],
     data: Data = Path(),
     jobs: Jobs = None,
-    engine: Annotated[str, typer.Option(help="local, or ray for a Ray cluster.")] = "local",
+    engine: Annotated[str, typer.Option(metavar="ENGINE", help="local, or ray for a Ray cluster.")] = "local",
     device: Device = "auto",
     resume: Resume = False,
 ) -> None:
@@ -60,8 +62,8 @@ def benchmark(
 
 
 def search(
-    plan: Annotated[str, typer.Argument(help="A plan file with a table [search].")],
-    out: Annotated[Path, typer.Option(help="Folder of the search; the tuned plan is OUT/tuned.json.")],
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="A plan file with a table [search].")],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Folder of the search; the tuned plan is OUT/tuned.json.")],
     data: Data = Path(),
     jobs: Jobs = None,
     device: Device = "auto",

@@ -20,9 +20,9 @@ def _group() -> None:  # pyright: ignore[reportUnusedFunction]
 
 @app.command("check")
 def check(
-    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")],
     sheet: Annotated[
-        Path | None, typer.Option(help="Where the contact sheet goes. [default: ./NAME_check.png]")
+        Path | None, typer.Option(metavar="FILE", help="Where the contact sheet goes. [default: ./NAME_check.png]")
     ] = None,
     group_by: GroupBy = None,
     as_json: AsJson = False,
@@ -48,7 +48,7 @@ def check(
         err.print(f"criinet: {problem}")
     if report.problems:
         count = f"{len(report.problems)} problem{'s' if len(report.problems) > 1 else ''}"
-        err.print(f"criinet: {count}; a contact sheet is drawn when everything can be used.")
+        err.print(f"criinet: {count}; a contact sheet is drawn once there are none.")
         raise typer.Exit(2)
     sheet = sheet or Path(re.sub(r"\W+", "-", report.name) + "_check.png")
     contact_sheet(open_dataset(dataset, groups=group_by), sheet)
@@ -58,28 +58,35 @@ def check(
 @app.command("import")
 def import_(
     kind: Annotated[
-        str, typer.Argument(help="acdc, busi, coco, dicom, isic, kvasir, labelme, msd, nnunet, pairs or ssl4mis-h5.")
+        str,
+        typer.Argument(
+            metavar="KIND", help="acdc, busi, coco, dicom, isic, kvasir, labelme, msd, nnunet, pairs or ssl4mis-h5."
+        ),
     ],
-    source: Annotated[Path, typer.Argument(help="Folder of the unpacked data set.")],
-    dataset: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
-    channel: Annotated[int | None, typer.Option(min=0, help="Which channel of scans that have several.")] = None,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of the unpacked data set.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of the new dataset.")],
+    channel: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Which channel of scans that have several.")
+    ] = None,
     structure: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME",
             help="Name of what was drawn (coco, dicom, labelme), or NAME=COLOUR of masks in colour (pairs); "
-            "repeat it for more classes."
+            "repeat it for more classes.",
         ),
     ] = None,
     any_value_is_object: Annotated[
         bool,
         typer.Option(
             "--any-value-is-object",
-            help="In masks of pairs all above 0 is one object, as in numbered instances; several masks are joined.",
+            help="For pairs: every value above 0 is the object, as in numbered instances; masks of one image are "
+            "joined.",
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> None:
-    """Bring a data set of another layout into a dataset folder; a second time only what is missing is written."""
+    """Convert a data set of another layout to a dataset folder; a second run writes only what is missing."""
     from criinet.cli.show import bar, err, out
     from criinet.data.importing import Wanted, carry_out, plan_import
 
@@ -91,7 +98,9 @@ def import_(
         return
     with bar("importing") as advance:
         written = carry_out(plan, dataset, advance)
-    err.print(f"{dataset}: {written} files written, the others were there; next: `criinet data check {dataset}`")
+    err.print(
+        f"{dataset}: {written} files written, all others were there already; next: `criinet data check {dataset}`"
+    )
 
 
 def facts(report: "CheckReport") -> list[tuple[str, str]]:
@@ -128,10 +137,10 @@ def facts(report: "CheckReport") -> list[tuple[str, str]]:
 
 
 def split(
-    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
-    out: Annotated[Path, typer.Option(help="File of the split.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File of the split.")],
     labeled: Labeled = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which draw.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the draw.")] = 0,
     group_by: GroupBy = None,
     stratify: Annotated[
         bool, typer.Option("--stratify", help="Draw labeled cases evenly over object sizes; reads all masks.")

@@ -13,10 +13,10 @@ SIDE = 96
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the data, both runs and the report.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Folder for data, runs and report.")] = Path("demo"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in OUT.")] = False,
-    iterations: Annotated[int, typer.Option(min=1, help="Steps of each training.")] = ITERATIONS,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the labeled draw and of training.")] = 0,
+    iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of each training.")] = ITERATIONS,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the labeled draw and of training.")] = 0,
 ) -> None:
     """Draw 600 synthetic skin images, train on 16 masks with and without the unlabeled rest, compare, report."""
     import shutil

@@ -10,15 +10,18 @@ if TYPE_CHECKING:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
-    out: Annotated[Path, typer.Option(help="The file to write; for a MONAI bundle a new folder.")],
-    format: Annotated[str, typer.Option(help="onnx, torchscript or monai-bundle.")] = "onnx",
-    checkpoint: Annotated[str, typer.Option(help="last, or best on the validation cases.")] = "last",
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write; for a MONAI bundle a new folder.")],
+    format: Annotated[str, typer.Option(metavar="FORMAT", help="onnx, torchscript or monai-bundle.")] = "onnx",
+    checkpoint: Annotated[str, typer.Option(metavar="NAME", help="last, or best on the validation cases.")] = "last",
     int8: Annotated[
-        bool, typer.Option("--int8", help="8-bit integers: a smaller, faster ONNX file, measured.")
+        bool,
+        typer.Option(
+            "--int8", help="Quantise to 8 bits: smaller and faster; the loss in Dice is measured and printed."
+        ),
     ] = False,
 ) -> None:
-    """Write a run as one file that predicts elsewhere, and check it against the run before it is kept."""
+    """Export a run to one file that predicts elsewhere, and check it against the run before it is kept."""
     from criinet.cli.show import bar, err
     from criinet.deploy.export import export as export_run
 
@@ -41,11 +44,11 @@ def summary(written: "Export") -> list[str]:
     price = written.card.quantisation
     if price is not None and price.dice_float is not None and price.dice_int8 is not None:
         lines.append(
-            f"8-bit integers: Dice {price.dice_int8:.3f} instead of {price.dice_float:.3f} on {price.cases} validation "
-            f"cases (ranges from {price.calibration} images)"
+            f"8 bits: Dice {price.dice_int8:.3f} instead of {price.dice_float:.3f} on {price.cases} validation "
+            f"cases (calibrated on {price.calibration} images)"
         )
     elif price is not None:
-        lines.append("8-bit integers: the run has no validation cases, so what they cost in Dice is not known")
+        lines.append("8 bits: the loss in Dice is not known, as the run has no validation cases")
     lines.append(f"written: {written.path}")
     lines.append(f"next: {written.use}")
     return lines

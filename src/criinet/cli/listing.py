@@ -24,11 +24,11 @@ def networks(as_json: AsJson = False) -> None:
 
 
 def settings(
-    method: Annotated[str, typer.Option(help="Whose settings method.* are.")] = "crii-plus",
-    network: Annotated[str, typer.Option(help="Whose settings network.* are.")] = "lite0-unet",
+    method: Annotated[str, typer.Option(metavar="METHOD", help="Method whose settings to list.")] = "crii-plus",
+    network: Annotated[str, typer.Option(metavar="NETWORK", help="Network whose settings to list.")] = "lite0-unet",
     as_json: AsJson = False,
 ) -> None:
-    """List every setting of a training, its default and its meaning; training says which it picks from the data."""
+    """List every setting with its default and meaning; `criinet train` prints those that it picks from the data."""
     from criinet.config import settings_of
     from criinet.data.store import DataConfig
     from criinet.engine.settings import TrainerConfig

@@ -9,16 +9,20 @@ from criinet.cli.options import AsJson, Device, SkipBad
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained run, or an ONNX file of `criinet export`.")],
-    images: Annotated[Path, typer.Argument(help="Folder of images or volumes, a dataset, or one of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for the masks.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a trained run, or an ONNX file of `criinet export`.")
+    ],
+    images: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="Folder of images or volumes, a dataset, or one of them.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Folder for the masks.")],
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probabilities/NAME.npz.")] = False,
     uncertainty: Annotated[
         bool,
         typer.Option(
             "--uncertainty",
-            help="Also write maps of doubt, 255 is least sure: uncertainty/NAME_entropy, of methods with two heads "
-            "NAME_disagreement too.",
+            help="Also write uncertainty maps, 255 where the model is least certain: uncertainty/NAME_entropy and, of "
+            "methods with two heads, NAME_disagreement.",
         ),
     ] = False,
     dicom_seg: Annotated[
@@ -27,19 +31,23 @@ def predict(
     shift: Annotated[
         float | None,
         typer.Option(
-            help="Shift of objects' logits in place of the one that validation cases chose; a larger one finds more."
+            metavar="X",
+            help="Shift of the object logits, instead of the one tuned on validation cases; a larger one finds more.",
         ),
     ] = None,
     tta: Annotated[
         bool | None,
-        typer.Option("--tta/--no-tta", help="Average over mirrored images, or be faster. [default: as the run says]"),
+        typer.Option(
+            "--tta/--no-tta", help="Average predictions over mirrored images, or be faster. [default: as the run says]"
+        ),
     ] = None,
-    checkpoint: Annotated[str, typer.Option(help="last, or best on the validation cases.")] = "last",
+    checkpoint: Annotated[str, typer.Option(metavar="NAME", help="last, or best on the validation cases.")] = "last",
     device: Device = "auto",
     skip_bad: SkipBad = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Leave out images whose mask is there already.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip images that have a mask in OUT already.")] = False,
     shard: Annotated[
-        str, typer.Option(help="A part of the images, as 2/8; each part in a process of its own.")
+        str,
+        typer.Option(metavar="PART", help="Which part of the images, as 2/8; run each part in a process of its own."),
     ] = "1/1",
 ) -> None:
     """Write a mask for every image, at the image's own size."""
@@ -80,7 +88,7 @@ def predict(
     for sentence in notes:
         err.print(f"note: {sentence}")
     if shift is None and (chosen := noted_shift(out)):
-        err.print(f"shift of objects' logits: {chosen:+g}, as validation cases chose; --shift takes another")
+        err.print(f"object logits are shifted by {chosen:+g}, as tuned on validation cases; --shift sets another shift")
     err.print(f"masks: {out}")
 
 
@@ -99,11 +107,15 @@ def require_exported_options(file: Path, checkpoint: str, device: str) -> None:
 
 
 def evaluate(
-    run: Annotated[Path | None, typer.Argument(help="Folder of a trained run.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="Folder of masks of any tool.")] = None,
-    targets: Annotated[Path | None, typer.Option(help="Folder of the true masks.")] = None,
-    dataset: Annotated[Path | None, typer.Option(help="Where the run's dataset is now, if it has moved.")] = None,
-    out: Annotated[Path | None, typer.Option(help="With --predictions: folder for results.json and cases.csv.")] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder of a trained run.")] = None,
+    predictions: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of masks of any tool.")] = None,
+    targets: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the true masks.")] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the run's dataset is now, if it has moved.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="With --predictions: folder for results.json and cases.csv.")
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -130,7 +142,9 @@ def evaluate(
             raise ConfigError("--dataset goes with RUN; drop it: --targets says where the true masks are.")
         results = evaluate_folders(predictions, targets, out)
     else:
-        raise ConfigError("evaluate takes either RUN, or --predictions DIR and --targets DIR.")
+        raise ConfigError(
+            "evaluate measures a run, or masks against others; give RUN, or --predictions DIR and --targets DIR."
+        )
     if as_json:
         print(json.dumps(jsonable(results), indent=1))
     else:
@@ -138,13 +152,13 @@ def evaluate(
         if note := note_on_distances(shown_rows(results)):
             err.print(f"note: {note}")
     if results.get("partial"):
-        err.print(f"note: targets with ground truth in a part alone, measured there: {results['partial']}")
+        err.print(f"note: partly annotated targets, measured only where annotated: {results['partial']}")
     empty = dict.fromkeys(row["class"] for row in results["rows"] if row["cases"] == 0 and row["class"] != "mean")
     if empty:
         err.print(f"note: 0 cases means that neither prediction nor ground truth has any object of: {', '.join(empty)}")
     last = next((row for row in results["rows"] if row["checkpoint"] == "last"), None)
     if last is not None and last["step"] != last["iterations"]:
-        err.print(f"note: trained to step {last['step']} of {last['iterations']}; `criinet train --resume` goes on.")
+        err.print(f"note: trained to step {last['step']} of {last['iterations']}; `criinet train --resume` continues.")
 
 
 def show_results(results: dict[str, Any], measured: str) -> None:
@@ -183,13 +197,17 @@ def note_on_distances(rows: list[dict[str, Any]]) -> str:
     """Say of how many cases HD95 is the mean where misses and false alarms are left out of it, "" where none are."""
     fewer = [row for row in rows if row["misses"] + row["false_alarms"] > 0 and row["distance_cases"] < row["cases"]]
     counts = [f"{row['distance_cases']} of {row['cases']} ({row['checkpoint']}, {row['class']})" for row in fewer]
-    return f"misses and false alarms have no HD95; it is the mean of fewer cases: {', '.join(counts)}" if counts else ""
+    return (
+        f"misses and false alarms have no HD95, so it is the mean of fewer cases: {', '.join(counts)}" if counts else ""
+    )
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="One run, several to compare, or the folder of a benchmark.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="One run, several to compare, or the folder of a benchmark.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="The page about runs. [default: report.html in the first run]")
+        Path | None, typer.Option(metavar="FILE", help="The page about runs. [default: report.html in the first run]")
     ] = None,
 ) -> None:
     """Write one self-contained page, with figures as PNG and PDF beside it; of a benchmark also its tables."""

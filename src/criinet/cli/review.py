@@ -9,14 +9,18 @@ from criinet.cli.options import Device
 
 
 def review(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
-    dataset: Annotated[Path, typer.Argument(help="Its dataset; masks that are drawn go to DATASET/masks.")],
-    host: Annotated[str, typer.Option(help="Address to listen on. Others than 127.0.0.1 open it to the network.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="The run's dataset; masks are saved to DATASET/masks.")
+    ],
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="Address to listen on; any but 127.0.0.1 opens the page to the network.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8000,
     iterations: Annotated[
-        int | None, typer.Option(min=1, help="Steps of each retraining. [default: half of the run's]")
+        int | None, typer.Option(metavar="N", min=1, help="Steps of each retraining. [default: half of the run's]")
     ] = None,
     device: Device = "auto",
 ) -> None:

@@ -15,32 +15,44 @@ if TYPE_CHECKING:
 
 
 def train(
-    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and, for the labeled cases, masks/.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    method: Annotated[str | None, typer.Option(help="Method, see `criinet methods`. [default: crii-plus]")] = None,
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="Folder with images/ and, for the labeled cases, masks/.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Folder of the run.")],
+    method: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="Method, see `criinet methods`. [default: crii-plus]")
+    ] = None,
     labeled: Labeled = None,
     split: Annotated[
         Path | None,
-        typer.Option(help="A file of `criinet split`, or your own with train, val and test, instead of --labeled."),
+        typer.Option(
+            metavar="FILE",
+            help="A file of `criinet split`, or your own with train, val and test, instead of --labeled.",
+        ),
     ] = None,
     group_by: GroupBy = None,
     config: Annotated[
-        Path | None, typer.Option(help="TOML, YAML or JSON file of settings, or config.json of a run.")
+        Path | None, typer.Option(metavar="FILE", help="TOML, YAML or JSON file of settings, or config.json of a run.")
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
+            metavar="KEY=VALUE",
             help="One setting, as trainer.iterations=500 or network.name=unet; may be repeated. "
             "`criinet settings` lists all.",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the split and of training. [default: 0]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Seed of the split and of training. [default: 0]")
+    ] = None,
     device: Device = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in OUT.")] = False,
     skip_bad: SkipBad = False,
-    predict: Annotated[bool, typer.Option(help="Segment the unlabeled cases when done, and write report.html.")] = True,
+    predict: Annotated[
+        bool, typer.Option(help="Segment the unlabeled cases after training, and write report.html.")
+    ] = True,
 ) -> None:
     """Train on a folder of images of which a few have masks; then segment the others and write a report."""
     from criinet.cli.show import err
@@ -120,8 +132,9 @@ def run_training(dataset: Path, out: Path, *, quiet: bool = False, **options: An
         for bar in bars:
             bar.__exit__()
     if shifts[-1] and not quiet:
-        more = "more" if shifts[-1] > 0 else "less"
-        err.print(f"validation cases ask for {more} of an image as objects: their logits get {shifts[-1]:+g}")
+        more = "more" if shifts[-1] > 0 else "fewer"
+        tuned = f"object logits are shifted by {shifts[-1]:+g}, so {more} pixels count as objects"
+        err.print(f"tuned on validation cases: {tuned}")
 
 
 def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> list[str]:
@@ -138,14 +151,14 @@ def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> lis
     ]
     if config.trainer.shift and len(split.val) < FEWEST:
         cases = f"{len(split.val) or 'no'} validation case{'s' if len(split.val) != 1 else ''}"
-        lines.append(f"{cases}: predictions are not shifted, {FEWEST} are needed")
+        lines.append(f"{cases}: object logits are not shifted, as tuning that takes {FEWEST}")
     if not split.test:
         lines.append(
             "no test cases: all masks train, where there are fewer than 10 or of fewer than 3 groups (patients)"
         )
         lines.append("so no Dice is claimed")
     if learns_from_unlabeled and not split.unlabeled:
-        lines.append("no unlabeled cases: the labeled images, without their masks, take their place")
+        lines.append("no unlabeled cases: the labeled images stand in for them, without their masks")
     lines.append(f"method {config.method_name}, seed {config.seed}")
     told = [one for one in config.choices if learns_from_unlabeled or one.setting != "trainer.unlabeled_batch"]
     return lines + [f"{choice.setting} = {choice.value}: {choice.reason}" for choice in told]
@@ -160,5 +173,5 @@ def finish(run: Path, device: str) -> None:
     with bar("segmenting") as advance:
         count = predict_unlabeled(run, device=device, advance=advance)
     if count:
-        err.print(f"masks of {count} cases without one: {run / 'predictions'}")
+        err.print(f"wrote masks for {count} case{'s' if count > 1 else ''} to {run / 'predictions'}")
     write_report([run], run / "report.html")

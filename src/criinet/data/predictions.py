@@ -73,7 +73,9 @@ class Part:
         """
         found = re.fullmatch(r"(\d+)/(\d+)", text)
         if found is None or not 1 <= int(found[1]) <= int(found[2]):
-            raise ConfigError(f"--shard is {text}, but a part of the images is wanted, from 1/8 to 8/8 for instance.")
+            raise ConfigError(
+                f"--shard {text} is no part of the images; give for instance 1/8 to 8/8, one to each process."
+            )
         return cls(int(found[1]), int(found[2]), resume)
 
     @property

@@ -52,7 +52,7 @@ class DataConfig(Config):
     channels: Annotated[Literal[1, 3], Field(description="1: gray, 3: colour")] = 3
     spacing: Annotated[
         tuple[Millimetres, Millimetres, Millimetres] | None,
-        Field(description="of volumes: depth, height and width in mm of a voxel in training; none: as stored"),
+        Field(description="of volumes: depth, height and width in mm of a voxel in training; null: as stored"),
     ] = None
     intensity: Annotated[
         Intensity,

@@ -81,7 +81,8 @@ class Monitor:
         found: dict[str, str] = {}
         if confident < 0.01:
             found["confident"] = (
-                f"only {confident:.1%} of the unlabeled pixels are confident: the targets may carry nothing."
+                f"only {confident:.1%} of the unlabeled pixels are confident: "
+                "the pseudo-labels may teach the model nothing."
             )
         for name, now, labeled in zip(self.classes[1:], area[1:], self.labeled_area[1:], strict=True):
             if now < 0.2 * labeled or now > 3 * labeled + 0.02:

@@ -33,13 +33,18 @@ class TrainerConfig(Config):
     weight_decay: Annotated[float, Field(ge=0, description="AdamW's decoupled weight decay")] = 1e-2
     warm_up: Annotated[Fraction, Field(description="fraction of training over which the rate rises from 0")] = 0.02
     clip: Annotated[float, Field(gt=0, description="largest norm of the gradient; longer ones are shortened")] = 5.0
-    checks: Annotated[Count, Field(description="validations, looks at targets and checkpoints in a run")] = 20
+    checks: Annotated[
+        Count, Field(description="how many times a run validates, inspects its pseudo-labels and saves a checkpoint")
+    ] = 20
     statistics: Annotated[
         int,
-        Field(ge=0, description="images that batch normalisation is measured on at the end; 0: keep running averages"),
+        Field(
+            ge=0,
+            description="images used to re-estimate batch-norm statistics after training; 0 keeps the running averages",
+        ),
     ] = 256
     shift: Annotated[
-        bool, Field(description="predict more or less of an image as objects, as far as validation cases ask for it")
+        bool, Field(description="tune on the validation cases how readily a pixel counts as an object")
     ] = True
     precision: Annotated[Literal["32", "bf16"], BeforeValidator(str), Field(description="bf16 pays on GPUs only")] = (
         "32"

@@ -36,6 +36,11 @@ class BidirectionalCopyPaste(Taught):
 
         pretraining: Annotated[Fraction, Field(description="share of training on labeled images alone")] = 0.25
         side: Annotated[Fraction, Field(gt=0, description="side of the box, as a share of the image's side")] = 2 / 3
+        terms = {
+            "pretraining": "cross-entropy and Dice on pairs of mixed labeled images, in the first stage",
+            "true_region": "cross-entropy and Dice on the labeled pixels of mixed images",
+            "pseudo_region": "cross-entropy and Dice on the pseudo-labeled pixels of mixed images",
+        }
         weights: LossWeights = {"pretraining": 1.0, "true_region": 1.0, "pseudo_region": 0.5}
 
     summary = "boxes of labeled images in unlabeled ones and the other way round"

@@ -38,6 +38,9 @@ class CrossConsistency(Method):
         active: Annotated[
             tuple[Fraction, Fraction], Field(description="least and largest share of active pixels that are dropped")
         ] = (0.1, 0.4)
+        terms = MethodConfig.terms | {
+            "consistency": "the squared difference between auxiliary decoders and the main one",
+        }
         weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=1.0, over=0.4)}
 
     summary = "auxiliary decoders on perturbed features agree with the main decoder"

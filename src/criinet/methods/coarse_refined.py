@@ -68,6 +68,14 @@ class PrototypeSettings(Settings):
 class CoarseRefinedConfig(MethodConfig):
     """Base of the settings of a method with CRII-Net's network."""
 
+    terms = {
+        "supervised_coarse": "cross-entropy and Dice of the coarse heads on labeled pixels",
+        "supervised_refined": "cross-entropy and Dice of the refined head on labeled pixels",
+        "intra": "the ranked list loss of boundary pixels within a patch",
+        "inter": "the ranked list loss of patches across images",
+        "consistency": "the squared difference between coarse and refined predictions on unlabeled pixels",
+    }
+
     embedding: Annotated[Count, Field(description="channels of a pixel embedding")] = 64
     width: Annotated[Count, Field(description="channels inside the refinement")] = 32
     scales: Annotated[Count, Field(description="S, how many of the finest scales have a coarse head")] = 4

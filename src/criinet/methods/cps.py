@@ -37,6 +37,11 @@ class CrossPseudoSupervision(Method):
 
         cutmix: Annotated[bool, Field(description="learn from mixed images; set weights.cross=1 beside it")] = False
         share: Annotated[float, Field(gt=0, lt=1, description="of an image that CutMix replaces")] = 0.5
+        terms = {
+            "supervised": "cross-entropy and Dice of the first network on labeled pixels",
+            "supervised_second": "cross-entropy and Dice of the second network on labeled pixels",
+            "cross": "cross-entropy of each network with the other's pseudo-labels",
+        }
         weights: LossWeights = {"supervised": 1.0, "supervised_second": 1.0, "cross": Ramp(to=0.1, over=0.4)}
 
     summary = "two networks teach each other by their most probable classes"

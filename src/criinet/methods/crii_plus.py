@@ -50,6 +50,11 @@ class CRIIPlus(CoarseRefinedMethod):
         confidence: Annotated[Fraction, Field(description="least mean probability of a pixel that is taught")] = 0.95
         teacher: Annotated[Teacher, Field(description="head that gives the pseudo-label; both: their mean")] = "both"
         drop: Annotated[float, Field(ge=0, lt=1, description="share of feature channels that are silenced")] = 0.5
+        terms = CoarseRefinedConfig.terms | {
+            "strong_1": "Dice of the coarse heads with the pseudo-labels on the first strong view",
+            "strong_2": "Dice of the coarse heads with the pseudo-labels on the second strong view",
+            "features": "Dice of the coarse heads with the pseudo-labels on the weak view with channels silenced",
+        }
         weights: LossWeights = {
             "supervised_coarse": 1.0,
             "supervised_refined": 1.0,

@@ -28,6 +28,11 @@ class CrossTeaching(Method):
         """Settings of cross teaching."""
 
         transformer: MiTUNetConfig = MiTUNetConfig()
+        terms = {
+            "supervised": "cross-entropy and Dice of the convolutional network on labeled pixels",
+            "supervised_transformer": "cross-entropy and Dice of the transformer on labeled pixels",
+            "cross": "Dice of each network with the other's pseudo-labels",
+        }
         weights: LossWeights = {"supervised": 1.0, "supervised_transformer": 1.0, "cross": Ramp(to=0.1, over=0.4)}
 
     summary = "a convolutional network and a transformer teach each other"

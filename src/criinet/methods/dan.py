@@ -31,6 +31,10 @@ class AdversarialNetwork(Method):
     class Config(MethodConfig):
         """Settings of deep adversarial networks."""
 
+        terms = MethodConfig.terms | {
+            "adversarial": "the student's loss for fooling the discriminator on unlabeled images",
+            "discriminator": "the discriminator's own cross-entropy",
+        }
         weights: LossWeights = {
             "supervised": 1.0,
             "adversarial": Ramp(to=0.01, over=0.4),

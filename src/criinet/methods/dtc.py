@@ -35,6 +35,11 @@ class DualTaskConsistency(Method):
         """Settings of dual-task consistency."""
 
         steepness: Annotated[float, Field(gt=0, description="k, of the step from distances to probabilities")] = 1500.0
+        terms = MethodConfig.terms | {
+            "distance": "the squared error of signed distances on labeled pixels",
+            "consistency_labeled": "the squared difference between both heads on labeled images",
+            "consistency": "the squared difference between both heads on unlabeled images",
+        }
         weights: LossWeights = {
             "supervised": 1.0,
             "distance": 0.3,

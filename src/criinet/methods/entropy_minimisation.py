@@ -21,6 +21,9 @@ class EntropyMinimisation(Method):
     class Config(MethodConfig):
         """Settings of entropy minimisation."""
 
+        terms = MethodConfig.terms | {
+            "entropy": "the entropy of predictions on unlabeled pixels",
+        }
         weights: LossWeights = {"supervised": 1.0, "entropy": Ramp(to=0.1, over=0.4)}
 
     summary = "unlabeled pixels should be sure of one class"

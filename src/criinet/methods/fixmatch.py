@@ -31,6 +31,9 @@ class FixMatch(Method):
         """Settings of FixMatch."""
 
         confidence: Annotated[Fraction, Field(description="least probability of a pixel that is taught")] = 0.95
+        terms = MethodConfig.terms | {
+            "strong": "cross-entropy with the pseudo-labels on a strong view",
+        }
         weights: LossWeights = {"supervised": 1.0, "strong": 1.0}
 
     summary = "sure pixels of the weak view are taught on the strong view"

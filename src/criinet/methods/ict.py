@@ -29,6 +29,9 @@ class InterpolationConsistency(Taught):
         """Settings of interpolation consistency."""
 
         alpha: Annotated[float, Field(gt=0, description="Beta(a, a) of the mixing coefficient")] = 0.2
+        terms = TaughtConfig.terms | {
+            "consistency": "the squared difference from the teacher's mixed predictions on mixed images",
+        }
         weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=0.1, over=0.4)}
 
     summary = "a mixture of unlabeled images should get the mixture of their predictions"

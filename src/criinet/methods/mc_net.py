@@ -35,6 +35,11 @@ class MutualConsistency(Method):
         """Settings of MC-Net."""
 
         temperature: Annotated[float, Field(gt=0, le=1, description="T; the smaller, the surer the targets")] = 0.1
+        terms = {
+            "supervised": "cross-entropy and Dice on labeled pixels, the mean over decoders",
+            "consistency_labeled": "the squared difference from other decoders' sharpened predictions, labeled images",
+            "consistency": "the squared difference from other decoders' sharpened predictions, unlabeled images",
+        }
         weights: LossWeights = {
             "supervised": 1.0,
             "consistency_labeled": Ramp(to=0.2, over=0.4),

@@ -29,6 +29,9 @@ class MeanTeacher(Taught):
         noise: Annotated[
             float, Field(ge=0, description="noise sd: of the range [0, 1] of images, of the sd of volumes")
         ] = 0.1
+        terms = TaughtConfig.terms | {
+            "consistency": "the squared difference from the teacher's predictions on unlabeled pixels",
+        }
         weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=0.1, over=0.4)}
 
     summary = "the student agrees with a moving average of itself on noisy images"

@@ -32,6 +32,11 @@ class ShapeAware(Method):
     class Config(MethodConfig):
         """Settings of SASSNet."""
 
+        terms = MethodConfig.terms | {
+            "distance": "the squared error of signed distances on labeled pixels",
+            "adversarial": "the student's loss for fooling the discriminator on unlabeled images",
+            "discriminator": "the discriminator's own cross-entropy",
+        }
         weights: LossWeights = {
             "supervised": 1.0,
             "distance": 0.3,

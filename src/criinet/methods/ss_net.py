@@ -54,6 +54,11 @@ class SmoothnessSeparation(Method):
         embedding: Annotated[Count, Field(description="channels of a projected pixel feature")] = 32
         pixels: Annotated[Count, Field(description="pixels drawn from a batch")] = 256
         memory: Annotated[Count, Field(description="remembered features of each class")] = 256
+        terms = MethodConfig.terms | {
+            "smoothness": "the Dice distance that an adversarial change of unlabeled images makes",
+            "separation_labeled": "the cosine distance of labeled pixel features to remembered ones of their class",
+            "separation": "the cosine distance of unlabeled pixel features to remembered ones of their class",
+        }
         weights: LossWeights = {
             "supervised": 1.0,
             "smoothness": Ramp(to=0.1, over=0.4),

@@ -36,6 +36,9 @@ class STPlusPlus(InRounds):
         """Settings of ST++."""
 
         reliable: Annotated[Fraction, Field(gt=0, description="share of the unlabeled images in round 1")] = 0.5
+        terms = MethodConfig.terms | {
+            "pseudo": "cross-entropy and Dice with the pseudo-labels on a strong view",
+        }
         weights: LossWeights = {"supervised": 1.0, "pseudo": 1.0}
 
     summary = "self-training in three rounds, the most reliable images first"

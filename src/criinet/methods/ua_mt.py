@@ -37,6 +37,9 @@ class UncertaintyAwareMeanTeacher(MeanTeacher):
         """Settings of the uncertainty-aware mean teacher."""
 
         passes: Annotated[int, Field(ge=1, description="T, noisy passes of the teacher")] = 8
+        terms = MeanTeacher.Config.terms | {
+            "consistency": "the squared difference from the teacher on unlabeled pixels where it is certain",
+        }
         weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=0.1, over=0.4)}
 
     summary = "mean teacher where the teacher's noisy predictions have little entropy"

@@ -41,6 +41,12 @@ class UniMatch(Method):
         scales: Annotated[
             int, Field(ge=1, description="S, how many of the finest scales have a head; 1: as published")
         ] = 1
+        terms = {
+            "supervised": "cross-entropy and Dice on labeled pixels, at every scale",
+            "strong_1": "Dice with the pseudo-labels on the first strong view",
+            "strong_2": "Dice with the pseudo-labels on the second strong view",
+            "features": "Dice with the pseudo-labels on the weak view with channels silenced",
+        }
         weights: LossWeights = {"supervised": 1.0, "strong_1": 0.25, "strong_2": 0.25, "features": 0.5}
 
     summary = "sure pixels taught on two strong views and through incomplete features"

@@ -33,6 +33,10 @@ class PyramidConsistency(Method):
         """Settings of uncertainty rectified pyramid consistency."""
 
         scales: Annotated[int, Field(ge=2, description="how many of the finest scales have a head")] = 4
+        terms = {
+            "supervised": "cross-entropy and Dice on labeled pixels, the mean over scales",
+            "consistency": "the uncertainty-rectified difference of each scale from the mean over scales",
+        }
         weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=0.1, over=0.4)}
 
     summary = "predictions from several decoder scales agree where they are sure"

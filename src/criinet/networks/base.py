@@ -24,7 +24,7 @@ class NetworkConfig(Config):
 
     weights: Annotated[
         Path | None,
-        Field(description="file of weights (.safetensors, .pt, .pth) to start from; None: the network's own"),
+        Field(description="file of weights (.safetensors, .pt, .pth) to start from; null: the network's own"),
     ] = None
 
     @field_validator("weights")
@@ -140,7 +140,7 @@ class Network(nn.Module):
             ConfigError: if this network was not made by ``build_network``.
         """
         if self.rebuild is None:
-            raise ConfigError("only a network made by build_network can be built again.")
+            raise ConfigError("this network cannot be built again; make it with build_network.")
         return self.rebuild(seed=seed)
 
     def encode(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -251,7 +251,7 @@ def load_weights(backbone: Backbone, path: Path) -> None:
     if not common:
         raise ConfigError(
             f"network.weights: no tensor in {path} has a name of this network, as '{next(iter(own))}'; give weights of "
-            "the same network, or of its encoder."
+            "this network, or choose theirs with network.name."
         )
     for name, tensor in common.items():
         if tensor.shape != own[name].shape:

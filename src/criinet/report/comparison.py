@@ -255,7 +255,7 @@ def _why_not(run: RecordedRun, label: str, runs: Sequence[RecordedRun]) -> list[
 def _unfinished(run: RecordedRun, label: str) -> list[str]:
     """Say that a training has not come to its end: its last record lies well before it."""
     done = run.progress(max((record.step for record in (*run.train, *run.validation, *run.monitor)), default=0))
-    return [f"{label} has done {100 * done:.0f} % of its training only."] if 0 < done < _NEARLY else []
+    return [f"{label} has finished only {100 * done:.0f} % of its training."] if 0 < done < _NEARLY else []
 
 
 def _differences(run: RecordedRun, label: str, baseline: RecordedRun, name: str) -> list[str]:
@@ -273,7 +273,7 @@ def _differences(run: RecordedRun, label: str, baseline: RecordedRun, name: str)
         notes.append(f"{label} was trained with seed {run.seed}, {name} with seed {baseline.seed}.")
     apart = {c.case for c in run.cases} ^ {c.case for c in baseline.cases}
     if apart:
-        notes.append(f"{_images(len(apart))} measured in only one of {label} and {name} left out of the comparison.")
+        notes.append(f"Left out of the comparison: {_images(len(apart))} measured in only one of {label} and {name}.")
     return notes
 
 

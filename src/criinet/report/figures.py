@@ -289,7 +289,7 @@ def _term_panel(styled: Styled, term: str) -> Panel | None:
 
 def _change_panel(styled: Styled) -> Panel | None:
     lines = _monitored(styled, lambda record: record.target_change)
-    title = "Change of the targets since the last look"
+    title = "Change of the targets since the previous check"
     return line_panel("target_change", "stability", title, _styles(styled), lines, "mean change")
 
 

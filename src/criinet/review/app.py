@@ -132,7 +132,7 @@ def _add_saving(app: FastAPI, session: ReviewSession) -> None:
         slice: Annotated[tuple[Number, ...], Query()] = (0,),
     ) -> dict[str, Any]:
         if request.headers.get("content-type") != "image/png":
-            raise DataError("a mask is sent as image/png.")
+            raise DataError("the mask is not sent as image/png; reload the page.")
         height, width = await run_in_threadpool(session.require_slices, name, slice)
         body = await read_at_most(request, len(slice) * height * width + OVERHEAD)
 
@@ -156,7 +156,7 @@ def _add_rounds(app: FastAPI, session: ReviewSession) -> None:
             session.retrain()
         elif body.action == "use":
             if body.number is None:
-                raise DataError("say which round to use.")
+                raise DataError("the number of the round to use is missing; reload the page.")
             session.use_round(body.number)
         else:
             {"cancel": session.rounds.cancel, "resume": session.rounds.resume, "discard": session.rounds.discard}[
@@ -175,7 +175,7 @@ async def read_at_most(request: Request, most: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > most:
-            raise TooLargeError(f"the mask is larger than the {most:,} bytes that its image allows.")
+            raise TooLargeError(f"the mask is larger than the {most:,} bytes that its image allows; reload the page.")
     return bytes(body)
 
 

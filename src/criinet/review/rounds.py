@@ -149,7 +149,9 @@ class Rounds:
         """
         with self._lock:
             if self.unfinished is not None:
-                what = "training already" if self.training else "unfinished; resume or discard it first"
+                what = (
+                    "training already; wait or cancel it" if self.training else "unfinished; resume or discard it first"
+                )
                 raise RunError(f"round {self.unfinished.number} is {what}.")
             number = self.book.rounds[-1].number + 1
             file = self.run.review / f"round_{number}.split.json"
@@ -226,7 +228,9 @@ class Rounds:
         """
         wanted = self.round(number)
         if wanted.status != "done":
-            raise RunError(f"round {number} is not finished, so its model cannot be used.")
+            raise RunError(
+                f"round {number} is not finished, so its model cannot be used; wait for its end, or resume it."
+            )
         if self.training:
             raise RunError("a round is training; cancel it before another model is used.")
         return wanted

@@ -108,7 +108,9 @@ class ReviewSession:
             UserError: if one is training, or the dataset changed so that it cannot be used.
         """
         if not self.store.names(*REVIEWED):
-            raise DataError("nothing was corrected or accepted yet, so there is nothing new to learn from.")
+            raise DataError(
+                "nothing was corrected or accepted yet, so there is nothing new to learn from; save a mask first."
+            )
         split = training_split(self.store, self._open(self.dataset.root), self.split)
         return self.rounds.start(split, self.store.seconds() / 60, self.dataset.root)
 
@@ -267,7 +269,7 @@ class ReviewSession:
         if beyond:
             raise DataError(f"{name} has {depth} slices, numbered from 0, so there is no {beyond[0]}; reload the page.")
         if not numbers or len(set(numbers)) < len(numbers):
-            raise DataError("say of each slice once that it is sent, of one at least.")
+            raise DataError("send at least one slice, and none twice; reload the page.")
         return height, width
 
     def _planes(self, name: str, round_: int | None) -> Planes:

@@ -256,7 +256,10 @@ class ReviewStore:
             own, other = ("x".join(str(side) for side in reversed(shape)) for shape in (mask.shape, wanted))
             raise DataError(f"the mask of {name} is {own} but its image is {other}; reload the page and draw again.")
         if mask.size and mask.max() >= len(self.dataset.classes):
-            raise DataError(f"the mask of {name} holds class {mask.max()}, but there are {len(self.dataset.classes)}.")
+            raise DataError(
+                f"the mask of {name} holds class {mask.max()}, but the largest is {len(self.dataset.classes) - 1}; "
+                "reload the page and draw again."
+            )
         if self.dataset.dims == 3 and annotated_slices(mask, self.dataset.partial) is not None:
             raise DataError(
                 f"the mask of {name} has labels on slices that stand alone and evenly, so the empty ones between them "

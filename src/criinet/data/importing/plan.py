@@ -106,7 +106,7 @@ def require_drawn(source: Path, wanted: Sequence[str], structures: Mapping[str, 
     """
     for name in wanted:
         if name not in structures:
-            there = f"holds {counted(structures)}" if structures else f"holds {nothing}"
+            there = f"holds {counted(structures)}; name one" if structures else f"holds {nothing}; drop --structure"
             raise DataError(f"no structure '{name}' is drawn in {source}, which {there}.{nearest(name, structures)}")
         if wanted.count(name) > 1:
             raise DataError(f"--structure {name} is given twice; give it once, a class has one number.")

@@ -42,12 +42,12 @@ def notes(grid: Grid, reports: Sequence[SettingReport], found: Standing) -> list
         )
     if grid.failed or grid.pending:
         counted = f"{len(grid.runs)} runs measured, {len(grid.failed)} failed, {len(grid.pending)} pending"
-        said.append(f"The grid is not whole: {counted}.")
+        said.append(f"The grid is incomplete: {counted}.")
     for report in reports:
         most = max((entry.last.runs for entry in report.rows), default=0)
         short = [f"{entry.label} ({entry.last.runs})" for entry in report.rows if entry.last.runs < most]
         if short:
-            said.append(f"{report.title}: fewer than {most} runs of {listed(short)}: less sure than the others.")
+            said.append(f"{report.title}: fewer than {most} runs of {listed(short)}: less certain than the others.")
         if report.rows and SUPERVISED not in {entry.label for entry in report.rows}:
             said.append(f"{report.title}: there is no supervised row, so nothing is said of help or harm.")
     if found.blocks and found.ranking.blocks < found.blocks and len(found.labels) > 1:

@@ -98,10 +98,8 @@ def stability_table(title: str, found: Sequence[Stability]) -> TextTable:
         )
         for row in found
     )
-    caption = (
-        f"{title}: change of the targets since the last look, by quarter of the training; share of objects at its end"
-    )
-    return TextTable(caption, headers, rows)
+    changes = "change of the targets since the previous check, by quarter of the training"
+    return TextTable(f"{title}: {changes}; share of objects at its end", headers, rows)
 
 
 def savings_table(savings: Sequence[Saving]) -> TextTable:

@@ -14,7 +14,7 @@ const TOOLS = [
   { name: "brush", label: "Brush", key: "b" },
   { name: "eraser", label: "Eraser", key: "e" },
   { name: "smart", label: "Smart brush", key: "s", title: "Paints up to the model's own edge" },
-  { name: "polygon", label: "Polygon", key: "p", title: "Click corners; Enter closes, Escape drops it" },
+  { name: "polygon", label: "Polygon", key: "p", title: "Click corners; Enter closes it, Escape drops it" },
   { name: "fill", label: "Fill", key: "f", title: "Gives a connected region the chosen class" },
   { name: "pan", label: "Move", key: "v", title: "Drags the image; Space does it with any tool" },
 ];
@@ -228,7 +228,7 @@ function takeUp(draft, drafted) {
   current.dirty = true;
   const changed = draft.version !== current.version;
   if (changed)
-    tell("Your unsaved strokes are back, but the case was saved, or its image changed, since. Undo takes them off it.");
+    tell("Your unsaved strokes are back, but the case was saved or its image changed in the meantime. Undo removes them.");
 }
 
 function drawnOn(one) {
@@ -359,7 +359,7 @@ function conflict(current, message, again) {
     ["Save mine over it", async () => {
       try {
         const { version, changed } = await api.detail(current.name);
-        if (!onView(current)) return unsaved(current, "Another case was opened meanwhile.");
+        if (!onView(current)) return unsaved(current, "Another case was opened in the meantime.");
         current.changed = changed;
         again(version);
       } catch (problem) {
@@ -705,7 +705,7 @@ const KEYS = [
   ["Enter", "accept the mask, or save the correction, and open the next"], ["K", "skip: ask again later"],
   ["R", "reject: leave the image out of training"], ["← →", "previous, next"], ["Z, Y", "undo, redo (also with Ctrl)"],
   ...TOOLS.map((tool) => [tool.key.toUpperCase(), tool.label.toLowerCase()]), ["[ ]", "smaller, larger brush"],
-  [", . PgUp PgDn", "slice before, slice after, in a volume; also the wheel with Shift"], ["1 … 9", "class"], ["Enter, Backspace, Esc", "close a polygon, take back a corner, drop it"],
+  [", . PgUp PgDn", "previous, next slice of a volume; also the wheel with Shift"], ["1 … 9", "class"], ["Enter, Backspace, Esc", "close a polygon, take back a corner, drop it"],
   ...LAYERS.map((layer) => [layer.key.toUpperCase(), `show or hide: ${layer.label.toLowerCase()}`]),
   ["+ − 0", "zoom in, out, fit; also the wheel or two fingers"], ["Space", "hold to drag the image"], ["?", "this list"],
 ];
@@ -790,7 +790,7 @@ function showStatus() {
     parts.push(`model expects ${short(status.expected.before)} → ${short(status.expected.now)}`);
   }
   $("progress-text").textContent = parts.join(" · ");
-  $("progress-text").title = "The Dice that the model expects of all masks to review: with its own alone → with yours";
+  $("progress-text").title = "The Dice that the model expects over all masks to review: with its own alone → with yours";
   $("progress-bar").style.width = `${(100 * status.reviewed) / Math.max(1, status.to_review)}%`;
   $("ranking").textContent = status.ranked ? "Most useful first" :
     `Ranking: ${status.looked.toLocaleString("en")} of ${status.cases.toLocaleString("en")} cases looked at`;

@@ -52,7 +52,7 @@ export class ModelPanel {
       const retrain = this.button("Retrain", { action: "start" }, "primary");
       retrain.id = "retrain";
       retrain.disabled = status.reviewed === 0;
-      parts.push(retrain, element("p", status.reviewed ? "Learns from all masks and the images without one, from the present weights on." :
+      parts.push(retrain, element("p", status.reviewed ? "Continues from the present weights, on all masks and the images without one." :
         "Accept or correct some images first.", "quiet"));
     }
     if (!this.validation)
