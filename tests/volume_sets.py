@@ -33,7 +33,7 @@ def write_volumes(
         target = np.zeros(shape, np.uint8)
         for c in range(1, classes):
             target[ball(shape, np.array([6 + 10 * (c - 1), 10, 12]) + rng.uniform(-1, 1, 3), 5, spacing)] = c
-        image = rng.normal(300, 30, shape) + 250 * target
+        image = rng.normal(300, 30, shape) + 250 * (target > 0)
         affine = np.diag([*spacing, 1.0])
         if flip and i % 2:
             affine[0, 0], affine[0, 3] = -spacing[0], spacing[0] * (shape[0] - 1)

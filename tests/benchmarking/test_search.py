@@ -88,10 +88,15 @@ def test_a_range_in_which_nothing_can_be_drawn_is_refused_before_the_first_run(w
         parse(Range, wrong, "search.space")
 
 
-def test_between_whole_numbers_a_whole_one_is_drawn():
-    trial = optuna.create_study().ask()
-    assert isinstance(drawn(trial, "trainer.iterations", Range(low=100, high=500)), int)
-    assert isinstance(drawn(trial, "trainer.learning_rate", Range(low=1e-4, high=1e-2, log=True)), float)
+def test_a_value_is_drawn_within_its_range_and_between_whole_numbers_a_whole_one():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    trials = [study.ask() for _ in range(200)]
+    steps = [drawn(trial, "trainer.iterations", Range(low=100, high=500)) for trial in trials]
+    rates = [drawn(trial, "trainer.learning_rate", Range(low=1e-4, high=1e-2, log=True)) for trial in trials]
+    assert all(isinstance(step, int) and 100 <= step <= 500 for step in steps)
+    assert all(isinstance(rate, float) and 1e-4 <= rate <= 1e-2 for rate in rates)
+    assert max(steps) - min(steps) > 350
+    assert 0.35 < sum(rate < 1e-3 for rate in rates) / len(rates) < 0.65, "as many below 1e-3 as above"
 
 
 def test_both_ends_of_a_range_are_settings_that_there_are(tiny, tmp_path):

@@ -11,8 +11,9 @@ from PIL import Image
 from criinet.config import parse
 from criinet.data.dataset import Dataset, open_dataset
 from criinet.data.fitting import fit, gaussian_window, with_channels
-from criinet.data.store import DataConfig, Store, centres, load_store
+from criinet.data.store import DataConfig, Store, centres, fit_mask, load_store
 from criinet.errors import ConfigError, DataError
+from criinet.types import IGNORE
 
 SIZES = {"a": (40, 60), "b": (30, 30), "c": (64, 48)}
 """Height and width of each image."""
@@ -207,3 +208,8 @@ def test_settings_that_make_no_image_are_refused(settings):
     (key,) = settings
     with pytest.raises(ConfigError, match=rf"^setting 'data\.{key}' is "):
         parse(DataConfig, settings, "data")
+
+
+def test_pixels_without_ground_truth_stay_so_at_the_training_size():
+    mask = np.array([[IGNORE, 0], [1, 2]], np.int16)
+    np.testing.assert_array_equal(fit_mask(mask, config()), np.kron(mask, np.ones((16, 24), int)))

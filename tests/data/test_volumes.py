@@ -556,3 +556,15 @@ def test_without_positions_slices_are_as_far_apart_as_they_are_thick(tmp_path):
 def test_folders_keep_the_dots_of_their_names():
     names = ("scans/pat.1", "scans/1.2.840.113619", "scans/pat.1.nii.gz", "scans/pat.1.DCM")
     assert [stem_of(Path(name)) for name in names] == ["pat.1", "1.2.840.113619", "pat.1", "pat.1"]
+
+
+def test_without_positions_slices_are_in_the_order_of_their_numbers(tmp_path):
+    """Ten comes after nine."""
+    values = np.arange(12 * 6 * 7).reshape(12, 6, 7).astype(np.int16)
+    write_series(tmp_path / "scan", values)
+    for path in (tmp_path / "scan").iterdir():
+        ds = pydicom.dcmread(path)
+        values[ds.InstanceNumber - 1] = ds.pixel_array
+        del ds.ImagePositionPatient
+        ds.save_as(path)
+    np.testing.assert_array_equal(read_volume(tmp_path / "scan").values, values)

@@ -152,3 +152,8 @@ def test_a_run_of_before_there_was_a_shift_predicts_as_it_did(run):
     del state["shift"]
     save_checkpoint(run.checkpoint("last"), state)
     assert load(run.root, device="cpu").shift == 0
+
+
+def test_what_is_found_where_nobody_knows_counts_in_no_dice():
+    predicted, target = torch.tensor([[[1, 1, 0]]]), torch.tensor([[[1, IGNORE, 0]]])
+    assert dice_by_class(predicted, target, 2).tolist() == [[1.0]]

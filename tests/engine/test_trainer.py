@@ -16,6 +16,7 @@ from criinet.data.dataset import open_dataset
 from criinet.data.spill import Spill
 from criinet.data.splits import load_split, make_split
 from criinet.data.store import load_store
+from criinet.engine.batches import LABELED, UNLABELED
 from criinet.engine.build import build_method
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
@@ -394,3 +395,10 @@ def test_training_says_what_it_does_not_read(dataset, tiny, tmp_path):
     said: list[str] = []
     train(dataset, tmp_path / "run", method="supervised", settings=tiny(), device="cpu", warn=said.append)
     assert "files that are not read, for their kind: 1 .gif" in said
+
+
+def test_labeled_and_unlabeled_cases_have_orders_of_their_own(drawn, tiny):
+    trainer = make_trainer(drawn, tiny())
+    cases, pool = trainer.batches.cases, trainer.pools.unlabeled
+    one, other = ([cases(pool, "labeled_batch", kind, step) for step in range(4)] for kind in (LABELED, UNLABELED))
+    assert one != other

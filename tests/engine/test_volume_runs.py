@@ -16,7 +16,7 @@ from criinet.data.dataset import open_dataset
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
 from criinet.data.predictions import Outputs, Part, VolumePrediction
-from criinet.data.store import DataConfig, Store, centres
+from criinet.data.store import DataConfig, Store, centres, load_store
 from criinet.engine import trainer
 from criinet.engine.build import load
 from criinet.engine.evaluator import evaluate
@@ -416,3 +416,13 @@ def test_settings_that_contradict_the_data_are_refused(balls, tmp_path):
     with pytest.raises(ConfigError, match="go wrong in it on a CPU; use 32"):
         asked = {"data": {"kind": "volumes"}, "trainer": {"precision": "bf16"}}
         train(balls, tmp_path / "run", labeled="2", settings=asked, device="cpu")
+
+
+def test_image_and_mask_of_a_volume_lie_alike_however_it_is_stored(balls):
+    """Organs are brighter than all else, in v1 too, which is stored the other way round and has other voxels."""
+    dataset = open_dataset(balls)
+    data = DataConfig(window="patch", channels=1, spacing=(2, 1, 1), **KINDS["volumes"])
+    store = load_store(dataset, dataset.select(["v0", "v1"]), data, with_masks=True)
+    for image, mask in zip(store.images, store.masks, strict=True):
+        organ, bright = mask > 0, image[0] > 137
+        assert 2 * (organ & bright).sum() > 0.9 * (organ.sum() + bright.sum())

@@ -198,3 +198,10 @@ def test_dice_over_classes_counts_only_those_that_occur():
 def test_dice_over_classes_leaves_out_pixels_without_ground_truth():
     target = np.array([[1, 1], [-1, -1]])
     assert criinet.metrics.case_dice(np.ones((2, 2), int), target, 2) == 1
+
+
+def test_a_prediction_beside_the_object_is_neither_a_miss_nor_a_false_alarm():
+    prediction, target = np.zeros((2, 6, 6), np.uint8)
+    prediction[0, 0], target[5, 5] = 1, 1
+    (row,) = criinet.metrics.case_metrics(prediction, target, ("background", "cup"))
+    assert (row["dice"], row["miss"], row["false_alarm"]) == (0, False, False)

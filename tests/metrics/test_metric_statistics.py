@@ -282,3 +282,8 @@ def test_resampled_rows_see_the_same_cases():
     assert np.ptp(means[0]) > 0
     with pytest.raises(ShapeError, match="table is"):
         resampled_means(row)
+
+
+def test_where_all_cases_are_alike_the_size_of_a_group_changes_no_mean():
+    found = summarise([0.7] * 9, groups=["a", *"bbb", *"ccccc"])
+    assert (found.low, found.high) == pytest.approx((0.7, 0.7))

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from criinet.errors import ConfigError, ShapeError
 from criinet.networks import CoarseRefined, Network, build_network, networks, parse_network
+from criinet.networks.base import resize
 from criinet.networks.lite0 import SameConv
 
 TINY = {
@@ -403,3 +404,8 @@ def test_the_refinement_sees_decoder_embedding_first_scale_and_coarse_probabilit
     backbone = coarse_refined.network.backbone
     inputs = backbone.decoder_channels + 8 + backbone.scale_channels[0] + 3
     assert coarse_refined.refine[0][0].weight.shape[1] == inputs
+
+
+def test_logits_are_enlarged_without_a_shift():
+    ramp = torch.arange(4.0).view(1, 1, 1, 4)
+    assert resize(ramp, [1, 8]).flatten().tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]

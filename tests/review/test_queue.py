@@ -175,3 +175,10 @@ def test_answers_are_compressed_and_the_page_is_served(client):
     assert "<title>criinet review</title>" in answer.text
     assert client.get("/main.js").headers["content-type"].startswith("text/javascript")
     assert client.get("/api/cases", headers={"accept-encoding": "gzip"}).headers["content-encoding"] == "gzip"
+
+
+def test_the_queue_keeps_away_from_what_has_a_mask(session, monkeypatch):
+    asked = []
+    monkeypatch.setattr(session.model, "order", lambda _, known: asked.append(list(known)) or ([], {}))
+    session._rank()
+    assert asked[0] == session.store.labeled_now() != []

@@ -315,9 +315,7 @@ def test_a_round_that_cannot_be_started_can_be_started_again_or_forgotten(act, r
     monkeypatch.setattr(Rounds, "_launch", launch)
     with monkeypatch.context() as patched:
         patched.setattr(rounds_module, "start_child", full)
-        with pytest.raises(
-            StorageError, match=r"round 1 cannot be started \(cannot allocate memory\); free"
-        ):
+        with pytest.raises(StorageError, match=r"round 1 cannot be started \(cannot allocate memory\); free"):
             begin(rounds)
     assert (rounds.training, rounds.unfinished.status) == (False, "failed")
     monkeypatch.setattr(Rounds, "_launch", lambda *_: None)

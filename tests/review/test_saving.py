@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from criinet.data.splits import Split, load_split
 from criinet.errors import StorageError
 from criinet.review import store as store_module
 from criinet.review.session import ReviewSession
-from criinet.review.store import Effort, ReviewStore, training_split
+from criinet.review.store import ConflictError, Effort, ReviewStore, training_split
 
 OPEN, LABELED, VAL = "case_0010", "case_0001", "case_0019"
 
@@ -210,3 +211,26 @@ def test_a_mask_that_was_replaced_is_never_replaced_itself(place, save):
     assert save(LABELED, square()[::-1].copy()).status_code == 200
     assert kept.read_bytes() == original
     assert kept.with_name(f"{LABELED}.2.png").exists()
+
+
+def test_nobody_is_let_through_while_another_saves(session, monkeypatch):
+    """Whoever was let through waits for a second one, who must not come."""
+    checked, met, saved = ReviewStore._checked, threading.Barrier(2), []
+
+    def meet(self, name, version):
+        found = checked(self, name, version)
+        with suppress(threading.BrokenBarrierError):
+            met.wait(0.5)
+        return found
+
+    def save(version=session.store.entry(OPEN).version):
+        with suppress(ConflictError):
+            saved.append(session.store.save_mask(OPEN, square(), "corrected", version, Effort()))
+
+    monkeypatch.setattr(ReviewStore, "_checked", meet)
+    threads = [threading.Thread(target=save) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(saved) == 1

@@ -122,7 +122,6 @@ class ReviewStore:
         self.dataset = dataset
         self.folder = dataset.root / "review"
         self._masks = dataset.root / "masks"
-        self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._reading = threading.Lock()
         self._slices: dict[str, tuple[str, Slices]] = {}
