@@ -1,7 +1,5 @@
 """The test set, opened once: every measure of every case, with intervals, strata and misses beside the means."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from criinet.data.dataset import Case, Dataset
-from criinet.data.files import write_json, write_text_atomically
+from criinet.data.files import csv_text, write_json, write_text_atomically
 from criinet.data.formats import Volume
 from criinet.data.mask_folders import paired_masks
 from criinet.engine.build import Trained, load_trained
@@ -97,7 +95,7 @@ def evaluate(
         "rows": [{**about, **row, **states[row["checkpoint"]]} for row in summary_rows(rows)],
         "strata": strata_rows(rows, test),
     }
-    write_text_atomically(folder.cases, as_csv([{**row, **test.difficulty[row["case"]]} for row in rows]))
+    write_text_atomically(folder.cases, csv_text([{**row, **test.difficulty[row["case"]]} for row in rows]))
     write_json(folder.results, results)
     return results
 
@@ -267,15 +265,6 @@ def strata_rows(rows: Sequence[Row], test: TestSet) -> list[Row]:
     return strata
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """Return rows as CSV text."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) -> dict[str, Any]:
     """Measure a folder of masks against a folder of ground truth, file by file of the same stem.
 
@@ -306,6 +295,6 @@ def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) 
         "rows": summary_rows(rows),
     }
     if out is not None:
-        write_text_atomically(out / "cases.csv", as_csv(rows))
+        write_text_atomically(out / "cases.csv", csv_text(rows))
         write_json(out / "results.json", results)
     return results
