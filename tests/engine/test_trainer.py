@@ -25,8 +25,9 @@ from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer, stop_on_interrupt
 from criinet.engine.training import train
 from criinet.errors import ConfigError, DataError, MethodError, RunError
+from criinet.labels import IGNORE
 from criinet.methods import Supervised, methods
-from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
+from criinet.types import LabeledBatch, UnlabeledBatch
 
 ALL = list(methods)
 

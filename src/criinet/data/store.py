@@ -22,7 +22,7 @@ from criinet.data.intensity import Intensity, Limits, limits_of, to_gray
 from criinet.data.resampling import Grid, labels_to_grid, to_grid, training_grid
 from criinet.data.spill import Spill
 from criinet.data.threads import cores
-from criinet.types import IGNORE
+from criinet.labels import IGNORE
 
 Side = Annotated[int, Field(ge=16, le=4096)]
 Depth = Annotated[int, Field(ge=4, le=4096)]

@@ -17,9 +17,9 @@ from criinet.engine.origin import open_recorded, recorded_split, require_same_cl
 from criinet.engine.predictor import Predictor
 from criinet.engine.requirements import require_equal_sizes
 from criinet.errors import RunError
+from criinet.labels import IGNORE
 from criinet.metrics import Summary, case_difficulty, case_metrics, finite_mean, quartiles, summarise
 from criinet.networks import Backbone
-from criinet.types import IGNORE
 
 STRATA = {"contrast": "cnr", "boundary": "boundary_gradient", "size": "object_share"}
 COUNTED = ("miss", "false_alarm")

@@ -12,7 +12,7 @@ from criinet.data.store import Store, load_store
 from criinet.engine.requirements import require_equal_sizes
 from criinet.engine.settings import RunConfig
 from criinet.errors import DataError
-from criinet.types import IGNORE
+from criinet.labels import IGNORE
 
 
 @dataclass(frozen=True)

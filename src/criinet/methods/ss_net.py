@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from criinet.config import LossWeights, MethodConfig, Ramp
+from criinet.labels import IGNORE
 from criinet.losses import (
     Descriptors,
     at_stride,
@@ -21,7 +22,7 @@ from criinet.methods.base import Method
 from criinet.methods.memory_bank import MemoryBank
 from criinet.methods.stateless import apply_constant, apply_untracked
 from criinet.networks import Network, Segmentation
-from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
+from criinet.types import LabeledBatch, UnlabeledBatch
 
 Count = Annotated[int, Field(ge=1)]
 
