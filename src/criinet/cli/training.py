@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from criinet.cli.options import Device, GroupBy, Labeled, SkipBad
+from criinet.defaults import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     from criinet.data.dataset import Dataset
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 def train(
     dataset: Annotated[Path, typer.Argument(help="Folder with images/ and, for the labeled cases, masks/.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    method: Annotated[str | None, typer.Option(help="Method, see `criinet methods`. [default: crii-plus]")] = None,
+    method: Annotated[
+        str | None, typer.Option(help=f"Method, see `criinet methods`. [default: {DEFAULT_METHOD}]")
+    ] = None,
     labeled: Labeled = None,
     split: Annotated[
         Path | None,

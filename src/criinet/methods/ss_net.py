@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from criinet.config import LossWeights, MethodConfig, Ramp
+from criinet.config import Count, LossWeights, MethodConfig, Ramp
 from criinet.labels import IGNORE
 from criinet.losses import (
     Descriptors,
@@ -23,8 +23,6 @@ from criinet.methods.memory_bank import MemoryBank
 from criinet.methods.stateless import apply_constant, apply_untracked
 from criinet.networks import Network, Segmentation
 from criinet.types import LabeledBatch, UnlabeledBatch
-
-Count = Annotated[int, Field(ge=1)]
 
 
 class SmoothnessSeparation(Method):

@@ -25,6 +25,7 @@ from criinet.data.files import write_text_atomically
 from criinet.data.splits import Split, save_split
 from criinet.engine.folder import RunFolder
 from criinet.engine.processes import start_child
+from criinet.engine.settings import SECTIONS
 from criinet.errors import INTERRUPTED, CriinetError, RunError
 from criinet.metrics import paired_difference, verdict
 from criinet.report.comparison import paired_values
@@ -296,7 +297,7 @@ class Rounds:
         folder.discard()
 
     def _settings(self) -> dict[str, Any]:
-        settings = {section: dict(self.recorded[section]) for section in ("method", "network", "data", "trainer")}
+        settings = {section: dict(self.recorded[section]) for section in SECTIONS}
         settings["trainer"]["iterations"] = self.iterations
         return settings
 
