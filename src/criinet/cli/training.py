@@ -129,6 +129,7 @@ def run_training(dataset: Path, out: Path, *, quiet: bool = False, **options: An
 
 def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> list[str]:
     """Return what will be done: the cases, and every choice with its reason, one line each."""
+    from criinet.data.splits import without_test
     from criinet.engine.shift import FEWEST
     from criinet.methods import methods
 
@@ -143,10 +144,7 @@ def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> lis
         cases = f"{len(split.val) or 'no'} validation case{'s' if len(split.val) != 1 else ''}"
         lines.append(f"{cases}: predictions are not shifted, {FEWEST} are needed")
     if not split.test:
-        lines.append(
-            "no test cases: all masks train, where there are fewer than 10 or of fewer than 3 groups (patients)"
-        )
-        lines.append("so no Dice is claimed")
+        lines.append(without_test(dataset))
     if learns_from_unlabeled and not split.unlabeled:
         lines.append("no unlabeled cases: the labeled images, without their masks, take their place")
     lines.append(f"method {config.method_name}, seed {config.seed}")

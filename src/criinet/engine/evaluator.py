@@ -10,12 +10,13 @@ from criinet.data.dataset import Case, Dataset
 from criinet.data.files import csv_text, write_json, write_text_atomically
 from criinet.data.formats import Volume
 from criinet.data.mask_folders import paired_masks
+from criinet.data.splits import TO_HOLD_OUT
 from criinet.engine.build import Trained, load_trained
 from criinet.engine.examples import by_percentile, pictures, write_examples
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split, require_same_classes
 from criinet.engine.predictor import Predictor
-from criinet.engine.requirements import require_equal_sizes
+from criinet.engine.requirements import require_masks_fit
 from criinet.errors import RunError
 from criinet.labels import IGNORE
 from criinet.metrics import Summary, case_difficulty, case_metrics, finite_mean, quartiles, summarise
@@ -39,7 +40,7 @@ class TestSet:
     @classmethod
     def open(cls, dataset: Dataset, cases: Sequence[Case]) -> "TestSet":
         """Measure contrast, boundary and size of every case, and freeze the quartiles."""
-        require_equal_sizes(cases, dataset.dims)
+        require_masks_fit(cases, dataset.dims)
         facts = {case.name: difficulty_of(dataset, case) for case in cases}
         rows: dict[str, Row] = {name: dict(found) for name, found in facts.items()}
         for stratum, measure in STRATA.items():
@@ -78,7 +79,7 @@ def evaluate(
     if not split["test"]:
         raise RunError(
             f"{run} has no test cases, so its quality cannot be measured. "
-            "Give at least 10 masks, of 3 groups (patients) or more, or a split with a test."
+            f"Give {TO_HOLD_OUT}, or a split with test cases."
         )
     opened = open_recorded(recorded, None if dataset is None else Path(dataset))
     require_same_classes(recorded, opened, folder.root)
