@@ -67,7 +67,8 @@ def test_a_plugin_that_fails_says_the_same_every_time(animals, monkeypatch):
             animals.add("mine", 3)
             raise RuntimeError("no such file")
 
-    monkeypatch.setattr(registry, "_loaded", [])
+    monkeypatch.setattr(registry, "_begun", False)
+    monkeypatch.setattr(registry, "_failed", None)
     monkeypatch.setattr(registry, "entry_points", lambda **_: [Point()])
     for _ in range(2):
         with pytest.raises(ConfigError, match=r"^plugin 'mine' .* \(RuntimeError: no such file\)"):

@@ -17,6 +17,8 @@ from criinet.errors import ConfigError
 from criinet.registry import nearest
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Config(BaseModel):

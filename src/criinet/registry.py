@@ -19,29 +19,40 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 PLUGINS = "criinet.plugins"
 """The group of entry points by which an installed package names its modules that register something here."""
 
-_loaded: list[ConfigError | None] = []
-"""What came of loading them: nothing yet, or the error that every later call meets again."""
+_begun = False
+"""Whether their import has begun."""
+
+_failed: ConfigError | None = None
+"""The error that one of them met."""
 
 
 def load_plugins() -> None:
     """Import every installed plugin, once in a process.
 
     Raises:
-        ConfigError: if one cannot be imported.
+        ConfigError: if one cannot be imported, or could not earlier.
     """
-    if not _loaded:
-        _loaded.append(None)
-        for point in sorted(entry_points(group=PLUGINS)):
-            try:
-                point.load()
-            except Exception as error:  # It is not our code.
-                _loaded[0] = ConfigError(
-                    f"plugin '{point.name}' ({point.value}) cannot be imported ({type(error).__name__}: {error}); "
-                    "mend it or uninstall its package."
-                )
-                raise _loaded[0] from error
-    elif _loaded[0] is not None:
-        raise _loaded[0]
+    global _begun, _failed
+    if not _begun:
+        _begun = True  # Before the import: a plugin may look up names, and comes here again.
+        _failed = import_plugins()
+    if _failed is not None:
+        raise _failed
+
+
+def import_plugins() -> ConfigError | None:
+    """Import every installed plugin up to the first that cannot be imported, and return the error of that one."""
+    for point in sorted(entry_points(group=PLUGINS)):
+        try:
+            point.load()
+        except Exception as error:  # It is not our code.
+            failed = ConfigError(
+                f"plugin '{point.name}' ({point.value}) cannot be imported ({type(error).__name__}: {error}); "
+                "mend it or uninstall its package."
+            )
+            failed.__cause__ = error
+            return failed
+    return None
 
 
 class Registry(Generic[T]):

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-IGNORE = -1
-"""Class index of a pixel without ground truth: no loss and no metric counts it."""
-
 
 @dataclass(frozen=True)
 class LabeledBatch:

@@ -15,8 +15,8 @@ from criinet.data.splits import load_split
 from criinet.engine.acquisition import STRATEGIES
 from criinet.engine.build import load
 from criinet.errors import ConfigError
+from criinet.labels import IGNORE
 from criinet.report import write_benchmark_report
-from criinet.types import IGNORE
 
 ACTIVE = {"strategies": ["benefit", "random"], "rounds": 2, "masks": 2, "iterations": 2}
 COST = ("train_seconds", "images_per_second", "peak_memory_mb")

@@ -20,8 +20,8 @@ import criinet as package
 from criinet.cli.main import end_as_ctrl_c, share_cores
 from criinet.cli.show import err, table
 from criinet.cli.training import next_steps
+from criinet.defaults import DEFAULT_METHOD
 from criinet.engine.checkpoint import load_checkpoint
-from criinet.engine.settings import DEFAULT_METHOD
 
 HEAVY = ("torch", "matplotlib", "pydantic", "numpy", "scipy", "PIL", "lightning_fabric")
 

@@ -19,7 +19,8 @@ from criinet.data.augmentation import (
     unlabeled_views,
     vary_appearance,
 )
-from criinet.types import IGNORE, CutMix, LabeledBatch
+from criinet.labels import IGNORE
+from criinet.types import CutMix, LabeledBatch
 
 STILL = {
     "flip_horizontal": False,

@@ -16,7 +16,7 @@ from criinet.data.dataset import open_dataset
 from criinet.data.importing import Wanted, carry_out, plan_import
 from criinet.data.importing.coco import RunLengths
 from criinet.errors import DataError
-from criinet.types import IGNORE
+from criinet.labels import IGNORE
 
 HEIGHT, WIDTH = 12, 16
 

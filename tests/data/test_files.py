@@ -1,5 +1,6 @@
 """A file is written whole or not at all, and a place that cannot be written is one sentence."""
 
+import numpy as np
 import pytest
 
 from criinet.data import files
@@ -20,6 +21,19 @@ def test_a_full_disk_leaves_the_old_file_and_no_temporary(tmp_path):
     with pytest.raises(ZeroDivisionError):
         write_atomically(path, lambda _: 1 / 0)
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_arrays_are_written_by_name_and_whole(tmp_path):
+    path = tmp_path / "a.npz"
+    for compressed in (True, False):
+        files.write_npz(path, {"path": np.arange(3), "names": np.array(["a"])}, compressed=compressed)
+        with np.load(path) as found:
+            assert (sorted(found), found["path"].tolist(), found["names"].tolist()) == (
+                ["names", "path"],
+                [0, 1, 2],
+                ["a"],
+            )
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -10,7 +10,7 @@ from criinet.data.geometry import Geometry
 from criinet.data.mask_folders import masks_by_stem, paired_masks
 from criinet.data.volumes import write_volume
 from criinet.errors import DataError
-from criinet.types import IGNORE
+from criinet.labels import IGNORE
 
 
 def save(path: Path, mask: np.ndarray) -> None:

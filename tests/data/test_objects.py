@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from criinet.data.objects import keep_largest, largest_object, largest_shares
+from criinet.components import largest_component
+from criinet.data.objects import keep_largest, largest_shares
 
 
 def labels() -> np.ndarray:
@@ -17,10 +18,21 @@ def labels() -> np.ndarray:
 
 
 def test_voxels_that_touch_at_a_corner_are_one_object():
-    kept = largest_object(labels() == 1)
+    kept = largest_component(labels() == 1)
     assert kept.sum() == 5
     assert kept[1, 1, 4]
     assert not kept[2].any()
+
+
+def test_of_equal_objects_the_one_that_ends_first_is_kept():
+    drawn = np.zeros((3, 2, 4), np.uint8)
+    drawn[:, 0, 0] = 1
+    drawn[1, :, 2:] = 1
+    drawn[1, 1, 3] = 0
+    expected = drawn.copy()
+    expected[:, 0, 0] = 0
+    keep_largest(drawn, (1,))
+    np.testing.assert_array_equal(drawn, expected)
 
 
 def test_only_the_named_classes_lose_their_smaller_objects():

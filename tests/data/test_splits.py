@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from criinet.data.dataset import Case, Dataset, open_dataset
-from criinet.data.splits import Amount, Split, load_split, make_split, save_split
+from criinet.data.splits import Amount, Split, load_split, make_split, save_split, without_test
 from criinet.errors import DataError
 
 
@@ -117,6 +117,15 @@ def test_a_larger_draw_contains_the_smaller_one():
 def test_few_masks_are_not_held_out():
     split = make_split(build(30, 9))
     assert (len(split.labeled), len(split.unlabeled), split.val, split.test) == (9, 21, [], [])
+
+
+def test_a_split_without_test_cases_says_whether_the_masks_are_too_few():
+    for few in (build(20, 9), build(20, 12, per_group=6)):
+        assert without_test(few) == (
+            "no test cases, so no Dice will be reported; "
+            "holding some out needs at least 10 masks from at least 3 patients"
+        )
+    assert without_test(build(20, 10)) == "no test cases in the split, so no Dice will be reported"
 
 
 def test_with_groups_an_amount_means_groups():

@@ -13,7 +13,7 @@ from criinet.data.dataset import Dataset, open_dataset
 from criinet.data.fitting import fit, gaussian_window, with_channels
 from criinet.data.store import DataConfig, Store, centres, fit_mask, load_store
 from criinet.errors import ConfigError, DataError
-from criinet.types import IGNORE
+from criinet.labels import IGNORE
 
 SIZES = {"a": (40, 60), "b": (30, 30), "c": (64, 48)}
 """Height and width of each image."""

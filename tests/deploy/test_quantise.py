@@ -1,6 +1,7 @@
 """Eight bits are calibrated on the run's images, and the file says what they cost."""
 
 import json
+import logging
 import shutil
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from criinet.data.dataset import open_dataset
 from criinet.data.fitting import fit
 from criinet.data.masks import IGNORED_VALUE
 from criinet.deploy.export import export
-from criinet.deploy.quantise import behind_convolutions, crop, mean_dice, quantise
+from criinet.deploy.quantise import behind_convolutions, crop, mean_dice, quantise, quiet
 from criinet.deploy.runtime import ExportedPrediction, load_exported
 from criinet.engine.folder import RunFolder
 from criinet.errors import ConfigError, RunError
@@ -104,6 +105,20 @@ def test_every_case_counts_alike_whatever_it_holds():
     found = (SimpleNamespace(mask=np.where(target == 1, 1, 0)) for target in targets.values())
     predictor = SimpleNamespace(predict_many=lambda _: found)
     assert mean_dice(predictor, dataset, [SimpleNamespace(name=name, image=None) for name in targets]) == 0.75
+
+
+def test_only_onnxruntime_is_silenced(caplog):
+    """Its own loggers, and what it says through the root logger; another thread's words are heard."""
+    caplog.set_level(logging.INFO)
+    said = logging.LogRecord("root", logging.WARNING, "/x/onnxruntime/quantize.py", 1, "ours", None, None)
+    with quiet():
+        logging.getLogger("onnxruntime.quantization").warning("its own")
+        logging.root.handle(said)
+        logging.getLogger("other").info("another")
+        logging.root.info("and another")
+    assert [record.getMessage() for record in caplog.records] == ["another", "and another"]
+    logging.root.handle(said)
+    assert caplog.records[-1] is said
 
 
 def test_eight_bits_need_the_images_and_onnx(trained, exported, tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from criinet.data.dataset import open_dataset
 from criinet.engine import build, evaluator
-from criinet.engine.evaluator import TestSet, as_csv, evaluate, evaluate_folders, per_case, summary_rows, unit_of
+from criinet.engine.evaluator import TestSet, evaluate, evaluate_folders, per_case, summary_rows, unit_of
 from criinet.engine.origin import recorded_split
 from criinet.engine.predictor import CasePrediction, Predictor
 from criinet.errors import DataError, RunError
@@ -261,10 +261,6 @@ def test_the_interval_is_over_patients_and_the_mean_over_cases():
     for summary in summary_rows(rows):
         assert summary["cases"] == 4
         assert (summary["dice"], summary["dice_low"], summary["dice_high"]) == pytest.approx((0.7, 0.4, 0.8))
-
-
-def test_rows_become_csv():
-    assert as_csv([{"case": "a,b", "dice": 0.5}]) == 'case,dice\n"a,b",0.5\n'
 
 
 def save(path: Path, mask: np.ndarray) -> None:

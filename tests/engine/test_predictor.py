@@ -10,9 +10,10 @@ from torch.nn import functional as F
 from criinet.config import MethodConfig
 from criinet.data.augmentation import AugmentationConfig
 from criinet.data.fitting import starts
+from criinet.data.resampling import resize_probs
 from criinet.data.store import DataConfig
 from criinet.engine.build import load
-from criinet.engine.predictor import Predictor, enlarge
+from criinet.engine.predictor import Predictor
 from criinet.errors import DataError
 from criinet.methods import Method, Prediction
 
@@ -141,7 +142,7 @@ def test_a_method_of_one_opinion_disagrees_with_nobody():
 @pytest.mark.parametrize("size", [(3, 5), (64, 100), (16, 16), (8, 31)])
 def test_resized_probabilities_still_sum_to_1(size):
     probs = torch.randn(4, 16, 16).softmax(0)
-    found = enlarge(probs, size)
+    found = resize_probs(probs.unsqueeze(0), size)[0]
     assert found.min() >= 0
     torch.testing.assert_close(found.sum(0), torch.ones(size))
 

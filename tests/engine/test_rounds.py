@@ -16,7 +16,7 @@ from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
 from criinet.errors import MethodError
-from criinet.types import IGNORE
+from criinet.labels import IGNORE
 
 ROUNDS = {"iterations": 9, "checks": 2}
 

@@ -12,8 +12,8 @@ from criinet.engine.evaluator import evaluate
 from criinet.engine.origin import open_recorded, recorded_split
 from criinet.engine.shift import FEWEST, SHIFTS, choose_shift, dice_by_class, dice_by_shift, shifted
 from criinet.engine.training import train
+from criinet.labels import IGNORE
 from criinet.metrics import case_dice
-from criinet.types import IGNORE
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:

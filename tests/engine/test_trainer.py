@@ -26,8 +26,9 @@ from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer, stop_on_interrupt
 from criinet.engine.training import train
 from criinet.errors import ConfigError, DataError, MethodError, RunError
+from criinet.labels import IGNORE
 from criinet.methods import Supervised, methods
-from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
+from criinet.types import LabeledBatch, UnlabeledBatch
 
 ALL = list(methods)
 
@@ -171,7 +172,7 @@ def test_the_best_checkpoint_is_the_one_of_the_best_validation(trained):
 def test_a_worse_or_equal_validation_replaces_no_best_checkpoint(drawn, fit, tmp_path, monkeypatch):
     """Dice .5, .8, .8 and .2 at steps 1 to 4."""
     scores = dict(enumerate((0.5, 0.8, 0.8, 0.2), 1))
-    monkeypatch.setattr(Trainer, "validate", lambda self: [{"kind": "validation", "dice": scores[self.step]}])
+    monkeypatch.setattr(Trainer, "validate", lambda self: {"kind": "validation", "dice": scores[self.step]})
     run = fit(drawn, tmp_path / "run", trainer={"iterations": 4, "checks": 4})
     best, last = (load_checkpoint(run.checkpoint(name)) for name in ("best", "last"))
     assert (best["step"], best["best"], last["step"]) == (2, 0.8, 4)

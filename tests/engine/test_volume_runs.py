@@ -27,9 +27,9 @@ from criinet.engine.predictor import Predictor
 from criinet.engine.shift import SHIFTS
 from criinet.engine.training import train
 from criinet.errors import ConfigError, DataError
+from criinet.labels import IGNORE
 from criinet.methods import Method, Prediction
 from criinet.report import write_report
-from criinet.types import IGNORE
 from volume_sets import write_volumes
 
 KINDS: dict[str, dict[str, Any]] = {

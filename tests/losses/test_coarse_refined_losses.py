@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from criinet.errors import ShapeError
+from criinet.labels import IGNORE
 from criinet.losses import (
     Descriptors,
     Patches,
@@ -23,7 +24,6 @@ from criinet.losses import (
     ranked_list_loss,
 )
 from criinet.losses.coarse_refined import gather_pixels
-from criinet.types import IGNORE
 
 
 def at(*degrees: float) -> Tensor:

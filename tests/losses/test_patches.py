@@ -8,9 +8,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from criinet.labels import IGNORE
 from criinet.losses import at_stride, boundary_band, boundary_patches, draw_pixels, pure_patches
 from criinet.losses.patches import class_shares, window_share
-from criinet.types import IGNORE
 
 PLANE, VOLUME = (24, 40), (10, 14, 18)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from criinet.errors import ShapeError
+from criinet.labels import IGNORE
 from criinet.losses import cross_entropy_over_all, sharpen, sure_pixels
-from criinet.types import IGNORE
 
 
 def test_unsure_pixels_are_left_out_and_never_background():

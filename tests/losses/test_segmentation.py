@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from criinet.errors import ShapeError
+from criinet.labels import IGNORE
 from criinet.losses import cross_entropy_dice, entropy, mean_squared, soft_dice_loss, squared_dice_loss
-from criinet.types import IGNORE
 
 
 def binary(*foreground: float) -> Tensor:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from criinet.errors import ShapeError
+from criinet.labels import IGNORE
 from criinet.losses import inside_probability, signed_distance, signed_distance_loss
-from criinet.types import IGNORE
 
 
 def row(*labels: int) -> torch.Tensor:

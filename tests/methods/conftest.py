@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from criinet.labels import IGNORE
 from criinet.methods import Method, methods, parse_method
 from criinet.networks import Backbone, Network, build_network, parse_network
-from criinet.types import IGNORE, CutMix, LabeledBatch, UnlabeledBatch
+from criinet.types import CutMix, LabeledBatch, UnlabeledBatch
 
 
 @pytest.fixture(scope="session", autouse=True)

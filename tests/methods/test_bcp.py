@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from criinet.labels import IGNORE
 from criinet.methods import parse_method
-from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
+from criinet.types import LabeledBatch, UnlabeledBatch
 
 
 def by_hand(probs: list[float], target: list[int]) -> float:

@@ -7,6 +7,7 @@ import torch
 
 from criinet.config import Ramp
 from criinet.errors import ConfigError
+from criinet.labels import IGNORE
 from criinet.losses import (
     Descriptors,
     RankedGeometry,
@@ -23,7 +24,7 @@ from criinet.losses import (
 )
 from criinet.methods import CRIINet, parse_method
 from criinet.networks import build_network, parse_network
-from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
+from criinet.types import LabeledBatch, UnlabeledBatch
 
 RANKED = {
     "patch": 0.25,

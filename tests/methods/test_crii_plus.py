@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from criinet.errors import ConfigError
+from criinet.labels import IGNORE
 from criinet.losses import coarse_refined_consistency, deep_supervision, squared_dice_loss
 from criinet.methods import CRIIPlus, parse_method
 from criinet.methods.perturbations import drop_channels
 from criinet.networks import CoarseRefinedOutput, Segmentation
-from criinet.types import IGNORE
 
 
 @pytest.fixture

@@ -3,9 +3,10 @@
 import torch
 
 from criinet.config import Ramp
+from criinet.labels import IGNORE
 from criinet.losses import signed_distance
 from criinet.methods.dtc import DualTaskConsistency
-from criinet.types import IGNORE, LabeledBatch
+from criinet.types import LabeledBatch
 
 
 def test_the_weights_ramp_over_a_fraction_of_any_run():

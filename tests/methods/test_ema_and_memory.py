@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from criinet.labels import IGNORE
 from criinet.losses import Descriptors
 from criinet.methods.ema import EMA
 from criinet.methods.memory_bank import MemoryBank
-from criinet.types import IGNORE
 
 
 def network(value: float = 0.0) -> nn.Module:

@@ -5,10 +5,11 @@ import copy
 import torch
 
 from criinet.config import Ramp
+from criinet.labels import IGNORE
 from criinet.losses import dice_distance
 from criinet.methods.ss_net import SmoothnessSeparation
 from criinet.methods.stateless import apply_untracked
-from criinet.types import IGNORE, LabeledBatch
+from criinet.types import LabeledBatch
 
 
 def test_the_weights_ramp_over_a_fraction_of_any_run_and_separation_weighs_a_tenth():

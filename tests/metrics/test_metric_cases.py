@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 import criinet.metrics
-from criinet import types
 from criinet.errors import DataError, ShapeError
-from criinet.metrics import cases
+from criinet.labels import IGNORE
 
 CLASSES = ("background", "left", "right")
 NAMES = [
@@ -61,16 +60,15 @@ def test_misses_and_false_alarms_are_flagged():
 def test_pixels_without_ground_truth_do_not_count():
     """Whatever is predicted where the target is -1, every number stays."""
     prediction, target = scene()
-    target[:, 25:30] = cases.IGNORE
+    target[:, 25:30] = IGNORE
     before = criinet.metrics.case_metrics(prediction, target, CLASSES)
     prediction[:, 25:30] = 1
     assert criinet.metrics.case_metrics(prediction, target, CLASSES) == before
-    assert cases.IGNORE == types.IGNORE
 
 
 def test_what_fills_all_that_is_known_has_no_outline_to_measure():
     """Nothing says where the object ends; and it is no miss."""
-    target = np.full((20, 20), cases.IGNORE)
+    target = np.full((20, 20), IGNORE)
     target[5:15, 5:15] = 1
     hole = np.ones((20, 20), np.int64)
     hole[8, 8] = 0
@@ -88,7 +86,7 @@ def test_what_fills_all_that_is_known_has_no_outline_to_measure():
 def test_a_right_prediction_beside_the_unknown_has_the_right_boundary():
     """As far as is known it is the target itself, and so is the strip along its boundary."""
     target = np.zeros((40, 60), int)
-    target[10:30, 10:30], target[:, 30] = 1, cases.IGNORE
+    target[10:30, 10:30], target[:, 30] = 1, IGNORE
     (row,) = criinet.metrics.case_metrics(np.where(target == 1, 1, 0), target, CLASSES[:2])
     assert (row["dice"], row["boundary_iou"], row["hd95"]) == (1, 1, 0)
 
@@ -97,7 +95,7 @@ def test_one_annotated_slice_is_measured_as_the_image_that_it_is():
     """Above and below nothing is known: there is no surface, and no band, towards that."""
     prediction, target = scene()
     flat = criinet.metrics.case_metrics(prediction, target, CLASSES, (0.5, 1.5))
-    volume = np.full((11, *target.shape), cases.IGNORE)
+    volume = np.full((11, *target.shape), IGNORE)
     volume[5] = target
     deep = criinet.metrics.case_metrics(np.stack([prediction] * 11), volume, CLASSES, (3.0, 0.5, 1.5))
     for one, other in zip(flat, deep, strict=True):
@@ -108,8 +106,8 @@ def test_one_annotated_slice_is_measured_as_the_image_that_it_is():
 def test_a_pixel_beside_the_unknown_is_no_surface():
     """A square of 4x4 whose right side is cut by a column of unknown: 9 of its 12 edge pixels border on background."""
     target = np.zeros((8, 9), int)
-    target[2:6, 2:6], target[:, 6] = 1, cases.IGNORE
-    known = target != cases.IGNORE
+    target[2:6, 2:6], target[:, 6] = 1, IGNORE
+    known = target != IGNORE
     mask = target == 1
     distances = criinet.metrics.surface_distances(mask, mask, known=known)
     assert [len(found) for found in distances] == [10, 10]
@@ -123,18 +121,18 @@ def test_what_is_unknown_makes_no_case_harder():
     target = np.zeros((40, 60), int)
     target[10:30, 10:30] = 1
     image[target == 1] += 100
-    target[:, 33:] = cases.IGNORE
+    target[:, 33:] = IGNORE
     before = criinet.metrics.case_difficulty(image, target)
     image[:, 38:] = 255
     after = criinet.metrics.case_difficulty(image, target)
     assert after == before
     assert before["object_share"] == 400 / (40 * 33)
-    target[:, 30:] = cases.IGNORE
+    target[:, 30:] = IGNORE
     image[:, 30:] = 160  # As bright as the object itself.
     beside = criinet.metrics.case_difficulty(image, target)
     assert beside["cnr"] == pytest.approx(before["cnr"], rel=0.2)
     assert beside["boundary_gradient"] == pytest.approx(before["boundary_gradient"], rel=0.1)
-    target[:] = cases.IGNORE
+    target[:] = IGNORE
     assert all(math.isnan(value) for value in criinet.metrics.case_difficulty(image, target).values())
 
 
@@ -162,7 +160,7 @@ def test_case_difficulty_takes_all_classes_together():
     _, target = scene()
     image = np.random.default_rng(0).integers(0, 256, (*target.shape, 3), dtype=np.uint8)
     foreground = target > 0
-    target[0, 0] = cases.IGNORE
+    target[0, 0] = IGNORE
     assert criinet.metrics.case_difficulty(image, target) == {
         "cnr": criinet.metrics.contrast_to_noise(image, foreground),
         "boundary_gradient": criinet.metrics.boundary_gradient(image, foreground),

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from criinet.labels import IGNORE
 from criinet.networks import ImagePrototypes
-from criinet.types import IGNORE
 
 
 def prototypes(classes: int = 2, channels: int = 3, **settings) -> ImagePrototypes:

@@ -15,6 +15,7 @@ from criinet.data.splits import Split, load_split
 from criinet.data.store import DataConfig
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
+from criinet.engine.origin import open_recorded
 from criinet.engine.predictor import Predictor
 from criinet.engine.training import train
 from criinet.errors import CheckpointError, DataError, RunError, StorageError
@@ -58,7 +59,7 @@ def test_the_next_split_labels_what_was_drawn_and_drops_what_was_rejected(sessio
     draw(session, OPEN, "case_0011")
     session.store.decide("case_0012", "rejected", session.store.entry("case_0012").version, Effort())
     session.store.decide("case_0001", "rejected", session.store.entry("case_0001").version, Effort())
-    before, dataset = session.split, session._open(session.dataset.root)
+    before, dataset = session.split, open_recorded(session.recorded, session.dataset.root)
     split = training_split(session.store, dataset, before)
     assert set(split.labeled) == {*before.labeled, OPEN, "case_0011"} - {"case_0001"}
     assert set(split.unlabeled) == set(before.unlabeled) - {OPEN, "case_0011", "case_0012"}
@@ -101,7 +102,7 @@ def test_a_round_is_a_run_measured_on_the_frozen_cases_and_can_be_rolled_back(pl
     assert done.dice is not None
     assert done.verdict in ("better", "worse", "no measurable change")
     folder = session.rounds.folder(1)
-    split = load_split(folder.split, session._open(session.dataset.root))
+    split = load_split(folder.split, open_recorded(session.recorded, session.dataset.root))
     assert {OPEN, "case_0011"} <= set(split.labeled)
     assert split.val == session.split.val
     assert json.loads(folder.config.read_text())["trainer"]["iterations"] == 3

@@ -14,7 +14,7 @@ from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predictor
 from criinet.engine.training import train
-from criinet.types import IGNORE
+from criinet.labels import IGNORE
 
 EFFORT = ("corrected_pixels", "corrected_outline")
 """Of all masks drawn so far: the pixels that differ from the model's mask, and the length of the outline there."""

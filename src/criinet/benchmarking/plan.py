@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from criinet.config import Config, parse, read_settings
+from criinet.config import Config, Count, parse, read_settings
 from criinet.data.splits import Measured
+from criinet.defaults import DEFAULT_NETWORK
 from criinet.engine.acquisition import STRATEGIES, Strategy
 from criinet.engine.requirements import MOST
 from criinet.errors import ConfigError
 from criinet.methods import methods
 from criinet.registry import nearest
 
-Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=MOST - 1)]
 Tables = dict[str, Any]
 SYNTHETIC = "synthetic"
@@ -109,7 +109,7 @@ class Plan(Config):
     ] = "all"
     variants: dict[str, Variant] = {}
     datasets: Annotated[tuple[DatasetPlan, ...], Field(min_length=1)]
-    networks: Annotated[tuple[NetworkPlan, ...], Field(min_length=1)] = (NetworkPlan(name="lite0-unet"),)
+    networks: Annotated[tuple[NetworkPlan, ...], Field(min_length=1)] = (NetworkPlan(name=DEFAULT_NETWORK),)
     labeled: Annotated[tuple[str, ...], Field(min_length=1, description="amounts of labels, as 4% or 32")] = ("4%",)
     draws: Annotated[tuple[Seed, ...], Field(min_length=1, description="draws of labeled cases")] = (0,)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, description="seeds of weights and batches")] = (0,)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from criinet.defaults import DEFAULT_METHOD
+
 IMAGES, TEST = 600, 300
 """So many are tested on that a gain of two or three points can be told from chance."""
 LABELED = 16
@@ -27,7 +29,6 @@ def demo(
     from criinet.cli.training import finish, run_training
     from criinet.data.synthetic import write_dataset
     from criinet.engine.evaluator import evaluate
-    from criinet.engine.settings import DEFAULT_METHOD
     from criinet.errors import RunError
     from criinet.report import compare, read_run, write_report
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from criinet.cli.options import AsJson
+from criinet.defaults import DEFAULT_METHOD, DEFAULT_NETWORK
 
 
 def methods(as_json: AsJson = False) -> None:
@@ -24,23 +25,15 @@ def networks(as_json: AsJson = False) -> None:
 
 
 def settings(
-    method: Annotated[str, typer.Option(metavar="METHOD", help="Method whose settings to list.")] = "crii-plus",
-    network: Annotated[str, typer.Option(metavar="NETWORK", help="Network whose settings to list.")] = "lite0-unet",
+    method: Annotated[str, typer.Option(metavar="METHOD", help="Method whose settings to list.")] = DEFAULT_METHOD,
+    network: Annotated[str, typer.Option(metavar="NETWORK", help="Network whose settings to list.")] = DEFAULT_NETWORK,
     as_json: AsJson = False,
 ) -> None:
     """List every setting with its default and meaning; `criinet train` prints those that it picks from the data."""
     from criinet.config import settings_of
-    from criinet.data.store import DataConfig
-    from criinet.engine.settings import TrainerConfig
-    from criinet.methods import methods
-    from criinet.networks import networks
+    from criinet.engine.settings import models_of
 
-    models = {
-        "method": methods.get(method).Config,
-        "network": networks.get(network).config,
-        "data": DataConfig,
-        "trainer": TrainerConfig,
-    }
+    models = models_of(method, network)
     found = [setting for section, model in models.items() for setting in settings_of(model, section)]
     if as_json:
         print(json.dumps([asdict(setting) for setting in found], indent=1))

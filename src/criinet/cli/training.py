@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from criinet.cli.options import Device, GroupBy, Labeled, SkipBad
+from criinet.defaults import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     from criinet.data.dataset import Dataset
@@ -20,7 +21,8 @@ def train(
     ],
     out: Annotated[Path, typer.Option(metavar="OUT", help="Folder of the run.")],
     method: Annotated[
-        str | None, typer.Option(metavar="METHOD", help="Method, see `criinet methods`. [default: crii-plus]")
+        str | None,
+        typer.Option(metavar="METHOD", help=f"Method, see `criinet methods`. [default: {DEFAULT_METHOD}]"),
     ] = None,
     labeled: Labeled = None,
     split: Annotated[
@@ -139,6 +141,7 @@ def run_training(dataset: Path, out: Path, *, quiet: bool = False, **options: An
 
 def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> list[str]:
     """Return what will be done: the cases, and every choice with its reason, one line each."""
+    from criinet.data.splits import without_test
     from criinet.engine.shift import FEWEST
     from criinet.methods import methods
 
@@ -153,10 +156,7 @@ def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> lis
         cases = f"{len(split.val) or 'no'} validation case{'s' if len(split.val) != 1 else ''}"
         lines.append(f"{cases}: object logits are not shifted, as tuning that takes {FEWEST}")
     if not split.test:
-        lines.append(
-            "no test cases: all masks train, where there are fewer than 10 or of fewer than 3 groups (patients)"
-        )
-        lines.append("so no Dice is claimed")
+        lines.append(without_test(dataset))
     if learns_from_unlabeled and not split.unlabeled:
         lines.append("no unlabeled cases: the labeled images stand in for them, without their masks")
     lines.append(f"method {config.method_name}, seed {config.seed}")

@@ -65,13 +65,8 @@ def draw_affine(count: int, size: tuple[int, ...], config: AugmentationConfig, g
     """
     if len(size) == 3:
         return draw_affine_of_boxes(count, (size[0], size[1], size[2]), config, generator)
-    angle = uniform((count,), -config.rotate, config.rotate, generator) * (math.pi / 180)
-    zoom = torch.exp(uniform((count,), -1, 1, generator) * math.log1p(config.zoom))
-    flips = [
-        1.0 - 2.0 * (chance(count, 0.5, generator) & on).float()
-        for on in (config.flip_horizontal, config.flip_vertical)
-    ]
-    shift = uniform((count, 2), -2 * config.shift, 2 * config.shift, generator)
+    angle = draw_angles((count,), config.rotate, generator)
+    zoom, flips, shift = draw_zoom_flips_shift(count, 2, config, generator)
     cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
     aspect = size[0] / size[1]
     across = torch.stack([cos * flips[0], -sin * aspect * flips[1], shift[:, 0]], dim=1)
@@ -87,19 +82,31 @@ def draw_affine_of_boxes(
     R turns within the slices by up to ``rotate``, and out of them about either axis by up to ``tilt``. Coordinates are
     in the order (w, h, d) of ``affine_grid``.
     """
-    turn = uniform((count,), -config.rotate, config.rotate, generator) * (math.pi / 180)
-    tilts = uniform((2, count), -config.tilt, config.tilt, generator) * (math.pi / 180)
+    turn = draw_angles((count,), config.rotate, generator)
+    tilts = draw_angles((2, count), config.tilt, generator)
+    zoom, flips, shift = draw_zoom_flips_shift(count, 3, config, generator)
+    rotation = rotations(turn, (0, 1)) @ rotations(tilts[0], (0, 2)) @ rotations(tilts[1], (1, 2))
+    half = half_sides(size, generator.device)
+    matrix = rotation * (half / half.unsqueeze(1)) / zoom.view(-1, 1, 1)
+    matrix = matrix * torch.stack([*flips, torch.ones_like(zoom)], dim=1).unsqueeze(1)
+    return torch.cat([matrix, shift.unsqueeze(2)], dim=2)
+
+
+def draw_angles(shape: tuple[int, ...], largest: float, generator: Generator) -> Tensor:
+    """Draw angles in radians, of up to ``largest`` degrees in either direction."""
+    return uniform(shape, -largest, largest, generator) * (math.pi / 180)
+
+
+def draw_zoom_flips_shift(
+    count: int, dims: int, config: AugmentationConfig, generator: Generator
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Draw the zoom (count,), a flip of the width and one of the height, 1 or -1 (count,), and shifts (count, dims)."""
     zoom = torch.exp(uniform((count,), -1, 1, generator) * math.log1p(config.zoom))
     flips = [
         1.0 - 2.0 * (chance(count, 0.5, generator) & on).float()
         for on in (config.flip_horizontal, config.flip_vertical)
     ]
-    shift = uniform((count, 3, 1), -2 * config.shift, 2 * config.shift, generator)
-    rotation = rotations(turn, (0, 1)) @ rotations(tilts[0], (0, 2)) @ rotations(tilts[1], (1, 2))
-    half = half_sides(size, generator.device)
-    matrix = rotation * (half / half.unsqueeze(1)) / zoom.view(-1, 1, 1)
-    matrix = matrix * torch.stack([*flips, torch.ones_like(zoom)], dim=1).unsqueeze(1)
-    return torch.cat([matrix, shift], dim=2)
+    return zoom, flips, uniform((count, dims), -2 * config.shift, 2 * config.shift, generator)
 
 
 @cache
@@ -131,7 +138,6 @@ def transform_mask(mask: Tensor, affine: Tensor) -> Tensor:
     return moved.squeeze(1).round().long()
 
 
-LUMA = (0.299, 0.587, 0.114)
 TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 FROM_YIQ = torch.linalg.inv(TO_YIQ)
 

@@ -4,16 +4,15 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
+from criinet.config import Millimetres
 from criinet.data.images import BadFileError
 from criinet.data.kinds import comparable
 from criinet.data.masks import MaskEncoding
 from criinet.data.volumes import Partial
-
-Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class DatasetCard(BaseModel):

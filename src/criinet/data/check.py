@@ -20,7 +20,7 @@ from criinet.data.images import BadFileError, read_header
 from criinet.data.kinds import comparable, key_of, not_read, suffix_of
 from criinet.data.layout import Layout, read_layout
 from criinet.data.masks import MaskEncoding
-from criinet.data.scans import misplaced, read_scan, spatial
+from criinet.data.scans import mask_mismatch, read_scan, spatial
 from criinet.data.splits import load_split
 from criinet.data.threads import in_threads
 from criinet.data.volumes import without_voxel_size
@@ -202,7 +202,7 @@ def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | N
         rule = DatasetCard.words(card.partial)
         image = None if facts.size is None else path
         facts.mask = read_mask_facts(mask, layout.dims, image=image, ignore=card.ignore, partial=rule)
-        mismatch = None if facts.size is None else misplaced(mask, facts.mask.size, path, facts.size, layout.dims)
+        mismatch = None if facts.size is None else mask_mismatch(mask, path, layout.dims, (facts.mask.size, facts.size))
     except BadFileError as problem:
         facts.problems.append(problem)
         return facts

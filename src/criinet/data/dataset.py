@@ -15,7 +15,7 @@ from criinet.data.images import BadFileError
 from criinet.data.kinds import comparable, key_of, mask_suffix, not_read
 from criinet.data.layout import Layout, read_layout
 from criinet.data.masks import MaskEncoding, read_mask
-from criinet.data.scans import Scan, misplaced, read_scan, spatial
+from criinet.data.scans import Scan, mask_mismatch, read_scan, spatial
 from criinet.data.threads import in_threads
 from criinet.data.volumes import Partial, read_labels, read_volume_header
 from criinet.errors import DataError
@@ -208,7 +208,7 @@ def _verify(
                 return None
             mask, image = layout.masks[name], layout.images[name]
             facts = read_mask_facts(mask, layout.dims, image=image, ignore=card.ignore)
-            return misplaced(mask, facts.size, image, shape, layout.dims) or facts
+            return mask_mismatch(mask, image, layout.dims, (facts.size, shape)) or facts
         except BadFileError as problem:
             return problem
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,11 +65,7 @@ def write_segmentation(path: Path, labels: NDArray[Any], series: Path, classes: 
         raise
     except Exception as error:  # highdicom raises nearly anything on an incomplete header, and may quote it.
         raise BadFileError(series, "lacks what a DICOM-SEG must repeat of its series", _REMEDY, _HINT) from error
-
-    def save(file: IO[bytes]) -> None:
-        made.save_as(file, enforce_file_format=True)
-
-    write_atomically(path, save)
+    write_atomically(path, lambda file: made.save_as(file, enforce_file_format=True))
 
 
 def _segmentation(series: Path, frames: Sequence[Frame], labels: NDArray[Any], classes: Sequence[str]) -> Any:

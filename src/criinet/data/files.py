@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from criinet.errors import StorageError
 
 TEMPORARY = ".*.tmp"
@@ -19,7 +22,7 @@ TEMPORARY = ".*.tmp"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write ``path`` through ``write(file)``, so that no reader ever sees a part of it.
 
     The bytes go to a temporary name in the same folder, are flushed to the disk, and are then renamed. Missing folders
@@ -55,13 +58,23 @@ def write_text_atomically(path: Path, text: str) -> None:
     write_bytes_atomically(path, text.encode("utf-8"))
 
 
-def write_bytes_atomically(path: Path, content: bytes) -> None:
+def write_bytes_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write ``content`` to ``path``, whole or not at all.
 
     Raises:
         StorageError: if the disk is full or the place cannot be written.
     """
-    write_atomically(path, lambda file: _write_bytes(file, content))
+    write_atomically(path, lambda file: file.write(content))
+
+
+def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]], *, compressed: bool = True) -> None:
+    """Write arrays by name as an .npz file without pickles, whole or not at all.
+
+    Raises:
+        StorageError: if the disk is full or the place cannot be written.
+    """
+    pack = np.savez_compressed if compressed else np.savez
+    write_atomically(path, lambda file: pack(file, allow_pickle=False, **arrays))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -134,10 +147,6 @@ def make_folder(path: Path) -> Path:
     if not os.access(path, os.W_OK | os.X_OK):
         raise StorageError(f"folder {path} is not writable; change its permissions or choose another folder.")
     return path
-
-
-def _write_bytes(file: IO[bytes], content: bytes) -> None:
-    file.write(content)
 
 
 def _remove(path: Path) -> None:

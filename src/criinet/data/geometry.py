@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Affine = NDArray[np.float64]
 Spacing = tuple[float, float, float]
 
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Between the axes of DICOM and ITK (left, posterior, superior) and those of NIfTI (right, anterior, superior)."""
 
 
@@ -81,7 +81,7 @@ class Geometry:
         affine = np.eye(4)
         affine[:3, :3] = np.asarray(direction, np.float64) * np.asarray(spacing, np.float64)
         affine[:3, 3] = origin
-        return cls.from_nifti(_LPS @ affine)
+        return cls.from_nifti(LPS @ affine)
 
     @classmethod
     def unknown(cls, spacing: Spacing | None = None) -> "Geometry":
@@ -99,7 +99,7 @@ class Geometry:
     @property
     def lps(self) -> Affine:
         """The affine to (left, posterior, superior) in index order (w, h, d), as DICOM and ITK have it."""
-        return _LPS @ self.nifti
+        return LPS @ self.nifti
 
     @property
     def spacing(self) -> Spacing:

@@ -23,13 +23,12 @@ from criinet.data.images import (
     require_plane,
     upright,
 )
+from criinet.labels import IGNORE
 
 MaskEncoding = Literal["index", "binary255"]
 """How masks write classes: ``index`` is the class itself, ``binary255`` is 0 for background and 255 for foreground."""
 
 OKABE_ITO = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
-IGNORE = -1
-"""Class index of a pixel without ground truth, as ``criinet.types`` has it, for readers without torch."""
 
 IGNORED_VALUE = 255
 """Stored in a mask of class indices where there is no ground truth, if dataset.json says ``"ignore": true``."""

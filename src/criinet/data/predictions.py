@@ -5,14 +5,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.card import declared_spacing, read_card
 from criinet.data.dicom_seg import placed_frames, require_dicom, write_segmentation
-from criinet.data.files import digest, make_folder, newest, write_atomically, write_json
+from criinet.data.files import digest, make_folder, newest, write_json, write_npz
 from criinet.data.formats import Volume
 from criinet.data.formats.dicom import scans_apart
 from criinet.data.geometry import Geometry, Spacing, voxel_of
@@ -442,11 +442,7 @@ def write_prediction(out: Path, name: str, predicted: Segmented, classes: int, o
     """
     if outputs.probabilities and predicted.probs is not None:
         probs = np.asarray(predicted.probs).astype(np.float16)
-
-        def save(file: IO[bytes]) -> None:
-            np.savez_compressed(file, probabilities=probs)
-
-        write_atomically(out / "probabilities" / f"{name}.npz", save)
+        write_npz(out / "probabilities" / f"{name}.npz", {"probabilities": probs})
     for kind, gray in predicted.doubts().items() if outputs.uncertainty else ():
         if isinstance(predicted, VolumePrediction):
             write_volume(out / "uncertainty" / f"{name}_{kind}.nii.gz", gray, predicted.geometry)

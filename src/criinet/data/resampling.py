@@ -107,13 +107,14 @@ def from_grid(chunks: Iterable[Tensor], grid: Grid) -> Iterator[tuple[int, Tenso
             if share[start:stop].any():
                 weight = torch.from_numpy(share[start:stop]).float().view(1, -1, 1, 1)
                 slab = torch.lerp(slab, kept[:, above[start:stop] - first], weight)
-            yield start, _enlarged(slab, (height, width))
+            yield start, resize_probs(slab, (height, width))
         done = max(done, ready)
         keep = min(int(below[done]), last - 1) if done < source else last - 1
         kept, first = kept[:, keep - first :], keep
 
 
-def _enlarged(probs: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_probs(probs: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (N, C, h, w) probabilities linearly to (N, C, H, W), with anti-aliasing where a side shrinks."""
     if tuple(probs.shape[2:]) == size:
         return probs
     shrinks = size[0] < probs.shape[2] or size[1] < probs.shape[3]

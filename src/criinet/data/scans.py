@@ -107,29 +107,24 @@ def place_mismatch(mask: Path, own: Geometry, image: Geometry, shape: tuple[int,
     return BadFileError(mask, difference, "Resample it to the grid of its image", LISTED)
 
 
-def mask_mismatch(mask: Path, image: Path, dims: int) -> BadFileError | None:
-    """Compare a mask with its image by their headers: size, and where volumes lie.
+def mask_mismatch(
+    mask: Path, image: Path, dims: int, sizes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+) -> BadFileError | None:
+    """Return the problem of a mask that has not the size of its image, or as a volume lies elsewhere; or None.
+
+    Args:
+        sizes: of mask and image, where they were decoded; None reads them from the headers.
 
     Raises:
         BadFileError: if a header cannot be read.
     """
     if dims == 2:
-        return size_mismatch(mask, scan_shape(mask, dims), image, scan_shape(image, dims))
+        size, other_size = sizes or (scan_shape(mask, dims), scan_shape(image, dims))
+        return size_mismatch(mask, size, image, other_size)
     require_volume(mask)
     own, other = read_mask_header(mask, image), read_volume_header(image)
-    wrong_size = size_mismatch(mask, own.shape, image, other.shape)
-    return wrong_size or place_mismatch(mask, own.geometry, other.geometry, own.shape)
-
-
-def misplaced(
-    mask: Path, size: tuple[int, ...], image: Path, image_size: tuple[int, ...], dims: int
-) -> BadFileError | None:
-    """Return the problem of a mask that has not the size of its image, or as a volume lies elsewhere; or None."""
-    wrong = size_mismatch(mask, size, image, image_size)
-    if wrong is not None or dims == 2:
-        return wrong
-    own, other = read_mask_header(mask, image).geometry, read_volume_header(image).geometry
-    return place_mismatch(mask, own, other, size)
+    size, other_size = sizes or (own.shape, other.shape)
+    return size_mismatch(mask, size, image, other_size) or place_mismatch(mask, own.geometry, other.geometry, size)
 
 
 def spatial(scan: Any) -> tuple[int, ...]:

@@ -20,8 +20,11 @@ from criinet.errors import DataError
 from criinet.registry import nearest
 
 DEFAULT = Path("splits") / "default.json"
-FEWEST_TO_HOLD_OUT = 10
-"""With fewer masked cases than this every mask is used for training."""
+FEWEST_TO_HOLD_OUT, FEWEST_GROUPS = 10, 3
+"""With fewer masked cases, or groups of them, than this every mask is used for training."""
+
+TO_HOLD_OUT = f"at least {FEWEST_TO_HOLD_OUT} masks from at least {FEWEST_GROUPS} patients"
+"""What it takes that cases are held out, in words."""
 
 Measured = Literal["test", "val"]
 """Which cases a run is measured on: the test cases, or those for validation while a method is being developed."""
@@ -249,6 +252,19 @@ def make_split(
     return _for_development(dataset, split, _names(_hold_out(dataset, seed, validation)[1]))
 
 
+def without_test(dataset: Dataset) -> str:
+    """Say what follows where a split of ``dataset`` has no test cases, and what they take if its masks are too few."""
+    if enough_to_hold_out(dataset):
+        return "no test cases in the split, so no Dice will be reported"
+    return f"no test cases, so no Dice will be reported; holding some out needs {TO_HOLD_OUT}"
+
+
+def enough_to_hold_out(dataset: Dataset) -> bool:
+    """Tell whether there are masks enough that some are held out."""
+    groups = {case.group for case in dataset.labeled}
+    return len(dataset.labeled) >= FEWEST_TO_HOLD_OUT and len(groups) >= FEWEST_GROUPS
+
+
 def save_split(split: Split, path: Path) -> None:
     """Write a split as JSON, whole or not at all.
 
@@ -353,9 +369,9 @@ def _for_development(dataset: Dataset, split: Split, held_out: Sequence[str]) ->
 
 def _hold_out(dataset: Dataset, seed: int, validation: int | None) -> tuple[list[Case], list[Case]]:
     """Choose the masked cases of the test set and the candidates for validation, by whole groups."""
-    groups = _by_group(dataset.labeled)
-    if len(dataset.labeled) < FEWEST_TO_HOLD_OUT or len(groups) < 3:
+    if not enough_to_hold_out(dataset):
         return [], []
+    groups = _by_group(dataset.labeled)
     order = _shuffled(groups, _random(0, _TEST))
     first = max(1 if dataset.grouped else 2, _round(0.2 * len(order)))
     left = _shuffled(order[first:], _random(seed, _VALIDATION))

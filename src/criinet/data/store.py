@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from criinet.config import Config, Fraction
+from criinet.config import Config, Count, Fraction, Millimetres
 from criinet.data.augmentation import AugmentationConfig
 from criinet.data.dataset import Case, Dataset
 from criinet.data.decoding import Decoding
@@ -22,11 +22,10 @@ from criinet.data.intensity import Intensity, Limits, limits_of, to_gray
 from criinet.data.resampling import Grid, labels_to_grid, to_grid, training_grid
 from criinet.data.spill import Spill
 from criinet.data.threads import cores
-from criinet.types import IGNORE
+from criinet.labels import IGNORE
 
 Side = Annotated[int, Field(ge=16, le=4096)]
 Depth = Annotated[int, Field(ge=4, le=4096)]
-Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Kind = Literal["images", "slices", "volumes"]
 
 KEPT_VOXELS = 4096
@@ -62,7 +61,7 @@ class DataConfig(Config):
         tuple[float, float], Field(description="of volumes: what becomes black and white with intensity=range, in HU")
     ] = (-160.0, 240.0)
     one_object: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...],
+        tuple[Count, ...],
         Field(description="of volumes: numbers of classes of which predictions keep the largest connected object"),
     ] = ()
     tta: Annotated[bool, Field(description="predict the mean over mirrored images, as training mirrors them")] = False

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from criinet.config import Config
+from criinet.config import Config, Count
 from criinet.errors import CheckpointError
 
 FORMAT = 2
@@ -24,7 +24,7 @@ class Quantisation(Config):
     dice_float, dice_int8: mean Dice over cases and foreground classes before and after; None without cases.
     """
 
-    calibration: Annotated[int, Field(ge=1)]
+    calibration: Count
     cases: Annotated[int, Field(ge=0)]
     dice_float: float | None
     dice_int8: float | None
@@ -51,10 +51,10 @@ class ModelCard(Config):
 
     format: int
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
-    size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    size: tuple[Count, Count]
     window: Literal["whole", "patch"]
     channels: Literal[1, 3]
-    multiple: Annotated[int, Field(ge=1)]
+    multiple: Count
     mirrors: tuple[tuple[int, ...], ...]
     tta: bool = False
     outputs: tuple[Literal["probabilities"]] | tuple[Literal["probabilities"], Literal["coarse"]]

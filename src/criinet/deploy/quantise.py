@@ -3,7 +3,8 @@
 import logging
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,7 @@ def to_int8(content: bytes, images: Sequence[Array]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         whole, folded, small = (Path(folder) / f"{name}.onnx" for name in ("whole", "folded", "small"))
         whole.write_bytes(content)
-        level = logging.root.level
-        logging.root.setLevel(logging.ERROR)  # onnxruntime speaks to its developers through the root logger.
-        try:
+        with quiet():
             quant_pre_process(str(whole), str(folded), skip_symbolic_shape=True)
             quantization.quantize_static(
                 str(folded),
@@ -104,9 +103,25 @@ def to_int8(content: bytes, images: Sequence[Array]) -> bytes:
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
             )
-        finally:
-            logging.root.setLevel(level)
         return small.read_bytes()
+
+
+@contextmanager
+def quiet() -> Generator[None, None, None]:
+    """Silence what onnxruntime tells its developers, through its own loggers and the root one; others are heard."""
+
+    def heard(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR or "onnxruntime" not in Path(record.pathname).parts
+
+    own = logging.getLogger("onnxruntime")
+    level = own.level
+    own.setLevel(logging.ERROR)
+    logging.root.addFilter(heard)
+    try:
+        yield
+    finally:
+        logging.root.removeFilter(heard)
+        own.setLevel(level)
 
 
 def behind_convolutions(file: Path) -> list[str]:

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from criinet.engine.calls import named
@@ -18,6 +17,7 @@ from criinet.engine.settings import RunConfig, from_recorded
 from criinet.errors import CheckpointError
 from criinet.methods import Method, methods
 from criinet.networks import Network, build_network
+from criinet.networks.base import prefer_channels_last, seeded_cpu
 
 
 def build_method(config: RunConfig, classes: tuple[str, ...], *, initial: bool = True) -> Method:
@@ -42,12 +42,11 @@ def build_method(config: RunConfig, classes: tuple[str, ...], *, initial: bool =
 
 def seeded(config: RunConfig, network: Network) -> Method:
     """Build the method's own layers from the seed too, leaving the global generator as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed + 1)  # That of the CPU alone: a GPU's may be somebody's.
-        kind = methods.get(config.method_name)
-        with named(kind):
-            method = kind(network, config.method)
-    return method if network.backbone.dims == 3 else cast(Any, method).to(memory_format=torch.channels_last)
+    kind = methods.get(config.method_name)
+    with seeded_cpu(config.seed + 1), named(kind):
+        method = kind(network, config.method)
+    prefer_channels_last(method, network.backbone.dims)
+    return method
 
 
 def load(

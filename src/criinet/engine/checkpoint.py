@@ -2,11 +2,11 @@
 
 import io
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
-from criinet.data.files import write_atomically
+from criinet.data.files import write_bytes_atomically
 from criinet.errors import CheckpointError
 
 FORMAT = 1
@@ -18,14 +18,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         StorageError: if the disk is full or the place cannot be written; an older checkpoint stays.
     """
-    whole = io.BytesIO()
+    whole = io.BytesIO()  # PyTorch's own writer would hide the OSError of a full disk.
     torch.save({"format": FORMAT, **state}, whole)
-    write_atomically(path, lambda file: copy(whole, file))
-
-
-def copy(source: io.BytesIO, file: IO[bytes]) -> None:
-    """Write all of ``source``: a full disk is then an OSError, which PyTorch's own writer would hide."""
-    file.write(source.getbuffer())
+    write_bytes_atomically(path, whole.getbuffer())
 
 
 def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:

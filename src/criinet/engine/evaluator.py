@@ -1,7 +1,5 @@
 """The test set, opened once: every measure of every case, with intervals, strata and misses beside the means."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from criinet.data.dataset import Case, Dataset
-from criinet.data.files import write_json, write_text_atomically
+from criinet.data.files import csv_text, write_json, write_text_atomically
 from criinet.data.formats import Volume
 from criinet.data.mask_folders import paired_masks
+from criinet.data.splits import TO_HOLD_OUT
 from criinet.engine.build import Trained, load_trained
 from criinet.engine.examples import by_percentile, pictures, write_examples
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split, require_same_classes
 from criinet.engine.predictor import Predictor
-from criinet.engine.requirements import require_equal_sizes
+from criinet.engine.requirements import require_masks_fit
 from criinet.errors import RunError
+from criinet.labels import IGNORE
 from criinet.metrics import Summary, case_difficulty, case_metrics, finite_mean, quartiles, summarise
 from criinet.networks import Backbone
-from criinet.types import IGNORE
 
 STRATA = {"contrast": "cnr", "boundary": "boundary_gradient", "size": "object_share"}
 COUNTED = ("miss", "false_alarm")
@@ -41,7 +40,7 @@ class TestSet:
     @classmethod
     def open(cls, dataset: Dataset, cases: Sequence[Case]) -> "TestSet":
         """Measure contrast, boundary and size of every case, and freeze the quartiles."""
-        require_equal_sizes(cases, dataset.dims)
+        require_masks_fit(cases, dataset.dims)
         facts = {case.name: difficulty_of(dataset, case) for case in cases}
         rows: dict[str, Row] = {name: dict(found) for name, found in facts.items()}
         for stratum, measure in STRATA.items():
@@ -80,7 +79,7 @@ def evaluate(
     if not split["test"]:
         raise RunError(
             f"{run} has no test cases, so its quality cannot be measured. "
-            "Give at least 10 masks, of 3 groups (patients) or more, or a split with a test."
+            f"Give {TO_HOLD_OUT}, or a split with test cases."
         )
     opened = open_recorded(recorded, None if dataset is None else Path(dataset))
     require_same_classes(recorded, opened, folder.root)
@@ -97,7 +96,7 @@ def evaluate(
         "rows": [{**about, **row, **states[row["checkpoint"]]} for row in summary_rows(rows)],
         "strata": strata_rows(rows, test),
     }
-    write_text_atomically(folder.cases, as_csv([{**row, **test.difficulty[row["case"]]} for row in rows]))
+    write_text_atomically(folder.cases, csv_text([{**row, **test.difficulty[row["case"]]} for row in rows]))
     write_json(folder.results, results)
     return results
 
@@ -267,15 +266,6 @@ def strata_rows(rows: Sequence[Row], test: TestSet) -> list[Row]:
     return strata
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """Return rows as CSV text."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) -> dict[str, Any]:
     """Measure a folder of masks against a folder of ground truth, file by file of the same stem.
 
@@ -306,6 +296,6 @@ def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) 
         "rows": summary_rows(rows),
     }
     if out is not None:
-        write_text_atomically(out / "cases.csv", as_csv(rows))
+        write_text_atomically(out / "cases.csv", csv_text(rows))
         write_json(out / "results.json", results)
     return results

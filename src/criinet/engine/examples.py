@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from criinet.data.files import write_atomically, write_json
+from criinet.data.files import write_json, write_npz
 from criinet.data.fitting import with_channels
 from criinet.data.formats import Volume
 from criinet.data.intensity import to_gray
@@ -91,11 +91,7 @@ def write_examples(
     kept = [example for example in examples_in(folder) if example["set"] != which]
     for about, arrays in examples:
         file = f"examples/{which}_{about['case']}.npz"
-
-        def save(stream: IO[bytes], arrays: dict[str, np.ndarray] = arrays) -> None:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-
-        write_atomically(folder.root / file, save)
+        write_npz(folder.root / file, arrays)
         kept.append({**about, "file": file})
     write_json(folder.examples, {"examples": kept})
 

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from criinet.defaults import DEFAULT_NETWORK
 from criinet.engine.settings import Choice
 
 SAMPLED = 64
 """How many files are looked at, spread evenly over the dataset."""
 USUAL_SIDE, BATCH = (128, 256), (4, 12)
 """Longer side of the training size, and images or slices of each kind a step: on a CPU, and on a GPU."""
-PRETRAINED = Choice("network.name", "lite0-unet", "an ImageNet-pretrained encoder needs the fewest masks")
+PRETRAINED = Choice("network.name", DEFAULT_NETWORK, "an ImageNet-pretrained encoder needs the fewest masks")
 
 
 def object_diameters(mask: NDArray[Any], voxel: float = 1.0) -> list[float]:

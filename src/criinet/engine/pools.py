@@ -9,10 +9,10 @@ from criinet.data.dataset import Dataset
 from criinet.data.spill import Spill
 from criinet.data.splits import Split
 from criinet.data.store import Store, load_store
-from criinet.engine.requirements import require_equal_sizes
+from criinet.engine.requirements import require_masks_fit
 from criinet.engine.settings import RunConfig
 from criinet.errors import DataError
-from criinet.types import IGNORE
+from criinet.labels import IGNORE
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def load_pools(dataset: Dataset, split: Split, config: RunConfig, *, spill: Path
         spill: folder for a nameless file of the unlabeled images that memory cannot hold.
     """
     unlabeled = split.unlabeled or split.labeled
-    require_equal_sizes(dataset.select([*split.labeled, *split.val]), dataset.dims)
+    require_masks_fit(dataset.select([*split.labeled, *split.val]), dataset.dims)
     return Pools(
         labeled=load_store(dataset, dataset.select(split.labeled), config.data, with_masks=True),
         val=load_store(dataset, dataset.select(split.val), config.data, with_masks=True),

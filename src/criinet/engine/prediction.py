@@ -27,7 +27,7 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split
 from criinet.engine.predictor import Predictor
 from criinet.engine.reproducibility import threads
-from criinet.types import IGNORE
+from criinet.labels import IGNORE
 
 
 def predict_folder(

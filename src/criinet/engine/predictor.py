@@ -11,15 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from criinet.data.fitting import corners_of, cut, fit, gaussian_window, with_channels
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import require_pixels
 from criinet.data.objects import keep_largest
-from criinet.data.predictions import VolumePrediction, gray_maps, require_shift
-from criinet.data.resampling import Grid, from_grid
+from criinet.data.predictions import VolumePrediction, as_gray, gray_maps, require_shift
+from criinet.data.resampling import Grid, from_grid, resize_probs
 from criinet.data.scans import Scan, read_scan, require_voxels
 from criinet.data.store import DataConfig, fit_volume
 from criinet.engine.calls import predict
@@ -174,8 +173,8 @@ class Predictor:
         found = self.apply(torch.stack([as_tensor(image) for image in resized]))
         for i, image in enumerate(images):
             size = (image.shape[0], image.shape[1])
-            coarse = None if found.coarse is None else enlarge(found.coarse[i], size)
-            yield CasePrediction(enlarge(found.probs[i], size), coarse)
+            coarse = None if found.coarse is None else resize_probs(found.coarse[i : i + 1], size)[0]
+            yield CasePrediction(resize_probs(found.probs[i : i + 1], size)[0], coarse)
 
     def windows(self, image: Array) -> CasePrediction:
         """Segment overlapping crops of an image at its own resolution and blend them."""
@@ -213,21 +212,21 @@ class Predictor:
         maps: dict[str, Array] = {}
         probs = np.empty((len(self.classes), *volume.shape), np.float16) if self.keep_probs else None
 
-        def place(kept: dict[str, Array], name: str, start: int, slab: Tensor) -> None:
+        def place(kept: dict[str, Array], name: str, start: int, slab: Array) -> None:
             whole = kept.setdefault(name, np.empty(volume.shape, np.uint8))
-            grid.axes.apply(whole)[start : start + len(slab)] = slab.numpy()
+            grid.axes.apply(whole)[start : start + len(slab)] = slab
 
         for start, mixed in from_grid(cropped, grid):
             opinions = mixed.unflatten(0, (-1, len(self.classes)))
             refined = opinions[0]
-            place(masks, "mask", start, most_probable(refined))
+            place(masks, "mask", start, most_probable(refined).numpy())
             if self.doubt:
                 doubt = {"entropy": entropy(refined.unsqueeze(0))[0]}
                 if len(opinions) > 1:
-                    place(masks, "coarse", start, most_probable(opinions[1]))
+                    place(masks, "coarse", start, most_probable(opinions[1]).numpy())
                     doubt["disagreement"] = (refined - opinions[1]).abs().sum(0) / 2
                 for name, map_of in doubt.items():
-                    place(maps, name, start, (map_of.clamp(0, 1) * 255).round().to(torch.uint8))
+                    place(maps, name, start, as_gray(map_of.numpy()))
             if probs is not None:
                 grid.axes.apply(probs)[:, start : start + refined.shape[1]] = refined.numpy()
         for mask in masks.values():
@@ -304,14 +303,6 @@ class Predictor:
 def as_tensor(image: Array) -> Tensor:
     """Return a (H, W, C) uint8 image as (C, H, W) float32 in [0, 1]."""
     return torch.from_numpy(image.transpose(2, 0, 1).copy()).float() / 255
-
-
-def enlarge(probs: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (K, h, w) probabilities linearly to (K, H, W)."""
-    if probs.shape[1:] == size:
-        return probs
-    shrinks = size[0] < probs.shape[1] or size[1] < probs.shape[2]
-    return F.interpolate(probs.unsqueeze(0), size=size, mode="bilinear", align_corners=False, antialias=shrinks)[0]
 
 
 def upto(slabs: Iterable[Tensor], count: int, *, axis: int) -> Iterator[Tensor]:

@@ -90,7 +90,7 @@ def require_values(config: RunConfig, multiple: int) -> None:
             )
 
 
-def require_equal_sizes(cases: Sequence[Case], dims: int) -> None:
+def require_masks_fit(cases: Sequence[Case], dims: int) -> None:
     """Check from the headers alone that every mask has the size of its image, and as a volume lies where it lies.
 
     Raises:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from criinet.config import Config, Fraction, MethodConfig, merge, parse, read_settings
+from criinet.config import Config, Count, Fraction, MethodConfig, merge, parse, read_settings
 from criinet.data.store import DataConfig
+from criinet.defaults import DEFAULT_METHOD, DEFAULT_NETWORK
 from criinet.errors import ConfigError
 from criinet.methods import methods, parse_method
 from criinet.networks import NetworkConfig, networks, parse_network
@@ -16,8 +17,6 @@ from criinet.registry import nearest
 
 FORMAT = 1
 SECTIONS = ("method", "network", "data", "trainer")
-DEFAULT_METHOD = "crii-plus"
-Count = Annotated[int, Field(ge=1)]
 Precision = Annotated[Literal["32", "bf16"], BeforeValidator(str)]
 """As text, though a settings file may write the number 32."""
 
@@ -46,9 +45,7 @@ class TrainerConfig(Config):
     shift: Annotated[
         bool, Field(description="tune on the validation cases how readily a pixel counts as an object")
     ] = True
-    precision: Annotated[Literal["32", "bf16"], BeforeValidator(str), Field(description="bf16 pays on GPUs only")] = (
-        "32"
-    )
+    precision: Annotated[Precision, Field(description="bf16 pays on GPUs only")] = "32"
     cuda_graph: Annotated[
         bool, Field(description="on a GPU, record a step once and replay it as one launch, for methods that allow it")
     ] = True
@@ -150,15 +147,10 @@ def resolve(asked: Mapping[str, Any], choices: tuple[Choice, ...] = (), *, seed:
     kept = tuple(c for c in choices if not overridden(c.setting, asked))
     tables = merge(nested(choices), asked)
     method, network = dict(tables.get("method", {})), dict(tables.get("network", {}))
-    method_name, network_name = str(method.pop("name", DEFAULT_METHOD)), str(network.pop("name", "lite0-unet"))
+    method_name, network_name = str(method.pop("name", DEFAULT_METHOD)), str(network.pop("name", DEFAULT_NETWORK))
     require_right_sections(
         {**tables, "method": method, "network": network},
-        {
-            "method": methods.get(method_name).Config,
-            "network": networks.get(network_name).config,
-            "data": DataConfig,
-            "trainer": TrainerConfig,
-        },
+        models_of(method_name, network_name),
     )
     return RunConfig(
         method_name=method_name,
@@ -170,6 +162,20 @@ def resolve(asked: Mapping[str, Any], choices: tuple[Choice, ...] = (), *, seed:
         seed=seed,
         choices=kept,
     )
+
+
+def models_of(method: str, network: str) -> dict[str, type[Config]]:
+    """Return the model of every section's settings, those of a method and of a network by name.
+
+    Raises:
+        ConfigError: if there is no such method or network.
+    """
+    return {
+        "method": methods.get(method).Config,
+        "network": networks.get(network).config,
+        "data": DataConfig,
+        "trainer": TrainerConfig,
+    }
 
 
 def require_right_sections(tables: Mapping[str, Mapping[str, Any]], models: Mapping[str, type[Config]]) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from criinet.data.store import Store
-from criinet.types import IGNORE
+from criinet.labels import IGNORE
 
 SHIFTS = tuple(step / 2 for step in range(-6, 7))
 """What is tried, in nats."""

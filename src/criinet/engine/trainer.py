@@ -274,27 +274,28 @@ class Trainer:
         if not self.fabric.is_global_zero:
             return
         self.method.eval()
-        records = self.validate()
+        validation = self.validate()
+        records = [] if validation is None else [validation]
         if self.monitor is not None:
             records += self.monitor.look(self.method, self.step, self.step / self.settings.iterations)
         self.method.train()
         self.record(records)
         self.pools.unlabeled.require_all()  # A file that cannot be read ends a run before its first checkpoint.
-        if records and records[0]["kind"] == "validation" and records[0]["dice"] > self.best:
-            self.best = records[0]["dice"]
+        if validation is not None and validation["dice"] > self.best:
+            self.best = validation["dice"]
             self.save("best")
         self.save("last")
 
     @torch.no_grad()
-    def validate(self) -> list[dict[str, Any]]:
-        """Choose the shift, and return the mean Dice by class over the validation cases without it.
+    def validate(self) -> dict[str, Any] | None:
+        """Choose the shift, and return the record of the Dice over the validation cases without it; None without any.
 
         Dice is at training size, each case counted once; with the shift that they chose it would flatter. The mean is
         over cases, then classes: that of the classes beside it, and it only tells the steps of one run apart. What
         people compare is :func:`criinet.metrics.case_dice`, at each case's own size.
         """
         if len(self.pools.val) == 0:
-            return []
+            return None
         data = self.config.data
         if data.kind == "images" and data.window == "whole":
             classes = len(self.classes)
@@ -306,7 +307,7 @@ class Trainer:
         scores = {name: float(value) for name, value in zip(self.classes[1:], by_class, strict=True)}
         mean = float(by_class.nanmean())
         about = {"step": self.step, "dice": mean, "dice_by_class": scores, "shift": self.shift}
-        return [{"kind": "validation", **about}]
+        return {"kind": "validation", **about}
 
     def validate_in_windows(self) -> list[Tensor]:
         """Return the Dice (1, S, K - 1) of every validation case larger than what the network sees at once, whole.

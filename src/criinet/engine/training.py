@@ -20,7 +20,7 @@ from criinet.engine.planner import look_at, plan
 from criinet.engine.pools import label_warnings, load_pools
 from criinet.engine.processes import is_first, launch
 from criinet.engine.reproducibility import environment, keep_memory, pick_device, threads
-from criinet.engine.requirements import require_equal_sizes, require_kind, require_one, require_seed
+from criinet.engine.requirements import require_kind, require_masks_fit, require_one, require_seed
 from criinet.engine.settings import Choice, RunConfig, resolve
 from criinet.engine.tracking import tensorboard
 from criinet.engine.trainer import Trainer, Watcher
@@ -196,7 +196,7 @@ def choices_for(dataset: Dataset, split: Split, device: str, asked: Mapping[str,
     """Pick every setting that depends on the data or the device."""
     if dataset.dims == 2:
         return plan(look_at(dataset, split), device, asked)
-    require_equal_sizes(dataset.select(split.labeled), dataset.dims)
+    require_masks_fit(dataset.select(split.labeled), dataset.dims)
     return plan_volumes(look_at_volumes(dataset, split), device, asked)
 
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from criinet.labels import IGNORE
 from criinet.losses.patches import Patches, draw_pixels
 from criinet.losses.ranked import ranked_list_loss
 from criinet.losses.segmentation import mean_squared
 from criinet.precision import product_in_float32
-from criinet.types import IGNORE
 
 ConsistencyTarget = Literal["refined", "coarse", "neither"]
 

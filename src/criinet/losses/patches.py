@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from criinet.types import IGNORE
+from criinet.labels import IGNORE
 
 LEAST_SHARE = 0.05
 """Share of a boundary patch that two classes must each have.  [C]"""

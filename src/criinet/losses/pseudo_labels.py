@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from criinet.labels import IGNORE
 from criinet.losses.segmentation import check_shapes
-from criinet.types import IGNORE
 
 
 def sure_pixels(probs: Tensor, threshold: float) -> Tensor:

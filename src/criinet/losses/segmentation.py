@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from criinet.errors import ShapeError
-from criinet.types import IGNORE
+from criinet.labels import IGNORE
 
 
 def soft_dice_loss(probs: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:

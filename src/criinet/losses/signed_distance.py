@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from criinet.labels import IGNORE
 from criinet.losses.segmentation import check_shapes
-from criinet.types import IGNORE
 
 
 @torch.no_grad()

@@ -7,11 +7,12 @@ from pydantic import Field
 from torch import Tensor
 
 from criinet.config import Fraction, LossWeights
+from criinet.labels import IGNORE
 from criinet.losses import cross_entropy_dice
 from criinet.methods.boxes import random_boxes
 from criinet.methods.components import largest_components
 from criinet.methods.taught import Taught, TaughtConfig
-from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
+from criinet.types import LabeledBatch, UnlabeledBatch
 
 
 class BidirectionalCopyPaste(Taught):

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from criinet.config import Config as Settings
-from criinet.config import Fraction, MethodConfig
+from criinet.config import Count, Fraction, MethodConfig
 from criinet.losses import (
     ConsistencyTarget,
     Descriptors,
@@ -27,8 +27,6 @@ from criinet.methods.base import Method, Prediction
 from criinet.methods.memory_bank import MemoryBank
 from criinet.networks import CoarseRefined, CoarseRefinedOutput, ImagePrototypes, Network, ScaleHeads, Segmentation
 from criinet.types import LabeledBatch
-
-Count = Annotated[int, Field(ge=1)]
 
 
 class RankedSettings(Settings):

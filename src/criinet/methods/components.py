@@ -1,24 +1,10 @@
-"""The largest connected component of every class; pixels that touch at a corner are connected."""
-
-from typing import Any
+"""The largest connected component of every class."""
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
-
-def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Keep the component of a mask (H, W) or (D, H, W) that has most pixels; of equal ones, the one that ends first."""
-    named: Any = ndimage.label(mask, np.ones([3] * mask.ndim))
-    found, count = named
-    if count < 2:
-        return mask
-    sizes = np.bincount(found.ravel())[1:]
-    largest = 1 + np.flatnonzero(sizes == sizes.max())
-    ends: Any = ndimage.maximum(np.arange(found.size).reshape(found.shape), found, largest)
-    return found == largest[np.argmin(ends)]
+from criinet.components import largest_component
 
 
 def largest_components(label: Tensor, classes: int) -> Tensor:

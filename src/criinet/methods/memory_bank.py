@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from criinet.labels import IGNORE
 from criinet.losses import Descriptors
-from criinet.types import IGNORE
 
 
 class MemoryBank(nn.Module):

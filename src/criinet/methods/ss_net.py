@@ -7,7 +7,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from criinet.config import LossWeights, MethodConfig, Ramp
+from criinet.config import Count, LossWeights, MethodConfig, Ramp
+from criinet.labels import IGNORE
 from criinet.losses import (
     Descriptors,
     at_stride,
@@ -21,9 +22,7 @@ from criinet.methods.base import Method
 from criinet.methods.memory_bank import MemoryBank
 from criinet.methods.stateless import apply_constant, apply_untracked
 from criinet.networks import Network, Segmentation
-from criinet.types import IGNORE, LabeledBatch, UnlabeledBatch
-
-Count = Annotated[int, Field(ge=1)]
+from criinet.types import LabeledBatch, UnlabeledBatch
 
 
 class SmoothnessSeparation(Method):

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from criinet.config import LossWeights, Ramp
+from criinet.config import Count, LossWeights, Ramp
 from criinet.losses import cross_entropy_dice, entropy, masked_mean_squared
 from criinet.methods.base import probabilities
 from criinet.methods.mean_teacher import MeanTeacher
@@ -36,7 +36,7 @@ class UncertaintyAwareMeanTeacher(MeanTeacher):
     class Config(MeanTeacher.Config):
         """Settings of the uncertainty-aware mean teacher."""
 
-        passes: Annotated[int, Field(ge=1, description="T, noisy passes of the teacher")] = 8
+        passes: Annotated[Count, Field(description="T, noisy passes of the teacher")] = 8
         terms = MeanTeacher.Config.terms | {
             "consistency": "the squared difference from the teacher on unlabeled pixels where it is certain",
         }

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from criinet.config import Fraction, LossWeights, MethodConfig
+from criinet.config import Count, Fraction, LossWeights, MethodConfig
 from criinet.losses import cross_entropy_dice, deep_supervision, sure_pixels
 from criinet.methods.base import Method
 from criinet.methods.strong_views import dice_at_scales, segment_incomplete, strong_view_losses
@@ -38,9 +38,7 @@ class UniMatch(Method):
 
         confidence: Annotated[Fraction, Field(description="least probability of a pixel that is taught")] = 0.95
         drop: Annotated[float, Field(ge=0, lt=1, description="share of feature channels that are silenced")] = 0.5
-        scales: Annotated[
-            int, Field(ge=1, description="S, how many of the finest scales have a head; 1: as published")
-        ] = 1
+        scales: Annotated[Count, Field(description="S, how many of the finest scales have a head; 1: as published")] = 1
         terms = {
             "supervised": "cross-entropy and Dice on labeled pixels, at every scale",
             "strong_1": "Dice with the pseudo-labels on the first strong view",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.errors import DataError, ShapeError
+from criinet.labels import IGNORE
 from criinet.metrics.difficulty import contrast_and_gradient, object_share
 from criinet.metrics.overlap import BoolArray, count, dice, iou
 from criinet.metrics.statistics import finite_mean
@@ -20,9 +21,6 @@ from criinet.metrics.surface import (
     inner_depth,
     surface_distances,
 )
-
-IGNORE = -1
-"""Class index of a pixel without ground truth."""
 
 Row = dict[str, str | float | int | bool]
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import torch
-
 from criinet.config import parse
 from criinet.errors import ConfigError
 from criinet.networks.base import (
@@ -18,6 +16,7 @@ from criinet.networks.base import (
     Upsampling,
     load_weights,
     prefer_channels_last,
+    seeded_cpu,
 )
 from criinet.networks.branch import Branch
 from criinet.networks.coarse_refined import CoarseRefined, CoarseRefinedOutput
@@ -101,8 +100,7 @@ def build_network(
     if dims not in entry.dims:
         fitting = [other for other, candidate in networks.items() if dims in candidate.dims]
         raise ConfigError(f"network '{name}' has no {dims}D form; {dims}D networks: {', '.join(fitting)}.")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # That of the CPU alone: a GPU's may be somebody's.
+    with seeded_cpu(seed):
         backbone = entry.build(in_channels, dims, config)
         network = Network(backbone, classes, initial=initial)
     if initial:

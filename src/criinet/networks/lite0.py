@@ -9,10 +9,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from criinet.config import Count
 from criinet.errors import ConfigError
 from criinet.networks.base import NetworkConfig
 from criinet.networks.normalisation import BatchNorm2d
-from criinet.networks.unet import Channels, UNetBackbone, UNetDecoder
+from criinet.networks.unet import UNetBackbone, UNetDecoder
 
 WEIGHTS_SHA256 = "579344248a93e230"
 STAGES = (
@@ -34,7 +35,7 @@ class Lite0UNetConfig(NetworkConfig):
 
     pretrained: Annotated[bool, Field(description="start the encoder from its ImageNet weights")] = True
     decoder: Annotated[
-        tuple[Channels, Channels, Channels, Channels],
+        tuple[Count, Count, Count, Count],
         Field(description="decoder channels at strides 2, 4, 8 and 16"),
     ] = (32, 48, 64, 128)
 

@@ -6,21 +6,22 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from criinet.config import Count
 from criinet.networks.base import CONV, NetworkConfig, conv_block
-from criinet.networks.unet import Channels, UNetBackbone, UNetDecoder
+from criinet.networks.unet import UNetBackbone, UNetDecoder
 
 
 class MiTUNetConfig(NetworkConfig):
     """Settings of the U-Net on a hierarchical transformer."""
 
-    stem: Annotated[Channels, Field(description="channels of the convolutional stem at stride 2")] = 16
+    stem: Annotated[Count, Field(description="channels of the convolutional stem at stride 2")] = 16
     channels: Annotated[
-        tuple[Channels, ...],
+        tuple[Count, ...],
         Field(min_length=1, description="channels of each transformer stage, at strides 4, 8, 16 and on"),
     ] = (32, 64, 128, 192)
-    depth: Annotated[int, Field(ge=1, description="transformer blocks of each stage")] = 2
-    head: Annotated[Channels, Field(description="channels of one attention head")] = 32
-    expansion: Annotated[Channels, Field(description="widening inside the mix-FFN")] = 4
+    depth: Annotated[Count, Field(description="transformer blocks of each stage")] = 2
+    head: Annotated[Count, Field(description="channels of one attention head")] = 32
+    expansion: Annotated[Count, Field(description="widening inside the mix-FFN")] = 4
 
     @model_validator(mode="after")
     def heads_divide_channels(self) -> Self:

@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from criinet.config import Count
 from criinet.networks.base import Backbone, NetworkConfig, Upsampling, conv_block, resize
 
-Channels = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -18,7 +18,7 @@ class UNetConfig(NetworkConfig):
     """Settings of the U-Net from scratch."""
 
     channels: Annotated[
-        tuple[Channels, ...],
+        tuple[Count, ...],
         Field(min_length=2, description="channels of each scale, finest first"),
     ] = (16, 32, 64, 128, 256)
     dropout: Annotated[

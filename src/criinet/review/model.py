@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.dataset import Case, Dataset
-from criinet.data.files import write_atomically
+from criinet.data.files import write_npz
 from criinet.data.images import BadFileError, Pixels
 from criinet.data.predictions import as_gray
 from criinet.data.scans import Scan
@@ -97,11 +96,8 @@ class Looks:
     def save(self, path: Path) -> None:
         """Write them whole or not at all."""
         table = np.array([(d.expected_dice, d.entropy, d.disagreement, d.boundary) for d in self.doubts], np.float64)
-
-        def write(file: IO[bytes]) -> None:
-            np.savez(file, allow_pickle=False, names=np.array(self.names), doubts=table, embeddings=self.embeddings)
-
-        write_atomically(path, write)
+        arrays = {"names": np.array(self.names), "doubts": table, "embeddings": self.embeddings}
+        write_npz(path, arrays, compressed=False)
 
     @classmethod
     def read(cls, path: Path) -> "Looks | None":

@@ -26,6 +26,7 @@ from criinet.data.splits import Split, save_split
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import recorded_split
 from criinet.engine.processes import start_child
+from criinet.engine.settings import SECTIONS
 from criinet.errors import INTERRUPTED, CriinetError, RunError, StorageError
 from criinet.metrics import paired_difference, verdict
 from criinet.report.comparison import paired_values
@@ -301,7 +302,7 @@ class Rounds:
         folder.discard()
 
     def _settings(self) -> dict[str, Any]:
-        settings = {section: dict(self.recorded[section]) for section in ("method", "network", "data", "trainer")}
+        settings = {section: dict(self.recorded[section]) for section in SECTIONS}
         settings["trainer"]["iterations"] = self.iterations
         return settings
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from criinet.data.dataset import Dataset, open_dataset
+from criinet.data.dataset import Dataset
 from criinet.data.images import Pixels
 from criinet.data.masks import PALETTE
 from criinet.data.splits import load_split
 from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
-from criinet.engine.origin import as_path, require_same_classes
+from criinet.engine.origin import open_recorded, require_same_classes
 from criinet.engine.prediction import partly_annotated
 from criinet.engine.reproducibility import pick_device
 from criinet.errors import CriinetError, DataError, UserError
@@ -68,7 +68,7 @@ class ReviewSession:
         folder = RunFolder(run)
         self.device = pick_device(device)
         self.recorded = folder.read_config()
-        self.dataset = self._open(dataset)
+        self.dataset = open_recorded(self.recorded, dataset)
         require_same_classes(self.recorded, self.dataset, run)
         self.split = load_split(folder.split, self.dataset)
         require_ground_truth_everywhere(self.dataset, self.split.labeled)
@@ -111,7 +111,7 @@ class ReviewSession:
             raise DataError(
                 "nothing was corrected or accepted yet, so there is nothing new to learn from; save a mask first."
             )
-        split = training_split(self.store, self._open(self.dataset.root), self.split)
+        split = training_split(self.store, open_recorded(self.recorded, self.dataset.root), self.split)
         return self.rounds.start(split, self.store.seconds() / 60, self.dataset.root)
 
     def use_round(self, number: int) -> Round:
@@ -281,10 +281,6 @@ class ReviewSession:
                 "kept. Look at them, and save again."
             )
         return model.planes(self.store.entry(name).case)
-
-    def _open(self, dataset: Path) -> Dataset:
-        about = self.recorded["dataset"]
-        return open_dataset(dataset, skip_bad=about.get("skip_bad", False), groups=as_path(about.get("groups")))
 
     def _model(self, number: int) -> ReviewModel:
         predictor = load(self.rounds.folder(number).root, device=self.device, keep_probs=True)

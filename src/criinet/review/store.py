@@ -30,9 +30,9 @@ from criinet.data.scans import mask_mismatch
 from criinet.data.splits import Split
 from criinet.data.volumes import annotated_slices, encode_labels
 from criinet.errors import DataError, StorageError, UserError
+from criinet.labels import IGNORE
 from criinet.review.disk import mask_in, read_if_there, sha256, stamp
 from criinet.review.slices import Slices
-from criinet.types import IGNORE
 
 Array = NDArray[Any]
 FORMAT = 1

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.formats.volume import SEG, Format, Volume, VolumeHeader, library, reading
-from criinet.data.geometry import Geometry
+from criinet.data.geometry import LPS, Geometry
 from criinet.data.images import BadFileError
 from criinet.data.kinds import is_dicom
 
@@ -418,8 +418,7 @@ def read_segmentation(path: Path) -> Volume:
     if affine[:3, 0] @ through < 0:
         volume = volume.flip_spatial(0)
         affine = np.asarray(volume.affine, np.float64)
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return Volume(np.asarray(volume.array), Geometry(lps @ affine), SEG)
+    return Volume(np.asarray(volume.array), Geometry(LPS @ affine), SEG)
 
 
 FORMAT = Format(header, read)
