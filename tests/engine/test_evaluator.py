@@ -4,7 +4,6 @@ import csv
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +11,10 @@ from PIL import Image
 
 from criinet.data.dataset import open_dataset
 from criinet.engine import build, evaluator
-from criinet.engine.evaluator import TestSet, evaluate, evaluate_folders, per_case, summary_rows, unit_of
+from criinet.engine.evaluator import TestSet, evaluate, evaluate_folders
 from criinet.engine.origin import recorded_split
 from criinet.engine.predictor import CasePrediction, Predictor
+from criinet.engine.summaries import STRATA, per_case, strata_rows, summary_rows, unit_of
 from criinet.errors import DataError, RunError
 from criinet.metrics import case_dice, case_metrics, finite_mean
 
@@ -143,7 +143,7 @@ def test_strata_are_frozen_from_ground_truth(run, answer):
         evaluate(run.root, device="cpu")
         with run.cases.open() as file:
             rows = [row for row in csv.DictReader(file) if row["checkpoint"] == "last"]
-        columns = [f"{stratum}_quartile" for stratum in evaluator.STRATA]
+        columns = [f"{stratum}_quartile" for stratum in STRATA]
         return {row["case"]: [row[column] for column in columns] for row in rows}
 
     answer(lambda target: target)
@@ -169,14 +169,14 @@ def test_strata_by_hand():
     The best checkpoint has p's at .9: .775.
     """
     quartiles = {"contrast_quartile": 1, "boundary_quartile": 2, "size_quartile": 3}
-    test = SimpleNamespace(difficulty=dict.fromkeys("abcd", quartiles))
+    difficulty = dict.fromkeys("abcd", quartiles)
     about = {"class": "lesion", "region": False, "miss": False, "false_alarm": False}
     rows = [
         {**about, "checkpoint": checkpoint, "case": case, "group": group, "dice": dice, "band_dice_5": dice / 2}
         for checkpoint, high in (("last", 0.8), ("best", 0.9))
         for case, group, dice in (("a", "p", high), ("b", "p", high), ("c", "p", high), ("d", "r", 0.4))
     ]
-    found = {(row["checkpoint"], row["by"], row["quartile"]): row for row in evaluator.strata_rows(rows, test)}
+    found = {(row["checkpoint"], row["by"], row["quartile"]): row for row in strata_rows(rows, difficulty)}
     assert len(found) == 2 * 3 * 4
     whole = {("contrast", 1), ("boundary", 2), ("size", 3)}
     assert all(row["cases"] == 4 * ((by, quartile) in whole) for (_, by, quartile), row in found.items())

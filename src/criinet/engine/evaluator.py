@@ -1,7 +1,6 @@
 """The test set, opened once: every measure of every case, with intervals, strata and misses beside the means."""
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,11 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split, require_same_classes
 from criinet.engine.predictor import Predictor
 from criinet.engine.requirements import require_masks_fit
+from criinet.engine.summaries import STRATA, Row, strata_rows, summary_rows, unit_of
 from criinet.errors import RunError
 from criinet.labels import IGNORE
-from criinet.metrics import Summary, case_difficulty, case_metrics, finite_mean, quartiles, summarise
+from criinet.metrics import case_difficulty, case_metrics, finite_mean, quartiles
 from criinet.networks import Backbone
-
-STRATA = {"contrast": "cnr", "boundary": "boundary_gradient", "size": "object_share"}
-COUNTED = ("miss", "false_alarm")
-NOT_MEASURES = {"class", "region", "checkpoint", "case", "group", "target_pixels", "predicted_pixels", *COUNTED}
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,7 @@ def evaluate(
         "unit": unit_of(opened.spacing_of(case) for case in test.cases),
         "run": about,
         "rows": [{**about, **row, **states[row["checkpoint"]]} for row in summary_rows(rows)],
-        "strata": strata_rows(rows, test),
+        "strata": strata_rows(rows, test.difficulty),
     }
     write_text_atomically(folder.cases, csv_text([{**row, **test.difficulty[row["case"]]} for row in rows]))
     write_json(folder.results, results)
@@ -185,85 +180,6 @@ def measure(
         examples.sort(key=lambda e: chosen[e[0]["case"]])
         write_examples(folder, "test", examples)
     return rows
-
-
-def unit_of(spacings: Iterable[Sequence[float] | None]) -> str:
-    """Return the unit of distances: mm where spacings are known, px where they are not, "mm or px" if some are."""
-    return " or ".join(sorted({"px" if spacing is None else "mm" for spacing in spacings}))
-
-
-def per_case(rows: Sequence[Row]) -> list[Row]:
-    """Return one row for each checkpoint and case: measures averaged over classes, not regions, and misses counted.
-
-    The mean over these rows is the one that counts; see :func:`criinet.metrics.case_dice`.
-    """
-    grouped: dict[tuple[str, str], list[Row]] = {}
-    for row in (row for row in rows if not row["region"]):
-        grouped.setdefault((row["checkpoint"], row["case"]), []).append(row)
-    return [
-        {
-            "checkpoint": checkpoint,
-            "case": case,
-            "group": found[0]["group"],
-            "class": "mean",
-            "region": False,
-            **{key: finite_mean([row[key] for row in found]) for key in measures(found[0])},
-            **{key: sum(bool(row[key]) for row in found) for key in COUNTED},
-        }
-        for (checkpoint, case), found in grouped.items()
-    ]
-
-
-def measures(row: Row) -> list[str]:
-    """Return the names of what is measured."""
-    return [key for key in row if key not in NOT_MEASURES]
-
-
-def summary_rows(rows: Sequence[Row]) -> list[Row]:
-    """Return a row for each checkpoint and class or region, and one for the mean over classes: means, and misses.
-
-    Intervals are over groups (patients) where several cases belong to one. Of ``distance_cases`` the distances are the
-    mean: a miss and a false alarm have none.
-    """
-    grouped: dict[tuple[str, str], list[Row]] = {}
-    for row in [*rows, *per_case(rows)]:
-        grouped.setdefault((row["checkpoint"], row["class"]), []).append(row)
-    summaries: list[Row] = []
-    for (checkpoint, name), found in grouped.items():
-        dice = dice_of(found)
-        summary: Row = {"checkpoint": checkpoint, "class": name, "region": found[0]["region"], "cases": dice.n}
-        summary |= {"dice_sd": dice.sd, "dice_low": dice.low, "dice_high": dice.high, "both_empty": dice.missing}
-        summary |= {key: finite_mean([row[key] for row in found]) for key in measures(found[0])}
-        summary["distance_cases"] = sum(math.isfinite(row["hd95"]) for row in found)
-        summary["misses"] = sum(int(row["miss"]) for row in found)
-        summary["false_alarms"] = sum(int(row["false_alarm"]) for row in found)
-        summaries.append(summary)
-    return summaries
-
-
-def dice_of(rows: Sequence[Row]) -> Summary:
-    """Summarise the Dice of rows, whole groups of cases drawn for the interval."""
-    return summarise([row["dice"] for row in rows], groups=[row["group"] for row in rows])
-
-
-def strata_rows(rows: Sequence[Row], test: TestSet) -> list[Row]:
-    """Return Dice by quartile of contrast, boundary and size; quartile 1 is the hardest."""
-    strata: list[Row] = []
-    averaged = per_case(rows)
-    for checkpoint in dict.fromkeys(row["checkpoint"] for row in rows):
-        for stratum in STRATA:
-            for quartile in range(1, 5):
-                found = [
-                    row
-                    for row in averaged
-                    if row["checkpoint"] == checkpoint
-                    and test.difficulty[row["case"]][f"{stratum}_quartile"] == quartile
-                ]
-                dice = dice_of(found)
-                about: Row = {"checkpoint": checkpoint, "by": stratum, "quartile": quartile, "cases": dice.n}
-                about |= {"dice": dice.mean, "dice_low": dice.low, "dice_high": dice.high}
-                strata.append({**about, "band_dice_5": finite_mean([row["band_dice_5"] for row in found])})
-    return strata
 
 
 def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) -> dict[str, Any]:

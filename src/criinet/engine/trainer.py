@@ -1,12 +1,8 @@
 """The one training loop, for every method."""
 
 import math
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -18,6 +14,7 @@ from criinet.engine.calls import named, predict, weighted_sum
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.divergence import Break, Vitals
 from criinet.engine.folder import RunFolder
+from criinet.engine.interrupts import stop_on_interrupt
 from criinet.engine.monitor import Monitor
 from criinet.engine.pools import Pools
 from criinet.engine.predictor import Predictor
@@ -57,38 +54,6 @@ def parameter_groups(method: nn.Module, config: TrainerConfig, device: torch.dev
     if device.type == "cuda":
         groups = [{**group, "lr": torch.zeros((), device=device), "capturable": True} for group in groups]
     return groups
-
-
-@contextmanager
-def stop_on_interrupt() -> Generator[Callable[[], bool], None, None]:
-    """Turn Ctrl-C, or a system's request to end, into a flag while the block runs: no step is cut in half.
-
-    At a terminal the first one says what happens, and the second one does what it always does, for who cannot wait.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def ask(*_: object) -> None:
-        asked.set()
-        if os.isatty(2):
-            restore()
-            os.write(
-                2, b"\nstopping after this step, to save it; once more ends at once\n"
-            )  # print may be cut in half.
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield asked.is_set
-    finally:
-        restore()
 
 
 class Trainer:
@@ -136,7 +101,11 @@ class Trainer:
         self.recorded = Recorded(self.advance, self.batches.generator) if self.records else None
         self.monitor = Monitor.of(pools, classes, self.device) if method.views else None
         self.vitals = Vitals(tuple(method.config.weights), self.device)
-        self.step, self.seconds, self.best, self.memory, self.shift = 0, 0.0, -1.0, 0.0, 0.0
+        self.step = 0
+        self.seconds = 0.0
+        self.memory = 0.0
+        self.best = -1.0
+        self.shift = 0.0
 
     @property
     def records(self) -> bool:
