@@ -376,6 +376,16 @@ def test_a_round_that_cannot_be_started_can_be_started_again_or_forgotten(act, r
     assert [each.status for each in rounds.book.rounds] == ["done", *(["training"] if act == "resume" else [])]
 
 
+def test_a_round_whose_log_is_a_link_has_failed(rounds, monkeypatch):
+    monkeypatch.setattr(Rounds, "_launch", launch)
+    rounds.run.review.mkdir()
+    (rounds.run.review / "round_1.log").symlink_to(rounds.run.root / "mine.txt")
+    with pytest.raises(StorageError, match=r"round_1\.log is a link; remove it\."):
+        begin(rounds)
+    assert (rounds.training, rounds.unfinished.status) == (False, "failed")
+    assert not (rounds.run.root / "mine.txt").exists()
+
+
 def test_a_round_that_ended_without_a_word_or_its_log_says_so(rounds):
     assert rounds._why(1, 9) == "the training process ended with code 9 and said nothing."
 

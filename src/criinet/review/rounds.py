@@ -315,7 +315,8 @@ class Rounds:
         """Start the process of a round that is noted as training.
 
         Raises:
-            StorageError: if there is no room for it, on the disk or in memory; the round can be resumed or discarded.
+            StorageError: if there is no room for it, on the disk or in memory, or its log is a link; the round can be
+                resumed or discarded.
         """
         try:
             self._process = start_child(
@@ -325,6 +326,9 @@ class Rounds:
                 threads=int(self.recorded["trainer"]["threads"]),
                 own_session=True,
             )
+        except StorageError as error:
+            self._note_failed(begun, str(error))
+            raise
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             why = f"round {begun.number} cannot be started ({reason}); free some space or memory, then resume it."
