@@ -18,9 +18,20 @@ _KIND = "HDF5 file"
 
 
 def _dataset(path: Path, file: Any, keys: tuple[str, ...]) -> Any:
+    """Return the first array of some names.
+
+    Raises:
+        BadFileError: if there is none, or its values stand in another file, which a header may name at will.
+    """
+    h5py = library(path, "h5py", "volumes")
     for key in keys:
-        if key in file and hasattr(file[key], "shape"):
-            return file[key]
+        link = file.get(key, getlink=True)
+        found = None if isinstance(link, h5py.ExternalLink) else file.get(key)
+        elsewhere = link is not None and (found is None or found.file.filename != file.filename)
+        if elsewhere or (hasattr(found, "shape") and (found.external or found.is_virtual)):
+            raise BadFileError(path, f"takes '{key}' from another file", "Save the values in the file itself")
+        if hasattr(found, "shape"):
+            return found
     raise BadFileError(path, f"has no dataset called {keys[0]}", f"Rename the array to '{keys[0]}'")
 
 
