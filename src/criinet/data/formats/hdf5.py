@@ -26,13 +26,19 @@ def _dataset(path: Path, file: Any, keys: tuple[str, ...]) -> Any:
     h5py = library(path, "h5py", "volumes")
     for key in keys:
         link = file.get(key, getlink=True)
-        found = None if isinstance(link, h5py.ExternalLink) else file.get(key)
-        elsewhere = link is not None and (found is None or found.file.filename != file.filename)
-        if elsewhere or (hasattr(found, "shape") and (found.external or found.is_virtual)):
+        if link is None:
+            continue
+        if isinstance(link, h5py.ExternalLink) or _is_elsewhere(file, file[key]):
             raise BadFileError(path, f"takes '{key}' from another file", "Save the values in the file itself")
-        if hasattr(found, "shape"):
-            return found
+        if hasattr(file[key], "shape"):
+            return file[key]
     raise BadFileError(path, f"has no dataset called {keys[0]}", f"Rename the array to '{keys[0]}'")
+
+
+def _is_elsewhere(file: Any, found: Any) -> bool:
+    """Tell whether an object, or the values of an array, stand in another file."""
+    by_link = found.file.filename != file.filename
+    return by_link or (hasattr(found, "shape") and bool(found.external or found.is_virtual))
 
 
 def header(path: Path) -> VolumeHeader:
