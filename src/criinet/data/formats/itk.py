@@ -31,19 +31,20 @@ def _require_own_values(path: Path) -> None:
 
 
 def _data_files(path: Path) -> list[bytes]:
-    """Return the files that a header names, "LOCAL" among them."""
+    """Return the files that a header names, LOCAL and LIST among them."""
     names: list[bytes] = []
     with path.open("rb") as file:
         nrrd = file.read(4) == b"NRRD"
+        file.seek(0)
         for line in file:
             if nrrd and not line.strip(b"\r\n"):
                 break  # What follows is values.
             found = (_NRRD if nrrd else _META).match(line.strip())
             if found is None:
                 continue
-            if found[1].startswith(b"LIST"):
-                return [*names, *map(bytes.strip, file)]
             names.append(found[1])
+            if found[1].startswith(b"LIST"):
+                names.extend(map(bytes.strip, file))
             if not nrrd:
                 break
     return names
