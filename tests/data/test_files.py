@@ -1,5 +1,7 @@
 """A file is written whole or not at all, and a place that cannot be written is one sentence."""
 
+import stat
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,14 @@ def test_places_that_cannot_be_written_are_storage_errors(tmp_path, monkeypatch)
     monkeypatch.setattr(files.os, "access", lambda *_: False)
     with pytest.raises(StorageError, match="not writable"):
         make_folder(tmp_path / "new")
+
+
+def test_a_file_that_is_written_again_keeps_its_permissions(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(0o600)
+    write_text_atomically(path, "new")
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("new", 0o600)
 
 
 def test_a_written_file_has_the_usual_permissions(tmp_path):

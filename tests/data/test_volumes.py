@@ -2,6 +2,7 @@
 
 import gzip
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -305,7 +306,102 @@ def no_slices(path: Path) -> Path:
     return path / "empty"
 
 
+def huge(path: Path) -> Path:
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((2048, 2048, 513))
+    (path / "a.nii").write_bytes(header.binaryblock + bytes(100))
+    return path / "a.nii"
+
+
+def many_frames(path: Path) -> Path:
+    """Of a megabyte each, in a file of a few."""
+    write_multiframe(path / "a.dcm", numbers(dtype=np.int16), (1, 1, 1))
+    dataset = pydicom.dcmread(path / "a.dcm")
+    dataset.NumberOfFrames = 10**9
+    dataset.save_as(path / "a.dcm")
+    return path / "a.dcm"
+
+
+def compressed_frames(path: Path) -> Path:
+    """As many as nobody can tell from the length of the file."""
+    write_multiframe(path / "a.dcm", numbers(dtype=np.int16), (1, 1, 1))
+    dataset = pydicom.dcmread(path / "a.dcm")
+    dataset.compress(pydicom.uid.RLELossless)
+    dataset.NumberOfFrames = 10**9
+    dataset.save_as(path / "a.dcm")
+    return path / "a.dcm"
+
+
+def external_link(path: Path) -> Path:
+    with h5py.File(path / "other.h5", "w") as file:
+        file["image"] = numbers()
+    with h5py.File(path / "a.h5", "w") as file:
+        file["image"] = h5py.ExternalLink("other.h5", "/image")
+    return path / "a.h5"
+
+
+def external_behind_a_link(path: Path) -> Path:
+    with h5py.File(path / "other.h5", "w") as file:
+        file["image"] = numbers()
+    with h5py.File(path / "a.h5", "w") as file:
+        file["other"] = h5py.ExternalLink("other.h5", "/")
+        file["image"] = h5py.SoftLink("/other/image")
+    return path / "a.h5"
+
+
+def external_storage(path: Path) -> Path:
+    (path / "secret.txt").write_bytes(bytes(100))
+    with h5py.File(path / "a.h5", "w") as file:
+        file.create_dataset("image", (4, 5, 5), np.uint8, external=[(str(path / "secret.txt"), 0, 100)])
+    return path / "a.h5"
+
+
+def virtual(path: Path) -> Path:
+    with h5py.File(path / "other.h5", "w") as file:
+        file["image"] = numbers()
+    layout = h5py.VirtualLayout((5, 6, 7), np.int16)
+    layout[:] = h5py.VirtualSource(str(path / "other.h5"), "image", (5, 6, 7))
+    with h5py.File(path / "a.h5", "w") as file:
+        file.create_virtual_dataset("image", layout)
+    return path / "a.h5"
+
+
+def elsewhere(header: str, old: str, new: str) -> Callable[[Path], Path]:
+    """A header beside its values, with a line of it replaced."""
+
+    def make(path: Path) -> Path:
+        sitk.WriteImage(sitk.GetImageFromArray(numbers()), path / header)
+        text = (path / header).read_text()
+        assert old in text
+        (path / header).write_text(text.replace(old, new))
+        return path / header
+
+    return make
+
+
 FILES = {
+    "voxels without end": (huge, "has over 2,147,483,648 voxels"),
+    "frames that are not in the file": (many_frames, "is damaged or cut short"),
+    "compressed frames without end": (compressed_frames, "has over 2,147,483,648 voxels"),
+    "a link to another HDF5": (external_link, "takes 'image' from another file"),
+    "a link through another HDF5": (external_behind_a_link, "takes 'image' from another file"),
+    "values outside of an HDF5": (external_storage, "takes 'image' from another file"),
+    "an HDF5 of pieces of others": (virtual, "takes 'image' from another file"),
+    "values above an .mhd": (elsewhere("a.mhd", "= a.raw", "= ../a.raw"), "takes its values from another folder"),
+    "values of an .mhd anywhere": (elsewhere("a.mhd", "= a.raw", "= /a.raw"), "takes its values from another folder"),
+    "a list of an .mhd": (
+        elsewhere("a.mhd", "= a.raw", "= LIST\na.raw\n/a.raw"),
+        "takes its values from another folder",
+    ),
+    "values above an .nhdr": (
+        elsewhere("a.nhdr", "file: a.raw", "file: ..\\a.raw"),
+        "takes its values from another folder",
+    ),
+    "a list of an .nhdr": (
+        elsewhere("a.nhdr", "file: a.raw", "file: LIST\n/a.raw"),
+        "takes its values from another folder",
+    ),
     "a cut archive": (truncated, "damaged, cut short, or no NIfTI file"),
     "no archive": (no_gzip, "damaged, cut short, or no NIfTI file"),
     "a short file": (short, "damaged, cut short, or no NIfTI file"),
@@ -497,6 +593,24 @@ def test_a_volume_of_nothing_finite_is_refused(tmp_path):
     values[2, 3, 4] = 1
     write_volume(tmp_path / "scan.nii.gz", values, Geometry.unknown())
     assert np.isfinite(read_volume(tmp_path / "scan.nii.gz").values).sum() == 1
+
+
+def test_a_volume_that_does_not_fit_into_memory_is_a_bad_file(tmp_path, monkeypatch):
+    write_volume(tmp_path / "scan.nii.gz", numbers(), Geometry.unknown())
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "asanyarray", full)
+    with pytest.raises(BadFileError, match=r"scan\.nii\.gz needs more memory than there is"):
+        read_volume(tmp_path / "scan.nii.gz")
+
+
+def test_values_beside_their_header_are_read(tmp_path):
+    """In one file and in two, of either format."""
+    for name in ("a.mhd", "a.mha", "a.nhdr", "a.nrrd"):
+        sitk.WriteImage(sitk.GetImageFromArray(numbers()), tmp_path / name)
+        np.testing.assert_array_equal(read_volume(tmp_path / name).values, numbers())
 
 
 @pytest.mark.parametrize("length", [0, 100, 300])

@@ -14,7 +14,7 @@ from criinet.deploy.bundle import metadata, write_bundle
 from criinet.deploy.export import export
 from criinet.deploy.network import to_torchscript
 from criinet.deploy.runtime import ExportedPredictor, load_exported
-from criinet.errors import StorageError
+from criinet.errors import ConfigError, StorageError
 
 
 def run_bundle(bundle: Path, images: Path, out: Path) -> None:
@@ -52,6 +52,15 @@ def bundle(exported, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "bright"
     write_bundle(out, to_torchscript(bright, card), card)
     return out
+
+
+@pytest.mark.parametrize("name", ["$print(1)", "@run", "%inference.json", "a @## b"])
+@pytest.mark.parametrize("of", ["dataset", "classes"])
+def test_a_name_that_monai_would_evaluate_is_refused(of, name, exported, tmp_path):
+    card = exported.card.model_copy(update={of: name if of == "dataset" else ("background", name)})
+    with pytest.raises(ConfigError, match="MONAI would evaluate the name"):
+        write_bundle(tmp_path / "new" / "bundle", b"", card)
+    assert list(tmp_path.iterdir()) == []
 
 
 def half_bright(low: int, high: int, dtype: type = np.uint8) -> Image.Image:

@@ -38,6 +38,8 @@ def test_an_image_gets_its_mask(serve):
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     assert Image.open(io.BytesIO(answer.content)).size == (30, 20)
     assert client.get("/").json()["classes"] == ["background", "lesion"]
+    for path in ("/docs", "/redoc", "/openapi.json"):
+        assert client.get(path).status_code == 404
     for content in (b"", b"none"):
         assert client.post("/mask", content=content).status_code == 422
 

@@ -69,6 +69,25 @@ def test_a_place_for_the_lock_that_is_none_is_a_sentence(tmp_path):
         exclusive(tmp_path / "absent" / LOCK, "works here").__enter__()
 
 
+def test_a_link_is_not_followed_to_be_locked(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    path = tmp_path / LOCK
+    path.symlink_to(tmp_path / "mine.txt")
+    with pytest.raises(StorageError, match=r"\.lock is a link; remove it\."):
+        exclusive(path, "works here").__enter__()
+    assert path.is_symlink()
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_link_is_not_followed_to_log_a_step(tmp_path):
+    folder = RunFolder(tmp_path)
+    (tmp_path / "mine.txt").write_text("mine")
+    folder.metrics.symlink_to(tmp_path / "mine.txt")
+    with pytest.raises(StorageError, match=r"metrics\.jsonl is a link; remove it\."):
+        folder.log([{"step": 1}])
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
 @pytest.mark.parametrize("how", ["resume", "overwrite"])
 def test_a_run_that_is_being_trained_is_left_alone(how, run, drawn, fit):
     before = files(run.root)

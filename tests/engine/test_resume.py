@@ -276,6 +276,17 @@ def test_a_run_that_began_with_another_resumes_without_it(drawn, fit, tmp_path):
     assert_same(fit(drawn, tmp_path / "cut", method="st++", trainer=LONG, resume=True), whole)
 
 
+def test_a_run_without_a_checkpoint_begins_with_the_other_where_that_is_now(drawn, fit, tmp_path):
+    first = fit(drawn, tmp_path / "first", method="supervised", trainer=LONG, seed=3)
+    begin = {"method": "supervised", "trainer": LONG}
+    whole = fit(drawn, tmp_path / "whole", **begin, initial=str(first.root))
+    with pytest.raises(CutOffError):
+        fit(drawn, tmp_path / "cut", **begin, initial=str(first.root), watch=cut_off(2, "train"))
+    assert not RunFolder(tmp_path / "cut").checkpoint("last").exists()
+    moved = first.root.rename(tmp_path / "elsewhere")
+    assert_same(fit(drawn, tmp_path / "cut", **begin, initial=str(moved), resume=True), whole)
+
+
 def test_paths_may_be_text(drawn, fit, tmp_path):
     rows = [f"case_{i:04d},patient_{i}" for i in range(1, 25)]
     (tmp_path / "groups.csv").write_text("\n".join(["case,group", *rows]) + "\n")

@@ -95,6 +95,19 @@ def test_names_are_never_taken_as_html(make, tmp_path):
     assert evil in found.text
 
 
+def test_a_page_does_not_tell_where_files_lay(make, tmp_path):
+    run = make.settings("run", "crii")
+    config = json.loads((run / "config.json").read_text())
+    config["dataset"] |= {"path": "/home/somebody/moles", "groups": "/home/somebody/patients.csv"}
+    config["initial"] = "/home/somebody/first"
+    (run / "config.json").write_text(json.dumps(config))
+    found, text = page([run], tmp_path)
+    assert "somebody" not in text
+    assert str(tmp_path) not in text
+    assert '"path": "moles"' in found.text
+    assert "criinet train moles --out AGAIN --method crii --split run/split.json --seed 0" in found.text
+
+
 def test_without_results_no_dice_is_claimed(make, tmp_path):
     run = make.settings("new", "crii")
     make.curves(run, ["supervised"], 0.7)

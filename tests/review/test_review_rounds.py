@@ -22,6 +22,7 @@ from criinet.errors import CheckpointError, DataError, RunError, StorageError
 from criinet.methods import Prediction
 from criinet.review import rounds as rounds_module
 from criinet.review import session as session_module
+from criinet.review import worker
 from criinet.review.book import Round
 from criinet.review.rounds import Rounds
 from criinet.review.session import ReviewSession
@@ -145,7 +146,7 @@ def test_a_cancelled_round_is_saved_resumed_after_a_restart_and_ends_as_one_that
     assert again.rounds.unfinished is not None
     with pytest.raises(RunError, match="resume or discard"):
         again.retrain()
-    again.rounds.resume()
+    again.resume()
     done = ended(again)
     assert done.status == "done"
     lines = RunFolder(again.rounds.folder(1).root).metrics.read_text().splitlines()
@@ -198,6 +199,24 @@ def test_a_damaged_book_of_rounds_is_refused(place):
     path.write_text("{")
     with pytest.raises(RunError, match=r"rounds.json cannot be read"):
         ReviewSession(place / "run", place / "data", device="cpu")
+
+
+@pytest.mark.parametrize("numbers", [[], [1], [0, 2], [0, 1, 1]])
+def test_a_book_whose_rounds_are_not_in_order_is_refused(numbers, rounds):
+    first = rounds.round(0)
+    listed = [json.loads(first.model_copy(update={"number": number}).model_dump_json()) for number in numbers]
+    rounds.run.review.mkdir()
+    (rounds.run.review / "rounds.json").write_text(json.dumps({"rounds": listed}))
+    with pytest.raises(RunError, match=r"rounds.json cannot be read"):
+        rounds._open()
+
+
+def test_a_run_that_is_listed_as_a_stopped_round_is_not_discarded(rounds):
+    listed = json.loads(rounds.round(0).model_copy(update={"status": "stopped"}).model_dump_json())
+    rounds.run.review.mkdir()
+    (rounds.run.review / "rounds.json").write_text(json.dumps({"rounds": [listed]}))
+    with pytest.raises(RunError, match=r"rounds.json cannot be read"):
+        rounds._open()
 
 
 def test_rounds_without_their_book_are_kept(place):
@@ -281,6 +300,40 @@ def test_a_round_begins_with_the_weights_in_use_and_a_seed_of_its_own(rounds):
     assert (third.began_from, job["initial"], job["seed"]) == (1, str(rounds.folder(1).root), 5 + 3)
 
 
+def test_a_round_of_a_copied_run_goes_on_in_the_copy(rounds, monkeypatch):
+    """With the steps that it was begun with, although the page is served for others."""
+    rounds._update(begin(rounds)[0], status="stopped")
+    rounds.iterations += 1
+    copy = shutil.copytree(rounds.run.root, rounds.run.root / "copy")
+    monkeypatch.chdir(rounds.run.root)
+    again = Rounds(RunFolder(Path("copy")), device="cpu", groups={}, iterations=7)
+    again.resume(Path("data"))
+    job = json.loads((copy / "review" / "round_1.job.json").read_text())
+    places = {key: Path(job[key]) for key in ("dataset", "split", "initial")}
+    assert places == {
+        "dataset": copy.parent / "data", "split": copy / "review" / "round_1.split.json", "initial": copy
+    }  # fmt: skip
+    assert job["settings"]["trainer"]["iterations"] == 5
+
+
+def test_a_round_is_trained_beside_its_job_and_nothing_else_is_cleared(rounds, monkeypatch):
+    begin(rounds)
+    mine = rounds.folder(1).root / "mine.txt"
+    mine.parent.mkdir()
+    mine.touch()
+    copy = shutil.copytree(rounds.run.root, rounds.run.root / "copy")
+    trained: list[Path] = []
+
+    def train(_: object, out: Path, **__: object) -> None:
+        trained.append(out)
+        raise RunError("it is not trained here.")
+
+    monkeypatch.setattr(worker, "train", train)
+    assert worker.main(copy / "review" / "round_1.job.json") == 1
+    assert trained == [copy / "review" / "round_1"]
+    assert (mine.exists(), trained[0].exists()) == (True, False)
+
+
 def weights(rounds: Rounds, number: int) -> Path:
     """Let a round have learned something."""
     file = rounds.folder(number).checkpoint("last")
@@ -299,11 +352,11 @@ def test_what_a_full_disk_does_not_take_is_as_it_was(rounds, monkeypatch):
     rounds._update(begin(rounds)[0], status="stopped")
     with monkeypatch.context() as patched:
         patched.setattr(rounds_module, "write_text_atomically", full)
-        for act in (rounds.resume, rounds.discard, lambda: rounds.use(0)):
+        for act in (lambda: rounds.resume(rounds.run.root), rounds.discard, lambda: rounds.use(0)):
             with pytest.raises(StorageError, match="no space left"):
                 act()
             assert (rounds.book.rounds[-1].status, rounds.current.number) == ("stopped", 1)
-    assert rounds.resume().status == "training"
+    assert rounds.resume(rounds.run.root).status == "training"
 
 
 @pytest.mark.parametrize("act", ["resume", "discard"])
@@ -320,8 +373,18 @@ def test_a_round_that_cannot_be_started_can_be_started_again_or_forgotten(act, r
             begin(rounds)
     assert (rounds.training, rounds.unfinished.status) == (False, "failed")
     monkeypatch.setattr(Rounds, "_launch", lambda *_: None)
-    getattr(rounds, act)()
+    rounds.resume(rounds.run.root) if act == "resume" else rounds.discard()
     assert [each.status for each in rounds.book.rounds] == ["done", *(["training"] if act == "resume" else [])]
+
+
+def test_a_round_whose_log_is_a_link_has_failed(rounds, monkeypatch):
+    monkeypatch.setattr(Rounds, "_launch", launch)
+    rounds.run.review.mkdir()
+    (rounds.run.review / "round_1.log").symlink_to(rounds.run.root / "mine.txt")
+    with pytest.raises(StorageError, match=r"round_1\.log is a link; remove it\."):
+        begin(rounds)
+    assert (rounds.training, rounds.unfinished.status) == (False, "failed")
+    assert not (rounds.run.root / "mine.txt").exists()
 
 
 def test_a_round_that_ended_without_a_word_or_its_log_says_so(rounds):

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from criinet.data.images import BadFileError
 from criinet.data.kinds import comparable
 from criinet.data.masks import MaskEncoding
 from criinet.data.volumes import Partial
+
+PLAIN = re.compile(r"(?![=+@-])[^\x00-\x1f\x7f]*")
+"""Names that no spreadsheet takes for a formula where a table of results is opened, and that stay on one line."""
 
 
 class DatasetCard(BaseModel):
@@ -36,6 +40,7 @@ class DatasetCard(BaseModel):
     def _at_least_two_distinct(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if classes is not None and (not 2 <= len(classes) <= 256 or len(set(classes)) < len(classes)):
             raise ValueError("list two or more different names, background first")
+        require_plain(classes or ())
         return classes
 
     @staticmethod
@@ -45,6 +50,7 @@ class DatasetCard(BaseModel):
 
     @model_validator(mode="after")
     def _regions_of_classes(self) -> "DatasetCard":
+        require_plain(self.regions)
         for region, members in self.regions.items():
             unknown = [name for name in members if name not in (self.classes or ())[1:]]
             if unknown or not members or region in (self.classes or ()):
@@ -62,6 +68,19 @@ class DatasetCard(BaseModel):
         if len(self.spacing) != dims:
             raise ValueError(f"{len(self.spacing)} numbers for {dims} axes")
         return self.spacing
+
+
+def require_plain(names: Iterable[str]) -> None:
+    """Check that no name of a class or region is taken for a formula by a spreadsheet, or holds a control character.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    for name in names:
+        if not PLAIN.fullmatch(name):
+            raise ValueError(
+                f"the name {name!r} begins with =, +, - or @, or holds a control character; choose another"
+            )
 
 
 def read_json(path: Path, access: str, example: str) -> Any:

@@ -8,7 +8,9 @@ import json
 import math
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +28,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write ``path`` through ``write(file)``, so that no reader ever sees a part of it.
 
     The bytes go to a temporary name in the same folder, are flushed to the disk, and are then renamed. Missing folders
-    are made. Whatever fails, the temporary file is removed and an older ``path`` stays as it was.
+    are made. Whatever fails, the temporary file is removed and an older ``path`` stays as it was; a new one has the
+    permissions of the older.
 
     Args:
         write: receives the file, open for binary writing.
@@ -38,6 +41,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
+            with suppress(OSError):  # Nothing stands there, or the disk knows no permissions.
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -47,6 +52,29 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         if isinstance(error, OSError):
             raise storage_error(path, error) from error
         raise
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open ``path`` with the ``flags`` of ``os.open`` and return its descriptor, unless it is a link to another file.
+
+    A folder of somebody else's may hold such a link, and what it leads to is not ours to change.
+
+    Raises:
+        StorageError: if it is a link, the disk is full or the place cannot be written.
+    """
+    try:
+        return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def open_to_append(path: Path) -> IO[bytes]:
+    """Open ``path`` to write at its end, unless it is a link to another file.
+
+    Raises:
+        StorageError: if it is a link, the disk is full or the place cannot be written.
+    """
+    return os.fdopen(open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab")
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -160,6 +188,8 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     """Return what to tell a person about a failure to write ``path``."""
     if error.errno in _FULL:
         return StorageError(f"no space left to write {path}; free some space or choose another place.")
+    if error.errno == errno.ELOOP:
+        return StorageError(f"{path} is a link; remove it.")
     if isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError)):
         return StorageError(f"{path} cannot be written, a file or folder is in the way; remove it or choose another.")
     reason = (error.strerror or str(error)).lower()

@@ -127,12 +127,15 @@ def in_a_sentence(path: Path, damaged: str) -> Generator[None, None, None]:
         damaged: what is said of anything but a missing or forbidden file.
 
     Raises:
-        BadFileError: in place of every error but our own and a lack of memory.
+        BadFileError: in place of every error but our own.
     """
     try:
         yield
-    except (DataError, MemoryError):
+    except DataError:
         raise
+    except MemoryError as error:
+        what = "needs more memory than there is"
+        raise BadFileError(path, what, "Crop it, scale it down, or read it where there is more", SKIPPABLE) from error
     except FileNotFoundError as error:
         raise BadFileError(path, "does not exist", "Check the path") from error
     except PermissionError as error:

@@ -1,6 +1,7 @@
 """A MONAI bundle: the network as TorchScript beside the configuration that feeds it, for programs that speak MONAI."""
 
 import json
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -9,9 +10,13 @@ from typing import Any
 from criinet.data.files import make_folder, write_bytes_atomically, write_json, write_text_atomically
 from criinet.data.kinds import PICTURE_SUFFIXES
 from criinet.deploy.card import ModelCard
+from criinet.errors import ConfigError
 
 MONAI_VERSION = "1.4.0"
 """The oldest MONAI that the configuration is meant for."""
+
+EVALUATED = re.compile(r"[$%@]|.*[%@]#", re.DOTALL)
+"""How a text begins that MONAI runs as Python, or replaces by something else of the configuration."""
 
 WHOLE = {
     "resized": (
@@ -70,8 +75,13 @@ def write_bundle(out: Path, network: bytes, card: ModelCard) -> None:
         network: as TorchScript.
 
     Raises:
+        ConfigError: if MONAI would evaluate the name of the dataset or of a class.
         StorageError: if it cannot be written.
     """
+    for name in (card.dataset, *card.classes):
+        if EVALUATED.match(name):
+            what = f"MONAI would evaluate the name '{name}' as Python or as a reference"
+            raise ConfigError(f"{what}; rename it in dataset.json and train anew, or give another --format.")
     make_folder(out.parent)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     try:

@@ -12,6 +12,7 @@ from criinet.data.files import (
     TEMPORARY,
     jsonable,
     make_folder,
+    open_to_append,
     read_records,
     storage_error,
     write_text_atomically,
@@ -236,12 +237,12 @@ class RunFolder:
         """Append records to ``metrics.jsonl``.
 
         Raises:
-            StorageError: if the disk is full.
+            StorageError: if the disk is full, or the file is a link to another one.
         """
         text = "".join(json.dumps(jsonable(record)) + "\n" for record in records)
         try:
-            with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(text)
+            with open_to_append(self.metrics) as file:
+                file.write(text.encode())
         except OSError as error:
             raise storage_error(self.metrics, error) from error
 

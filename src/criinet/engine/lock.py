@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from criinet.data.files import storage_error
+from criinet.data.files import open_own
 from criinet.errors import RunError
 
 try:
@@ -31,7 +31,7 @@ def exclusive(path: Path, doing: str) -> Generator[None, None, None]:
 
     Raises:
         RunError: if another process holds it.
-        StorageError: if it cannot be written.
+        StorageError: if it cannot be written, or is a link to another file.
     """
     descriptor = taken(path, doing)
     try:
@@ -44,10 +44,7 @@ def exclusive(path: Path, doing: str) -> Generator[None, None, None]:
 def taken(path: Path, doing: str) -> int:
     """Lock ``path``, note this process in it, and return its descriptor; see :func:`exclusive`."""
     while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise storage_error(path, error) from error
+        descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
         try:
             if fcntl is not None:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,6 +64,6 @@ def taken(path: Path, doing: str) -> int:
 def is_still(path: Path, descriptor: int) -> bool:
     """Say whether the file of ``descriptor`` is the one at ``path``: who held it may just have removed it."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False

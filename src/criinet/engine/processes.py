@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 
+from criinet.data.files import open_to_append
 from criinet.errors import ConfigError
 
 PATIENCE = timedelta(days=7)
@@ -83,11 +84,15 @@ def start_child(
         threads: of its computations; 0 leaves them to the environment.
         jobs: how many such processes are there at a time, which share the memory for decoded cases.
         own_session: whether Ctrl-C in the terminal reaches this process alone.
+
+    Raises:
+        StorageError: if ``log`` cannot be written, or is a link to another file.
+        OSError: if there is no room for another process.
     """
     environment = {**os.environ, "CRIINET_JOBS": str(jobs)}
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
-    with log.open("ab") as output:
+    with open_to_append(log) as output:
         return subprocess.Popen(
             [sys.executable, "-m", module, str(file)],
             stdin=subprocess.PIPE,

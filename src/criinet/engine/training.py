@@ -136,7 +136,7 @@ def resumed(folder: RunFolder, asked: Asked, device: str) -> Job:
         asked,
         skip_bad=asked.skip_bad or about.get("skip_bad", False),
         groups=asked.groups or as_path(about.get("groups")),
-        initial=None if saved else as_path(recorded.get("initial")),
+        initial=None if saved else asked.initial or as_path(recorded.get("initial")),
     )
     dataset = asked.open()
     config, split = recorded_run(folder, dataset, asked)

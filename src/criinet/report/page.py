@@ -168,18 +168,27 @@ def _views(runs: Sequence[RecordedRun], comparison: Comparison) -> list[RunView]
                 classes=classes if len(classes) > 1 else (),
                 hardest=headline.hardest,
                 command=_command(run),
-                settings=json.dumps(run.config, indent=2, ensure_ascii=False),
+                settings=json.dumps(_without_places(run.config), indent=2, ensure_ascii=False),
                 choices=tuple(run.config.get("choices") or ()),
             )
         )
     return views
 
 
+def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the names of files and folders alone: where they lie says who trained, and pages travel."""
+    shown = {**config, "dataset": {**(config.get("dataset") or {})}}
+    for table, key in ((shown, "initial"), (shown["dataset"], "path"), (shown["dataset"], "groups")):
+        if table.get(key):
+            table[key] = Path(str(table[key])).name
+    return shown
+
+
 def _command(run: RecordedRun) -> str:
     """Return the command that trains the run again; what the settings add to it stands beside it on the page."""
-    dataset: Any = run.config.get("dataset") or {}
-    parts = ["criinet", "train", str(dataset.get("path") or "DATASET"), "--out", "AGAIN", "--method", run.method]
-    parts += ["--split", str(run.folder / "split.json"), "--seed", str(run.seed)]
+    dataset = _without_places(run.config)["dataset"].get("path") or "DATASET"
+    parts = ["criinet", "train", dataset, "--out", "AGAIN", "--method", run.method]
+    parts += ["--split", f"{run.folder.resolve().name}/split.json", "--seed", str(run.seed)]
     parts += ["--set", f"trainer.iterations={run.iterations}", "--set", f"network.name={run.network}"]
     return shlex.join(parts)
 

@@ -159,7 +159,7 @@ def _add_rounds(app: FastAPI, session: ReviewSession) -> None:
                 raise DataError("the number of the round to use is missing; reload the page.")
             session.use_round(body.number)
         else:
-            {"cancel": session.rounds.cancel, "resume": session.rounds.resume, "discard": session.rounds.discard}[
+            {"cancel": session.rounds.cancel, "resume": session.resume, "discard": session.rounds.discard}[
                 body.action
             ]()
         return session.status()

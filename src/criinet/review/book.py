@@ -1,9 +1,9 @@
 """What is noted of the rounds of learning: RUN/review/rounds.json holds it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from criinet.errors import RunError
 
@@ -38,13 +38,23 @@ class Round(BaseModel):
 
 
 class RoundBook(BaseModel):
-    """What rounds.json holds."""
+    """What rounds.json holds: round 0, which is done, and those after it in their order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = FORMAT
     current: int = 0
-    rounds: tuple[Round, ...]
+    rounds: Annotated[tuple[Round, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if [found.number for found in self.rounds] != list(range(len(self.rounds))):
+            raise ValueError("the rounds are not numbered from 0")
+        if self.rounds[0].status != "done":
+            raise ValueError("round 0 is not done")
+        if not 0 <= self.current < len(self.rounds):
+            raise ValueError("there is no round of that number to be in use")
+        return self
 
 
 def read_book(path: Path) -> RoundBook:

@@ -38,10 +38,9 @@ WORDS: dict[str, Verdict] = {"helped": "better", "hurt": "worse", "did nothing":
 
 @dataclass(frozen=True)
 class Job:
-    """What the process of a round is told, as JSON."""
+    """What the process of a round is told, as JSON with absolute paths; it trains in round_N beside that file."""
 
     dataset: str
-    run: str
     split: str
     initial: str
     settings: dict[str, Any]
@@ -155,21 +154,8 @@ class Rounds:
                 )
                 raise RunError(f"round {self.unfinished.number} is {what}.")
             number = self.book.rounds[-1].number + 1
-            file = self.run.review / f"round_{number}.split.json"
             self._clear(number)
-            save_split(split, file)
-            job = Job(
-                dataset=str(dataset.resolve()),
-                run=str(self.folder(number).root),
-                split=str(file),
-                initial=str(self.folder(self.book.current).root),
-                settings=self._settings(),
-                seed=int(self.recorded["seed"]) + number,
-                device=self.device,
-                skip_bad=bool(self.recorded["dataset"].get("skip_bad", False)),
-                groups=self.recorded["dataset"].get("groups"),
-            )
-            write_text_atomically(self._job(number), json.dumps(vars(job), indent=1) + "\n")
+            save_split(split, self._split(number))
             begun = Round(
                 number=number,
                 began_from=self.book.current,
@@ -179,20 +165,23 @@ class Rounds:
                 started=now(),
                 iterations=self.iterations,
             )
+            self._write_job(begun, dataset)
             self._write(self.book.model_copy(update={"rounds": (*self.book.rounds, begun)}))
             self._launch(begun)
             return begun
 
-    def resume(self) -> Round:
-        """Go on with the round that was stopped or failed.
+    def resume(self, dataset: Path) -> Round:
+        """Go on with the round that was stopped or failed, where this run and its dataset are now.
 
         Raises:
             RunError: if there is none.
+            StorageError: if the disk is full.
         """
         with self._lock:
             left = self.unfinished
             if left is None or self.training:
                 raise RunError("there is no stopped round to go on with; reload the page.")
+            self._write_job(left, dataset)
             begun = self._update(left, status="training", reason="")
             self._launch(begun)
             return begun
@@ -301,10 +290,28 @@ class Rounds:
             raise RunError(f"{folder.root} holds a round that {book} does not list. Move it away, then retrain.")
         folder.discard()
 
-    def _settings(self) -> dict[str, Any]:
+    def _write_job(self, begun: Round, dataset: Path) -> None:
+        """Write what the process of a round is told.
+
+        Raises:
+            StorageError: if the disk is full.
+        """
         settings = {section: dict(self.recorded[section]) for section in SECTIONS}
-        settings["trainer"]["iterations"] = self.iterations
-        return settings
+        settings["trainer"]["iterations"] = begun.iterations
+        job = Job(
+            dataset=str(dataset.resolve()),
+            split=str(self._split(begun.number).resolve()),
+            initial=str(self.folder(begun.began_from or 0).root.resolve()),
+            settings=settings,
+            seed=int(self.recorded["seed"]) + begun.number,
+            device=self.device,
+            skip_bad=bool(self.recorded["dataset"].get("skip_bad", False)),
+            groups=self.recorded["dataset"].get("groups"),
+        )
+        write_text_atomically(self._job(begun.number), json.dumps(vars(job), indent=1) + "\n")
+
+    def _split(self, number: int) -> Path:
+        return self.run.review / f"round_{number}.split.json"
 
     def _job(self, number: int) -> Path:
         return self.run.review / f"round_{number}.job.json"
@@ -313,7 +320,8 @@ class Rounds:
         """Start the process of a round that is noted as training.
 
         Raises:
-            StorageError: if there is no room for it, on the disk or in memory; the round can be resumed or discarded.
+            StorageError: if there is no room for it, on the disk or in memory, or its log is a link; the round can be
+                resumed or discarded.
         """
         try:
             self._process = start_child(
@@ -323,6 +331,9 @@ class Rounds:
                 threads=int(self.recorded["trainer"]["threads"]),
                 own_session=True,
             )
+        except StorageError as error:
+            self._note_failed(begun, str(error))
+            raise
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             why = f"round {begun.number} cannot be started ({reason}); free some space or memory, then resume it."

@@ -114,6 +114,14 @@ class ReviewSession:
         split = training_split(self.store, open_recorded(self.recorded, self.dataset.root), self.split)
         return self.rounds.start(split, self.store.seconds() / 60, self.dataset.root)
 
+    def resume(self) -> Round:
+        """Go on with the round that was stopped or failed.
+
+        Raises:
+            UserError: as :meth:`Rounds.resume` does.
+        """
+        return self.rounds.resume(self.dataset.root)
+
     def use_round(self, number: int) -> Round:
         """Go back, or forth, to the model of another round, and rank the queue by it.
 

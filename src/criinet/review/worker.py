@@ -1,7 +1,8 @@
 """One round in a process of its own: `python -m criinet.review.worker RUN/review/round_N.job.json`.
 
-A round that was begun goes on from its last checkpoint. What a person could mend, or what broke, is the last line of
-its output. The process ends when the one that started it does, which holds its standard input open.
+It trains in RUN/review/round_N, beside that file, and clears nothing else. A round that was begun goes on from its last
+checkpoint. What a person could mend, or what broke, is the last line of its output. The process ends when the one that
+started it does, which holds its standard input open.
 """
 
 import json
@@ -19,9 +20,8 @@ from criinet.review.rounds import Job
 from criinet.review.validation import measure, write_dice
 
 
-def do(job: Job) -> None:
+def do(job: Job, folder: RunFolder) -> None:
     """Train the round, then measure it on the frozen validation cases."""
-    folder = RunFolder(Path(job.run))
     begun = folder.clear_unless_begun()
     train(
         job.dataset,
@@ -32,7 +32,7 @@ def do(job: Job) -> None:
         settings=job.settings,
         device=job.device,
         skip_bad=job.skip_bad,
-        initial=None if begun else Path(job.initial),
+        initial=Path(job.initial),
         resume=begun,
     )
     recorded, split = folder.read_config(), recorded_split(folder)
@@ -41,8 +41,9 @@ def do(job: Job) -> None:
 
 def main(file: Path) -> int:
     """Do the job in a file; return 0 done, 1 failed, 130 interrupted."""
+    folder = RunFolder(file.parent.resolve() / file.name.removesuffix(".job.json"))
     try:
-        do(Job(**json.loads(file.read_text(encoding="utf-8"))))
+        do(Job(**json.loads(file.read_text(encoding="utf-8"))), folder)
     except (KeyboardInterrupt, InterruptedRunError):
         return INTERRUPTED
     except CriinetError as error:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from criinet.data.formats.volume import SEG, Format, Volume, VolumeHeader, library, reading
+from criinet.data.formats.volume import SEG, Format, Volume, VolumeHeader, library, reading, three_axes
 from criinet.data.geometry import LPS, Geometry
 from criinet.data.images import BadFileError
 from criinet.data.kinds import is_dicom
@@ -130,7 +130,7 @@ def scans_apart(folder: Path) -> list[Path] | None:
         return None
     images = {file: dataset for file, dataset in headers.items() if is_image(dataset)}
     series = {str(dataset.get("SeriesInstanceUID", "")) for dataset in images.values()}
-    many = all(int(dataset.get("NumberOfFrames") or 1) > 1 for dataset in images.values())
+    many = all(_count(dataset) > 1 for dataset in images.values())
     return list(images) if many or len(series) == len(images) else None
 
 
@@ -176,6 +176,10 @@ def frames_in(path: Path, files: Sequence[Path]) -> list[Frame]:
         counts = " and ".join(str(count) for count in sorted(series.values()))
         what = f"holds {len(series)} series ({counts} files)"
         raise BadFileError(path, what, "Put each into a folder of its own, or use `criinet data import dicom`")
+    for file, dataset in images:
+        _require_long_enough(file, dataset)
+    first = images[0][1]
+    three_axes(path, (sum(_count(dataset) for _, dataset in images), first.Rows, first.Columns))
     frames = [frame for file, dataset in images for frame in _frames(file, dataset)]
     _require_alike(path, frames)
     if any(frame.position is None or frame.orientation is None or frame.step is None for frame in frames):
@@ -183,11 +187,32 @@ def frames_in(path: Path, files: Sequence[Path]) -> list[Frame]:
     return _in_order(path, frames)
 
 
+def _require_long_enough(file: Path, dataset: Any) -> None:
+    """Check that a file that is not compressed is as long as the pixels that its header names.
+
+    Raises:
+        BadFileError: otherwise.
+    """
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    plain = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+    if dataset.file_meta.get("TransferSyntaxUID") not in plain:
+        return
+    bits = _count(dataset) * int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("BitsAllocated") or 1)
+    if bits > 8 * file.stat().st_size:
+        raise BadFileError(file, _DAMAGED, _REMEDY)
+
+
+def _count(dataset: Any) -> int:
+    """Return how many frames a header names."""
+    return int(dataset.get("NumberOfFrames") or 1)
+
+
 def _frames(file: Path, dataset: Any) -> list[Frame]:
     """Return the frames of one file with what its functional groups, or its header, say of each."""
     shared: Any = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), None)
     each: Sequence[Any] = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    count = int(dataset.get("NumberOfFrames") or 1)
+    count = _count(dataset)
 
     def numbers(index: int, group: str, tag: str) -> NDArray[np.float64] | None:
         own = each[index] if index < len(each) else None
@@ -281,7 +306,7 @@ def _in_order(path: Path, frames: Sequence[Frame]) -> list[Frame]:
 
 
 def _name(frame: Frame) -> str:
-    many = int(frame.dataset.get("NumberOfFrames") or 1) > 1
+    many = _count(frame.dataset) > 1
     return f"{frame.file.name} frame {frame.index + 1}" if many else frame.file.name
 
 

@@ -18,10 +18,27 @@ _KIND = "HDF5 file"
 
 
 def _dataset(path: Path, file: Any, keys: tuple[str, ...]) -> Any:
+    """Return the first array of some names.
+
+    Raises:
+        BadFileError: if there is none, or its values stand in another file, which a header may name at will.
+    """
+    h5py = library(path, "h5py", "volumes")
     for key in keys:
-        if key in file and hasattr(file[key], "shape"):
+        link = file.get(key, getlink=True)
+        if link is None:
+            continue
+        if isinstance(link, h5py.ExternalLink) or _is_elsewhere(file, file[key]):
+            raise BadFileError(path, f"takes '{key}' from another file", "Save the values in the file itself")
+        if hasattr(file[key], "shape"):
             return file[key]
     raise BadFileError(path, f"has no dataset called {keys[0]}", f"Rename the array to '{keys[0]}'")
+
+
+def _is_elsewhere(file: Any, found: Any) -> bool:
+    """Tell whether an object, or the values of an array, stand in another file."""
+    by_link = found.file.filename != file.filename
+    return by_link or (hasattr(found, "shape") and bool(found.external or found.is_virtual))
 
 
 def header(path: Path) -> VolumeHeader:

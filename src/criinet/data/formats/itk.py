@@ -1,6 +1,8 @@
 """NRRD and MetaImage, by SimpleITK."""
 
-from pathlib import Path
+import os
+import re
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,42 @@ from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError
 
 _KIND = "NRRD or MetaImage file"
+_META = re.compile(rb"ElementDataFile\s*[=:]\s*(.*)")
+_NRRD = re.compile(rb"data ?file:\s*(.*)", re.IGNORECASE)
+"""The line of a header that names the file of its values, or says LIST before one name a line; MetaImage's last one."""
+
+
+def _require_own_values(path: Path) -> None:
+    """Check that a header takes its values from its own folder: it may name any file of this machine.
+
+    Raises:
+        BadFileError: otherwise.
+    """
+    for name in _data_files(path):
+        place = PureWindowsPath(os.fsdecode(name))  # Of either kind of slash.
+        if place.anchor or ".." in place.parts:
+            remedy = "Put the file of its values beside it, and name that without a folder"
+            raise BadFileError(path, "takes its values from another folder", remedy)
+
+
+def _data_files(path: Path) -> list[bytes]:
+    """Return the files that a header names, LOCAL and LIST among them."""
+    names: list[bytes] = []
+    with path.open("rb") as file:
+        nrrd = file.read(4) == b"NRRD"
+        file.seek(0)
+        for line in file:
+            if nrrd and not line.strip(b"\r\n"):
+                break  # What follows is values.
+            found = (_NRRD if nrrd else _META).match(line.strip())
+            if found is None:
+                continue
+            names.append(found[1])
+            if found[1].startswith(b"LIST"):
+                names.extend(map(bytes.strip, file))
+            if not nrrd:
+                break
+    return names
 
 
 def _open(path: Path) -> tuple[Any, Any, VolumeHeader]:
@@ -17,6 +55,7 @@ def _open(path: Path) -> tuple[Any, Any, VolumeHeader]:
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     if not path.exists():
         raise FileNotFoundError(path)
+    _require_own_values(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()

@@ -88,6 +88,7 @@ def read_channel(path: Path, channel: int) -> Volume:
         if len(image.shape) != 4 or channel >= image.shape[3]:
             count = image.shape[3] if len(image.shape) == 4 else 1
             raise BadFileError(path, f"has {count} channels", f"Choose --channel 0 to {count - 1}")
+        three_axes(path, image.shape[2::-1])
         with _to_its_end(path, image) as whole:
             values = plain_values(path, np.asanyarray(whole.dataobj[..., channel]).transpose(2, 1, 0))
         return Volume(values, _geometry(path, image))

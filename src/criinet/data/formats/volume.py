@@ -4,6 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +15,8 @@ from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError, in_a_sentence
 
 Array = NDArray[Any]
+MAX_VOXELS = 2**31
+"""The most voxels of one volume, 8 GiB in 32 bits, or 8192 slices of 512x512: a header of a few bytes may name more."""
 SEG = "SEG"
 """Modality of a DICOM-SEG."""
 
@@ -110,7 +113,7 @@ def three_axes(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Check that a shape, slowest axis first, has three axes, and return it.
 
     Raises:
-        BadFileError: if it has more, or a length of 0.
+        BadFileError: if it has more, a length of 0, or more than MAX_VOXELS voxels.
     """
     if len(shape) > 3:
         sides = "x".join(str(side) for side in reversed(shape))
@@ -119,6 +122,8 @@ def three_axes(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
     if len(shape) < 2 or 0 in shape:
         raise BadFileError(path, f"has the shape {shape}, which is no volume", "Save three dimensions, none of them 0")
     padded = (1,) * (3 - len(shape)) + tuple(int(side) for side in shape)
+    if prod(padded) > MAX_VOXELS:
+        raise BadFileError(path, f"has over {MAX_VOXELS:,} voxels", "Crop it or resample it to fewer")
     return padded[0], padded[1], padded[2]
 
 

@@ -1,9 +1,9 @@
 """LabelMe: a JSON file of shapes beside every annotated image."""
 
 import base64
-import binascii
 import io
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +11,14 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from criinet.data.images import BadFileError
+from criinet.data.images import BadFileError, image_size, in_a_sentence
 from criinet.data.importing.drawn import (
     Drawings,
+    Filled,
     Pictures,
     Point,
     Shape,
+    Size,
     annotation_files,
     checked,
     circle,
@@ -34,8 +36,12 @@ class LabelMeShape(BaseModel):
     shape_type: str | None = "polygon"
     mask: str | None = None
 
-    def drawn(self) -> Shape | None:
-        """Return what it covers; None if it encloses nothing, like a point or a line."""
+    def drawn(self, file: Path, size: Size) -> Shape | None:
+        """Return what it covers of an image of (H, W); None if it encloses nothing, like a point or a line.
+
+        Raises:
+            BadFileError: if ``file``, whose shape this is, holds a mask that is no PNG, or larger than the image.
+        """
         match self.shape_type or "polygon", self.points:
             case "polygon", [_, _, _, *_]:
                 return Shape(self.label, polygon(self.points))
@@ -44,8 +50,7 @@ class LabelMeShape(BaseModel):
             case "circle", [centre, edge]:
                 return Shape(self.label, circle(centre, edge))
             case "mask", [corner, *_] if self.mask is not None:
-                with Image.open(io.BytesIO(base64.b64decode(self.mask, validate=True))) as picture:
-                    return Shape(self.label, stamp(np.asarray(picture) > 0, corner))
+                return Shape(self.label, embedded(file, self.mask, size, corner))
             case _:
                 return None
 
@@ -57,6 +62,27 @@ class LabelMeFile(BaseModel):
     image: Annotated[str, Field(alias="imagePath")] = ""
     height: Annotated[int | None, Field(alias="imageHeight")] = None
     width: Annotated[int | None, Field(alias="imageWidth")] = None
+
+
+def embedded(file: Path, mask: str, size: Size, corner: Point) -> Callable[[Size], Filled]:
+    """Return the pixels of a PNG in base64 whose first one lies at ``corner``; it is decoded where it is drawn.
+
+    Raises:
+        BadFileError: if it is no PNG, or larger than an image of ``size`` (H, W).
+    """
+
+    def cover(size: Size) -> Filled:
+        with in_a_sentence(file, "has a mask that is no PNG image"), picture() as opened:
+            return stamp(np.asarray(opened) > 0, corner)(size)
+
+    def picture() -> Image.Image:
+        return Image.open(io.BytesIO(base64.b64decode(mask, validate=True)), formats=["PNG"])
+
+    with in_a_sentence(file, "has a mask that is no PNG image"), picture() as opened:
+        if opened.height > size[0] or opened.width > size[1]:
+            what = f"has a mask of {opened.width}x{opened.height} pixels on an image of {size[1]}x{size[0]}"
+            raise BadFileError(file, what, "Save it again with LabelMe")
+    return cover
 
 
 def plan_labelme(source: Path, wanted: Wanted) -> ImportPlan:
@@ -75,10 +101,7 @@ def plan_labelme(source: Path, wanted: Wanted) -> ImportPlan:
         image = images.find(file, read.image) or images.beside(file)
         if image is None:
             raise BadFileError(file, f"was drawn on '{read.image}', which is not there", "Put the image beside it")
-        try:
-            drawn = [shape.drawn() for shape in read.shapes]
-        except (binascii.Error, OSError) as error:
-            raise BadFileError(file, "has a mask that is no image", "Save it again with LabelMe") from error
+        drawn = [shape.drawn(file, image_size(image)) for shape in read.shapes]
         open_shapes.update(str(s.shape_type) for s, found in zip(read.shapes, drawn, strict=True) if found is None)
         drawings.add(image, file, (read.height, read.width), [shape for shape in drawn if shape is not None])
     if open_shapes:
