@@ -100,6 +100,7 @@ def test_a_page_does_not_tell_where_files_lay(make, tmp_path):
     config = json.loads((run / "config.json").read_text())
     config["dataset"] |= {"path": "/home/somebody/moles", "groups": "/home/somebody/patients.csv"}
     config["initial"] = "/home/somebody/first"
+    config["network"] |= {"weights": "/home/somebody/start.pt"}
     (run / "config.json").write_text(json.dumps(config))
     found, text = page([run], tmp_path)
     assert "somebody" not in text

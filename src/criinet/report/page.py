@@ -175,19 +175,20 @@ def _views(runs: Sequence[RecordedRun], comparison: Comparison) -> list[RunView]
     return views
 
 
-def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+def _without_places(value: Any) -> Any:
     """Return settings with the names of files and folders alone: where they lie says who trained, and pages travel."""
-    shown = {**config, "dataset": {**(config.get("dataset") or {})}}
-    for table, key in ((shown, "initial"), (shown["dataset"], "path"), (shown["dataset"], "groups")):
-        if table.get(key):
-            table[key] = Path(str(table[key])).name
-    return shown
+    if isinstance(value, Mapping):
+        return {key: _without_places(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_places(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _command(run: RecordedRun) -> str:
     """Return the command that trains the run again; what the settings add to it stands beside it on the page."""
-    dataset = _without_places(run.config)["dataset"].get("path") or "DATASET"
-    parts = ["criinet", "train", dataset, "--out", "AGAIN", "--method", run.method]
+    dataset: Any = run.config.get("dataset") or {}
+    name = Path(dataset.get("path") or "DATASET").name
+    parts = ["criinet", "train", name, "--out", "AGAIN", "--method", run.method]
     parts += ["--split", f"{run.folder.resolve().name}/split.json", "--seed", str(run.seed)]
     parts += ["--set", f"trainer.iterations={run.iterations}", "--set", f"network.name={run.network}"]
     return shlex.join(parts)
