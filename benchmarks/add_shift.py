@@ -52,7 +52,7 @@ def add_shift(run: RunFolder, checkpoint: str) -> float:
     """Write the shift that the run's own validation cases choose into one of its checkpoints, and return it."""
     recorded = run.read_config()
     dataset = open_recorded(recorded)
-    cases = dataset.select(recorded_split(run)["val"])
+    cases = dataset.select(recorded_split(run).val)
     store = load_store(dataset, cases, from_recorded(recorded).data, with_masks=True)
     method = load(run.root, checkpoint=checkpoint, device="cpu").method
     shift = choose_shift(dice_of_images(store, lambda image: method.predict(image).probs))

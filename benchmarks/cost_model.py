@@ -19,8 +19,8 @@ from typing import Any
 from provenance import provenance
 
 from criinet.data.dataset import open_dataset
+from criinet.data.draws import make_split
 from criinet.data.files import write_json
-from criinet.data.splits import make_split
 from criinet.data.synthetic import write_dataset
 from criinet.engine.pools import load_pools
 from criinet.engine.prediction import predict_unlabeled

@@ -28,7 +28,7 @@ from provenance import provenance
 
 from criinet.data.files import write_json
 from criinet.data.images import read_image
-from criinet.data.predictions import images_in
+from criinet.data.inputs import images_in
 from criinet.deploy.runtime import BATCH, load_exported
 from criinet.engine.build import load
 from criinet.engine.examples import spaced

@@ -28,8 +28,9 @@ from provenance import provenance
 from torch import Tensor
 
 from criinet.data.dataset import Dataset, open_dataset
+from criinet.data.draws import make_split
 from criinet.data.files import write_json
-from criinet.data.splits import Split, make_split
+from criinet.data.splits import Split
 from criinet.engine.build import build_method
 from criinet.engine.planner import look_at, plan
 from criinet.engine.pools import Pools, load_pools

@@ -40,7 +40,7 @@ def main() -> None:
 def measure(run: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Return the validation Dice of a run's weights by each kind of statistics."""
     opened, method = open_run(run), load(run, checkpoint=asked.checkpoint).method
-    store, cases = opened.validation, opened.dataset.select(opened.split["unlabeled"])
+    store, cases = opened.validation, opened.dataset.select(opened.split.unlabeled)
     unlabeled = load_store(opened.dataset, cases, opened.config.data, with_masks=False)
     dice = {"running": mean_dice(store, lambda image: method.predict(image).probs, method)}
     for images in asked.images:

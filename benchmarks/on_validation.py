@@ -10,7 +10,7 @@ the labeled masks. Nothing is trained, and no test case is opened: for looking i
 """
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,8 +21,9 @@ from provenance import provenance
 from torch import Tensor, nn
 
 from criinet.data.dataset import Dataset
+from criinet.data.draws import make_split
 from criinet.data.files import write_json
-from criinet.data.splits import make_split
+from criinet.data.splits import Split
 from criinet.data.store import Store, load_store
 from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
@@ -53,14 +54,14 @@ class Opened:
     """A finished run, its dataset and split, and all cases that are held out for validation, as it sees them."""
 
     config: RunConfig
-    split: Mapping[str, Any]
+    split: Split
     dataset: Dataset
     validation: Store
 
     def about(self, run: Path) -> dict[str, Any]:
         """Return what a row says of the run."""
         cases = len(self.validation)
-        return {"run": run.name, "method": self.config.method_name, "draw": self.split["seed"], "cases": cases}
+        return {"run": run.name, "method": self.config.method_name, "draw": self.split.draw, "cases": cases}
 
 
 def open_run(run: Path) -> Opened:

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from provenance import provenance
 
+from criinet.data.draws import make_split
 from criinet.data.files import write_json
 from criinet.data.objects import keep_largest
 from criinet.data.scans import read_scan
-from criinet.data.splits import make_split
 from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded

@@ -41,9 +41,10 @@ from torch.utils.data import Dataset as Samples
 from trainers import make_trainer, take_step
 
 from criinet.data.dataset import Case, Dataset, open_dataset
+from criinet.data.draws import make_split
 from criinet.data.files import write_json
 from criinet.data.images import read_image
-from criinet.data.splits import Split, make_split
+from criinet.data.splits import Split
 from criinet.engine.planner import look_at
 from criinet.engine.predictor import Predictor
 from criinet.engine.reproducibility import keep_memory, pick_device

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from criinet.data.dataset import Dataset
-from criinet.data.splits import make_split
+from criinet.data.draws import make_split
 from criinet.engine.build import build_method
 from criinet.engine.planner import look_at, plan
 from criinet.engine.pools import load_pools

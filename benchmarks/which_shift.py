@@ -18,8 +18,8 @@ from on_validation import open_run
 from provenance import provenance
 from torch import Tensor
 
+from criinet.data.draws import make_split
 from criinet.data.files import write_json
-from criinet.data.splits import make_split
 from criinet.engine.build import load
 from criinet.engine.shift import SHIFTS, choose_shift, dice_of_images
 
@@ -65,7 +65,7 @@ def measure(run: Path) -> dict[str, Any]:
     """Return what each way chooses and gains in one run."""
     opened = open_run(run)
     held_out = make_split(opened.dataset, measure="val").test
-    own = torch.tensor([name in set(opened.split["val"]) for name in held_out])
+    own = torch.tensor([name in set(opened.split.val) for name in held_out])
     method = load(run, device="cpu").method
     dice = dice_of_images(opened.validation, lambda image: method.predict(image).probs)
     found = mean(dice[~own]) - mean(dice[~own])[SHIFTS.index(0)]

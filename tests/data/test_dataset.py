@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from criinet.data.dataset import open_dataset
+from criinet.data.draws import make_split
 from criinet.data.layout import read_layout
 from criinet.data.mask_folders import masks_by_stem
-from criinet.data.splits import load_split, make_split, save_split
+from criinet.data.splits import load_split, save_split
 from criinet.errors import DataError
 
 

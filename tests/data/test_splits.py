@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from criinet.data.dataset import Case, Dataset, open_dataset
-from criinet.data.splits import Amount, Split, load_split, make_split, save_split, without_test
+from criinet.data.draws import Amount, make_split, without_test
+from criinet.data.splits import Split, load_split, save_split
 from criinet.errors import DataError
 
 

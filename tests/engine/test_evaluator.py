@@ -75,7 +75,7 @@ def test_results_and_cases_hold_what_the_contract_names(run):
         assert (row["seed"], row["draw"], row["cases"], row["iterations"]) == (0, 0, 4, 6)
     with run.cases.open() as file:
         cases = list(csv.DictReader(file))
-    assert [row["case"] for row in cases if row["checkpoint"] == "last"] == recorded_split(run)["test"]
+    assert [row["case"] for row in cases if row["checkpoint"] == "last"] == recorded_split(run).test
     assert float(means(results)["dice"]) == pytest.approx(
         np.mean([float(row["dice"]) for row in cases if row["checkpoint"] == "last"])
     )

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from criinet.data.dataset import open_dataset
-from criinet.data.splits import make_split
+from criinet.data.draws import make_split
 from criinet.engine.planner import Facts, look_at, plan
 from criinet.engine.planning import object_diameters, weighted_median
 from criinet.engine.settings import resolve

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from criinet.data.images import read_image
+from criinet.data.inputs import Part, images_in
 from criinet.data.masks import PALETTE
-from criinet.data.predictions import Outputs, Part, images_in
+from criinet.data.predictions import Outputs
 from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import recorded_split
@@ -256,7 +257,7 @@ def test_the_unlabeled_cases_of_a_run_are_segmented_and_the_dataset_stays(datase
     run = fit(dataset, tmp_path / "run", method="crii", labeled="4")
     assert predict_unlabeled(run.root, device="cpu") == 14
     assert contents(dataset) == before
-    assert list(contents(run.predictions)) == [f"{name}.png" for name in recorded_split(run)["unlabeled"]]
+    assert list(contents(run.predictions)) == [f"{name}.png" for name in recorded_split(run).unlabeled]
 
 
 def test_unlabeled_cases_are_found_where_training_skipped_a_bad_file(dataset, fit, tmp_path):

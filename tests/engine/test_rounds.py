@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from criinet.data.dataset import open_dataset
-from criinet.data.splits import make_split
+from criinet.data.draws import make_split
 from criinet.engine.build import build_method
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.pools import load_pools

@@ -130,7 +130,7 @@ def test_images_larger_than_a_window_are_validated_whole(drawn, tiny_settings, t
     run = train(drawn, tmp_path / "run", method="supervised", settings=settings, device="cpu")
     recorded = run.read_config()
     opened = open_recorded(recorded)
-    cases = opened.select(recorded_split(run)["val"])
+    cases = opened.select(recorded_split(run).val)
     predictor = load(run.root, device="cpu", tta=False)
     scores = [case_dice(predictor.predict(opened.read_scan(c)).mask, opened.read_mask(c), 2) for c in cases]
     last = [record for record in run.records() if record["kind"] == "validation"][-1]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from criinet.data.dataset import open_dataset
-from criinet.data.splits import make_split
+from criinet.data.draws import make_split
 from criinet.data.store import Store
 from criinet.engine.build import build_method
 from criinet.engine.checkpoint import load_checkpoint

@@ -13,8 +13,9 @@ import torch
 
 from criinet.config import merge
 from criinet.data.dataset import open_dataset
+from criinet.data.draws import make_split
 from criinet.data.spill import Spill
-from criinet.data.splits import load_split, make_split
+from criinet.data.splits import load_split
 from criinet.data.store import load_store
 from criinet.engine.batches import LABELED, UNLABELED
 from criinet.engine.build import build_method

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from criinet.data.dataset import open_dataset
-from criinet.data.splits import make_split
+from criinet.data.draws import make_split
 from criinet.engine.settings import resolve
 from criinet.engine.training import choices_for
 from criinet.engine.volume_planner import VolumeFacts, box_size, look_at_volumes, plan_volumes

@@ -15,7 +15,8 @@ from criinet.config import MethodConfig, merge
 from criinet.data.dataset import open_dataset
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
-from criinet.data.predictions import Outputs, Part, VolumePrediction
+from criinet.data.inputs import Part
+from criinet.data.predictions import Outputs, VolumePrediction
 from criinet.data.store import DataConfig, Store, centres, load_store
 from criinet.engine import trainer
 from criinet.engine.build import load

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from criinet.config import LossWeights, MethodConfig
 from criinet.data.dataset import open_dataset
-from criinet.data.splits import make_split
+from criinet.data.draws import make_split
 from criinet.engine.build import build_method
 from criinet.engine.pools import load_pools
 from criinet.engine.processes import launch

@@ -12,9 +12,10 @@ from criinet.benchmarking.code_version import code_version
 from criinet.benchmarking.plan import SYNTHETIC, DatasetPlan, NetworkPlan, Plan, Variant
 from criinet.config import merge
 from criinet.data.dataset import Dataset, open_dataset
+from criinet.data.draws import make_split
 from criinet.data.files import digest
 from criinet.data.fingerprint import fingerprint
-from criinet.data.splits import Split, make_split, save_split
+from criinet.data.splits import Split, save_split
 from criinet.data.synthetic import write_dataset
 from criinet.engine.acquisition import Strategy
 from criinet.engine.settings import Choice, RunConfig, resolve

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from criinet.config import Config, Count, parse, read_settings
-from criinet.data.splits import Measured
+from criinet.data.draws import Measured
 from criinet.defaults import DEFAULT_NETWORK
 from criinet.engine.acquisition import STRATEGIES, Strategy
 from criinet.engine.requirements import MOST

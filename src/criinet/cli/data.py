@@ -152,7 +152,8 @@ def split(
 
     from criinet.cli.show import err
     from criinet.data.dataset import open_dataset
-    from criinet.data.splits import make_split, save_split
+    from criinet.data.draws import make_split
+    from criinet.data.splits import save_split
 
     drawn = make_split(open_dataset(dataset, groups=group_by), labeled, seed, stratify=stratify)
     save_split(drawn, out)

@@ -52,7 +52,9 @@ def predict(
 ) -> None:
     """Write a mask for every image, at the image's own size."""
     from criinet.cli.show import bar, err
-    from criinet.data.predictions import Outputs, Part, noted_shift, require_shift
+    from criinet.data.inputs import Part
+    from criinet.data.predictions import Outputs, require_shift
+    from criinet.data.provenance import noted_shift
 
     require_shift(shift or 0.0)
     outputs, part = Outputs(probabilities, uncertainty, dicom_seg), Part.parse(shard, resume=resume)

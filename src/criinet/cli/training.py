@@ -88,9 +88,7 @@ def next_steps(run: Path) -> str:
     from criinet.engine.origin import recorded_split
 
     name = shlex.quote(str(run))
-    measured = (
-        f"`criinet evaluate {name}` measures it on test cases, " if recorded_split(RunFolder(run))["test"] else ""
-    )
+    measured = f"`criinet evaluate {name}` measures it on test cases, " if recorded_split(RunFolder(run)).test else ""
     return f"next: {measured}`criinet predict {name} IMAGES --out MASKS`"
 
 
@@ -141,7 +139,7 @@ def run_training(dataset: Path, out: Path, *, quiet: bool = False, **options: An
 
 def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> list[str]:
     """Return what will be done: the cases, and every choice with its reason, one line each."""
-    from criinet.data.splits import without_test
+    from criinet.data.draws import without_test
     from criinet.engine.shift import FEWEST
     from criinet.methods import methods
 

@@ -12,7 +12,7 @@ from criinet.data.geometry import Geometry
 from criinet.data.images import BadFileError
 from criinet.data.kinds import SUFFIXES, is_readable, is_volume, key_of, stem_of
 from criinet.data.masks import read_mask
-from criinet.data.predictions import NOTE
+from criinet.data.provenance import NOTE
 from criinet.data.scans import place_mismatch, require_picture, require_volume
 from criinet.data.volumes import read_labels, read_mask_header
 from criinet.errors import DataError

@@ -1,7 +1,5 @@
-"""Which files a prediction reads and which it writes, whatever segments them; needs no torch."""
+"""What segments, what it gives, and the files that are written of it; needs no torch."""
 
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,31 +8,18 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from criinet.data.card import declared_spacing, read_card
 from criinet.data.dicom_seg import placed_frames, require_dicom, write_segmentation
-from criinet.data.files import digest, make_folder, newest, write_json, write_npz
+from criinet.data.files import digest, make_folder, newest, write_npz
 from criinet.data.formats import Volume
-from criinet.data.formats.dicom import scans_apart
-from criinet.data.geometry import Geometry, Spacing, voxel_of
+from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import BadFileError, write_gray
-from criinet.data.kinds import (
-    PICTURE_SUFFIXES,
-    SUFFIXES,
-    is_readable,
-    is_series,
-    key_of,
-    mask_suffix,
-    not_read,
-    stem_of,
-    suffix_of,
-)
+from criinet.data.inputs import Part, declared_voxel, images_in, spare_originals
+from criinet.data.kinds import mask_suffix, not_read, stem_of
 from criinet.data.masks import write_mask
+from criinet.data.provenance import is_newer, note_provenance
 from criinet.data.scans import Scan, read_scan
 from criinet.data.volumes import write_labels, write_volume
 from criinet.errors import ConfigError, DataError
-
-NOTE = ".prediction.json"
-"""Beside masks: which weights and options made them."""
 
 LARGEST_SHIFT = 20
 """In nats: beyond it probabilities of one class are rounded to 1."""
@@ -51,37 +36,6 @@ class Outputs:
     probabilities: bool = False
     uncertainty: bool = False
     dicom_seg: bool = False
-
-
-@dataclass(frozen=True)
-class Part:
-    """Which images of a folder are segmented: the ``number``-th of ``of`` parts, and of these, what is not done yet.
-
-    resume: leave out images whose mask the same weights and options have written already.
-    """
-
-    number: int = 1
-    of: int = 1
-    resume: bool = False
-
-    @classmethod
-    def parse(cls, text: str, *, resume: bool = False) -> "Part":
-        """Read ``"2/8"``.
-
-        Raises:
-            ConfigError: if it is anything else, or beyond the last part.
-        """
-        found = re.fullmatch(r"(\d+)/(\d+)", text)
-        if found is None or not 1 <= int(found[1]) <= int(found[2]):
-            raise ConfigError(
-                f"--shard {text} is no part of the images; give for instance 1/8 to 8/8, one to each process."
-            )
-        return cls(int(found[1]), int(found[2]), resume)
-
-    @property
-    def begins_anew(self) -> bool:
-        """Whether masks that are there already count for nothing."""
-        return self.of == 1 and not self.resume
 
 
 class Segmented(Protocol):
@@ -177,76 +131,6 @@ def require_shift(shift: float) -> float:
     return shift
 
 
-def images_in(folder: Path) -> list[Path]:
-    """Return the images or volumes of a folder, of its images/ if it is a dataset, or the one that was given.
-
-    A folder of the slices of a DICOM series is one volume.
-
-    Raises:
-        DataError: if there is none, two share a stem, since their masks would share a name, or slices of a series lie
-            among other volumes.
-    """
-    if folder.is_file():
-        return [folder]
-    apart: list[Path] = []
-    if (folder / "images").is_dir():
-        folder = folder / "images"
-    elif is_series(folder) and not is_of_dataset(folder):
-        others, scans = volumes_beside(folder), scans_apart(folder)
-        if not others and (scans is None or len(scans) < 2):
-            return [folder]
-        if scans is None:
-            what = f"{folder} holds the slices of a DICOM series beside other volumes, the first is {others[0].name}"
-            raise DataError(f"{what}. Put the slices into a folder of their own.")
-        apart = scans
-    if not folder.is_dir():
-        raise DataError(f"{folder} does not exist. Give a folder of images, or one image.")
-    found = sorted({*apart, *(path for path in folder.iterdir() if is_readable(path))})
-    if not found:
-        kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
-        raise DataError(f"{folder} holds no images. Supported are {kinds}.")
-    same: dict[str, Path] = {}
-    for path in found:
-        if same.setdefault(key_of(path), path) is not path:
-            raise DataError(f"{path} and {same[key_of(path)].name} share a name, so would their masks. Rename one.")
-    return found
-
-
-def is_of_dataset(folder: Path) -> bool:
-    """Tell whether a folder is images/ of a dataset, where every file is a case."""
-    home = folder.absolute().parent
-    return folder.absolute().name == "images" and ((home / "masks").is_dir() or (home / "dataset.json").exists())
-
-
-def volumes_beside(folder: Path) -> list[Path]:
-    """Return the volumes of a folder beside the DICOM files in it: series in folders, and files of other formats."""
-    dicom_or_picture = (".dcm", *PICTURE_SUFFIXES)
-    found = sorted(path for path in folder.iterdir() if is_readable(path))
-    return [path for path in found if path.is_dir() or suffix_of(path) not in dicom_or_picture]
-
-
-def spare_originals(paths: Sequence[Path], out: Path) -> None:
-    """Refuse to write masks over the images themselves, or over files that no prediction wrote, as true masks are.
-
-    Raises:
-        DataError: if ``out`` is the folder of the images, or masks/ of their dataset with masks in it, or holds an
-            image or a volume of the name of one of them without the note that predictions leave.
-    """
-    home = paths[0].parent.resolve()
-    truth = home.parent / "masks"
-    taken = home.name == "images" and truth.is_dir() and any(truth.iterdir())
-    if out.resolve() == home or (taken and out.resolve() == truth):
-        raise DataError(f"{out} holds the originals, which masks would overwrite. Give --out another folder.")
-    if not out.is_dir() or (out / NOTE).exists():
-        return
-    names = {key_of(path) for path in paths}
-    theirs = next((path for path in sorted(out.iterdir()) if is_readable(path) and key_of(path) in names), None)
-    if theirs is not None:
-        raise DataError(
-            f"{out} holds {theirs.name}, which no prediction wrote and a mask would replace. Give --out another folder."
-        )
-
-
 def write_predictions(
     images: Path,
     out: Path,
@@ -287,7 +171,7 @@ def write_predictions(
     predictor = load()
     voxel = (declared_voxel(paths[0]) if predictor.scan_dims == 3 else None) or predictor.voxel
     make_folder(out)
-    begun = begin(out, provenance(weights, predictor, voxel, outputs), anew=part.begins_anew)
+    begun = note_provenance(out, provenance(weights, predictor, voxel, outputs), anew=part.begins_anew)
     masks = {path: out / f"{stem_of(path)}{mask_suffix(predictor.scan_dims)}" for path in paths}
     if part.resume:
         mine = [path for path in mine if not is_newer(masks[path], max(begun, newest(path).st_mtime_ns))]
@@ -341,18 +225,6 @@ def hardly_in_hu(paths: Sequence[Path], fixed_range: tuple[float, float]) -> str
     )
 
 
-def declared_voxel(path: Path) -> Spacing | None:
-    """Return the voxel (d, h, w) in mm that the dataset.json of a volume's own dataset says, None without any.
-
-    Raises:
-        BadFileError: if dataset.json cannot be used.
-    """
-    home = path.parent.absolute()
-    if home.name != "images":
-        return None
-    return voxel_of(declared_spacing(read_card(home.parent), home.parent, 3), 3)
-
-
 def provenance(weights: Path, predictor: Segmenter[Any], voxel: Spacing | None, outputs: Outputs) -> dict[str, Any]:
     """Return what is noted beside masks: the digest of the weights, how they were used, and the outputs.
 
@@ -362,44 +234,6 @@ def provenance(weights: Path, predictor: Segmenter[Any], voxel: Spacing | None, 
     taken = None if voxel is None else list(voxel)
     options = {"shift": predictor.shift, "tta": len(predictor.mirrors) > 1, "voxel": taken}
     return {"weights": digest(weights), **options, **asdict(outputs)}
-
-
-def begin(out: Path, made_by: dict[str, Any], *, anew: bool) -> int:
-    """Note in ``out``/.prediction.json what makes the masks, and return when that was noted first, in nanoseconds.
-
-    Args:
-        anew: False goes on with what is noted there, or notes it if nothing is.
-
-    Raises:
-        DataError: if it is to go on, and something else is noted there.
-    """
-    path = out / NOTE
-    if not anew and path.exists():
-        try:
-            noted = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            noted = None
-        if noted != made_by:
-            raise DataError(
-                f"{out} holds masks of other weights or options. Give --out another folder, or begin anew without "
-                "--resume and --shard."
-            )
-    else:
-        write_json(path, made_by)
-    return path.stat().st_mtime_ns
-
-
-def noted_shift(out: Path) -> float:
-    """Return the shift of objects' logits that made the masks in ``out``; 0 where none is noted."""
-    try:
-        return float(json.loads((out / NOTE).read_text(encoding="utf-8"))["shift"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
-
-
-def is_newer(path: Path, moment: int) -> bool:
-    """Tell whether a file is there and was written at ``moment``, in nanoseconds, or later."""
-    return path.exists() and path.stat().st_mtime_ns >= moment
 
 
 def predict_files(

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from criinet.data.images import read_image
+from criinet.data.inputs import images_in
 from criinet.data.kinds import comparable, key_of
-from criinet.data.predictions import images_in
 from criinet.deploy.card import ModelCard
 from criinet.deploy.network import Opinions, Runner
 from criinet.deploy.runtime import prepare
@@ -48,7 +48,7 @@ def find_probes(folder: RunFolder, card: ModelCard) -> Probes:
     """Return images of the run's dataset, evenly spaced by name, unlabeled ones if there are; else random ones."""
     root, split = Path(folder.read_config()["dataset"]["path"]), recorded_split(folder)
     here = {key_of(path): path for path in images_in(root)} if (root / "images").is_dir() else {}
-    names = [name for name in map(comparable, split["unlabeled"] or split["labeled"]) if name in here]
+    names = [name for name in map(comparable, split.unlabeled or split.labeled) if name in here]
     if names:
         return Probes(tuple(read_image(here[name]) for name in spaced(names, PROBES)), real=True)
     rng = np.random.default_rng(0)

@@ -50,9 +50,9 @@ def quantise(content: bytes, card: ModelCard, folder: RunFolder) -> tuple[bytes,
     if not root.is_dir():
         raise RunError(f"--int8 needs the run's images, but {root} is gone. Restore it, or export without --int8.")
     dataset = open_recorded(recorded)
-    seen = dataset.select(spaced(split["unlabeled"] or split["labeled"], CALIBRATION))
+    seen = dataset.select(spaced(split.unlabeled or split.labeled, CALIBRATION))
     small = onnx.load_from_string(to_int8(content, [crop(read_image(case.image), card) for case in seen]))
-    cases = dataset.select(split["val"])
+    cases = dataset.select(split.val)
     price = Quantisation(
         calibration=len(seen),
         cases=len(cases),

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from criinet.data.dataset import Case, Dataset
+from criinet.data.draws import TO_HOLD_OUT
 from criinet.data.files import csv_text, write_json, write_text_atomically
 from criinet.data.formats import Volume
 from criinet.data.mask_folders import paired_masks
-from criinet.data.splits import TO_HOLD_OUT
+from criinet.data.splits import Split
 from criinet.engine.build import Trained, load_trained
 from criinet.engine.examples import by_percentile, pictures, write_examples
 from criinet.engine.folder import RunFolder
@@ -71,14 +72,14 @@ def evaluate(
     folder = RunFolder(Path(run))
     recorded = folder.read_config()
     split = recorded_split(folder)
-    if not split["test"]:
+    if not split.test:
         raise RunError(
             f"{run} has no test cases, so its quality cannot be measured. "
             f"Give {TO_HOLD_OUT}, or a split with test cases."
         )
     opened = open_recorded(recorded, None if dataset is None else Path(dataset))
     require_same_classes(recorded, opened, folder.root)
-    test = TestSet.open(opened, opened.select(split["test"]))
+    test = TestSet.open(opened, opened.select(split.test))
     names = ["last", *(["best"] if folder.checkpoint("best").exists() else [])]
     trained = {name: load_trained(folder, name, device) for name in names}
     states = {name: {"step": each.step, "shift": each.predictor.shift} for name, each in trained.items()}
@@ -116,7 +117,7 @@ def offset(advance: Callable[[int, int], None] | None, before: int, total: int) 
     return None if advance is None else lambda done, _: advance(before + done, total)
 
 
-def describe_run(recorded: Mapping[str, Any], split: Mapping[str, Any], last: Trained) -> Row:
+def describe_run(recorded: Mapping[str, Any], split: Split, last: Trained) -> Row:
     """Return what every row of a result says about where it came from."""
     trainer, method = recorded["trainer"], last.predictor.method
     images = trainer["iterations"] * (trainer["labeled_batch"] + trainer["unlabeled_batch"] * bool(method.views))
@@ -125,11 +126,11 @@ def describe_run(recorded: Mapping[str, Any], split: Mapping[str, Any], last: Tr
     return {
         "method": recorded["method"]["name"],
         "dataset": recorded["dataset"]["name"],
-        "labeled": len(split["labeled"]),
-        "unlabeled": len(split["unlabeled"]),
-        "val": len(split["val"]),
-        "fraction": split["fraction"],
-        "draw": split["seed"],
+        "labeled": len(split.labeled),
+        "unlabeled": len(split.unlabeled),
+        "val": len(split.val),
+        "fraction": split.fraction,
+        "draw": split.seed,
         "seed": recorded["seed"],
         "network": recorded["network"]["name"],
         "regime": "pretrained" if pretrained else "scratch",
@@ -138,7 +139,7 @@ def describe_run(recorded: Mapping[str, Any], split: Mapping[str, Any], last: Tr
         "size": "x".join(str(side) for side in recorded["data"]["size"]),
         "kind": recorded["data"].get("kind", "images"),
         "classes": recorded["dataset"]["classes"],
-        "split_hash": split["hash"],
+        "split_hash": split.hash,
         "version": environment["version"],
         "device": environment["device"],
         "threads": environment["threads"],

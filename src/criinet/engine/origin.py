@@ -7,7 +7,8 @@ from typing import Any
 
 from criinet.config import merge
 from criinet.data.dataset import Dataset, open_dataset
-from criinet.data.splits import Split, load_split, make_split
+from criinet.data.draws import make_split
+from criinet.data.splits import Split, load_split
 from criinet.engine.folder import RunFolder
 from criinet.engine.settings import SECTIONS, RunConfig, first_difference, from_recorded, resolve
 from criinet.errors import DataError, RunError
@@ -79,14 +80,14 @@ def open_recorded(recorded: Mapping[str, Any], moved: Path | None = None) -> Dat
     return open_dataset(moved or Path(about["path"]), skip_bad=about.get("skip_bad", False), groups=groups)
 
 
-def recorded_split(folder: RunFolder) -> dict[str, Any]:
+def recorded_split(folder: RunFolder) -> Split:
     """Return ``split.json`` of a run.
 
     Raises:
         RunError: if it cannot be read.
     """
     try:
-        return Split.model_validate_json(folder.split.read_bytes()).model_dump()
+        return Split.model_validate_json(folder.split.read_bytes())
     except (OSError, ValueError) as error:
         raise RunError(f"{folder.split} cannot be read. Restore it, or train anew with --overwrite.") from error
 

@@ -9,18 +9,18 @@ import numpy as np
 
 from criinet.data.dataset import Case, Dataset
 from criinet.data.files import make_folder
+from criinet.data.inputs import Part
 from criinet.data.kinds import stem_of
 from criinet.data.predictions import (
     Advance,
     Outputs,
-    Part,
     VolumePrediction,
-    begin,
     predict_files,
     provenance,
     write_prediction,
     write_predictions,
 )
+from criinet.data.provenance import note_provenance
 from criinet.engine.build import load
 from criinet.engine.examples import pictures, spaced, write_examples
 from criinet.engine.folder import RunFolder
@@ -96,11 +96,13 @@ def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | Non
     folder = RunFolder(run)
     recorded = folder.read_config()
     dataset, split = open_recorded(recorded), recorded_split(folder)
-    unlabeled = dataset.select(split["unlabeled"])
-    partial = {case.image: mask for case, mask in partly_annotated(dataset, split["labeled"])}
+    unlabeled = dataset.select(split.unlabeled)
+    partial = {case.image: mask for case, mask in partly_annotated(dataset, split.labeled)}
     predictor = load(run, device=device)
     make_folder(folder.predictions)
-    begin(folder.predictions, provenance(folder.checkpoint("last"), predictor, dataset.voxel, Outputs()), anew=True)
+    note_provenance(
+        folder.predictions, provenance(folder.checkpoint("last"), predictor, dataset.voxel, Outputs()), anew=True
+    )
     shown = set(spaced([case.name for case in unlabeled], 6))
     examples: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
     paths = [*(case.image for case in unlabeled), *partial]

@@ -95,7 +95,7 @@ class Rounds:
         first = Round(
             number=0,
             status="done",
-            masks=len(split["labeled"]),
+            masks=len(split.labeled),
             minutes=0.0,
             started=now(),
             iterations=int(self.recorded["trainer"]["iterations"]),

@@ -36,7 +36,7 @@ def do(job: Job, folder: RunFolder) -> None:
         resume=begun,
     )
     recorded, split = folder.read_config(), recorded_split(folder)
-    write_dice(folder, measure(load(folder.root, device=job.device), open_recorded(recorded), split["val"]))
+    write_dice(folder, measure(load(folder.root, device=job.device), open_recorded(recorded), split.val))
 
 
 def main(file: Path) -> int:

@@ -7,7 +7,7 @@ import pytest
 from dicom_files import write_multiframe, write_series
 
 from criinet.data.geometry import Geometry
-from criinet.data.predictions import images_in
+from criinet.data.inputs import images_in
 from criinet.data.volumes import write_labels
 from criinet.errors import DataError
 
