@@ -32,7 +32,7 @@ from criinet.data.draws import make_split
 from criinet.data.files import write_json
 from criinet.data.splits import Split
 from criinet.engine.build import build_method
-from criinet.engine.planner import look_at, plan
+from criinet.engine.image_planner import look_at, plan
 from criinet.engine.pools import Pools, load_pools
 from criinet.engine.settings import resolve
 from criinet.engine.shift import dice_by_class

@@ -17,8 +17,8 @@ from provenance import provenance
 
 from criinet.data.files import write_json
 from criinet.data.store import load_store
+from criinet.engine.batch_statistics import measure_statistics
 from criinet.engine.build import load
-from criinet.engine.statistics import measure_statistics
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from criinet.data.dataset import open_dataset
 from criinet.data.files import write_json
 from criinet.data.splits import load_split
 from criinet.engine.folder import RunFolder
-from criinet.engine.planner import look_at
+from criinet.engine.image_planner import look_at
 from criinet.metrics import dice
 from criinet.metrics.statistics import paired_difference, summarise
 from criinet.report.benchmark.analysis import any_case

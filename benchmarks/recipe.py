@@ -45,9 +45,9 @@ from criinet.data.draws import make_split
 from criinet.data.files import write_json
 from criinet.data.images import read_image
 from criinet.data.splits import Split
-from criinet.engine.planner import look_at
+from criinet.engine.image_planner import look_at
+from criinet.engine.machine import keep_memory, pick_device
 from criinet.engine.predictor import Predictor
-from criinet.engine.reproducibility import keep_memory, pick_device
 from criinet.losses import cross_entropy_dice
 from criinet.networks import build_network, parse_network
 

@@ -28,7 +28,7 @@ from trainers import make_trainer, take_step
 
 from criinet.data.dataset import open_dataset
 from criinet.data.files import write_json
-from criinet.engine.reproducibility import pick_device
+from criinet.engine.machine import pick_device
 from criinet.engine.trainer import Trainer
 from criinet.types import LabeledBatch, UnlabeledBatch
 

@@ -20,8 +20,8 @@ from criinet.data.files import write_json
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
 from criinet.data.store import DataConfig
+from criinet.engine.machine import peak_memory
 from criinet.engine.predictor import Predictor
-from criinet.engine.reproducibility import peak_memory
 from criinet.methods import Method, Prediction
 
 HERE = Path(__file__).parent

@@ -22,8 +22,8 @@ from criinet.engine.build import build_method
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.interrupts import stop_on_interrupt
+from criinet.engine.machine import threads
 from criinet.engine.pools import load_pools
-from criinet.engine.reproducibility import threads
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
 from criinet.engine.training import train

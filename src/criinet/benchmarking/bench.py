@@ -16,7 +16,7 @@ from criinet.data.files import make_folder, write_text_atomically
 from criinet.data.threads import cores
 from criinet.engine.folder import RunFolder
 from criinet.engine.lock import LOCK, exclusive
-from criinet.engine.reproducibility import pick_device
+from criinet.engine.machine import pick_device
 from criinet.errors import ConfigError, RunError
 
 Told = Callable[[Cell, int, int, int], None]

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from criinet.engine.calls import named
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
+from criinet.engine.machine import pick_device
+from criinet.engine.method_calls import named
 from criinet.engine.predictor import Predictor
-from criinet.engine.reproducibility import pick_device
 from criinet.engine.requirements import require_values, require_views
 from criinet.engine.settings import RunConfig, from_recorded
 from criinet.errors import CheckpointError

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from criinet.engine.calls import named
+from criinet.engine.method_calls import named
 from criinet.engine.pools import Pools
 from criinet.methods import Method
 

@@ -24,9 +24,9 @@ from criinet.data.provenance import note_provenance
 from criinet.engine.build import load
 from criinet.engine.examples import pictures, spaced, write_examples
 from criinet.engine.folder import RunFolder
+from criinet.engine.machine import threads
 from criinet.engine.origin import open_recorded, recorded_split
 from criinet.engine.predictor import Predictor
-from criinet.engine.reproducibility import threads
 from criinet.labels import IGNORE
 
 

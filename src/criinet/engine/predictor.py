@@ -21,7 +21,7 @@ from criinet.data.predictions import VolumePrediction, as_gray, gray_maps, requi
 from criinet.data.resampling import Grid, from_grid, resize_probs
 from criinet.data.scans import Scan, read_scan, require_voxels
 from criinet.data.store import DataConfig, fit_volume
-from criinet.engine.calls import predict
+from criinet.engine.method_calls import predict
 from criinet.engine.shift import shifted
 from criinet.losses import entropy
 from criinet.methods import Method, Prediction

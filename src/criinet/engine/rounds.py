@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from criinet.data.store import DataConfig, Store
-from criinet.engine.calls import mistake, named
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
+from criinet.engine.method_calls import mistake, named
 from criinet.engine.predictor import BATCH, Predictor
 from criinet.methods import InRounds
 

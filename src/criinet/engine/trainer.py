@@ -9,22 +9,22 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from criinet.engine.batch_statistics import measure_statistics
 from criinet.engine.batches import Batches
-from criinet.engine.calls import named, predict, weighted_sum
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
+from criinet.engine.cuda_graph import Recorded
 from criinet.engine.divergence import Break, Vitals
 from criinet.engine.folder import RunFolder
 from criinet.engine.interrupts import stop_on_interrupt
+from criinet.engine.machine import peak_memory
+from criinet.engine.method_calls import named, predict, weighted_sum
 from criinet.engine.monitor import Monitor
 from criinet.engine.pools import Pools
 from criinet.engine.predictor import Predictor
 from criinet.engine.processes import anyone, launch
-from criinet.engine.recording import Recorded
-from criinet.engine.reproducibility import peak_memory
 from criinet.engine.rounds import PseudoLabels, begin_round
 from criinet.engine.settings import RunConfig, TrainerConfig
 from criinet.engine.shift import SHIFTS, choose_shift, dice_by_shift, dice_of_images
-from criinet.engine.statistics import measure_statistics
 from criinet.errors import CheckpointError, DivergedError, InterruptedRunError
 from criinet.methods import InRounds, Method
 from criinet.networks import Backbone

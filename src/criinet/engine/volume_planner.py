@@ -17,7 +17,7 @@ from criinet.data.sampling import evenly
 from criinet.data.splits import Split
 from criinet.data.threads import in_threads
 from criinet.data.volumes import read_volume_header, without_voxel_size
-from criinet.engine.planning import (
+from criinet.engine.plan_choices import (
     BATCH,
     PRETRAINED,
     SAMPLED,

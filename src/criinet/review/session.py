@@ -18,9 +18,9 @@ from criinet.data.masks import PALETTE
 from criinet.data.splits import load_split
 from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
+from criinet.engine.machine import pick_device
 from criinet.engine.origin import open_recorded, require_same_classes
 from criinet.engine.prediction import partly_annotated
-from criinet.engine.reproducibility import pick_device
 from criinet.errors import CriinetError, DataError, UserError
 from criinet.review.book import Round
 from criinet.review.model import Planes, ReviewModel

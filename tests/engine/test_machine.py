@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from criinet.engine.reproducibility import keep_memory
+from criinet.engine.machine import keep_memory
 
 THIS_SYSTEM = sys.platform
 FREED_AND_TAKEN = """
 import resource
 import torch
-from criinet.engine.reproducibility import keep_memory
+from criinet.engine.machine import keep_memory
 
 def new_pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -10,8 +10,8 @@ from PIL import Image
 
 from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split
-from criinet.engine.planner import Facts, look_at, plan
-from criinet.engine.planning import object_diameters, weighted_median
+from criinet.engine.image_planner import Facts, look_at, plan
+from criinet.engine.plan_choices import object_diameters, weighted_median
 from criinet.engine.settings import resolve
 
 

@@ -10,7 +10,7 @@ from criinet.data.dataset import Dataset
 from criinet.data.images import image_size, is_gray
 from criinet.data.sampling import evenly
 from criinet.data.splits import Split
-from criinet.engine.planning import (
+from criinet.engine.plan_choices import (
     BATCH,
     PRETRAINED,
     SAMPLED,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from criinet.data.store import Store
-from criinet.engine.calls import predict
+from criinet.engine.method_calls import predict
 from criinet.methods import Method
 
 BATCH = 16

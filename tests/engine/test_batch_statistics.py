@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split
 from criinet.data.store import Store
+from criinet.engine.batch_statistics import BATCH, drawn_at, measure_statistics
 from criinet.engine.build import build_method
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.pools import load_pools
 from criinet.engine.settings import resolve
-from criinet.engine.statistics import BATCH, drawn_at, measure_statistics
 
 CPU = torch.device("cpu")
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
