@@ -24,7 +24,7 @@ from criinet.engine.acquisition import (
     spread_order,
 )
 from criinet.engine.build import load
-from criinet.engine.predictor import CasePrediction, Predictor
+from criinet.engine.predictor import ImagePrediction, Predictor
 from criinet.methods import Method, Prediction
 
 
@@ -66,8 +66,8 @@ def test_the_outline_counts_neighbours_of_different_classes():
 
 def test_doubt_without_a_second_opinion_has_no_disagreement():
     probs = two_classes(np.full((4, 4), 0.9))
-    assert np.isnan(Doubt.of(CasePrediction(probs, None)).disagreement)
-    assert Doubt.of(CasePrediction(probs, probs.flip(0))).disagreement == pytest.approx(0.8)
+    assert np.isnan(Doubt.of(ImagePrediction(probs, None)).disagreement)
+    assert Doubt.of(ImagePrediction(probs, probs.flip(0))).disagreement == pytest.approx(0.8)
 
 
 def test_doubt_about_a_volume_is_the_mean_over_its_slices_however_it_is_stored():
@@ -77,7 +77,7 @@ def test_doubt_about_a_volume_is_the_mean_over_its_slices_however_it_is_stored()
     from_head = Geometry(np.diag([-2.0, 1.0, 1.0, 1.0])[[2, 1, 0, 3]])
     across = from_head.affine[:, [1, 2, 0, 3]]
     found = Doubt.of(VolumePrediction(mask, None, from_head, {"entropy": entropy}, probs))
-    each = [Doubt.of(CasePrediction(torch.from_numpy(probs[:, d]).float(), None)) for d in range(4)]
+    each = [Doubt.of(ImagePrediction(torch.from_numpy(probs[:, d]).float(), None)) for d in range(4)]
     assert found.expected_dice == pytest.approx(np.mean([one.expected_dice for one in each]), abs=1e-5)
     assert found.boundary == pytest.approx(np.mean([one.boundary for one in each]))
     assert (found.entropy, np.isnan(found.disagreement)) == (pytest.approx(0.2), True)

@@ -13,7 +13,7 @@ from criinet.data.dataset import open_dataset
 from criinet.engine import build, evaluator
 from criinet.engine.evaluator import TestSet, evaluate, evaluate_folders
 from criinet.engine.origin import recorded_split
-from criinet.engine.predictor import CasePrediction, Predictor
+from criinet.engine.predictor import ImagePrediction, Predictor
 from criinet.engine.summaries import STRATA, per_case, strata_rows, summary_rows, unit_of
 from criinet.errors import DataError, RunError
 from criinet.metrics import case_dice, case_metrics, finite_mean
@@ -21,10 +21,10 @@ from criinet.metrics import case_dice, case_metrics, finite_mean
 CONTRACT = {"method", "dataset", "labeled", "fraction", "draw", "seed", "network", "regime", "dice", "hd95", "assd"}
 
 
-def one_hot(mask: np.ndarray, classes: int) -> CasePrediction:
+def one_hot(mask: np.ndarray, classes: int) -> ImagePrediction:
     import torch
 
-    return CasePrediction(torch.nn.functional.one_hot(torch.from_numpy(mask).long(), classes).permute(2, 0, 1), None)
+    return ImagePrediction(torch.nn.functional.one_hot(torch.from_numpy(mask).long(), classes).permute(2, 0, 1), None)
 
 
 @pytest.fixture

@@ -7,19 +7,19 @@ import torch
 
 from criinet.errors import ShapeError
 from criinet.labels import IGNORE
-from criinet.losses import cross_entropy_over_all, sharpen, sure_pixels
+from criinet.losses import confident_labels, cross_entropy_over_all, sharpen
 
 
 def test_unsure_pixels_are_left_out_and_never_background():
     """Of .97, .90 and .40 for classes 1, 2 and 2 only the first two reach .9; the third is ignored, not class 0."""
     probs = torch.tensor([[[0.02, 0.05, 0.35], [0.97, 0.05, 0.25], [0.01, 0.90, 0.40]]])
-    assert sure_pixels(probs, 0.9).tolist() == [[1, 2, IGNORE]]
-    assert sure_pixels(probs, 0.0).tolist() == [[1, 2, 2]]
+    assert confident_labels(probs, 0.9).tolist() == [[1, 2, IGNORE]]
+    assert confident_labels(probs, 0.0).tolist() == [[1, 2, 2]]
 
 
 def test_no_gradient_flows_through_a_pseudo_label():
     probs = torch.rand(1, 2, 4, requires_grad=True)
-    assert not sure_pixels(probs, 0.5).requires_grad
+    assert not confident_labels(probs, 0.5).requires_grad
 
 
 def test_cross_entropy_is_divided_by_all_pixels():

@@ -42,7 +42,7 @@ def test_the_smoothness_is_the_formula(tasks):
     image = task.unlabeled_batch(method.views).weak
     network = copy.deepcopy(method.student)
     torch.manual_seed(5)
-    found = method.roughness(method.student(image), image)
+    found = method.smoothness_loss(method.student(image), image)
 
     torch.manual_seed(5)
     target = probs_of(network, image).detach()
@@ -64,7 +64,7 @@ def test_the_adversarial_change_is_worse_than_a_random_one(tasks, train, adam):
     noise = torch.randn_like(image)
     noise = 0.1 * image.flatten(1).std(1).view(-1, 1, 1, 1) * noise / by_image(noise)
     random = dice_distance(apply_untracked(method.student, image + noise).logits.softmax(1), target)
-    assert method.roughness(output, image) > 2 * random
+    assert method.smoothness_loss(output, image) > 2 * random
 
 
 def test_a_step_moves_running_statistics_by_two_passes_and_leaves_no_gradient(tasks):
@@ -88,7 +88,7 @@ def test_the_target_of_smoothness_is_not_taught(tasks):
     image = task.unlabeled_batch(method.views).weak
     output = method.student(image)
     output.logits.retain_grad()
-    method.roughness(output, image).backward()
+    method.smoothness_loss(output, image).backward()
     assert output.logits.grad is None
 
 
@@ -132,9 +132,9 @@ def test_the_separation_is_the_formula(tasks):
     features = output.features.decoder.permute(0, 2, 3, 1).reshape(-1, 4)
     queries = method.predictor(method.project(features))
     cosine = queries @ remembered.T / queries.norm(dim=1, keepdim=True)
-    torch.testing.assert_close(method.scatter(output, label), (1 - cosine.mean(1)).mean())
+    torch.testing.assert_close(method.separation_loss(output, label), (1 - cosine.mean(1)).mean())
     nobody = torch.zeros_like(label)
-    assert method.scatter(output, nobody).item() == 0
+    assert method.separation_loss(output, nobody).item() == 0
 
 
 def test_labeled_pixels_gather_by_their_label_and_unlabeled_ones_by_their_most_probable_class(tasks, monkeypatch):
@@ -142,7 +142,7 @@ def test_labeled_pixels_gather_by_their_label_and_unlabeled_ones_by_their_most_p
     method = task.method("ss-net")
     labeled, batch = task.labeled_batch(), task.unlabeled_batch(method.views)
     gathered: list[torch.Tensor] = []
-    monkeypatch.setattr(method, "scatter", lambda _, label: gathered.append(label) or torch.zeros(()))
+    monkeypatch.setattr(method, "separation_loss", lambda _, label: gathered.append(label) or torch.zeros(()))
     method.losses(labeled, batch, 0.5)
     assert torch.equal(gathered[0], labeled.target)
     assert torch.equal(gathered[1], method.student(batch.weak).logits.argmax(1))

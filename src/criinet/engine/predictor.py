@@ -41,7 +41,7 @@ def most_probable(probs: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class CasePrediction:
+class ImagePrediction:
     """What a run says of one image, at the image's own size (H, W).
 
     probs: (K, H, W) float32, sums to 1 over classes.
@@ -76,7 +76,7 @@ class CasePrediction:
         return gray_maps(self.entropy, self.disagreement)
 
 
-Predicted = CasePrediction | VolumePrediction
+Predicted = ImagePrediction | VolumePrediction
 
 
 class Predictor:
@@ -167,22 +167,22 @@ class Predictor:
             else:
                 yield from (self.windows(image) for image in images)
 
-    def whole(self, images: list[Array]) -> Iterator[CasePrediction]:
+    def whole(self, images: list[Array]) -> Iterator[ImagePrediction]:
         """Segment resized images and bring the probabilities back to their sizes."""
         resized = [fit(with_channels(image, self.data.channels), self.data, labels=False) for image in images]
         found = self.apply(torch.stack([as_tensor(image) for image in resized]))
         for i, image in enumerate(images):
             size = (image.shape[0], image.shape[1])
             coarse = None if found.coarse is None else resize_probs(found.coarse[i : i + 1], size)[0]
-            yield CasePrediction(resize_probs(found.probs[i : i + 1], size)[0], coarse)
+            yield ImagePrediction(resize_probs(found.probs[i : i + 1], size)[0], coarse)
 
-    def windows(self, image: Array) -> CasePrediction:
+    def windows(self, image: Array) -> ImagePrediction:
         """Segment overlapping crops of an image at its own resolution and blend them."""
         padded = fit(with_channels(image, self.data.channels), self.data, labels=False)
         pixels = torch.from_numpy(padded.transpose(2, 0, 1).copy())
         (opinions,) = self.slabs(pixels.unsqueeze(1))
         cropped = opinions[:, :, 0, : image.shape[0], : image.shape[1]]
-        return CasePrediction(cropped[0], cropped[1] if len(cropped) > 1 else None)
+        return ImagePrediction(cropped[0], cropped[1] if len(cropped) > 1 else None)
 
     def volume(self, scan: Scan) -> VolumePrediction:
         """Segment a volume at its own voxels."""

@@ -91,7 +91,7 @@ def train(
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One training, read and checked before anything of the run folder changes.
 
     asked: what is asked for, with what a resumed run recorded in the places where nothing is.
@@ -108,7 +108,7 @@ class Job:
     overwrite: bool = False
 
 
-def begun(folder: RunFolder, asked: Asked, device: str, *, overwrite: bool) -> Job:
+def begun(folder: RunFolder, asked: Asked, device: str, *, overwrite: bool) -> TrainingJob:
     """Return the job of a new run, its split drawn and its settings picked.
 
     Raises:
@@ -119,10 +119,10 @@ def begun(folder: RunFolder, asked: Asked, device: str, *, overwrite: bool) -> J
     dataset, seed = asked.open(), asked.seed or 0
     split = asked.draw(dataset, seed)
     config = resolve(asked.settings, choices_for(dataset, split, device, asked.settings), seed=seed)
-    return Job(folder, asked, device, dataset, split, config, overwrite=overwrite)
+    return TrainingJob(folder, asked, device, dataset, split, config, overwrite=overwrite)
 
 
-def resumed(folder: RunFolder, asked: Asked, device: str) -> Job:
+def resumed(folder: RunFolder, asked: Asked, device: str) -> TrainingJob:
     """Return the job of going on with the run in ``folder``.
 
     Raises:
@@ -140,11 +140,11 @@ def resumed(folder: RunFolder, asked: Asked, device: str) -> Job:
     )
     dataset = asked.open()
     config, split = recorded_run(folder, dataset, asked)
-    return Job(folder, asked, device, dataset, split, config, resume=True)
+    return TrainingJob(folder, asked, device, dataset, split, config, resume=True)
 
 
 def carry_out(
-    job: Job,
+    job: TrainingJob,
     announce: Callable[[RunConfig, Split, Dataset], None] | None,
     warn: Callable[[str], None] | None,
     watch: Watcher | None,
@@ -175,7 +175,7 @@ def carry_out(
         pools.unlabeled.stop()
 
 
-def prepare(job: Job, trainer: Trainer) -> None:
+def prepare(job: TrainingJob, trainer: Trainer) -> None:
     """Make the run folder and record what the run is made from, or take the trainer to where the run was left."""
     folder = job.folder
     if job.resume:

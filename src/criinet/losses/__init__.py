@@ -13,7 +13,7 @@ from criinet.losses.coarse_refined import (
 )
 from criinet.losses.masked import masked_mean_squared
 from criinet.losses.patches import Patches, at_stride, boundary_band, boundary_patches, draw_pixels, pure_patches
-from criinet.losses.pseudo_labels import cross_entropy_over_all, sharpen, sure_pixels
+from criinet.losses.pseudo_labels import confident_labels, cross_entropy_over_all, sharpen
 from criinet.losses.pyramid import deep_supervision, uncertainty_rectified_consistency
 from criinet.losses.ranked import ranked_list_loss
 from criinet.losses.segmentation import cross_entropy_dice, entropy, mean_squared, soft_dice_loss, squared_dice_loss
@@ -30,6 +30,7 @@ __all__ = [
     "boundary_patches",
     "class_attraction",
     "coarse_refined_consistency",
+    "confident_labels",
     "cross_entropy_dice",
     "cross_entropy_over_all",
     "deep_supervision",
@@ -50,7 +51,6 @@ __all__ = [
     "signed_distance_loss",
     "soft_dice_loss",
     "squared_dice_loss",
-    "sure_pixels",
     "uncertainty_rectified_consistency",
     "virtual_adversarial_change",
 ]

@@ -8,12 +8,12 @@ from criinet.labels import IGNORE
 from criinet.losses.segmentation import check_shapes
 
 
-def sure_pixels(probs: Tensor, threshold: float) -> Tensor:
-    """Return the most probable class of every pixel that is sure of it, IGNORE elsewhere; never a gradient.
+def confident_labels(probs: Tensor, threshold: float) -> Tensor:
+    """Return the most probable class of every confident pixel, IGNORE elsewhere; never a gradient.
 
         y = argmax_c p_c  where  max_c p_c >= threshold
 
-    An unsure pixel is left out. It does not become background, as it does in some public code.
+    A pixel that is not confident is left out. It does not become background, as it does in some public code.
 
     Args:
         probs: (B, K, ...) probabilities.

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from criinet.config import LossWeights, MethodConfig, Ramp
-from criinet.losses import cross_entropy_dice, sure_pixels
+from criinet.losses import confident_labels, cross_entropy_dice
 from criinet.methods.base import Method, probabilities
 from criinet.methods.boxes import random_aspects, random_boxes
 from criinet.networks import Network
@@ -63,12 +63,12 @@ class CrossPseudoSupervision(Method):
         if self.config.cutmix:
             mix = self.draw_mix(image)
             with torch.no_grad():
-                labels = [sure_pixels(probabilities(network, image), 0) for network in networks]
+                labels = [confident_labels(probabilities(network, image), 0) for network in networks]
             labels = [mix.apply_to_labels(label) for label in labels]
             logits = [network(mix.apply(image)).logits.float() for network in networks]
         else:
             logits = [network(image).logits.float() for network in networks]
-            labels = [sure_pixels(each.softmax(1), 0) for each in logits]
+            labels = [confident_labels(each.softmax(1), 0) for each in logits]
         cross = F.cross_entropy(logits[0], labels[1]) + F.cross_entropy(logits[1], labels[0])
         return {"supervised": on_labeled[0], "supervised_second": on_labeled[1], "cross": cross}
 

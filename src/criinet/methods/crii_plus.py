@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from criinet.config import Fraction, LossWeights, Ramp
-from criinet.losses import sure_pixels
+from criinet.losses import confident_labels
 from criinet.methods.coarse_refined import CoarseRefinedConfig, CoarseRefinedMethod
 from criinet.methods.strong_views import dice_at_scales, segment_incomplete, strong_view_losses
 from criinet.networks import CoarseRefinedOutput
@@ -97,4 +97,4 @@ class CRIIPlus(CoarseRefinedMethod):
         """Return what the teacher is sure of: (B, ...) int64, IGNORE elsewhere."""
         heads = {"coarse": [output.coarse], "refined": [output.refined], "both": [output.coarse, output.refined]}
         probs = torch.stack([logits.float().softmax(1) for logits in heads[self.config.teacher]])
-        return sure_pixels(probs.mean(0), self.config.confidence)
+        return confident_labels(probs.mean(0), self.config.confidence)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from criinet.config import LossWeights, MethodConfig, Ramp
-from criinet.losses import cross_entropy_dice, squared_dice_loss, sure_pixels
+from criinet.losses import confident_labels, cross_entropy_dice, squared_dice_loss
 from criinet.methods.base import Method
 from criinet.networks import Network, build_network
 from criinet.networks.mit import MiTUNetConfig
@@ -59,6 +59,6 @@ class CrossTeaching(Method):
         networks = (self.student, self.transformer)
         on_labeled = [cross_entropy_dice(network(labeled.image).logits, labeled.target) for network in networks]
         probs = [network(unlabeled.weak).logits.float().softmax(1) for network in networks]
-        labels = [sure_pixels(each, 0) for each in probs]
+        labels = [confident_labels(each, 0) for each in probs]
         cross = squared_dice_loss(probs[0], labels[1]) + squared_dice_loss(probs[1], labels[0])
         return {"supervised": on_labeled[0], "supervised_transformer": on_labeled[1], "cross": cross}

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from criinet.config import Fraction, LossWeights, MethodConfig
-from criinet.losses import cross_entropy_dice, cross_entropy_over_all, sure_pixels
+from criinet.losses import confident_labels, cross_entropy_dice, cross_entropy_over_all
 from criinet.methods.base import Method, probabilities
 from criinet.types import LabeledBatch, UnlabeledBatch
 
@@ -47,7 +47,7 @@ class FixMatch(Method):
         """Return ``supervised`` and ``strong``."""
         supervised = cross_entropy_dice(self.student(labeled.image).logits, labeled.target)
         with torch.no_grad():
-            label = sure_pixels(probabilities(self.student, unlabeled.weak), self.config.confidence)
+            label = confident_labels(probabilities(self.student, unlabeled.weak), self.config.confidence)
         label = unlabeled.mixes["strong_1"].apply_to_labels(label)
         strong = self.student(unlabeled.views["strong_1"]).logits
         return {"supervised": supervised, "strong": cross_entropy_over_all(strong, label)}

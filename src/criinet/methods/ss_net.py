@@ -85,12 +85,12 @@ class SmoothnessSeparation(Method):
         self.remember(on_labeled, labeled)
         return {
             "supervised": cross_entropy_dice(on_labeled.logits, labeled.target),
-            "smoothness": self.roughness(on_unlabeled, unlabeled.weak),
-            "separation_labeled": self.scatter(on_labeled, labeled.target),
-            "separation": self.scatter(on_unlabeled, on_unlabeled.logits.argmax(1)),
+            "smoothness": self.smoothness_loss(on_unlabeled, unlabeled.weak),
+            "separation_labeled": self.separation_loss(on_labeled, labeled.target),
+            "separation": self.separation_loss(on_unlabeled, on_unlabeled.logits.argmax(1)),
         }
 
-    def roughness(self, output: Segmentation, image: Tensor) -> Tensor:
+    def smoothness_loss(self, output: Segmentation, image: Tensor) -> Tensor:
         """Return how far the prediction moves under the change that moves it most; ``output`` is that of ``image``."""
         target = output.logits.detach().float().softmax(1)
         change = virtual_adversarial_change(
@@ -109,7 +109,7 @@ class SmoothnessSeparation(Method):
         vectors, label, image = self.draw(output.features.decoder, right)
         self.memory.add(Descriptors(F.normalize(self.project(vectors).float(), dim=1), label, labeled.case[image]))
 
-    def scatter(self, output: Segmentation, label: Tensor) -> Tensor:
+    def separation_loss(self, output: Segmentation, label: Tensor) -> Tensor:
         """Return how far drawn pixels are from the remembered ones of their class; ``label`` is (B, ...)."""
         vectors, drawn, _ = self.draw(output.features.decoder, label)
         known = self.memory.stored()

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from criinet.config import Count, Fraction, LossWeights, MethodConfig
-from criinet.losses import cross_entropy_dice, deep_supervision, sure_pixels
+from criinet.losses import confident_labels, cross_entropy_dice, deep_supervision
 from criinet.methods.base import Method
 from criinet.methods.strong_views import dice_at_scales, segment_incomplete, strong_view_losses
 from criinet.networks import Network, ScaleHeads
@@ -66,7 +66,7 @@ class UniMatch(Method):
         scales = network.encode(weak)
         with torch.no_grad():
             whole = network.segment(network.decode(scales), weak).logits
-            label = sure_pixels(whole.float().softmax(1), self.config.confidence)
+            label = confident_labels(whole.float().softmax(1), self.config.confidence)
         incomplete = self.heads(segment_incomplete(network, scales, weak, self.config.drop), weak)
         terms |= strong_view_losses(lambda views: self.heads(network(views), views), unlabeled, label)
         terms["features"] = dice_at_scales(incomplete, label)

@@ -37,7 +37,7 @@ WORDS: dict[str, Verdict] = {"helped": "better", "hurt": "worse", "did nothing":
 
 
 @dataclass(frozen=True)
-class Job:
+class RoundJob:
     """What the process of a round is told, as JSON with absolute paths; it trains in round_N beside that file."""
 
     dataset: str
@@ -298,7 +298,7 @@ class Rounds:
         """
         settings = {section: dict(self.recorded[section]) for section in SECTIONS}
         settings["trainer"]["iterations"] = begun.iterations
-        job = Job(
+        job = RoundJob(
             dataset=str(dataset.resolve()),
             split=str(self._split(begun.number).resolve()),
             initial=str(self.folder(begun.began_from or 0).root.resolve()),

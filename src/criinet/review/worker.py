@@ -16,11 +16,11 @@ from criinet.engine.origin import open_recorded, recorded_split
 from criinet.engine.processes import follow_parent
 from criinet.engine.training import train
 from criinet.errors import INTERRUPTED, CriinetError, InterruptedRunError
-from criinet.review.rounds import Job
+from criinet.review.rounds import RoundJob
 from criinet.review.validation import measure, write_dice
 
 
-def do(job: Job, folder: RunFolder) -> None:
+def do(job: RoundJob, folder: RunFolder) -> None:
     """Train the round, then measure it on the frozen validation cases."""
     begun = folder.clear_unless_begun()
     train(
@@ -43,7 +43,7 @@ def main(file: Path) -> int:
     """Do the job in a file; return 0 done, 1 failed, 130 interrupted."""
     folder = RunFolder(file.parent.resolve() / file.name.removesuffix(".job.json"))
     try:
-        do(Job(**json.loads(file.read_text(encoding="utf-8"))), folder)
+        do(RoundJob(**json.loads(file.read_text(encoding="utf-8"))), folder)
     except (KeyboardInterrupt, InterruptedRunError):
         return INTERRUPTED
     except CriinetError as error:
