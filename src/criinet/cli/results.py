@@ -1,5 +1,6 @@
 """`criinet predict`, `evaluate` and `report`: what a trained run is good for, and how good it is."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -151,16 +152,22 @@ def evaluate(
         print(json.dumps(jsonable(results), indent=1))
     else:
         show_results(results, "test cases" if run is not None else "masks")
-        if note := note_on_distances(shown_rows(results)):
-            err.print(f"note: {note}")
+    for note in notes_on(results, tabled=not as_json):
+        err.print(f"note: {note}")
+
+
+def notes_on(results: dict[str, Any], *, tabled: bool) -> Iterator[str]:
+    """Yield what a person should know of results; ``tabled``: and of the table that shows them."""
+    if tabled and (note := note_on_distances(shown_rows(results))):
+        yield note
     if results.get("partial"):
-        err.print(f"note: partly annotated targets, measured only where annotated: {results['partial']}")
+        yield f"partly annotated targets, measured only where annotated: {results['partial']}"
     empty = dict.fromkeys(row["class"] for row in results["rows"] if row["cases"] == 0 and row["class"] != "mean")
     if empty:
-        err.print(f"note: 0 cases means that neither prediction nor ground truth has any object of: {', '.join(empty)}")
+        yield f"0 cases means that neither prediction nor ground truth has any object of: {', '.join(empty)}"
     last = next((row for row in results["rows"] if row["checkpoint"] == "last"), None)
     if last is not None and last["step"] != last["iterations"]:
-        err.print(f"note: trained to step {last['step']} of {last['iterations']}; `criinet train --resume` continues.")
+        yield f"trained to step {last['step']} of {last['iterations']}; `criinet train --resume` continues."
 
 
 def show_results(results: dict[str, Any], measured: str) -> None:

@@ -68,6 +68,30 @@ CHECKS = (
 """Of all images before the first one is segmented: a reader's own sentence would drown in those of MONAI's others."""
 
 
+TURNED = {"_target_": "Transposed", "indices": [0, 2, 1]}
+"""MONAI reads an image on its side, and writes it so."""
+
+POSTPROCESSING = {
+    "_target_": "Compose",
+    "transforms": [
+        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+        {**TURNED, "keys": "pred"},
+        {
+            "_target_": "SaveImaged",
+            "keys": "pred",
+            "output_dir": "@output_dir",
+            "output_ext": ".png",
+            "output_postfix": "",
+            "output_dtype": "$np.uint8",
+            "separate_folder": False,
+            "resample": False,
+            "print_log": False,
+        },
+    ],
+}
+"""From probabilities to a file of class indices."""
+
+
 def write_bundle(out: Path, network: bytes, card: ModelCard) -> None:
     """Write the bundle's folder whole or not at all.
 
@@ -120,8 +144,7 @@ def metadata(card: ModelCard) -> dict[str, Any]:
 
 
 def inference(card: ModelCard) -> dict[str, Any]:
-    """Return inference.json: from the images of a folder to one mask each. MONAI turns images on their side: twice."""
-    turned = {"_target_": "Transposed", "indices": [0, 2, 1]}
+    """Return inference.json: from the images of a folder to one mask each."""
     return {
         "imports": [
             "$import os",
@@ -158,46 +181,8 @@ def inference(card: ModelCard) -> dict[str, Any]:
             "$[name for name in @names if name.lower().endswith(('.tif', '.tiff')) "
             "and getattr(Image.open(os.path.join(@dataset_dir, name)), 'n_frames', 1) > 1]"
         ),
-        "preprocessing": {
-            "_target_": "Compose",
-            "transforms": [
-                {
-                    "_target_": "LoadImaged",
-                    "keys": "image",
-                    "reader": "PILReader",
-                    "converter": "$lambda image: ImageOps.exif_transpose(image).convert("
-                    f"'{'RGB' if card.channels == 3 else 'L'}')",
-                },
-                {"_target_": "EnsureChannelFirstd", "keys": "image"},
-                {**turned, "keys": "image"},
-                {
-                    "_target_": "ScaleIntensityRanged",
-                    "keys": "image",
-                    "a_min": 0,
-                    "a_max": 255,
-                    "b_min": 0,
-                    "b_max": 1,
-                },
-            ],
-        },
-        "postprocessing": {
-            "_target_": "Compose",
-            "transforms": [
-                {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
-                {**turned, "keys": "pred"},
-                {
-                    "_target_": "SaveImaged",
-                    "keys": "pred",
-                    "output_dir": "@output_dir",
-                    "output_ext": ".png",
-                    "output_postfix": "",
-                    "output_dtype": "$np.uint8",
-                    "separate_folder": False,
-                    "resample": False,
-                    "print_log": False,
-                },
-            ],
-        },
+        "preprocessing": preprocessing(card),
+        "postprocessing": POSTPROCESSING,
         "dataset": {
             "_target_": "Dataset",
             "data": "$[{'image': os.path.join(@dataset_dir, name)} for name in @names]",
@@ -211,5 +196,24 @@ def inference(card: ModelCard) -> dict[str, Any]:
             "$torch.set_grad_enabled(False)",
             *CHECKS,
             "$[@postprocessing({'pred': @segment(case['image'])}) for case in @dataset]",
+        ],
+    }
+
+
+def preprocessing(card: ModelCard) -> dict[str, Any]:
+    """Return how a file becomes an image in [0, 1] with the channels that the network wants."""
+    mode = "RGB" if card.channels == 3 else "L"
+    return {
+        "_target_": "Compose",
+        "transforms": [
+            {
+                "_target_": "LoadImaged",
+                "keys": "image",
+                "reader": "PILReader",
+                "converter": f"$lambda image: ImageOps.exif_transpose(image).convert('{mode}')",
+            },
+            {"_target_": "EnsureChannelFirstd", "keys": "image"},
+            {**TURNED, "keys": "image"},
+            {"_target_": "ScaleIntensityRanged", "keys": "image", "a_min": 0, "a_max": 255, "b_min": 0, "b_max": 1},
         ],
     }
