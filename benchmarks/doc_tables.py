@@ -59,20 +59,24 @@ def interval(row: Row) -> str:
 
 
 def labels(folder: Path, shown: list[str]) -> list[str]:
-    """Return a row for each method: its mean Dice with each number of masks, and how many runs that is the mean of."""
+    """Return a row for each method: its mean Dice with each amount of masks, and how many runs that is the mean of.
+
+    Where whole groups are drawn, one amount is another number of masks in each draw.
+    """
     rows = measured(folder, shown)
-    amounts = sorted({row["labeled"] for row in rows})
-    dice: dict[str, dict[int, list[float]]] = {}
+    counts: dict[str, set[int]] = {}
+    dice: dict[str, dict[str, list[float]]] = {}
     for row in rows:
-        dice.setdefault(row["row"], {}).setdefault(row["labeled"], []).append(row["dice"])
+        amount = str(row.get("amount") or row["labeled"])  # Older results know the number alone.
+        counts.setdefault(amount, set()).add(row["labeled"])
+        dice.setdefault(row["row"], {}).setdefault(amount, []).append(row["dice"])
+    amounts = sorted(counts, key=lambda amount: min(counts[amount]))
+    titles = [" to ".join(map(str, sorted({min(counts[a]), max(counts[a])}))) + " masks" for a in amounts]
 
     def cell(found: list[float]) -> str:
         return f"{sum(found) / len(found):.3f} ({len(found)})" if found else ""
 
-    lines = [
-        "| method | " + " | ".join(f"{amount} masks" for amount in amounts) + " |",
-        "|---|" + "---|" * len(amounts),
-    ]
+    lines = ["| method | " + " | ".join(titles) + " |", "|---|" + "---|" * len(amounts)]
     for method, of in sorted(dice.items(), key=lambda item: -max(max(found) for found in item[1].values())):
         lines.append(f"| {method} | {' | '.join(cell(of.get(amount, [])) for amount in amounts)} |")
     return lines
