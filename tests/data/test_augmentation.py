@@ -444,3 +444,21 @@ def test_labeled_images_vary_in_colour_as_often_as_configured_and_masks_never():
     assert 70 < changed < 130
     assert torch.equal(views.target, target)
     assert views.case.tolist() == list(range(10, 210))
+
+
+def test_images_vary_before_boxes_are_pasted():
+    """Of gray images each gets a brightness of its own, and a box has that of the image it comes from."""
+    config = still(colour_probability=1, noise=0, cutmix_probability=1)
+    views = unlabeled_views(torch.full((6, 1, 32, 32), 0.5), ("strong_1",), config, rng())
+    view, mix = views.views["strong_1"], views.mixes["strong_1"]
+    own = torch.stack([image[~box].unique().squeeze() for image, box in zip(view, mix.box, strict=True)])
+    assert len(own.unique()) == 6
+    for image, box, source in zip(view, mix.box, mix.source, strict=True):
+        torch.testing.assert_close(image[box], own[source].expand(int(box.sum())))
+
+
+def test_cutmix_boxes_lie_anywhere():
+    """Of 400 boxes more than four hold what is a tenth of the sides away from each corner."""
+    box = draw_cutmix(torch.zeros(400, 1, 40, 60), 1.0, rng()).box[:, 0]
+    for row, column in ((4, 6), (4, -7), (-5, 6), (-5, -7)):
+        assert box[:, row, column].sum() > 4

@@ -78,3 +78,17 @@ def test_a_written_file_has_the_usual_permissions(tmp_path):
     write_text_atomically(tmp_path / "deep" / "a.txt", "x")
     (tmp_path / "b.txt").write_text("x")
     assert (tmp_path / "deep" / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
+
+
+def test_who_reads_a_file_reads_all_of_the_old_one(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text_atomically(path, "old")
+    with path.open() as reader:
+        write_text_atomically(path, "new")
+        assert reader.read() == "old"
+
+
+def test_two_may_write_one_file_at_a_time_and_the_last_one_stays(tmp_path):
+    path = tmp_path / "a.txt"
+    write_atomically(path, lambda file: (write_text_atomically(path, "first"), file.write(b"last")))
+    assert path.read_text() == "last"

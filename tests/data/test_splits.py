@@ -324,3 +324,12 @@ def test_four_percent_of_a_real_set_of_patients_is_three(real_data):
     assert len({dataset.case(name).group for name in split.labeled}) == 3
     assert (len(split.train), len(split.test)) == (1312, 380)
     assert 0 < len(split.val) <= len(split.labeled)
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_an_unlabeled_case_of_a_group_that_measures_is_refused(root, part):
+    (root / "groups.csv").write_text("case,group\n" + "".join(f"c{i:03},p{i // 2}\n" for i in range(20)))
+    (root / "masks" / "c002.png").unlink()
+    write_default(root, **{"train": names(0, 1, 2), part: names(3)})
+    with pytest.raises(DataError, match=f"cases of group p1 in train and in {part}"):
+        make_split(open_dataset(root))

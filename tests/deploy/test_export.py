@@ -16,6 +16,8 @@ from criinet.deploy.export import export
 from criinet.deploy.network import as_network, run_onnx, run_torchscript, to_onnx, to_torchscript
 from criinet.deploy.parity import TOLERANCE
 from criinet.deploy.runtime import load_exported
+from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
+from criinet.engine.folder import RunFolder
 from criinet.errors import ConfigError, ParityError, StorageError
 from criinet.methods import Prediction, methods, parse_method
 from criinet.networks import build_network, parse_network
@@ -150,3 +152,20 @@ def test_a_wrong_place_or_format_is_refused_at_once(trained, tmp_path):
     with pytest.raises(StorageError, match="is a folder"):
         export(trained, tmp_path / "folder.onnx")
     assert [path.name for path in Path(tmp_path).iterdir()] == ["folder.onnx"]
+
+
+def test_the_checkpoint_that_is_asked_for_is_exported(trained, tmp_path):
+    run = RunFolder(Path(shutil.copytree(trained, tmp_path / "run")))
+    best = run.checkpoint("best")
+    save_checkpoint(best, {**load_checkpoint(best), "step": 7, "shift": -1.5})
+    card = export(run.root, tmp_path / "model.ts", format="torchscript", checkpoint="best").card
+    assert (card.checkpoint, card.step, card.shift) == ("best", 7, -1.5)
+
+
+def test_the_file_mirrors_unless_it_is_asked_not_to_where_the_run_does(trained, tmp_path):
+    run = RunFolder(Path(shutil.copytree(trained, tmp_path / "run")))
+    recorded = json.loads(run.config.read_text())
+    for averages in (False, True):
+        recorded["data"]["tta"] = averages
+        run.config.write_text(json.dumps(recorded))
+        assert export(run.root, tmp_path / "model.ts", format="torchscript").card.tta == averages

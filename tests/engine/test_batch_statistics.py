@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split
 from criinet.data.store import Store
+from criinet.engine import trainer
 from criinet.engine.batch_statistics import BATCH, drawn_at, measure_statistics
 from criinet.engine.build import build_method
 from criinet.engine.checkpoint import load_checkpoint
@@ -87,3 +88,17 @@ def test_a_run_ends_with_measured_statistics_and_the_same_weights(drawn, fit, tm
     one, other = (load_checkpoint(run.checkpoint("last"))["method"] for run in runs)
     for key, value in one.items():
         assert torch.equal(value, other[key]) != key.endswith(RUNNING), key
+
+
+def test_a_run_measures_statistics_on_its_unlabeled_images(drawn, fit, tmp_path, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(trainer, "measure_statistics", lambda _, store, *__: looked_at.append(len(store)))
+    fit(drawn, tmp_path / "run")
+    assert looked_at == [12]
+
+
+def test_the_images_looked_at_are_drawn_from_the_whole_pool(made):
+    _, store = made
+    many = Store(tuple(store.images) * 50, (), store.config)
+    found = np.concatenate(drawn_at(many, 64))
+    assert found.min() < len(many) / 4 < 3 * len(many) / 4 < found.max()

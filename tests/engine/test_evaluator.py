@@ -11,6 +11,7 @@ from PIL import Image
 
 from criinet.data.dataset import open_dataset
 from criinet.engine import build, evaluator
+from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.evaluator import TestSet, evaluate, evaluate_folders
 from criinet.engine.origin import recorded_split
 from criinet.engine.predictor import ImagePrediction, Predictor
@@ -320,3 +321,21 @@ def test_folders_are_measured_as_the_dataset_of_the_targets_says(tmp_path):
 def test_the_unit_says_where_spacings_are_known():
     """Means over millimetres and pixels are of neither, which the unit says."""
     assert [unit_of(spacings) for spacings in ([None], [(1.0, 1.0)], [None, (1.0, 1.0)])] == ["px", "mm", "mm or px"]
+
+
+def test_every_row_is_of_the_checkpoint_that_it_names(run, drawn):
+    best = run.checkpoint("best")
+    save_checkpoint(best, {**load_checkpoint(best), "step": 1, "shift": 3.0})
+    opened = open_dataset(drawn)
+    results = evaluate(run.root, device="cpu")
+    assert (means(results, "best")["step"], means(results, "best")["shift"]) == (1, 3.0)
+    found, expected = {}, {}
+    with run.cases.open() as file:
+        rows = list(csv.DictReader(file))
+    for name in ("last", "best"):
+        predict = build.load(run.root, checkpoint=name, device="cpu").predict
+        found[name] = [int(row["predicted_pixels"]) for row in rows if row["checkpoint"] == name]
+        cases = opened.select(recorded_split(run).test)
+        expected[name] = [int(predict(opened.read_scan(case)).mask.sum()) for case in cases]
+    assert found == expected
+    assert found["last"] != found["best"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from criinet.benchmarking import benchmark
+from criinet.engine import lock
 from criinet.engine.folder import RunFolder
 from criinet.engine.lock import LOCK, exclusive
 from criinet.errors import DataError, RunError, StorageError
@@ -145,3 +146,16 @@ def test_a_benchmark_that_is_under_way_is_left_alone(drawn, tmp_path):
     assert not (out / "runs").exists()
     assert (out / "plan.json").read_text() == '{"name": "one"}'
     assert RunFolder(out).is_free is False
+
+
+def test_a_lock_that_was_removed_before_it_was_taken_is_taken_anew(tmp_path, monkeypatch):
+    path, flock = tmp_path / LOCK, lock.fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        monkeypatch.setattr(lock.fcntl, "flock", flock)
+        path.unlink()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(lock.fcntl, "flock", late)
+    with exclusive(path, "works here"):
+        assert path.read_text() == f"{os.getpid()}\n"

@@ -184,3 +184,10 @@ def test_what_is_no_volume_is_refused_in_a_sentence(volume):
     data = DataConfig(kind="slices", size=(32, 32), window="patch", channels=1)
     with pytest.raises(DataError, match=r"a volume is a NumPy array|no path"):
         Predictor(ByPixel(), data, CLASSES).predict(volume)
+
+
+def test_probabilities_that_shrink_are_averaged():
+    probs = torch.zeros(1, 2, 16, 16)
+    probs[0, 1, :, ::4] = 1
+    probs[0, 0] = 1 - probs[0, 1]
+    torch.testing.assert_close(resize_probs(probs, (4, 4))[0, 1], torch.full((4, 4), 0.25), atol=0.1, rtol=0)

@@ -101,3 +101,13 @@ def test_after_another_run_every_round_starts_from_that_runs_weights(tasks, trai
     method.begin_round(1, torch.ones(3))
     for name, tensor in method.student.state_dict().items():
         assert torch.equal(tensor, other.student.state_dict()[name])
+
+
+def test_every_round_remembers_its_own_thirds(tasks):
+    method = tasks().method("st++")
+    method.remember(0.9)
+    method.begin_round(1, torch.ones(3))
+    with torch.no_grad():
+        method.student.head.bias.fill_(7.0)
+    method.remember(0.4)
+    assert (method.earlier[0].head.bias == 7).all()

@@ -449,6 +449,14 @@ def test_a_round_is_judged_by_patients_against_the_one_that_it_began_from(rounds
     assert (second.verdict, rounds.current.number) == ("worse", 2)
 
 
+def test_a_round_is_judged_against_an_earlier_model_that_it_began_from(rounds):
+    end(rounds, begin(rounds)[0], *[0.7] * 9)
+    end(rounds, begin(rounds)[0], *[0.2] * 9)
+    rounds.use(1)
+    third = end(rounds, begin(rounds)[0], *[0.75] * 9)
+    assert (third.began_from, third.difference) == (1, pytest.approx(0.05))
+
+
 @pytest.mark.slow
 def test_a_round_whose_end_cannot_be_noted_has_failed_and_can_go_on(session, monkeypatch):
     """The disk is full when the training has ended: the page must not wait for ever."""
