@@ -348,7 +348,7 @@ def test_a_damaged_line_of_the_metrics_costs_itself_alone(drawn, fit, tmp_path):
     run = fit(drawn, tmp_path / "run", trainer=LONG)
     before = run.records()
     lines = run.metrics.read_text().splitlines(keepends=True)
-    run.metrics.write_text("".join([lines[0], "\0\0 not json\n", "[1]\n", *lines[1:], '{"step": 8, "ki']))
+    run.metrics.write_text("".join([lines[0], "\0\0 not json\n", "[1]\n", "{}\n", *lines[1:], '{"step": 8, "ki']))
     assert run.records() == before
     run.forget_after(4)
     assert run.records() == [record for record in before if record["step"] <= 4]

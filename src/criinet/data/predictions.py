@@ -178,7 +178,7 @@ def write_predictions(
     skipped: list[str] = []
     unmeasured: list[Path] = []
     positive: list[Path] = []
-    black = predictor.fixed_range[0] if predictor.fixed_range is not None else 0
+    black, white = predictor.fixed_range or (0, 0)
     notes: list[str] = []
     for path, scan, predicted in predict_files(predictor, mine, voxel, skipped if skip_bad else None, advance):
         if isinstance(scan, Volume) and not scan.geometry.known:
@@ -198,8 +198,8 @@ def write_predictions(
         raise DataError(f"none of the {len(mine)} files could be segmented; the first: {skipped[0]}")
     if unmeasured and predictor.spacing is not None:
         notes.append(taken_as_they_are(unmeasured, predictor.spacing))
-    if positive and predictor.fixed_range is not None:
-        notes.append(hardly_in_hu(positive, predictor.fixed_range))
+    if positive:
+        notes.append(hardly_in_hu(positive, (black, white)))
     if warn is not None:
         for sentence in notes:
             warn(sentence)

@@ -55,6 +55,20 @@ Segments {classes}. Exported by criinet {version}; the network gives {outputs}.
 in this folder reads every image of 8 bits in IMAGES and writes a mask of class indices for each.
 """
 
+LISTING = {
+    "names": (
+        "$sorted(name for name in os.listdir(@dataset_dir) "
+        f"if name[0] != '.' and name.lower().endswith({PICTURE_SUFFIXES}))"
+    ),
+    "overwritten": "$sorted(set(@names) - set({os.path.splitext(name)[0]: name for name in @names}.values()))",
+    "deep": "$[name for name in @names if Image.open(os.path.join(@dataset_dir, name)).mode[0] in 'IF']",
+    "stacks": (
+        "$[name for name in @names if name.lower().endswith(('.tif', '.tiff')) "
+        "and getattr(Image.open(os.path.join(@dataset_dir, name)), 'n_frames', 1) > 1]"
+    ),
+}
+"""The images of the folder, and which of them a bundle would read wrongly."""
+
 CHECKS = (
     "$torch._check_value(len(@names) > 0, lambda: @dataset_dir + ' holds no images. Supported are "
     f"{', '.join(suffix[1:] for suffix in PICTURE_SUFFIXES)}.')",
@@ -171,16 +185,7 @@ def inference(card: ModelCard) -> dict[str, Any]:
             "[network(images.flip(axes))[0].flip(axes) for axes in @mirrors]).mean(0)"
         ),
         **(WHOLE if card.window == "whole" else PATCH),
-        "names": (
-            "$sorted(name for name in os.listdir(@dataset_dir) "
-            f"if name[0] != '.' and name.lower().endswith({PICTURE_SUFFIXES}))"
-        ),
-        "overwritten": "$sorted(set(@names) - set({os.path.splitext(name)[0]: name for name in @names}.values()))",
-        "deep": "$[name for name in @names if Image.open(os.path.join(@dataset_dir, name)).mode[0] in 'IF']",
-        "stacks": (
-            "$[name for name in @names if name.lower().endswith(('.tif', '.tiff')) "
-            "and getattr(Image.open(os.path.join(@dataset_dir, name)), 'n_frames', 1) > 1]"
-        ),
+        **LISTING,
         "preprocessing": preprocessing(card),
         "postprocessing": POSTPROCESSING,
         "dataset": {

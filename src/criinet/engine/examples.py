@@ -88,7 +88,7 @@ def write_examples(
     Args:
         examples: for each, what is known of it, and its :func:`pictures`.
     """
-    kept = [example for example in examples_in(folder) if example["set"] != which]
+    kept = examples_but(folder, which)
     for about, arrays in examples:
         file = f"examples/{which}_{about['case']}.npz"
         write_npz(folder.root / file, arrays)
@@ -96,10 +96,10 @@ def write_examples(
     write_json(folder.examples, {"examples": kept})
 
 
-def examples_in(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return what ``examples.json`` lists; nothing where it is missing or damaged, since it is written anew then."""
+def examples_but(folder: RunFolder, which: str) -> list[dict[str, Any]]:
+    """Return what ``examples.json`` lists of the other sets; nothing where it is missing or damaged."""
     try:
         listed = json.loads(folder.examples.read_text(encoding="utf-8"))["examples"]
-        return [{**example, "set": str(example["set"])} for example in listed]
+        return [example for example in listed if example["set"] != which]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -248,7 +248,7 @@ class RunFolder:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the records of ``metrics.jsonl``, none if there is none; lines that are damaged are left out."""
-        return read_records(self.metrics)[0]
+        return [record for record in read_records(self.metrics)[0] if record.keys() >= {"kind", "step"}]
 
     def forget_after(self, step: int) -> None:
         """Drop the records after ``step``, which a resumed run writes again, and lines that are damaged."""
