@@ -204,6 +204,16 @@ def test_a_step_minimises_the_weighted_sum_as_fast_as_the_settings_say(method, d
     assert norm > 1e-2, "as long as it was"
 
 
+def test_a_teacher_follows_what_the_step_made_of_the_student(drawn, tiny):
+    """It takes over the first student whole: the one after the step."""
+    trainer = make_trainer(drawn, tiny(), "mean-teacher")
+    before = [p.clone() for p in trainer.method.student.parameters()]
+    trainer.train_step(0.0)
+    teacher, student = ([*m.parameters()] for m in (trainer.method.teacher.network, trainer.method.student))
+    assert all(map(torch.equal, teacher, student))
+    assert not all(map(torch.equal, before, student))
+
+
 def test_a_pretrained_encoder_learns_at_its_own_rate(drawn, tiny):
     settings = merge(tiny(encoder_rate=0.3), {"network": {"name": "lite0-unet"}})
     del settings["network"]["channels"], settings["network"]["dropout"]

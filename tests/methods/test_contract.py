@@ -10,7 +10,7 @@ from torch import Tensor
 from criinet.losses import soft_dice_loss
 from criinet.methods import InRounds, methods
 from criinet.methods.ema import EMA
-from criinet.networks import build_network, parse_network
+from criinet.networks import Network, build_network, parse_network
 from criinet.types import CutMix, LabeledBatch, UnlabeledBatch
 
 NAMES = list(methods)
@@ -58,6 +58,14 @@ def test_the_declaration_is_complete(name):
     for line in (method.summary, method.reference):
         assert line
         assert "\n" not in line
+
+
+@every_method
+def test_its_networks_are_found_the_students_first(name, task):
+    """What is exported and embeds images is the student's; encoders of all of them learn at their own rate."""
+    method = task.method(name)
+    assert method.networks[0] in list(method.student.modules())
+    assert {id(network) for network in method.networks} == {id(m) for m in method.modules() if isinstance(m, Network)}
 
 
 @every_method

@@ -132,6 +132,21 @@ def test_the_losses_are_the_composition_by_hand(scene):
     assert terms["inter"] > 0
 
 
+@pytest.mark.parametrize(
+    ("target", "learn"), [("refined", (True, False)), ("coarse", (False, True)), ("neither", (True, True))]
+)
+def test_the_output_that_is_the_target_of_the_consistency_learns_nothing_from_it(scene, target, learn):
+    """Coarser heads are of the coarse outputs alone, the refinement of the refined one."""
+    make, labeled, unlabeled = scene
+    method = make()
+    torch.nn.init.normal_(method.student.refine[-1].weight)  # It starts at zero, where no gradient passes.
+    method.config = method.config.model_copy(update={"target": target})
+    method.losses(labeled, unlabeled, 0.0)["consistency"].backward()
+    parts = (method.coarse_heads, method.student.refine)
+    moved = tuple(any(p.grad is not None and bool(p.grad.any()) for p in part.parameters()) for part in parts)
+    assert moved == learn
+
+
 def test_labeled_patches_are_remembered_as_prototypes_in_training_mode_alone(scene):
     make, labeled, unlabeled = scene
     method = make()

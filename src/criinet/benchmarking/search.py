@@ -1,6 +1,5 @@
 """A search for settings on validation cases: the same number of trials for every row, no test case opened."""
 
-import json
 import statistics
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +17,7 @@ from criinet.benchmarking.local import ended_on_error, run_process
 from criinet.benchmarking.plan import Plan, Range, Search, Variant
 from criinet.config import assignment, merge
 from criinet.data.files import write_json, write_text_atomically
+from criinet.data.splits import read_split
 from criinet.engine.folder import RunFolder
 from criinet.errors import ConfigError
 
@@ -138,7 +138,7 @@ def require_validation(cells: Iterable[Cell]) -> None:
         ConfigError: if one has none.
     """
     for cell in cells:
-        if not json.loads(Path(cell.split).read_text(encoding="utf-8"))["val"]:
+        if not read_split(Path(cell.split)).val:
             raise ConfigError(
                 f"{cell.dataset} has no validation cases at {cell.amount}, by which a search judges; search on a "
                 "dataset with more masks."

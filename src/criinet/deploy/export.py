@@ -21,7 +21,6 @@ from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predictor
 from criinet.errors import ConfigError, RunError, StorageError
-from criinet.networks import Backbone
 from criinet.registry import nearest
 
 
@@ -181,7 +180,7 @@ def describe(folder: RunFolder, predictor: Predictor, checkpoint: str) -> ModelC
     recorded = folder.read_config()
     data = predictor.data
     height, width = data.size[-2:]
-    multiple = next(module.multiple for module in predictor.method.modules() if isinstance(module, Backbone))
+    multiple = predictor.method.networks[0].backbone.multiple
     with torch.no_grad():
         found = predictor.method.predict(torch.zeros(1, data.channels, multiple, multiple))
     return ModelCard(

@@ -17,7 +17,6 @@ from criinet.data.sampling import evenly
 from criinet.data.scans import Scan
 from criinet.engine.predictor import BATCH, Array, Predicted, Predictor, as_tensor
 from criinet.losses import entropy
-from criinet.networks import Network
 
 Strategy = Literal["benefit", "random", "entropy", "bald", "core-set"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
@@ -135,8 +134,7 @@ def embed_volume(predictor: Predictor, volume: Volume) -> Vector:
 @torch.no_grad()
 def coarsest_means(predictor: Predictor, batch: Tensor) -> Tensor:
     """Return the mean of the coarsest encoder feature over each (C, ...) of a batch: (B, E) float32."""
-    network = next(module for module in predictor.method.student.modules() if isinstance(module, Network))
-    return network.encode(batch)[-1].float().flatten(2).mean(2)
+    return predictor.method.networks[0].encode(batch)[-1].float().flatten(2).mean(2)
 
 
 @torch.no_grad()

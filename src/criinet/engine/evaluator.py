@@ -21,7 +21,6 @@ from criinet.engine.summaries import STRATA, Row, strata_rows, summary_rows, uni
 from criinet.errors import RunError
 from criinet.labels import IGNORE
 from criinet.metrics import case_difficulty, case_metrics, finite_mean, quartiles
-from criinet.networks import Backbone
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def describe_run(recorded: Mapping[str, Any], split: Split, last: Trained) -> Ro
     """Return what every row of a result says about where it came from."""
     trainer, method = recorded["trainer"], last.predictor.method
     images = trainer["iterations"] * (trainer["labeled_batch"] + trainer["unlabeled_batch"] * bool(method.views))
-    pretrained = any(m.pretrained for m in method.modules() if isinstance(m, Backbone))
+    pretrained = any(network.backbone.pretrained for network in method.networks)
     environment = recorded["environment"]
     return {
         "method": recorded["method"]["name"],

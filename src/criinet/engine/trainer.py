@@ -27,7 +27,6 @@ from criinet.engine.settings import RunConfig, TrainerConfig
 from criinet.engine.shift import SHIFTS, choose_shift, dice_by_shift, dice_of_images
 from criinet.errors import CheckpointError, DivergedError, InterruptedRunError
 from criinet.methods import InRounds, Method
-from criinet.networks import Backbone
 
 EXPLODED = 1e4
 LOG_EVERY = 10
@@ -39,12 +38,12 @@ class Watcher(Protocol):
     def __call__(self, step: int, records: list[dict[str, Any]], /) -> None: ...
 
 
-def parameter_groups(method: nn.Module, config: TrainerConfig, device: torch.device) -> list[dict[str, Any]]:
+def parameter_groups(method: Method, config: TrainerConfig, device: torch.device) -> list[dict[str, Any]]:
     """Return two groups: pretrained encoders at their own rate, and everything else that learns.
 
     On a GPU the rates are tensors there, so that a recorded step reads the present ones.
     """
-    backbones = [m for m in method.modules() if isinstance(m, Backbone) and m.pretrained]
+    backbones = [network.backbone for network in method.networks if network.backbone.pretrained]
     encoders = {id(p) for backbone in backbones for p in backbone.encoder.parameters()}
     learning = [p for p in method.parameters() if p.requires_grad]
     groups = [

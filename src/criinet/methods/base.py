@@ -52,6 +52,11 @@ class Method(nn.Module):
         self.classes = network.classes
         self.student = network
 
+    @property
+    def networks(self) -> list[Network]:
+        """The networks that it is built of, teachers and second opinions among them; the student's is the first."""
+        return [module for module in self.modules() if isinstance(module, Network)]
+
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:
         """Return every loss term, unweighted, as a scalar by the name that it has in ``Config.weights``.
 
