@@ -14,6 +14,7 @@ from criinet.data.resampling import resize_probs
 from criinet.data.store import DataConfig
 from criinet.engine.build import load
 from criinet.engine.predictor import Predictor
+from criinet.engine.shift import shifted
 from criinet.errors import DataError
 from criinet.methods import Method, Prediction
 
@@ -54,6 +55,14 @@ def by_hand(image: np.ndarray) -> torch.Tensor:
 
 def predictor(method: Method, window: str = "whole", size=(32, 32), **options) -> Predictor:
     return Predictor(method, DataConfig(size=size, window=window), CLASSES, **options)
+
+
+def test_both_opinions_are_shifted():
+    """So that where they disagree is not where one of them was shifted."""
+    batch = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain, found = (predictor(ByPixel(), tta=False, shift=shift).apply(batch) for shift in (0.0, 1.5))
+    torch.testing.assert_close(found.probs, shifted(plain.probs, 1.5))
+    torch.testing.assert_close(found.coarse, shifted(plain.coarse, 1.5))
 
 
 @pytest.mark.parametrize("window", ["whole", "patch"])
@@ -114,11 +123,13 @@ def test_the_settings_say_whether_to_mirror_unless_it_is_asked_for():
     assert len(Predictor(LeftIsCup(), DataConfig(size=(32, 32)), CLASSES).mirrors) == 1
 
 
-def test_mirrors_are_those_that_training_used():
-    """Scans that are never mirrored in training are not mirrored in prediction."""
-    data = DataConfig(size=(32, 32), augmentation=AugmentationConfig(flip_horizontal=False, flip_vertical=False))
+@pytest.mark.parametrize(("sideways", "upside_down", "expected"), [(0, 0, 1), (0, 1, 1), (1, 0, 1 / 2), (1, 1, 2 / 3)])
+def test_mirrors_are_those_that_training_used(sideways, upside_down, expected):
+    """Scans that are never mirrored in training are not mirrored in prediction; upside down, left stays left."""
+    augmentation = AugmentationConfig(flip_horizontal=bool(sideways), flip_vertical=bool(upside_down))
+    data = DataConfig(size=(32, 32), augmentation=augmentation)
     probs = Predictor(LeftIsCup(), data, CLASSES, tta=True).predict(picture((32, 32))).probs
-    assert probs[1, :, :16].min() == 1
+    torch.testing.assert_close(probs[1, :, :16], torch.full((32, 16), float(expected)))
 
 
 def test_maps_of_doubt_lie_between_0_and_1():

@@ -134,7 +134,11 @@ def test_windows_of_volumes_leave_no_seams(kind, shape, turned):
     by_hand = torch.stack([gray * 4 - 2, 2 - gray * 4]).softmax(0)
     torch.testing.assert_close(found.probs.float(), by_hand, atol=2e-3, rtol=0)
     np.testing.assert_array_equal(found.mask, by_hand.argmax(0).numpy())
-    assert set(found.doubts()) == {"entropy", "disagreement"}
+    differ = (by_hand - torch.stack([gray * 2 - 1, 1 - gray * 2]).softmax(0))[0].abs().numpy() * 255
+    doubts = found.doubts()
+    assert set(doubts) == {"entropy", "disagreement"}
+    np.testing.assert_allclose(doubts["disagreement"], differ, atol=1)
+    np.testing.assert_array_equal(found.coarse_mask, found.mask)
 
 
 def test_a_volume_is_brought_to_the_training_spacing_and_back():
