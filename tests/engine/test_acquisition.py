@@ -129,10 +129,23 @@ def test_ten_lookalikes_are_not_asked_for_in_a_row():
     assert known[0] >= 10
 
 
+def test_an_image_counts_in_full_from_the_usual_distance_on():
+    """Usually 10 apart: half of that from the known one, .9 is worth .45."""
+    embeddings = np.array([[5.0], [10.0], [20.0]], np.float32)
+    assert spread_order(np.array([0.9, 0.5, 0.6], np.float32), embeddings, np.zeros((1, 1), np.float32)) == [2, 1, 0]
+
+
+def test_behind_the_spread_ones_the_order_is_that_of_the_benefit(monkeypatch):
+    monkeypatch.setattr(acquisition, "SPREAD_OUT", 1)
+    alike = np.zeros((4, 1), np.float32)
+    assert spread_order(np.array([0.1, 0.9, 0.2, 0.7], np.float32), alike, alike[:0]) == [1, 3, 2, 0]
+
+
 def test_core_set_takes_the_farthest():
     line = np.array([[0.0], [1.0], [5.0], [10.0]], np.float32)
     assert core_set_order(line, line[:1], 2) == [3, 2]
     assert core_set_order(line, line[:0], 9) == [0, 3, 2, 1]
+    assert sorted(core_set_order(line[[0, 0, 0]], line[:1], 3)) == [0, 1, 2], "lookalikes, each once"
 
 
 def test_each_strategy_asks_for_what_it_says(monkeypatch):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from criinet.config import MethodConfig
 from criinet.data.augmentation import AugmentationConfig
-from criinet.data.fitting import starts
+from criinet.data.fitting import gaussian_window, starts
 from criinet.data.resampling import resize_probs
 from criinet.data.store import DataConfig
 from criinet.engine.build import load
@@ -97,6 +97,15 @@ def test_crops_cover_everything_and_overlap_by_half(length, window):
     found = starts(length, window)
     assert (found[0], found[-1]) == (0, length - window)
     assert all(0 < after - before <= window / 2 + 1 for before, after in pairwise(found))
+
+
+def test_the_middle_of_a_window_counts_most():
+    """A Gaussian of an eighth of the side, in either direction; an eighth of 16 pixels is 2."""
+    weight = gaussian_window((16, 48))
+    assert weight[7, 10] / weight[7, 16] == pytest.approx(np.exp((7.5**2 - 13.5**2) / (2 * 6**2)))
+    assert weight[3, 23] / weight[7, 23] == pytest.approx(np.exp((0.5**2 - 4.5**2) / (2 * 2**2)))
+    np.testing.assert_array_equal(weight, weight[::-1, ::-1])
+    assert weight.min() == np.float32(1e-3)
 
 
 @pytest.mark.parametrize("window", ["whole", "patch"])

@@ -83,6 +83,15 @@ def test_where_every_shift_is_as_good_nothing_is_shifted():
     assert choose_shift(torch.full((10, len(SHIFTS), 1), 0.8)) == 0
 
 
+def test_leaving_empty_what_is_empty_counts_for_a_shift():
+    """A shift brings five cases .02 more Dice, and finds something in five where nothing is."""
+    dice = torch.full((10, len(SHIFTS), 1), math.nan)
+    above = SHIFTS.index(0.5)
+    dice[:5, :above], dice[:5, above:] = 0.8, 0.82
+    dice[5:, above:] = 0.0
+    assert choose_shift(dice) == 0
+
+
 def test_finding_what_is_not_there_counts_against_a_shift():
     """Nine cases without any object, where Dice is NaN until something is found: 0 then; one case gains by it."""
     dice = torch.full((10, len(SHIFTS), 1), math.nan)
