@@ -1,10 +1,11 @@
 """Put what benchmarks found into benchmarks/results/NAME, with what their runs recorded.
 
-    python benchmarks/publish.py NAME FOLDER [FOLDER ...]
+    python benchmarks/publish.py NAME [--plan FILE] FOLDER [FOLDER ...]
 
 A folder is the --out of `criinet benchmark`, or one of benchmarks/results: so a row, a draw or a data set can be added
 to a published table without training the rest of it again. Folders must have had the same splits. The plan, its command
-and machine are those of the first. Nothing is computed but the report: results.json and cases.csv are the runs' own.
+and machine are those of the first; with --plan the plan is the one in that file, which does all of these runs at once.
+Nothing is computed but the report: results.json and cases.csv are the runs' own.
 
 `records.tar.xz` holds all that a run wrote but its weights and pictures: settings (without the path of the data),
 split, log, results and cases. Unpacked, it is a benchmark's folder, of which `criinet report` makes the page.
@@ -13,6 +14,7 @@ split, log, results and cases. Unpacked, it is a benchmark's folder, of which `c
 import argparse
 import csv
 import json
+import re
 import shutil
 import tarfile
 import tempfile
@@ -20,7 +22,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from criinet.data.files import csv_text, write_text_atomically
+from criinet.benchmarking.collect import recorded_plan
+from criinet.benchmarking.plan import read_plan
+from criinet.data.files import csv_text, write_json, write_text_atomically
 from criinet.report.benchmark.page import write_benchmark_report
 
 RESULTS = Path(__file__).parent / "results"
@@ -35,10 +39,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="folder below benchmarks/results")
     parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--plan", type=Path, help="file of the plan that the table is of, where it grew out of several")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         joined = Path(scratch) / "joined"
         join([unpacked(folder, Path(scratch)) for folder in asked.folders], joined)
+        if asked.plan is not None:
+            tell_plan(joined, asked.plan, asked.name)
         write_benchmark_report(joined)
         publish(joined, RESULTS / asked.name)
 
@@ -80,6 +87,15 @@ def join(folders: Iterable[Path], out: Path) -> None:
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     columns = list(dict.fromkeys(key for row in cases for key in row))
     write_text_atomically(out / "cases.csv", csv_text(cases, columns))
+
+
+def tell_plan(folder: Path, plan: Path, name: str) -> None:
+    """Let a folder's results be of the plan in a file, and of the command that does it."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    command = re.sub(r"benchmark \S+", f"benchmark {plan.as_posix()}", results["plan"]["command"])
+    command = re.sub(r"--out \S+", f"--out runs/{name}", command).removesuffix(" --resume")
+    results["plan"] = recorded_plan(read_plan(str(plan)), command)
+    write_json(folder / "results.json", results)
 
 
 def place(row: Row) -> tuple[Any, ...]:

@@ -39,8 +39,8 @@ def benchmark(root: Path, row: str, level: float, *, pending: object = (), **mor
     return grid.write(pending=pending)
 
 
-def publish_as(module: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str, *folders: Path) -> Path:
-    monkeypatch.setattr("sys.argv", ["publish.py", name, *map(str, folders)])
+def publish_as(module: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str, *asked: Path | str) -> Path:
+    monkeypatch.setattr("sys.argv", ["publish.py", name, *map(str, asked)])
     module.main()
     return module.RESULTS / name
 
@@ -87,3 +87,19 @@ def test_runs_with_other_labels_are_not_compared(publish: ModuleType, tmp_path: 
     with pytest.raises(SystemExit, match="another split"):
         publish_as(publish, monkeypatch, "table", mine, other)
     assert not publish.RESULTS.exists()
+
+
+def test_a_table_that_grew_is_of_the_plan_that_does_all_of_it(
+    publish: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plan = tmp_path / "all.toml"
+    plan.write_text(
+        'name = "all"\ndescription = "Both."\nmethods = ["crii", "supervised"]\nlabeled = ["4%"]\n'
+        '[[datasets]]\npath = "moles"\n'
+    )
+    folders = (benchmark(tmp_path / "a", "supervised", 0.5), benchmark(tmp_path / "b", "crii", 0.7))
+    out = publish_as(publish, monkeypatch, "table", "--plan", plan, *folders)
+    results = json.loads((out / "results.json").read_text())
+    assert (results["plan"]["name"], results["plan"]["methods"]) == ("all", ["crii", "supervised"])
+    assert results["plan"]["command"] == f"criinet benchmark {plan} --out runs/table"
+    assert {row["row"] for row in results["rows"]} == {"crii", "supervised"}

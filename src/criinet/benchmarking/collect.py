@@ -53,7 +53,7 @@ def collect(grid: Plan, cells: Sequence[Cell], out: Path, command: str, jobs: in
     failed = {cell.name: why for cell in left if (why := why_failed(cell, out)) is not None}
     results: dict[str, Any] = {
         "format": FORMAT,
-        "plan": {**grid.model_dump(mode="json", exclude={"datasets", "settings", "variants"}), "command": command},
+        "plan": recorded_plan(grid, command),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {jobs} runs at a time",
         "rows": [named(cell, run, row) for cell, run, result in found for row in result["rows"]],
         "strata": [
@@ -67,6 +67,11 @@ def collect(grid: Plan, cells: Sequence[Cell], out: Path, command: str, jobs: in
     write_text_atomically(out / "cases.csv", csv_text(all_cases(found, out)))
     write_json(out / "results.json", results)
     return results
+
+
+def recorded_plan(grid: Plan, command: str) -> dict[str, Any]:
+    """Return what a benchmark's results say of its plan, and of the command that does it."""
+    return {**grid.model_dump(mode="json", exclude={"datasets", "settings", "variants"}), "command": command}
 
 
 def named(cell: Cell, run: str, row: dict[str, Any]) -> dict[str, Any]:
