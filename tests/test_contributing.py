@@ -15,6 +15,7 @@ from criinet.networks import build_network, parse_network
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_readme_names_only_commands_that_exist():
     from criinet.cli.main import app
 
     known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+    for page in PAGES:
         named = set(re.findall(r"(?:`|bin/)criinet ([a-z]+)", page.read_text(encoding="utf-8")))
         assert named <= known, f"{page.name} names {named - known}"
 
@@ -79,9 +80,28 @@ def test_every_key_of_a_datasets_card_is_explained():
     assert {key for row in rows for key in re.findall(r'"(\w+)"', row)} == set(DatasetCard.model_fields)
 
 
-def test_links_between_pages_lead_somewhere():
-    """Every relative link and picture of README and docs is a file of the repository."""
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-            if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path):
+    """Every relative link and picture of README and docs is a file of the repository, and has the heading."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            name, _, heading = target.partition("#")
+            file = page.parent / name if name else page
+            assert file.exists(), f"{page.name} links to {target}"
+            assert not heading or heading in headings(file), f"{page.name} links to {target}"
+
+
+def headings(page: Path) -> set[str]:
+    """Return the headings of a page as links name them: in small letters, with hyphens, without other signs."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules_that_a_page_names_are_there(page: Path):
+    """By their path in the repository, in the package, or among the benchmarks; the worked example is the reader's."""
+    named = set(re.findall(r"`([\w./]+\.py)`", page.read_text(encoding="utf-8"))) - {
+        "src/criinet/methods/total_variation.py"
+    }
+    for name in named:
+        assert any((ROOT / place / name).exists() for place in (".", "src/criinet", "benchmarks")), name
