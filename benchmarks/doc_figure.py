@@ -22,6 +22,7 @@ PANELS = {
     "deep_supervision": "Polyps, pretrained",
     "deep_supervision_from_scratch": "Polyps, from scratch",
     "deep_supervision_heart": "Heart slices, pretrained",
+    "deep_supervision_heart_from_scratch": "Heart slices, from scratch",
 }
 OURS, PEER, PLAIN = "#0072b2", "#d55e00", "#7a7a7a"
 ALL_MASKS, SUPERVISED = "supervised-full", "supervised"
@@ -75,7 +76,7 @@ def draw_panel(axes: Axes, title: str, rows: dict[str, list[float]]) -> None:
     axes.set_yticks(range(len(methods)), methods)
     axes.set_ylim(len(methods) - 0.2, -0.6)
     axes.set_title(title, loc="left")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda dice, _: without_zero(dice, 2)))
     axes.set_xlabel("Dice")
 
@@ -85,9 +86,9 @@ def main() -> None:
     shown = found()
     style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True}
     with mpl.rc_context(style | {"axes.grid.axis": "x", "grid.linewidth": 0.5, "axes.axisbelow": True}):
-        figure = Figure(figsize=(11.2, 3.1), layout="constrained")
+        figure = Figure(figsize=(9.2, 5.8), layout="constrained")
         canvas = FigureCanvasAgg(figure)
-        for axes, (title, rows) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
+        for axes, (title, rows) in zip(figure.subplots(2, 2).flat, shown.items(), strict=True):
             draw_panel(axes, title, rows)
         canvas.draw()
         figure.savefig(PICTURE, dpi=100, metadata={"Description": alternative_text(), "Software": None})
