@@ -83,7 +83,7 @@ def test_every_key_of_a_datasets_card_is_explained():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path):
     """Every relative link and picture of README and docs is a file of the repository, and has the heading."""
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             name, _, heading = target.partition("#")
             file = page.parent / name if name else page
