@@ -142,7 +142,7 @@ def describe_run(recorded: Mapping[str, Any], split: Split, last: Trained) -> Ro
         "version": environment["version"],
         "device": environment["device"],
         "threads": environment["threads"],
-        "train_seconds": round(last.seconds, 1),
+        "train_seconds": round(last.seconds, 3),
         "images_per_second": round(images / max(last.seconds, 1e-9), 2),
         "peak_memory_mb": round(last.memory),
     }
