@@ -1,11 +1,12 @@
 """Put what benchmarks found into benchmarks/results/NAME, with what their runs recorded.
 
-    python benchmarks/publish.py NAME [--plan FILE] FOLDER [FOLDER ...]
+    python benchmarks/publish.py NAME [--plan FILE --data DATA] FOLDER [FOLDER ...]
 
 A folder is the --out of `criinet benchmark`, or one of benchmarks/results: so a row, a draw or a data set can be added
 to a published table without training the rest of it again. Folders must have had the same splits. The plan, its command
-and machine are those of the first; with --plan the plan is the one in that file, which does all of these runs at once.
-Nothing is computed but the report: results.json and cases.csv are the runs' own.
+and machine are those of the first; with --plan the plan is the one in that file, which does all of these runs at once,
+and those of them on DATA, the folder of its datasets, that no FOLDER has stand as pending. Nothing is computed but the
+report: results.json and cases.csv are the runs' own.
 
 `records.tar.xz` holds all that a run wrote but its weights and pictures: settings (without the path of the data),
 split, log, results and cases. Unpacked, it is a benchmark's folder, of which `criinet report` makes the page.
@@ -22,6 +23,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from criinet.benchmarking.cells import cells_of
 from criinet.benchmarking.collect import recorded_plan
 from criinet.benchmarking.plan import read_plan
 from criinet.data.files import csv_text, write_json, write_text_atomically
@@ -40,12 +42,15 @@ def main() -> None:
     parser.add_argument("name", help="folder below benchmarks/results")
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--plan", type=Path, help="file of the plan that the table is of, where it grew out of several")
+    parser.add_argument("--data", type=Path, help="folder of that plan's datasets")
     asked = parser.parse_args()
+    if (asked.plan is None) != (asked.data is None):
+        parser.error("--plan and --data go together: what of the plan was not run depends on its datasets.")
     with tempfile.TemporaryDirectory() as scratch:
         joined = Path(scratch) / "joined"
         join([unpacked(folder, Path(scratch)) for folder in asked.folders], joined)
         if asked.plan is not None:
-            tell_plan(joined, asked.plan, asked.name)
+            tell_plan(joined, asked.plan, asked.data, asked.name)
         write_benchmark_report(joined)
         publish(joined, RESULTS / asked.name)
 
@@ -89,12 +94,17 @@ def join(folders: Iterable[Path], out: Path) -> None:
     write_text_atomically(out / "cases.csv", csv_text(cases, columns))
 
 
-def tell_plan(folder: Path, plan: Path, name: str) -> None:
-    """Let a folder's results be of the plan in a file, and of the command that does it."""
+def tell_plan(folder: Path, plan: Path, data: Path, name: str) -> None:
+    """Let a folder's results be of the plan in a file, with the command that does it and what of it is still to run."""
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    grid = read_plan(str(plan))
+    with tempfile.TemporaryDirectory() as scratch:
+        wanted = [run for cell in cells_of(grid, data, Path(scratch), "cpu") for run in cell.runs]
+    done = {without_identity(row["run"]) for row in (*results["rows"], *results["failed"])}
+    results["pending"] = [run for run in wanted if without_identity(run) not in done]
     command = re.sub(r"benchmark \S+", f"benchmark {plan.as_posix()}", results["plan"]["command"])
     command = re.sub(r"--out \S+", f"--out runs/{name}", command).removesuffix(" --resume")
-    results["plan"] = recorded_plan(read_plan(str(plan)), command)
+    results["plan"] = recorded_plan(grid, command)
     write_json(folder / "results.json", results)
 
 

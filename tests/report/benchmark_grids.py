@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from report_runs import RunMaker
 
+from criinet.benchmarking.cells import safe
+
 QUARTERS = ("contrast", "boundary", "size")
 
 
@@ -42,7 +44,8 @@ class GridMaker:
         ``more``: what else every row says, as the amount of masks that was asked for.
         """
         values = np.asarray(dice, dtype=float)
-        name = f"{dataset}-{row}-{100 * fraction:g}-{draw}-{seed}-{network}".replace("/", "-")
+        parts = (dataset, row, f"{200 * fraction:g}", network, f"d{draw}s{seed}", "0" * 8)
+        name = "-".join(safe(part) for part in parts)
         facts: dict[str, object] = {"row": row, "run": name, "method": method or row, "dataset": dataset}
         facts |= {"fraction": fraction, "draw": draw, "seed": seed, "network": network, **more}
         cost = {"labeled": round(200 * fraction), "unlabeled": 200 - round(200 * fraction), "regime": "pretrained"}

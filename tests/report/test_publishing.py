@@ -49,7 +49,9 @@ def test_runs_of_several_machines_are_compared_with_each_other(
     publish: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A row trained elsewhere joins a published table: the second joining starts from what the first published."""
-    mine = benchmark(tmp_path / "a", "supervised", 0.5, pending=["moles-crii-4-0-0-lite0-12345678", "moles-dtc-d0"])
+    mine = benchmark(
+        tmp_path / "a", "supervised", 0.5, pending=["moles-crii-8-lite0_unet-d0s0-12345678", "moles-dtc-d0"]
+    )
     first = publish_as(publish, monkeypatch, "table", mine)
     other = benchmark(tmp_path / "b", "crii", 0.7)
     joined = publish_as(publish, monkeypatch, "table", first, other)
@@ -92,14 +94,28 @@ def test_runs_with_other_labels_are_not_compared(publish: ModuleType, tmp_path: 
 def test_a_table_that_grew_is_of_the_plan_that_does_all_of_it(
     publish: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    """What of the plan nobody ran stands as pending: one method here."""
     plan = tmp_path / "all.toml"
     plan.write_text(
-        'name = "all"\ndescription = "Both."\nmethods = ["crii", "supervised"]\nlabeled = ["4%"]\n'
-        '[[datasets]]\npath = "moles"\n'
+        'name = "all"\ndescription = "Three."\nmethods = ["crii", "supervised", "dtc"]\nlabeled = ["4"]\n'
+        '[[datasets]]\npath = "synthetic"\nimages = 30\ntest = 8\n'
     )
-    folders = (benchmark(tmp_path / "a", "supervised", 0.5), benchmark(tmp_path / "b", "crii", 0.7))
-    out = publish_as(publish, monkeypatch, "table", "--plan", plan, *folders)
+    drawn = {"dataset": "synthetic-30-8", "fraction": 4 / 200}
+    folders = [benchmark(tmp_path / row, row, level, **drawn) for row, level in (("supervised", 0.5), ("crii", 0.7))]
+    out = publish_as(publish, monkeypatch, "table", "--plan", plan, "--data", tmp_path, *folders)
     results = json.loads((out / "results.json").read_text())
-    assert (results["plan"]["name"], results["plan"]["methods"]) == ("all", ["crii", "supervised"])
+    assert (results["plan"]["name"], results["plan"]["methods"]) == ("all", ["crii", "supervised", "dtc"])
     assert results["plan"]["command"] == f"criinet benchmark {plan} --out runs/table"
     assert {row["row"] for row in results["rows"]} == {"crii", "supervised"}
+    (left,) = results["pending"]
+    assert left.startswith("synthetic_30_8-dtc-4-lite0_unet-d0s0-")
+
+
+def test_a_plan_without_its_datasets_publishes_nothing(
+    publish: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(SystemExit):
+        publish_as(
+            publish, monkeypatch, "table", "--plan", tmp_path / "all.toml", benchmark(tmp_path / "a", "crii", 0.5)
+        )
+    assert not publish.RESULTS.exists()
