@@ -56,8 +56,8 @@ class Slices:
 
     @property
     def aspect(self) -> float:
-        """How much higher than wide a pixel is shown; 1 where nobody knows."""
-        if self.geometry is None or not self.geometry.known:
+        """How much higher than wide a pixel is shown; 1 where nobody knows, as an unknown geometry's steps are."""
+        if self.geometry is None:
             return 1.0
         _, h, w = self.geometry.axes.order
         return self.geometry.spacing[h] / self.geometry.spacing[w]
