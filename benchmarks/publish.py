@@ -84,8 +84,7 @@ def join(folders: Iterable[Path], out: Path) -> None:
         for run in sorted(new):
             copy_run(folder / "runs" / run, out / "runs" / run)
     require_same_splits(lists["rows"])
-    done = {without_identity(row["run"]) for row in lists["rows"]}
-    left = [name for name in dict.fromkeys(pending) if without_identity(name) not in done]
+    left = without_runs_of(pending, lists["rows"])
     cases = lists.pop("cases")
     results = {**first, **lists, "pending": left}
     results.pop("cases")
@@ -100,8 +99,7 @@ def tell_plan(folder: Path, plan: Path, data: Path, name: str) -> None:
     grid = read_plan(str(plan))
     with tempfile.TemporaryDirectory() as scratch:
         wanted = [run for cell in cells_of(grid, data, Path(scratch), "cpu") for run in cell.runs]
-    done = {without_identity(row["run"]) for row in (*results["rows"], *results["failed"])}
-    results["pending"] = [run for run in wanted if without_identity(run) not in done]
+    results["pending"] = without_runs_of(wanted, [*results["rows"], *results["failed"]])
     command = re.sub(r"benchmark \S+", f"benchmark {plan.as_posix()}", results["plan"]["command"])
     command = re.sub(r"--out \S+", f"--out runs/{name}", command).removesuffix(" --resume")
     results["plan"] = recorded_plan(grid, command)
@@ -116,6 +114,12 @@ def place(row: Row) -> tuple[Any, ...]:
 def without_identity(run: str) -> str:
     """Return the name of a run without the hash of its settings and code."""
     return run.rsplit("-", 1)[0]
+
+
+def without_runs_of(names: Iterable[str], rows: Iterable[Row]) -> list[str]:
+    """Return each of the runs once, but for those that rows are of, whatever settings and code these had."""
+    known = {without_identity(row["run"]) for row in rows}
+    return [name for name in dict.fromkeys(names) if without_identity(name) not in known]
 
 
 def require_same_splits(rows: Iterable[Row]) -> None:
