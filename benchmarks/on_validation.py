@@ -33,6 +33,7 @@ from criinet.engine.shift import dice_by_class, shifted
 from criinet.methods import Method
 from criinet.methods.coarse_refined import CoarseRefinedMethod
 from criinet.methods.ema import EMA
+from criinet.records import MonitorRecord
 
 
 def main() -> None:
@@ -95,14 +96,14 @@ def measure(run: Path) -> dict[str, Any]:
 
 def object_shares(folder: RunFolder) -> dict[str, Any]:
     """Return the logged share of unlabeled pixels that targets call an object, by step, and of the labeled masks."""
-    looks = [record for record in folder.records() if record["kind"] == "monitor"]
+    looks = [record for record in folder.records() if isinstance(record, MonitorRecord)]
     if not looks:
         return {}
-    background = next(iter(looks[0]["area"]))
+    background = next(iter(looks[0].area))
     every = max(1, len(looks) // 10)
     return {
-        "object_share": {look["step"]: round(1 - look["area"][background], 3) for look in looks[every - 1 :: every]},
-        "labeled_object_share": round(1 - looks[0]["labeled_area"][background], 3),
+        "object_share": {look.step: round(1 - look.area[background], 3) for look in looks[every - 1 :: every]},
+        "labeled_object_share": round(1 - looks[0].labeled_area[background], 3),
     }
 
 

@@ -8,7 +8,6 @@ validation cases at every check. FOLDER holds dataset folders.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -20,6 +19,7 @@ from criinet.engine.training import train
 from criinet.losses import cross_entropy_dice, mean_squared
 from criinet.methods import MeanTeacher, methods
 from criinet.methods.perturbations import clipped_noise
+from criinet.records import ValidationRecord
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 HERE = Path(__file__).parent
@@ -65,8 +65,8 @@ def main() -> None:
                     settings=settings,
                     overwrite=True,
                 )
-                records = [json.loads(line) for line in run.metrics.read_text().splitlines()]
-                curve = {r["step"]: round(r["dice"], 4) for r in records if r["kind"] == "validation"}
+                looks = [record for record in run.records() if isinstance(record, ValidationRecord)]
+                curve = {look.step: round(look.dice, 4) for look in looks}
                 batches = "one" if method == "one-batch" else "apart"
                 rows.append({"dataset": dataset, "batches": batches, "seed": seed, "validation_dice": curve})
                 print(rows[-1], flush=True)

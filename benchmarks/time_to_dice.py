@@ -14,6 +14,7 @@ from provenance import provenance
 
 from criinet.data.files import write_json
 from criinet.engine.folder import RunFolder
+from criinet.records import TrainRecord, ValidationRecord
 
 HERE = Path(__file__).parent
 
@@ -27,11 +28,11 @@ def main() -> None:
     asked = parser.parse_args()
     folder = RunFolder(asked.run)
     recorded, records = folder.read_config(), folder.records()
-    seconds = {each["step"]: each["seconds"] for each in records if each["kind"] == "train"}
+    seconds = {each.step: each.seconds for each in records if isinstance(each, TrainRecord)}
     seen = [
-        {"step": each["step"], "minutes": round(seconds[each["step"]] / 60, 2), "dice": round(each["dice"], 4)}
+        {"step": each.step, "minutes": round(seconds[each.step] / 60, 2), "dice": round(each.dice, 4)}
         for each in records
-        if each["kind"] == "validation"
+        if isinstance(each, ValidationRecord)
     ]
     within = [row for row in seen if row["minutes"] <= asked.minutes]
     if not within:

@@ -6,9 +6,9 @@ from typing import Any
 from criinet.data.dataset import Dataset
 from criinet.data.draws import make_split
 from criinet.engine.build import build_method
+from criinet.engine.distributed import launch
 from criinet.engine.image_planner import look_at, plan
 from criinet.engine.pools import load_pools
-from criinet.engine.processes import launch
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from criinet.engine.checkpoint import load_checkpoint
+from criinet.engine.distributed import launch
 from criinet.engine.divergence import Vitals
 from criinet.engine.folder import RunFolder
-from criinet.engine.processes import launch
 from criinet.errors import DivergedError, InterruptedRunError
 
 LONG = {"iterations": 20, "checks": 1}

@@ -15,11 +15,12 @@ from criinet.engine import lock
 from criinet.engine.folder import RunFolder
 from criinet.engine.lock import LOCK, exclusive
 from criinet.errors import DataError, RunError, StorageError
+from criinet.records import Alarm
 
 HOLD = """
 import sys
 from pathlib import Path
-from criinet.engine.lock import exclusive
+from criinet.records import Alarm
 with exclusive(Path(sys.argv[1]), "works here"):
     print("held", flush=True)
     sys.stdin.read()
@@ -85,7 +86,7 @@ def test_a_link_is_not_followed_to_log_a_step(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     folder.metrics.symlink_to(tmp_path / "mine.txt")
     with pytest.raises(StorageError, match=r"metrics\.jsonl is a link; remove it\."):
-        folder.log([{"step": 1}])
+        folder.log([Alarm(1, "collapsed")])
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 

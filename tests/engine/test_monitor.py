@@ -1,9 +1,12 @@
 """The monitor raises an alarm when targets collapse, once, and never in the first fifth of training."""
 
+import math
+
 import pytest
 import torch
 
 from criinet.engine.monitor import GRACE, Monitor
+from criinet.records import Alarm, Record
 
 CLASSES = ("background", "cup", "disc")
 LABELED = [0.7, 0.1, 0.2]
@@ -27,27 +30,28 @@ def monitor() -> Monitor:
     return Monitor(torch.zeros(10, 3, 10, 10), LABELED, CLASSES)
 
 
-def messages(records: list[dict]) -> list[str]:
-    return [record["message"] for record in records if record["kind"] == "alarm"]
+def messages(records: list[Record]) -> list[str]:
+    return [record.message for record in records if isinstance(record, Alarm)]
 
 
 def test_a_look_records_areas_and_confidence(monitor):
     record, *alarms = monitor.look(Says([0.7, 0.1, 0.2], confidence=0.97), 5, 0.5)
-    assert record["area"] == pytest.approx({"background": 0.7, "cup": 0.1, "disc": 0.2})
-    assert record["labeled_area"] == {"background": 0.7, "cup": 0.1, "disc": 0.2}
-    assert (record["kind"], record["step"], record["confident"], record["target_change"]) == ("monitor", 5, 1.0, None)
+    assert record.area == pytest.approx({"background": 0.7, "cup": 0.1, "disc": 0.2})
+    assert record.labeled_area == {"background": 0.7, "cup": 0.1, "disc": 0.2}
+    assert (record.kind, record.step, record.confident) == ("monitor", 5, 1.0)
+    assert math.isnan(record.target_change)
     assert alarms == []
 
 
 def test_a_method_that_stands_still_changes_nothing(monitor):
     monitor.look(Says([0.7, 0.1, 0.2]), 1, 0.5)
-    assert monitor.look(Says([0.7, 0.1, 0.2]), 2, 0.6)[0]["target_change"] == 0.0
+    assert monitor.look(Says([0.7, 0.1, 0.2]), 2, 0.6)[0].target_change == 0.0
 
 
 def test_change_is_the_share_of_probability_that_moved(monitor):
     """Ten of a hundred pixels go from cup to disc: a tenth of all probability has moved."""
     monitor.look(Says([0.7, 0.2, 0.1]), 1, 0.5)
-    assert monitor.look(Says([0.7, 0.1, 0.2]), 2, 0.6)[0]["target_change"] == pytest.approx(0.1)
+    assert monitor.look(Says([0.7, 0.1, 0.2]), 2, 0.6)[0].target_change == pytest.approx(0.1)
 
 
 def test_a_class_that_vanishes_raises_its_alarm_once(monitor):
@@ -87,4 +91,4 @@ def test_a_resumed_monitor_goes_on_where_it_was(monitor):
     resumed = Monitor(monitor.images, LABELED, CLASSES)
     resumed.restore(monitor.state())
     record, *alarms = resumed.look(bad, 6, 0.6)
-    assert (record["target_change"], alarms) == (0.0, [])
+    assert (record.target_change, alarms) == (0.0, [])

@@ -8,9 +8,9 @@ from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split
 from criinet.engine.build import build_method, load
 from criinet.engine.checkpoint import load_checkpoint
+from criinet.engine.distributed import launch
 from criinet.engine.evaluator import evaluate
 from criinet.engine.pools import load_pools
-from criinet.engine.processes import launch
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
 from criinet.engine.training import train
@@ -83,7 +83,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(name, precision, dra
         return train(drawn, tmp_path / out, method=name, settings=settings, device="cuda", **options)
 
     def cut_off(step, records):
-        if step == 8 and records[0]["kind"] == "validation":
+        if step == 8 and records[0].kind == "validation":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import recorded_split
 from criinet.errors import ConfigError, DataError, InterruptedRunError, RunError
+from criinet.records import Record
 
 METHODS = ("crii", "mean-teacher", "supervised")
 LONG = {"iterations": 8, "checks": 4}
@@ -45,8 +47,8 @@ def timeless(run: RunFolder) -> list[dict]:
 
 
 def cut_off(at: int, kind: str):
-    def watch(step: int, records: list[dict]) -> None:
-        if step == at and records[0]["kind"] == kind:
+    def watch(step: int, records: Sequence[Record]) -> None:
+        if step == at and records[0].kind == kind:
             raise CutOffError
 
     return watch
@@ -351,7 +353,7 @@ def test_a_damaged_line_of_the_metrics_costs_itself_alone(drawn, fit, tmp_path):
     run.metrics.write_text("".join([lines[0], "\0\0 not json\n", "[1]\n", "{}\n", *lines[1:], '{"step": 8, "ki']))
     assert run.records() == before
     run.forget_after(4)
-    assert run.records() == [record for record in before if record["step"] <= 4]
+    assert run.records() == [record for record in before if record.step <= 4]
     assert len(run.metrics.read_text().splitlines()) == len(run.records())
 
 

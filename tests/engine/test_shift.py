@@ -14,6 +14,7 @@ from criinet.engine.shift import FEWEST, SHIFTS, choose_shift, dice_by_class, di
 from criinet.engine.training import train
 from criinet.labels import IGNORE
 from criinet.metrics import case_dice
+from criinet.records import ValidationRecord
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -118,8 +119,8 @@ def test_a_run_predicts_with_the_shift_that_it_chose(drawn, fit, tmp_path):
     asked = load(run.root, device="cpu", tta=False, shift=-2.0)
     torch.testing.assert_close(asked.apply(image).probs, shifted(plain, -2.0))
     assert {row["shift"] for row in evaluate(run.root, device="cpu")["rows"]} == {1.5}
-    validation = [record for record in run.records() if record["kind"] == "validation"]
-    assert {record["shift"] for record in validation} == {1.5}
+    validation = [record for record in run.records() if isinstance(record, ValidationRecord)]
+    assert {record.shift for record in validation} == {1.5}
 
 
 @pytest.mark.usefixtures("bold")
@@ -129,7 +130,7 @@ def test_validation_during_training_is_without_it(drawn, fit, tmp_path):
         fit(drawn, tmp_path / name, trainer={"shift": wanted}) for name, wanted in (("with", True), ("without", False))
     )
     assert load_checkpoint(without.checkpoint("last"))["shift"] == 0
-    ours, theirs = ([r["dice"] for r in run.records() if r["kind"] == "validation"] for run in (with_it, without))
+    ours, theirs = ([r.dice for r in run.records() if isinstance(r, ValidationRecord)] for run in (with_it, without))
     assert ours == theirs
 
 
@@ -142,8 +143,8 @@ def test_images_larger_than_a_window_are_validated_whole(drawn, tiny_settings, t
     cases = opened.select(recorded_split(run).val)
     predictor = load(run.root, device="cpu", tta=False)
     scores = [case_dice(predictor.predict(opened.read_scan(c)).mask, opened.read_mask(c), 2) for c in cases]
-    last = [record for record in run.records() if record["kind"] == "validation"][-1]
-    assert last["dice"] == pytest.approx(sum(scores) / len(scores), abs=1e-6)
+    last = [record for record in run.records() if isinstance(record, ValidationRecord)][-1]
+    assert last.dice == pytest.approx(sum(scores) / len(scores), abs=1e-6)
 
 
 @pytest.mark.usefixtures("bold")

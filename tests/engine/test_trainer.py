@@ -30,6 +30,7 @@ from criinet.engine.training import train
 from criinet.errors import ConfigError, DataError, MethodError, RunError
 from criinet.labels import IGNORE
 from criinet.methods import Supervised, methods
+from criinet.records import Record, ValidationRecord
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 ALL = list(methods)
@@ -174,7 +175,7 @@ def test_the_best_checkpoint_is_the_one_of_the_best_validation(trained):
 def test_a_worse_or_equal_validation_replaces_no_best_checkpoint(drawn, fit, tmp_path, monkeypatch):
     """Dice .5, .8, .8 and .2 at steps 1 to 4."""
     scores = dict(enumerate((0.5, 0.8, 0.8, 0.2), 1))
-    monkeypatch.setattr(Trainer, "validate", lambda self: {"kind": "validation", "dice": scores[self.step]})
+    monkeypatch.setattr(Trainer, "validate", lambda self: ValidationRecord(self.step, scores[self.step], {}, 0.0))
     run = fit(drawn, tmp_path / "run", trainer={"iterations": 4, "checks": 4})
     best, last = (load_checkpoint(run.checkpoint(name)) for name in ("best", "last"))
     assert (best["step"], best["best"], last["step"]) == (2, 0.8, 4)
@@ -299,7 +300,7 @@ def test_ctrl_c_is_given_back_after_training():
 
 
 def test_watchers_get_every_record_that_is_written(drawn, tiny, tmp_path):
-    heard: list[dict] = []
+    heard: list[Record] = []
     run = train(
         drawn,
         tmp_path / "run",
@@ -308,7 +309,8 @@ def test_watchers_get_every_record_that_is_written(drawn, tiny, tmp_path):
         device="cpu",
         watch=lambda _, found: heard.extend(found),
     )
-    assert [r["kind"] for r in heard] == [json.loads(line)["kind"] for line in run.metrics.read_text().splitlines()]
+    assert heard
+    assert heard == run.records()
 
 
 def test_images_that_memory_cannot_hold_are_drawn_and_trained_on_alike(drawn, fit, tiny, tmp_path, monkeypatch):

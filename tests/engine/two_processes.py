@@ -14,8 +14,8 @@ from criinet.config import LossWeights, MethodConfig
 from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split
 from criinet.engine.build import build_method
+from criinet.engine.distributed import launch
 from criinet.engine.pools import load_pools
-from criinet.engine.processes import launch
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
 from criinet.methods import methods

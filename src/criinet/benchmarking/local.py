@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from criinet.benchmarking.cells import Cell
-from criinet.engine.processes import start_child
+from criinet.engine.children import start_child
 from criinet.errors import InterruptedRunError
 
 Finished = Callable[[Cell, int], None]

@@ -20,6 +20,7 @@ from criinet.data.files import write_json, write_text_atomically
 from criinet.data.splits import read_split
 from criinet.engine.folder import RunFolder
 from criinet.errors import ConfigError
+from criinet.records import ValidationRecord
 
 Trial = dict[str, Any]
 """What one trial tried and found: "settings", "dice" (None where a run failed), "reason" of a failure."""
@@ -162,9 +163,9 @@ def with_settings(variant: Variant, settings: Mapping[str, float]) -> Variant:
 
 def final_dice(run: RunFolder) -> float | None:
     """Return the validation Dice at a run's last step; None for a run that was not trained to its end."""
-    looks = [record for record in run.records() if record["kind"] == "validation"]
-    whole = looks and looks[-1]["step"] == run.read_config()["trainer"]["iterations"]
-    return float(looks[-1]["dice"]) if whole else None
+    looks = [record for record in run.records() if isinstance(record, ValidationRecord)]
+    whole = looks and looks[-1].step == run.read_config()["trainer"]["iterations"]
+    return looks[-1].dice if whole else None
 
 
 def with_best(grid: Plan, found: Mapping[str, list[Trial]]) -> Plan:

@@ -10,9 +10,9 @@ from pathlib import Path
 from criinet.benchmarking.active import simulate
 from criinet.benchmarking.cells import Cell
 from criinet.data.files import write_text_atomically
+from criinet.engine.children import follow_parent
 from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
-from criinet.engine.processes import follow_parent
 from criinet.engine.training import train
 from criinet.errors import INTERRUPTED, CriinetError, InterruptedRunError
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -46,35 +46,6 @@ def bar(what: str) -> Generator[Advance, None, None]:
             progress.update(task, completed=done, total=total)
 
         yield advance
-
-
-class TrainingBar:
-    """Follows a training: the bar with time left, loss and validation Dice; alarms and checks as lines."""
-
-    def __init__(self, what: str, iterations: int) -> None:
-        self.progress, self.iterations = columns(), iterations
-        self.task = self.progress.add_task(what, total=iterations, note="")
-        self.loss, self.dice = "", ""
-
-    def __enter__(self) -> "TrainingBar":
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
-
-    def __call__(self, step: int, records: list[dict[str, Any]]) -> None:
-        """Show what was logged."""
-        for record in records:
-            if record["kind"] == "train":
-                self.loss = f"loss {record['loss']:.3f}"
-            elif record["kind"] == "validation":
-                self.dice = f"val Dice {record['dice']:.3f}"
-                if not err.is_terminal:
-                    err.print(f"step {step} of {self.iterations}: {self.loss}, {self.dice}")
-            elif record["kind"] == "alarm":
-                err.print(f"alarm at step {step}: {record['message']}")
-        self.progress.update(self.task, completed=step, note=f"{self.loss} {self.dice}")
 
 
 def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> Table:

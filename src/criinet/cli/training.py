@@ -2,17 +2,12 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from criinet.cli.options import Device, GroupBy, Labeled, SkipBad
 from criinet.defaults import DEFAULT_METHOD
-
-if TYPE_CHECKING:
-    from criinet.data.dataset import Dataset
-    from criinet.data.splits import Split
-    from criinet.engine.settings import RunConfig
 
 
 def train(
@@ -58,7 +53,7 @@ def train(
 ) -> None:
     """Train on a folder of images of which a few have masks; then segment the others and write a report."""
     from criinet.cli.show import err
-    from criinet.engine.processes import is_first
+    from criinet.engine.distributed import is_first
 
     run_training(
         dataset,
@@ -105,61 +100,12 @@ def gather(config: Path | None, assignments: list[str]) -> dict[str, Any]:
 
 def run_training(dataset: Path, out: Path, *, quiet: bool = False, **options: Any) -> None:
     """Train with a progress bar; say first what was picked and why."""
-    from criinet.cli.show import TrainingBar, err
+    from criinet.cli.training_display import TrainingDisplay
     from criinet.engine.training import train as train_run
 
-    bars: list[TrainingBar] = []
-    shifts = [0.0]
-
-    def announce(config: "RunConfig", split: "Split", opened: "Dataset") -> None:
-        for sentence in opened.skipped:
-            err.print(f"skipped: {sentence}")
-        if not quiet:
-            for line in introduction(config, split, opened):
-                err.print(line)
-        bars.append(TrainingBar(config.method_name, config.trainer.iterations).__enter__())
-
-    def watch(step: int, records: list[dict[str, Any]]) -> None:
-        bars[0](step, records)
-        shifts.extend(record["shift"] for record in records if record["kind"] == "validation")
-
-    def warn(sentence: str) -> None:
-        err.print(f"note: {sentence}")
-
-    try:
-        train_run(dataset, out, announce=announce, warn=warn, watch=watch, **options)
-    finally:
-        for bar in bars:
-            bar.__exit__()
-    if shifts[-1] and not quiet:
-        more = "more" if shifts[-1] > 0 else "fewer"
-        tuned = f"object logits are shifted by {shifts[-1]:+g}, so {more} pixels count as objects"
-        err.print(f"tuned on validation cases: {tuned}")
-
-
-def introduction(config: "RunConfig", split: "Split", dataset: "Dataset") -> list[str]:
-    """Return what will be done: the cases, and every choice with its reason, one line each."""
-    from criinet.data.draws import without_test
-    from criinet.engine.shift import FEWEST
-    from criinet.methods import methods
-
-    learns_from_unlabeled = bool(methods.get(config.method_name).views)
-    kind = "images" if dataset.dims == 2 else "volumes"
-    lines = [
-        f"{dataset.name}: {len(dataset)} {kind}, classes {', '.join(dataset.classes)}",
-        f"split {split.hash}: {len(split.labeled)} labeled, {len(split.unlabeled)} unlabeled, "
-        f"{len(split.val)} validation, {len(split.test)} test",
-    ]
-    if config.trainer.shift and len(split.val) < FEWEST:
-        cases = f"{len(split.val) or 'no'} validation case{'s' if len(split.val) != 1 else ''}"
-        lines.append(f"{cases}: object logits are not shifted, as tuning that takes {FEWEST}")
-    if not split.test:
-        lines.append(without_test(dataset))
-    if learns_from_unlabeled and not split.unlabeled:
-        lines.append("no unlabeled cases: the labeled images stand in for them, without their masks")
-    lines.append(f"method {config.method_name}, seed {config.seed}")
-    told = [one for one in config.choices if learns_from_unlabeled or one.setting != "trainer.unlabeled_batch"]
-    return lines + [f"{choice.setting} = {choice.value}: {choice.reason}" for choice in told]
+    with TrainingDisplay(quiet=quiet) as shown:
+        train_run(dataset, out, announce=shown.announce, warn=shown.warn, watch=shown.watch, **options)
+        shown.finish()
 
 
 def finish(run: Path, device: str) -> None:

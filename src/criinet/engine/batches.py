@@ -10,8 +10,8 @@ from torch import Tensor
 from criinet.data.augmentation import labeled_views, unlabeled_views
 from criinet.data.sampling import batch_indices, step_seed
 from criinet.data.store import Store
+from criinet.engine.distributed import share
 from criinet.engine.pools import Pools
-from criinet.engine.processes import share
 from criinet.engine.settings import RunConfig
 from criinet.types import LabeledBatch, UnlabeledBatch
 

@@ -10,6 +10,8 @@ from criinet.data.files import write_bytes_atomically
 from criinet.errors import CheckpointError
 
 FORMAT = 1
+CHECKPOINTS = ("best", "last")
+"""The weights that a run keeps: of its highest validation Dice, and of its last step."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -30,7 +32,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
         CheckpointError: if there is none, it is truncated or foreign, or a newer criinet wrote it.
     """
     if not path.is_file():
-        there = ", ".join(sorted(other.stem for other in path.parent.glob("*.pt")))
+        there = ", ".join(name for name in CHECKPOINTS if path.with_stem(name).is_file())
         advice = f"the run has {there}" if there else "train the run first, or check its name"
         raise CheckpointError(f"there is no checkpoint {path}; {advice}.")
     try:

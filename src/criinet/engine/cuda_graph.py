@@ -11,7 +11,7 @@ WARM_UP = 3
 """Steps taken before one is recorded: libraries choose their algorithms, and the optimizer makes its state."""
 
 
-class Recorded(Generic[Result]):
+class CudaGraph(Generic[Result]):
     """A function of tensors that is called ``WARM_UP`` times, then recorded as a CUDA graph, and replayed from then on.
 
     A step of a small network is thousands of short kernels, which a CPU launches more slowly than a GPU does them. A

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from criinet.data.files import (
 )
 from criinet.engine.lock import LOCK, exclusive
 from criinet.errors import RunError, StorageError
+from criinet.records import Record, from_line, to_line
 
 RECORDED = ("method", "network", "data", "trainer", "seed", "dataset")
 """What config.json always holds."""
@@ -118,8 +119,12 @@ class RunFolder:
                     self.root.rmdir()
 
     def checkpoint(self, name: str) -> Path:
-        """The checkpoint called "last" or "best", or the pseudo-labels that "round_1" began with."""
+        """The checkpoint called "last" or "best"."""
         return self.root / "checkpoints" / f"{name}.pt"
+
+    def pseudo_labels(self, number: int) -> Path:
+        """The pseudo-labels that round ``number`` of self-training began with."""
+        return self.root / "checkpoints" / f"round_{number}.pt"
 
     def looks(self, number: int) -> Path:
         """What the model of a review round doubts."""
@@ -233,25 +238,29 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError, StopIteration):
             return None
 
-    def log(self, records: Iterable[Mapping[str, Any]]) -> None:
+    def log(self, records: Iterable[Record]) -> None:
         """Append records to ``metrics.jsonl``.
 
         Raises:
             StorageError: if the disk is full, or the file is a link to another one.
         """
-        text = "".join(json.dumps(jsonable(record)) + "\n" for record in records)
+        text = "".join(json.dumps(jsonable(to_line(record))) + "\n" for record in records)
         try:
             with open_to_append(self.metrics) as file:
                 file.write(text.encode())
         except OSError as error:
             raise storage_error(self.metrics, error) from error
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Record]:
         """Return the records of ``metrics.jsonl``, none if there is none; lines that are damaged are left out."""
-        return [record for record in read_records(self.metrics)[0] if record.keys() >= {"kind", "step"}]
+        found: list[Record | None] = []
+        for line in read_records(self.metrics)[0]:
+            with suppress(KeyError, TypeError, ValueError, AttributeError):
+                found.append(from_line(line))
+        return [record for record in found if record is not None]
 
     def forget_after(self, step: int) -> None:
         """Drop the records after ``step``, which a resumed run writes again, and lines that are damaged."""
         if self.metrics.exists():
-            kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= step]
+            kept = [json.dumps(jsonable(to_line(record))) + "\n" for record in self.records() if record.step <= step]
             write_text_atomically(self.metrics, "".join(kept))

@@ -1,5 +1,6 @@
 """A look at the training targets of a fixed set of unlabeled images: are they stable, and have they collapsed?"""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from criinet.engine.method_calls import named
 from criinet.engine.pools import Pools
 from criinet.methods import Method
+from criinet.records import Alarm, MonitorRecord, Record
 
 CONFIDENT = 0.95
 GRACE = 0.2
@@ -49,30 +51,23 @@ class Monitor:
         self.previous, self.raised = state["previous"], set(state["raised"])
 
     @torch.no_grad()
-    def look(self, method: Method, step: int, progress: float) -> list[dict[str, Any]]:
-        """Return a record of the targets, and one for each new alarm. The method is in evaluation mode.
-
-        ``target_change`` is the mean absolute change of the target probabilities since the last look, in [0, 1].
-        """
+    def look(self, method: Method, step: int, progress: float) -> list[Record]:
+        """Return a record of the targets, and one for each new alarm. The method is in evaluation mode."""
         with named(method):
             probs = torch.cat([method.targets(part) for part in self.images.split(8)]).float()
         area = torch.bincount(probs.argmax(1).flatten(), minlength=probs.shape[1]) / probs[:, 0].numel()
-        change = None if self.previous is None else float((probs - self.previous).abs().sum(1).mean() / 2)
+        change = math.nan if self.previous is None else float((probs - self.previous).abs().sum(1).mean() / 2)
         self.previous = probs
         confident = float((probs.amax(1) >= CONFIDENT).float().mean())
         shares = [float(a) for a in area]
-        record = {
-            "kind": "monitor",
-            "step": step,
-            "confident": confident,
-            "area": dict(zip(self.classes, shares, strict=True)),
-            "labeled_area": dict(zip(self.classes, self.labeled_area, strict=True)),
-            "target_change": change,
-        }
-        return [
-            record,
-            *({"kind": "alarm", "step": step, "message": m} for m in self.alarms(shares, confident, progress)),
-        ]
+        record = MonitorRecord(
+            step=step,
+            confident=confident,
+            area=dict(zip(self.classes, shares, strict=True)),
+            labeled_area=dict(zip(self.classes, self.labeled_area, strict=True)),
+            target_change=change,
+        )
+        return [record, *(Alarm(step, message) for message in self.alarms(shares, confident, progress))]
 
     def alarms(self, area: list[float], confident: float, progress: float) -> list[str]:
         """Return the alarms that were not raised before: hardly any confident pixel, or a class gone or everywhere."""

@@ -1,10 +1,13 @@
 """The same records as `metrics.jsonl`, for people who watch TensorBoard."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from criinet.data.files import jsonable
 from criinet.engine.trainer import Watcher
 from criinet.errors import ConfigError
+from criinet.records import Record, to_line
 
 
 def tensorboard(folder: Path, also: Watcher | None) -> Watcher:
@@ -21,12 +24,12 @@ def tensorboard(folder: Path, also: Watcher | None) -> Watcher:
         ) from error
     writers: list[SummaryWriter] = []
 
-    def watch(step: int, records: list[dict[str, Any]]) -> None:
+    def watch(step: int, records: Sequence[Record]) -> None:
         if not writers:
             writers.append(SummaryWriter(str(folder)))
         for record in records:
-            for name, value in scalars(record):
-                writers[0].add_scalar(name, value, record["step"])
+            for name, value in scalars(jsonable(to_line(record)), record.kind):
+                writers[0].add_scalar(name, value, record.step)
         writers[0].flush()
         if also is not None:
             also(step, records)
@@ -34,12 +37,11 @@ def tensorboard(folder: Path, also: Watcher | None) -> Watcher:
     return watch
 
 
-def scalars(record: dict[str, Any], under: str = "") -> list[tuple[str, float]]:
-    """Return the numbers of a record with names like "train/terms/intra"."""
-    under = under or str(record["kind"])
+def scalars(line: Mapping[str, Any], under: str) -> list[tuple[str, float]]:
+    """Return the numbers of a record's line, named after what they are under, like "train/terms/intra"."""
     found: list[tuple[str, float]] = []
-    for key, value in record.items():
-        if isinstance(value, dict):
+    for key, value in line.items():
+        if isinstance(value, Mapping):
             found += scalars(value, f"{under}/{key}")
         elif isinstance(value, int | float) and key != "step":
             found.append((f"{under}/{key}", float(value)))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from criinet.engine.batch_statistics import measure_statistics
 from criinet.engine.batches import Batches
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
-from criinet.engine.cuda_graph import Recorded
+from criinet.engine.cuda_graph import CudaGraph
+from criinet.engine.distributed import anyone, launch
 from criinet.engine.divergence import Break, Vitals
 from criinet.engine.folder import RunFolder
 from criinet.engine.interrupts import stop_on_interrupt
@@ -21,12 +22,12 @@ from criinet.engine.method_calls import named, predict, weighted_sum
 from criinet.engine.monitor import Monitor
 from criinet.engine.pools import Pools
 from criinet.engine.predictor import Predictor
-from criinet.engine.processes import anyone, launch
-from criinet.engine.rounds import PseudoLabels, begin_round
+from criinet.engine.self_training import PseudoLabels, pseudo_label
 from criinet.engine.settings import RunConfig, TrainerConfig
 from criinet.engine.shift import SHIFTS, choose_shift, dice_by_shift, dice_of_images
 from criinet.errors import CheckpointError, DivergedError, InterruptedRunError
 from criinet.methods import InRounds, Method
+from criinet.records import Record, TrainRecord, ValidationRecord
 
 EXPLODED = 1e4
 LOG_EVERY = 10
@@ -35,7 +36,7 @@ LOG_EVERY = 10
 class Watcher(Protocol):
     """Whoever wants to follow: called after every logged step with the records just written."""
 
-    def __call__(self, step: int, records: list[dict[str, Any]], /) -> None: ...
+    def __call__(self, step: int, records: Sequence[Record], /) -> None: ...
 
 
 def parameter_groups(method: Method, config: TrainerConfig, device: torch.device) -> list[dict[str, Any]]:
@@ -97,7 +98,7 @@ class Trainer:
         self.unwrapped = optimizer
         self.trained, self.optimizer = self.fabric.setup(self.method, optimizer)
         self.trained.mark_forward_method("losses")
-        self.recorded = Recorded(self.advance, self.batches.generator) if self.records else None
+        self.graph = CudaGraph(self.advance, self.batches.generator) if self.replays_steps else None
         self.monitor = Monitor.of(pools, classes, self.device) if method.views else None
         self.vitals = Vitals(tuple(method.config.weights), self.device)
         self.step = 0
@@ -107,7 +108,7 @@ class Trainer:
         self.shift = 0.0
 
     @property
-    def records(self) -> bool:
+    def replays_steps(self) -> bool:
         """Whether a step is recorded once and replayed: on one GPU, for methods whose steps are all alike."""
         alone = self.device.type == "cuda" and self.fabric.world_size == 1
         return alone and self.settings.cuda_graph and self.method.recordable
@@ -163,7 +164,7 @@ class Trainer:
         weights = torch.tensor(list(self.method.config.weights_at(progress).values()))
         inputs = [*self.batches.draw(self.step), weights.to(self.device, non_blocking=True)]
         self.batches.seed(self.step)
-        return self.advance(inputs, progress) if self.recorded is None else self.recorded(inputs)
+        return self.advance(inputs, progress) if self.graph is None else self.graph(inputs)
 
     def advance(self, inputs: Sequence[Tensor], progress: float = 0.0) -> tuple[dict[str, Tensor], Tensor]:
         """Do what a step does on the device: views, losses, gradient, and the optimizer's step.
@@ -194,43 +195,52 @@ class Trainer:
         """Label the unlabeled images with what was learned so far, and start anew with a fresh optimizer."""
         assert isinstance(self.method, InRounds)
         number = self.step // self.round_length
-        found = begin_round(self.method, number, self.pools.unlabeled, self.config.data, self.classes, str(self.device))
+        data, device = self.config.data, str(self.device)
+        found = pseudo_label(self.method, number, self.pools.unlabeled, data, self.classes, device)
         if self.folder is not None:
-            found.save(self.folder.checkpoint(f"round_{number}"))
+            found.save(self.folder.pseudo_labels(number))
         self.batches.pseudo_labeled = found.store(self.near.unlabeled)
         self.unwrapped.state.clear()
         self.method.train()
 
     def log_step(self, terms: dict[str, Tensor], norm: Tensor, progress: float) -> None:
-        """Record the losses of the last step.
+        """Log the losses of the last step.
 
         Raises:
             DivergedError: if one of them is not finite or huge, or the gradient is not finite.
         """
-        weights = self.method.config.weights_at(progress)
         means = cast(Tensor, self.fabric.all_reduce(torch.stack([term.detach() for term in terms.values()])))
         values = dict(zip(terms, means.tolist(), strict=True))
-        huge = {name: value for name, value in values.items() if value > EXPLODED}
-        if huge or not all(map(math.isfinite, [*values.values(), float(norm.detach())])):
-            found = self.vitals.broken(self.fabric) or Break(self.step, huge, self.vitals.grew(self.vitals.latest))
-            rate = min(self.settings.learning_rate, TrainerConfig().learning_rate) / 3
-            saved = self.folder is not None and self.folder.checkpoint("last").exists()
-            raise DivergedError(found.sentence(rate, saved=saved))
+        self.require_sound(values, float(norm.detach()))
+        weights = self.method.config.weights_at(progress)
         images = self.settings.labeled_batch + (self.settings.unlabeled_batch if self.method.views else 0)
-        record = {
-            "kind": "train",
-            "step": self.step,
-            "progress": self.step / self.settings.iterations,
-            "seconds": round(self.seconds, 3),
-            "learning_rate": self.settings.learning_rate * self.settings.rate(progress),
-            "loss": sum(weights[name] * value for name, value in values.items()),
-            "terms": values,
-            "weights": {name: weights[name] for name in values},
-            "images_per_second": images * self.step / max(self.seconds, 1e-9),
-        }
-        self.record([record])
+        record = TrainRecord(
+            step=self.step,
+            progress=self.step / self.settings.iterations,
+            seconds=round(self.seconds, 3),
+            learning_rate=self.settings.learning_rate * self.settings.rate(progress),
+            loss=sum(weights[name] * value for name, value in values.items()),
+            terms=values,
+            weights={name: weights[name] for name in values},
+            images_per_second=images * self.step / max(self.seconds, 1e-9),
+        )
+        self.log([record])
 
-    def record(self, records: list[dict[str, Any]]) -> None:
+    def require_sound(self, values: dict[str, float], norm: float) -> None:
+        """Refuse to go on from losses that are not finite or huge, or from a gradient that is not finite.
+
+        Raises:
+            DivergedError: if they are so; it says which term broke first, and when.
+        """
+        huge = {name: value for name, value in values.items() if value > EXPLODED}
+        if not huge and all(map(math.isfinite, [*values.values(), norm])):
+            return
+        found = self.vitals.broken(self.fabric) or Break(self.step, huge, self.vitals.grew(self.vitals.latest))
+        rate = min(self.settings.learning_rate, TrainerConfig().learning_rate) / 3
+        saved = self.folder is not None and self.folder.checkpoint("last").exists()
+        raise DivergedError(found.sentence(rate, saved=saved))
+
+    def log(self, records: Sequence[Record]) -> None:
         """Write records down and tell whoever watches."""
         if self.folder is not None:
             self.folder.log(records)
@@ -243,19 +253,19 @@ class Trainer:
             return
         self.method.eval()
         validation = self.validate()
-        records = [] if validation is None else [validation]
+        records: list[Record] = [] if validation is None else [validation]
         if self.monitor is not None:
             records += self.monitor.look(self.method, self.step, self.step / self.settings.iterations)
         self.method.train()
-        self.record(records)
+        self.log(records)
         self.pools.unlabeled.require_all()  # A file that cannot be read ends a run before its first checkpoint.
-        if validation is not None and validation["dice"] > self.best:
-            self.best = validation["dice"]
+        if validation is not None and validation.dice > self.best:
+            self.best = validation.dice
             self.save("best")
         self.save("last")
 
     @torch.no_grad()
-    def validate(self) -> dict[str, Any] | None:
+    def validate(self) -> ValidationRecord | None:
         """Choose the shift, and return the record of the Dice over the validation cases without it; None without any.
 
         Dice is at training size, each case counted once; with the shift that they chose it would flatter. The mean is
@@ -273,9 +283,7 @@ class Trainer:
         self.shift = choose_shift(dice) if self.settings.shift else 0.0
         by_class = dice[:, SHIFTS.index(0)].nanmean(0)
         scores = {name: float(value) for name, value in zip(self.classes[1:], by_class, strict=True)}
-        mean = float(by_class.nanmean())
-        about = {"step": self.step, "dice": mean, "dice_by_class": scores, "shift": self.shift}
-        return {"kind": "validation", **about}
+        return ValidationRecord(self.step, float(by_class.nanmean()), scores, self.shift)
 
     def validate_in_windows(self) -> list[Tensor]:
         """Return the Dice (1, S, K - 1) of every validation case larger than what the network sees at once, whole.
@@ -337,7 +345,7 @@ class Trainer:
             self.monitor.restore(state["monitor"])
         number, into_round = divmod(self.step, self.round_length)
         if number > 0 and into_round > 0 and self.step < self.settings.iterations:
-            labels = PseudoLabels.read(folder.checkpoint(f"round_{number}"))
+            labels = PseudoLabels.read(folder.pseudo_labels(number))
             self.batches.pseudo_labeled = labels.store(self.near.unlabeled)
         if self.folder is not None:
             self.folder.forget_after(self.step)

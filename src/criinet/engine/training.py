@@ -14,12 +14,12 @@ from criinet.data.dataset import Dataset
 from criinet.data.files import write_json
 from criinet.data.splits import Split, save_split
 from criinet.engine.build import begin_with, build_method
+from criinet.engine.distributed import is_first, launch
 from criinet.engine.folder import RunFolder
 from criinet.engine.image_planner import look_at, plan
 from criinet.engine.machine import environment, keep_memory, pick_device, threads
 from criinet.engine.origin import Asked, as_path, describe, recorded_run
 from criinet.engine.pools import label_warnings, load_pools
-from criinet.engine.processes import is_first, launch
 from criinet.engine.requirements import require_kind, require_masks_fit, require_one, require_seed
 from criinet.engine.settings import Choice, RunConfig, resolve
 from criinet.engine.tracking import tensorboard

@@ -13,12 +13,20 @@ from numpy.typing import NDArray
 
 from criinet.data.files import read_records
 from criinet.errors import RunError
+from criinet.records import (
+    Alarm,
+    MonitorRecord,
+    Record,
+    TrainRecord,
+    ValidationRecord,
+    from_line,
+    to_count,
+    to_number,
+)
 from criinet.report.records import (
     MEAN,
-    Alarm,
     CaseRecord,
     Example,
-    MonitorRecord,
     RecordedRun,
     ResultRow,
     Results,
@@ -26,10 +34,6 @@ from criinet.report.records import (
     SplitRecord,
     Stratum,
     Table,
-    TrainRecord,
-    ValidationRecord,
-    to_count,
-    to_number,
 )
 
 FORMAT = 1
@@ -49,17 +53,17 @@ def read_run(path: Path) -> RecordedRun:
     if config is None:
         raise RunError(f"{path} holds no run (no config.json); give the folder that `criinet train` wrote.")
     _check_format(config, path / "config.json")
-    train, validation, monitor, alarms, skipped = _read_metrics(path / "metrics.jsonl")
+    records, skipped = _read_metrics(path / "metrics.jsonl")
     lines = "1 line was" if skipped == 1 else f"{skipped} lines were"
     notes = (f"{path.name}/metrics.jsonl is damaged: {lines} skipped.",) if skipped else ()
     return RecordedRun(
         folder=path,
         config=config,
         split=parsed(path / "split.json", _split),
-        train=train,
-        validation=validation,
-        monitor=monitor,
-        alarms=alarms,
+        train=tuple(record for record in records if isinstance(record, TrainRecord)),
+        validation=tuple(record for record in records if isinstance(record, ValidationRecord)),
+        monitor=tuple(record for record in records if isinstance(record, MonitorRecord)),
+        alarms=tuple(record for record in records if isinstance(record, Alarm)),
         results=parsed(path / "results.json", _results),
         cases=_read_cases(path / "cases.csv"),
         examples=parsed(path / "examples.json", _examples) or (),
@@ -134,31 +138,28 @@ def _check_format(value: Table, path: Path) -> None:
         raise RunError(f"{path} has format {found}, but this criinet reads {FORMAT}; install a newer criinet.")
 
 
-def _read_metrics(
-    path: Path,
-) -> tuple[tuple[TrainRecord, ...], tuple[ValidationRecord, ...], tuple[MonitorRecord, ...], tuple[Alarm, ...], int]:
-    """Read the records of each kind in order of steps, and the number of lines skipped but for a last one cut off.
+def _read_metrics(path: Path) -> tuple[list[Record], int]:
+    """Read the records in order of steps, and count the lines skipped but for a last one cut off.
 
     Where a run went back to an earlier step (a resume), what it had recorded from that step on is dropped.
     """
     try:
-        records, skipped = read_records(path)
+        lines, skipped = read_records(path)
     except OSError as error:
         raise damaged(path) from error
-    kinds: dict[str, dict[Any, Any]] = {"train": {}, "validation": {}, "monitor": {}, "alarm": {}}
-    makers = {"train": _train, "validation": _validation, "monitor": _monitor, "alarm": _alarm}
-    for record in records:
+    kinds: dict[str, dict[Any, Record]] = {}
+    for line in lines:
         try:
-            kept = kinds.get(record["kind"])
-            if kept is not None:
-                _keep(kept, makers[record["kind"]](record))
+            record = from_line(line)
         except (ValueError, KeyError, TypeError, AttributeError):
             skipped += 1
-    train, validation, monitor, alarms = (tuple(kept.values()) for kept in kinds.values())
-    return train, validation, monitor, alarms, skipped
+            continue
+        if record is not None:
+            _keep(kinds.setdefault(record.kind, {}), record)
+    return [record for kept in kinds.values() for record in kept.values()], skipped
 
 
-def _keep(kept: dict[Any, Any], record: Any) -> None:
+def _keep(kept: dict[Any, Record], record: Record) -> None:
     """Add a record in place of those of its step and later ones; alarms of one step stay side by side."""
     if isinstance(record, Alarm):
         kept[(record.step, record.message)] = record
@@ -166,35 +167,6 @@ def _keep(kept: dict[Any, Any], record: Any) -> None:
     for step in [step for step in reversed(kept) if step >= record.step]:
         del kept[step]
     kept[record.step] = record
-
-
-def _train(record: Table) -> TrainRecord:
-    return TrainRecord(
-        step=int(record["step"]),
-        progress=to_number(record.get("progress")),
-        seconds=to_number(record.get("seconds")),
-        loss=to_number(record.get("loss")),
-        terms=_to_numbers(record.get("terms")),
-        weights=_to_numbers(record.get("weights")),
-    )
-
-
-def _validation(record: Table) -> ValidationRecord:
-    return ValidationRecord(int(record["step"]), to_number(record.get("dice")))
-
-
-def _monitor(record: Table) -> MonitorRecord:
-    return MonitorRecord(
-        step=int(record["step"]),
-        confident=to_number(record.get("confident")),
-        area=_to_numbers(record.get("area")),
-        labeled_area=_to_numbers(record.get("labeled_area")),
-        target_change=to_number(record.get("target_change")),
-    )
-
-
-def _alarm(record: Table) -> Alarm:
-    return Alarm(int(record["step"]), str(record["message"]))
 
 
 def _split(value: Table) -> SplitRecord:
@@ -305,7 +277,3 @@ def case_row(row: Mapping[str, str]) -> CaseRecord:
         contrast_quartile=to_count(row.get("contrast_quartile")),
         region=row.get("region") == "True",
     )
-
-
-def _to_numbers(value: Any) -> dict[str, float]:
-    return {str(name): to_number(item) for name, item in (value or {}).items()}

@@ -6,55 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from criinet.records import Alarm, MonitorRecord, TrainRecord, ValidationRecord, to_count, to_number
+
 MEAN = "mean"
 """The class name of a row that averages over classes."""
 
 LAST, BEST = "last", "best"
 Table = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class TrainRecord:
-    """One look at the losses: raw terms, their weights, and their weighted sum."""
-
-    step: int
-    progress: float
-    seconds: float
-    loss: float
-    terms: Mapping[str, float]
-    weights: Mapping[str, float]
-
-    @property
-    def weighted(self) -> dict[str, float]:
-        """Every term times its weight."""
-        return {name: value * self.weights.get(name, 1.0) for name, value in self.terms.items()}
-
-
-@dataclass(frozen=True)
-class ValidationRecord:
-    """Dice on the validation cases at one step."""
-
-    step: int
-    dice: float
-
-
-@dataclass(frozen=True)
-class MonitorRecord:
-    """A look at the targets of a fixed set of unlabeled images; shares in [0, 1], NaN where nothing was recorded."""
-
-    step: int
-    confident: float
-    area: Mapping[str, float]
-    labeled_area: Mapping[str, float]
-    target_change: float
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """A sentence about targets that look collapsed or empty."""
-
-    step: int
-    message: str
 
 
 @dataclass(frozen=True)
@@ -257,14 +215,3 @@ class RecordedRun:
 def _table(value: Table, key: str) -> Table:
     inner = value.get(key)
     return inner if isinstance(inner, Mapping) else {}
-
-
-def to_number(value: Any) -> float:
-    """Return a number; NaN for null and an empty cell."""
-    return math.nan if value is None or value == "" else float(value)
-
-
-def to_count(value: Any) -> int:
-    """Return a whole number; 0 for null, an empty cell and NaN."""
-    number = to_number(value)
-    return int(number) if math.isfinite(number) else 0

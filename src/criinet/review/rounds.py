@@ -21,14 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from criinet.data.files import write_text_atomically
+from criinet.data.files import jsonable, write_text_atomically
 from criinet.data.splits import Split, save_split
+from criinet.engine.children import start_child
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import recorded_split
-from criinet.engine.processes import start_child
 from criinet.engine.settings import SECTIONS
 from criinet.errors import INTERRUPTED, CriinetError, RunError, StorageError
 from criinet.metrics import paired_difference, verdict
+from criinet.records import TrainRecord, ValidationRecord
 from criinet.report.comparison import paired_values
 from criinet.review.book import Round, RoundBook, Verdict, read_book
 from criinet.review.validation import DicePerCase, mean_dice, read_dice, write_dice
@@ -256,12 +257,12 @@ class Rounds:
             return None
         found: dict[str, Any] = {"step": 0, "loss": None, "dice": None, "seconds": 0.0}
         for record in self.folder(left.number).records():
-            found["step"] = max(found["step"], int(record["step"]))
-            if record["kind"] == "train":
-                found |= {"loss": record["loss"], "seconds": record["seconds"]}
-            elif record["kind"] == "validation":
-                found["dice"] = record["dice"]
-        return found
+            found["step"] = max(found["step"], record.step)
+            if isinstance(record, TrainRecord):
+                found |= {"loss": record.loss, "seconds": record.seconds}
+            elif isinstance(record, ValidationRecord):
+                found["dice"] = record.dice
+        return jsonable(found)
 
     def interrupt(self) -> None:
         """Ask a training to save and end, if there is one."""

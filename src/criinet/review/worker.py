@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from criinet.engine.build import load
+from criinet.engine.children import follow_parent
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split
-from criinet.engine.processes import follow_parent
 from criinet.engine.training import train
 from criinet.errors import INTERRUPTED, CriinetError, InterruptedRunError
 from criinet.review.rounds import RoundJob

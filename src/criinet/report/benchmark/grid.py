@@ -9,9 +9,10 @@ from statistics import median_low
 from typing import Any
 
 from criinet.errors import RunError
+from criinet.records import to_count, to_number
 from criinet.report.comparison import SUPERVISED
 from criinet.report.reading import case_row, damaged, parsed, read_json, result_row, single_classes, stratum_row
-from criinet.report.records import CaseRecord, Results, Table, to_count, to_number
+from criinet.report.records import CaseRecord, Results, Table
 
 ALL_LABELS = "all labels"
 PLAN = "plan.json"

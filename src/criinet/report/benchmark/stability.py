@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from criinet.records import MonitorRecord
 from criinet.report.benchmark.analysis import SettingReport, Spread, spread
 from criinet.report.benchmark.grid import Grid, GridRun
-from criinet.report.records import MonitorRecord, RecordedRun
+from criinet.report.records import RecordedRun
 
 QUARTERS = 4
 

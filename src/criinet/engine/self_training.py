@@ -1,4 +1,4 @@
-"""Rounds: at the end of one, every unlabeled image gets a pseudo-label, and training starts anew."""
+"""Self-training in rounds: at the end of one, every unlabeled image gets a pseudo-label, and training starts anew."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class PseudoLabels:
 
 
 @torch.no_grad()
-def begin_round(
+def pseudo_label(
     method: InRounds, number: int, unlabeled: Store, data: DataConfig, classes: tuple[str, ...], device: str
 ) -> PseudoLabels:
     """Label every unlabeled image with the method as it stands, let it start round ``number``, and say what it keeps.

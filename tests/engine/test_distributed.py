@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from criinet.data.synthetic import write_dataset
-from criinet.engine.processes import anyone, launch, share, start_child
-from criinet.errors import ConfigError, StorageError
+from criinet.engine.distributed import anyone, launch, share
+from criinet.errors import ConfigError
 
 SCRIPT = Path(__file__).parent / "two_processes.py"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -118,14 +118,6 @@ def second_of(parent: int) -> int:
         if b"RANK=1" in environment and mother == parent:
             return int(status.parent.name)
     raise AssertionError("rank 1 is not running")
-
-
-def test_what_a_child_says_goes_to_no_other_file_by_a_link(tmp_path):
-    log = tmp_path / "log.txt"
-    log.symlink_to(tmp_path / "mine.txt")
-    with pytest.raises(StorageError, match=r"log\.txt is a link; remove it\."):
-        start_child("criinet", tmp_path / "file", log, threads=1)
-    assert not (tmp_path / "mine.txt").exists()
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():

@@ -12,7 +12,7 @@ from criinet.engine.build import build_method
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.pools import load_pools
 from criinet.engine.predictor import Predictor
-from criinet.engine.rounds import PseudoLabels, begin_round
+from criinet.engine.self_training import PseudoLabels, pseudo_label
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
 from criinet.errors import MethodError
@@ -46,7 +46,7 @@ def test_pseudo_labels_are_predictions_averaged_over_mirrored_images(trainer):
     pool, data = trainer.pools.unlabeled, trainer.config.data
     predictor = Predictor(trainer.method, data, trainer.classes, tta=True)
     expected = [predictor.predict(image.permute(1, 2, 0).numpy()).mask for image in pool.images]
-    found = begin_round(trainer.method, 1, pool, data, trainer.classes, "cpu")
+    found = pseudo_label(trainer.method, 1, pool, data, trainer.classes, "cpu")
     assert all((label.numpy() == mask).all() for label, mask in zip(found.labels, expected, strict=True))
     assert len(found.kept) == round(len(pool) / 2)
     kept = found.store(pool)
@@ -69,7 +69,7 @@ def test_pseudo_labels_are_predictions_averaged_over_mirrored_images(trainer):
 def test_what_a_round_owes_and_does_not_give_names_the_method(function, found, sentence, trainer, monkeypatch):
     monkeypatch.setattr(trainer.method, function, found)
     with pytest.raises(MethodError, match=rf"^method 'st\+\+' .*{sentence}"):
-        begin_round(trainer.method, 1, trainer.pools.unlabeled, trainer.config.data, trainer.classes, "cpu")
+        pseudo_label(trainer.method, 1, trainer.pools.unlabeled, trainer.config.data, trainer.classes, "cpu")
 
 
 def test_gray_images_are_labeled_too(drawn, tiny_settings):
@@ -77,7 +77,7 @@ def test_gray_images_are_labeled_too(drawn, tiny_settings):
     config = resolve(tiny_settings({"trainer": ROUNDS, "data": {"channels": 1}, "method": {"name": "st++"}}))
     pools = load_pools(opened, make_split(opened, None, seed=0), config)
     method = build_method(config, opened.classes)
-    found = begin_round(method, 1, pools.unlabeled, config.data, opened.classes, "cpu")
+    found = pseudo_label(method, 1, pools.unlabeled, config.data, opened.classes, "cpu")
     gray = pools.unlabeled.images[0][0].numpy()
     expected = Predictor(method, config.data, opened.classes, tta=True).predict(gray).mask
     assert (found.labels[0].numpy() == expected).all()
