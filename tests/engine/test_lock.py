@@ -20,7 +20,7 @@ from criinet.records import Alarm
 HOLD = """
 import sys
 from pathlib import Path
-from criinet.records import Alarm
+from criinet.engine.lock import exclusive
 with exclusive(Path(sys.argv[1]), "works here"):
     print("held", flush=True)
     sys.stdin.read()
