@@ -15,7 +15,8 @@ from criinet.data.formats import Volume
 from criinet.data.predictions import VolumePrediction
 from criinet.data.sampling import evenly
 from criinet.data.scans import Scan
-from criinet.engine.predictor import BATCH, Array, Predicted, Predictor, as_tensor
+from criinet.engine.predictor import Array, Predicted, Predictor, as_tensor
+from criinet.engine.sliding_window import BATCH
 from criinet.losses import entropy
 
 Strategy = Literal["benefit", "random", "entropy", "bald", "core-set"]
@@ -126,8 +127,9 @@ def embed(predictor: Predictor, images: Sequence[Array]) -> NDArray[np.float32]:
 def embed_volume(predictor: Predictor, volume: Volume) -> Vector:
     """Return the mean of the coarsest encoder feature over all windows of a volume, its slices or boxes: (E,)."""
     pixels, _ = predictor.fitted(volume)
-    batches = predictor.batches(pixels.shape[1:])
-    means = (coarsest_means(predictor, predictor.crops(pixels, some).to(predictor.device)).cpu() for some in batches)
+    window = predictor.window
+    batches = (window.crops(pixels, some) for some in window.batches(pixels.shape[1:]))
+    means = (coarsest_means(predictor, batch.to(predictor.device)).cpu() for batch in batches)
     return torch.cat(list(means)).mean(0).numpy()
 
 

@@ -1,7 +1,6 @@
 """From an image or a volume of any size to a mask of that size, with probabilities and two maps of doubt."""
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from criinet.data.fitting import corners_of, cut, fit, gaussian_window, with_channels
+from criinet.data.fitting import fit, with_channels
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import require_pixels
@@ -23,12 +22,10 @@ from criinet.data.scans import Scan, read_scan, require_voxels
 from criinet.data.store import DataConfig, fit_volume
 from criinet.engine.method_calls import predict
 from criinet.engine.shift import shifted
+from criinet.engine.sliding_window import BATCH, SlidingWindow
 from criinet.losses import entropy
 from criinet.methods import Method, Prediction
 
-BATCH = 8
-BATCH_VOXELS = 2**19
-"""Windows of volumes go through the network at most BATCH, and about so many voxels, at a time."""
 Array = NDArray[Any]
 
 
@@ -117,6 +114,7 @@ class Predictor:
     ) -> None:
         self.method = method.to(device).eval()
         self.data, self.classes, self.device = data, classes, device
+        self.window = SlidingWindow(data)
         self.shift, self.doubt, self.keep_probs, self.voxel = require_shift(shift), doubt, keep_probs, voxel
         averages = data.tta if tta is None else tta
         augmentation = data.augmentation
@@ -235,57 +233,13 @@ class Predictor:
         return VolumePrediction(masks["mask"], masks.get("coarse"), volume.geometry, maps, kept)
 
     def slabs(self, pixels: Tensor) -> Iterator[Tensor]:
-        """Segment overlapping windows and blend them, slab by slab.
+        """Segment overlapping windows of (C, d, h, w) uint8 and blend them: (opinions, K, n, h, w) slab by slab."""
+        return self.window.blend(self.opinions, pixels)
 
-        Args:
-            pixels: (C, d, h, w) uint8, at least as large as a window; d is 1 for an image.
-
-        Yields:
-            (opinions, K, n, h, w) float32 probabilities of the next n slices.
-        """
-        box, sides, flat = self.box, pixels.shape[1:], self.flat
-        weight = torch.from_numpy(gaussian_window(box))
-        done, blended, total = 0, torch.zeros(0), torch.zeros(0, *sides[1:])
-        batches = self.batches(sides)
-        for number, some in enumerate(batches):
-            found = self.apply(self.crops(pixels, some))
-            opinions = torch.stack([found.probs] if found.coarse is None else [found.probs, found.coarse])
-            missing = some[-1][0] + box[0] - done - total.shape[0]
-            if missing > 0:
-                total = torch.cat([total, torch.zeros(missing, *sides[1:])])
-                fresh = torch.zeros(len(opinions), len(self.classes), missing, *sides[1:])
-                blended = fresh if blended.ndim == 1 else torch.cat([blended, fresh], dim=2)
-            for i, corner in enumerate(some):
-                place = cut((corner[0] - done, *corner[1:]), box)
-                total[place] += weight
-                said = opinions[:, i].unsqueeze(2) if flat else opinions[:, i]
-                blended[(slice(None), slice(None), *place)] += said * weight
-            after = batches[number + 1][0][0] if number + 1 < len(batches) else sides[0]
-            if after > done:
-                ready = after - done
-                yield blended[:, :, :ready] / total[:ready]
-                blended, total, done = blended[:, :, ready:].clone(), total[ready:].clone(), after
-
-    @property
-    def box(self) -> tuple[int, ...]:
-        """Sides (d, h, w) of a window; d is 1 for an image."""
-        return self.data.box if self.data.kind != "images" else (1, *self.data.size)
-
-    @property
-    def flat(self) -> bool:
-        """Whether the network takes single slices."""
-        return self.box[0] == 1 and self.data.dims == 2
-
-    def batches(self, sides: Sequence[int]) -> list[list[tuple[int, ...]]]:
-        """Return where the windows on (d, h, w) start, as many at a time as go through the network together."""
-        corners = corners_of(sides, self.box)
-        batch = BATCH if self.data.kind == "images" else max(1, min(BATCH, BATCH_VOXELS // math.prod(self.box)))
-        return [corners[first : first + batch] for first in range(0, len(corners), batch)]
-
-    def crops(self, pixels: Tensor, corners: Sequence[Sequence[int]]) -> Tensor:
-        """Cut windows out of (C, d, h, w) uint8, as the network takes them: (B, C, ...) float32 in [0, 1]."""
-        crops = [pixels[(slice(None), *cut(corner, self.box))].float() / 255 for corner in corners]
-        return torch.stack([crop.squeeze(1) if self.flat else crop for crop in crops])
+    def opinions(self, batch: Tensor) -> Tensor:
+        """Return what the method says of (B, C, ...) images, one opinion or two: (opinions, B, K, ...)."""
+        found = self.apply(batch)
+        return torch.stack([found.probs] if found.coarse is None else [found.probs, found.coarse])
 
     @torch.no_grad()
     def apply(self, batch: Tensor) -> Prediction:

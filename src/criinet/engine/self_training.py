@@ -11,7 +11,8 @@ from torch import Tensor
 from criinet.data.store import DataConfig, Store
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.method_calls import mistake, named
-from criinet.engine.predictor import BATCH, Predictor
+from criinet.engine.predictor import Predictor
+from criinet.engine.sliding_window import BATCH
 from criinet.methods import InRounds
 
 
