@@ -1,92 +1,27 @@
-"""What a model doubts, and the order in which images are asked for."""
+"""The order in which images are asked for: the least sure first, lookalikes apart."""
 
 import numpy as np
 import pytest
 import torch
 
-from criinet.data.geometry import Geometry
 from criinet.data.images import read_image
-from criinet.data.predictions import VolumePrediction
 from criinet.data.store import DataConfig
 from criinet.engine import acquisition
 from criinet.engine.acquisition import (
     STRATEGIES,
-    Doubt,
     benefits,
     choose,
     core_set_order,
     embed,
-    expected_dice,
     look_at_scans,
     mutual_information,
-    outline_length,
     ranks,
     spread_order,
 )
 from criinet.engine.build import load
-from criinet.engine.predictor import ImagePrediction, Predictor
+from criinet.engine.predictor import Predictor
+from criinet.engine.uncertainty import Uncertainty
 from criinet.methods import Method, Prediction
-
-
-def two_classes(foreground: np.ndarray) -> torch.Tensor:
-    p = torch.from_numpy(foreground.astype(np.float32))
-    return torch.stack([1 - p, p])
-
-
-def test_expected_dice_is_one_for_a_sure_model_and_follows_the_formula_otherwise():
-    sure = np.zeros((10, 10))
-    sure[2:5, 2:5] = 1
-    assert expected_dice(two_classes(sure)) == pytest.approx(1)
-    unsure = np.full((10, 10), 0.2)
-    unsure[2:5, 2:5] = 0.8
-    s = 100 / 1000
-    expected = (2 * 9 * 0.8 + s) / (9 * 0.8 + 91 * 0.2 + 9 + s)
-    assert expected_dice(two_classes(unsure)) == pytest.approx(expected, abs=1e-5)
-
-
-def test_an_empty_mask_is_expected_right_where_nothing_is_probable():
-    assert expected_dice(two_classes(np.zeros((20, 20)))) == pytest.approx(1)
-    assert expected_dice(two_classes(np.full((20, 20), 0.4))) < 0.01
-
-
-def test_classes_that_do_not_occur_are_left_out():
-    probs = torch.zeros(3, 8, 8)
-    probs[0] = 1
-    probs[:, 2:4, 2:4] = torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1)
-    assert expected_dice(probs) == pytest.approx(1)
-
-
-def test_the_outline_counts_neighbours_of_different_classes():
-    mask = np.zeros((6, 6), np.uint8)
-    mask[2:4, 2:4] = 1
-    assert outline_length(mask) == 8
-    mask[2, 2] = 2
-    assert outline_length(mask) == 10
-
-
-def test_doubt_without_a_second_opinion_has_no_disagreement():
-    probs = two_classes(np.full((4, 4), 0.9))
-    assert np.isnan(Doubt.of(ImagePrediction(probs, None)).disagreement)
-    assert Doubt.of(ImagePrediction(probs, probs.flip(0))).disagreement == pytest.approx(0.8)
-
-
-def test_doubt_about_a_volume_is_the_mean_over_its_slices_however_it_is_stored():
-    foreground = np.random.default_rng(0).random((4, 6, 5)).astype(np.float16)
-    probs = np.stack([1 - foreground, foreground])
-    mask, entropy = (foreground > 0.5).astype(np.uint8), np.full((4, 6, 5), 51, np.uint8)
-    from_head = Geometry(np.diag([-2.0, 1.0, 1.0, 1.0])[[2, 1, 0, 3]])
-    across = from_head.affine[:, [1, 2, 0, 3]]
-    found = Doubt.of(VolumePrediction(mask, None, from_head, {"entropy": entropy}, probs))
-    each = [Doubt.of(ImagePrediction(torch.from_numpy(probs[:, d]).float(), None)) for d in range(4)]
-    assert found.expected_dice == pytest.approx(np.mean([one.expected_dice for one in each]), abs=1e-5)
-    assert found.boundary == pytest.approx(np.mean([one.boundary for one in each]))
-    assert (found.entropy, np.isnan(found.disagreement)) == (pytest.approx(0.2), True)
-    turned = [array.transpose(*range(array.ndim - 3), -2, -1, -3) for array in (mask, entropy, probs)]
-    maps = {"entropy": turned[1], "disagreement": turned[1]}
-    same = Doubt.of(VolumePrediction(turned[0], None, Geometry(across), maps, turned[2]))
-    assert same.expected_dice == pytest.approx(found.expected_dice)
-    assert same.boundary == found.boundary
-    assert same.disagreement == pytest.approx(0.2)
 
 
 def test_ranks_go_from_0_to_1_and_ties_share_their_mean():
@@ -95,15 +30,15 @@ def test_ranks_go_from_0_to_1_and_ties_share_their_mean():
     assert ranks([2.0, 2.0]).tolist() == [0.5, 0.5]
 
 
-def test_of_two_equally_doubtful_images_the_one_that_is_less_work_comes_first():
-    long, short = Doubt(0.5, 0.2, 0.1, 9.0), Doubt(0.5, 0.2, 0.1, 1.0)
-    sure = Doubt(0.95, 0.01, 0.0, 1.0)
+def test_of_two_equally_uncertain_images_the_one_that_is_less_work_comes_first():
+    long, short = Uncertainty(0.5, 0.2, 0.1, 9.0), Uncertainty(0.5, 0.2, 0.1, 1.0)
+    sure = Uncertainty(0.95, 0.01, 0.0, 1.0)
     found = benefits([long, short, sure])
     assert found[1] > found[0] > found[2]
     assert found.min() >= 0
     assert found.max() <= 1
     nan = float("nan")
-    alone = benefits([Doubt(0.5, 0.2, nan, 1.0), Doubt(0.9, 0.1, nan, 1.0)])
+    alone = benefits([Uncertainty(0.5, 0.2, nan, 1.0), Uncertainty(0.9, 0.1, nan, 1.0)])
     assert alone[0] > alone[1]
     assert benefits([]).shape == (0,)
 
@@ -113,9 +48,10 @@ def test_disagreement_counts_for_an_image_and_effort_against_it_by_a_quarter():
 
     Disagreement: a mean of .5, .5 and 1 or 0, less .5 / 4. Boundary: .5, less 0 or 1 / 4. Both then (x + .25) / 1.25.
     """
-    torn, agreed = benefits([Doubt(0.5, 0.2, 0.9, 1.0), Doubt(0.5, 0.2, 0.1, 1.0)])
+    torn, agreed = benefits([Uncertainty(0.5, 0.2, 0.9, 1.0), Uncertainty(0.5, 0.2, 0.1, 1.0)])
     assert (torn, agreed) == (pytest.approx((2 / 3 + 0.125) / 1.25), pytest.approx((1 / 3 + 0.125) / 1.25))
-    assert benefits([Doubt(0.5, 0.2, 0.1, 1.0), Doubt(0.5, 0.2, 0.1, 9.0)]).tolist() == pytest.approx([0.6, 0.4])
+    short, long = Uncertainty(0.5, 0.2, 0.1, 1.0), Uncertainty(0.5, 0.2, 0.1, 9.0)
+    assert benefits([short, long]).tolist() == pytest.approx([0.6, 0.4])
 
 
 def test_ten_lookalikes_are_not_asked_for_in_a_row():
@@ -151,8 +87,8 @@ def test_core_set_takes_the_farthest():
 def test_each_strategy_asks_for_what_it_says(monkeypatch):
     """Three images that look like 1, 0 and 9, of entropies .1, .9 and .4, and a labeled one that looks like 9 or 0."""
     nan = float("nan")
-    doubts = [Doubt(0.5, entropy, nan, 1.0) for entropy in (0.1, 0.9, 0.4)]
-    looks = list(zip(doubts, np.array([[1.0], [0.0], [9.0]], np.float32), strict=True))
+    uncertainties = [Uncertainty(0.5, entropy, nan, 1.0) for entropy in (0.1, 0.9, 0.4)]
+    looks = list(zip(uncertainties, np.array([[1.0], [0.0], [9.0]], np.float32), strict=True))
     monkeypatch.setattr(acquisition, "look_at_scans", lambda *_: looks)
     monkeypatch.setattr(acquisition, "embed_all", lambda _, reads: np.array([[read()] for read in reads], np.float32))
     monkeypatch.setattr(acquisition, "mutual_information", lambda _, batch: [-abs(value - 1.0) for value in batch])

@@ -81,9 +81,9 @@ def test_a_page_that_is_stopped_remembers_what_was_looked_at_until_then(place, s
     monkeypatch.setattr(session_module, "GRACE", 0)
     session.close()
     again = ReviewSession(place / "run", place / "data", device="cpu")
-    seen = [f"case_{i:04d}" for i in range(1, 19) if again.model.doubt(f"case_{i:04d}") is not None]
+    seen = [f"case_{i:04d}" for i in range(1, 19) if again.model.uncertainty(f"case_{i:04d}") is not None]
     assert seen == [f"case_{i:04d}" for i in range(1, 9)]
-    assert again.model.doubt("case_0008") == session.model.doubt("case_0008")
+    assert again.model.uncertainty("case_0008") == session.model.uncertainty("case_0008")
     assert ranked(again).queue.complete
     again.close()
 
@@ -134,21 +134,21 @@ def test_progress_counts_what_is_reviewed_and_what_the_model_expects(session, cl
     before = client.get("/api/status").json()
     assert (before["reviewed"], before["to_review"], before["ranked"]) == (0, 12, True)
     assert before["expected"]["before"] == before["expected"]["now"]
-    doubt = session.model.doubt(OPEN)
-    assert doubt is not None
+    uncertainty = session.model.uncertainty(OPEN)
+    assert uncertainty is not None
     save(OPEN)
     after = client.get("/api/status").json()
     assert (after["reviewed"], after["to_review"]) == (1, 12)
-    gained = (1 - doubt.expected_dice) / 12
+    gained = (1 - uncertainty.expected_dice) / 12
     assert np.isclose(after["expected"]["now"], before["expected"]["before"] + gained)
     assert after["minutes"] == 0.2
 
 
 def test_of_a_rejected_image_no_mask_is_expected(session):
     ranked(session)
-    doubts = [session.model.doubt(f"case_{i:04d}") for i in range(7, 19) if i != 10]
+    uncertainties = [session.model.uncertainty(f"case_{i:04d}") for i in range(7, 19) if i != 10]
     session.store.decide(OPEN, "rejected", session.store.entry(OPEN).version, Effort())
-    mean = np.mean([doubt.expected_dice for doubt in doubts if doubt is not None])
+    mean = np.mean([uncertainty.expected_dice for uncertainty in uncertainties if uncertainty is not None])
     assert session.status()["expected"] == {"before": pytest.approx(mean), "now": pytest.approx(mean)}
 
 

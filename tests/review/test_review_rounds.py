@@ -92,7 +92,7 @@ def test_a_round_is_a_run_measured_on_the_frozen_cases_and_can_be_rolled_back(pl
     measured(session)
     first = session.rounds.round(0)
     assert first.dice is not None
-    ranking, doubt = session.queue.number, session.model.doubt(OPEN)
+    ranking, uncertainty = session.queue.number, session.model.uncertainty(OPEN)
     draw(session, OPEN, "case_0011")
     mine = (place / "data" / "masks" / f"{OPEN}.png").read_bytes()
     session.retrain()
@@ -111,7 +111,7 @@ def test_a_round_is_a_run_measured_on_the_frozen_cases_and_can_be_rolled_back(pl
     assert (place / "data" / "masks" / f"{OPEN}.png").read_bytes() == mine
     assert session.rounds.current.number == 1
     eventually(lambda: session.queue.number > ranking)
-    assert session.model.doubt(OPEN) != doubt
+    assert session.model.uncertainty(OPEN) != uncertainty
 
     session.use_round(0)
     assert session.rounds.current.number == 0

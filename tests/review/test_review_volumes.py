@@ -226,10 +226,10 @@ def test_volumes_are_ranked_by_the_mean_doubt_about_their_slices(place, session,
     assert {case["name"] for case in listed[:4]} == set(OPEN)
     assert [case["status"] for case in listed[4:]] == ["labeled", "labeled"]
     assert all(0 <= case["benefit"] <= 1 for case in listed[:4])
-    doubt = session.model.doubt("v3")
-    assert doubt is not None
-    assert doubt.entropy == pytest.approx(planes(client, "v3", "uncertainty").mean() / 255)
-    assert doubt.disagreement == pytest.approx(planes(client, "v3", "disagreement").mean() / 255)
+    uncertainty = session.model.uncertainty("v3")
+    assert uncertainty is not None
+    assert uncertainty.entropy == pytest.approx(planes(client, "v3", "uncertainty").mean() / 255)
+    assert uncertainty.disagreement == pytest.approx(planes(client, "v3", "disagreement").mean() / 255)
     thumbnail = Image.open(io.BytesIO(client.get("/api/cases/v3/thumbnail").content))
     assert (thumbnail.format, thumbnail.size) == ("WEBP", (24, 20))
     again = ReviewSession(place / "run", place / "data", device="cpu")

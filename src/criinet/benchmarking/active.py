@@ -8,12 +8,13 @@ from criinet.data.dataset import Case, Dataset, open_dataset
 from criinet.data.files import write_json
 from criinet.data.images import read_image
 from criinet.data.splits import Split, load_split, save_split
-from criinet.engine.acquisition import Strategy, choose, outline_length
+from criinet.engine.acquisition import Strategy, choose
 from criinet.engine.build import load
 from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predictor
 from criinet.engine.training import train
+from criinet.engine.uncertainty import outline_length
 from criinet.labels import IGNORE
 
 EFFORT = ("corrected_pixels", "corrected_outline")

@@ -1,7 +1,6 @@
-"""Which images are worth a person's minutes: what a model doubts about each, and an order that spreads lookalikes."""
+"""Which images are worth a person's minutes: those that a model is unsure of, in an order that spreads lookalikes."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, get_args
 
@@ -12,19 +11,17 @@ from torch import Tensor
 
 from criinet.data.fitting import fit, with_channels
 from criinet.data.formats import Volume
-from criinet.data.predictions import VolumePrediction
 from criinet.data.sampling import evenly
 from criinet.data.scans import Scan
-from criinet.engine.predictor import Array, Predicted, Predictor, as_tensor
+from criinet.engine.predictor import Array, Predictor, as_tensor
 from criinet.engine.sliding_window import BATCH
+from criinet.engine.uncertainty import Uncertainty
 from criinet.losses import entropy
 
 Strategy = Literal["benefit", "random", "entropy", "bald", "core-set"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 Vector = NDArray[np.float32]
 
-SMOOTH = 1e-3
-"""Share of the image's pixels below which an object is as good as none, in the expected Dice."""
 EFFORT = 0.25
 """How much of the benefit the longest outline costs."""
 SPREAD_OUT = 500
@@ -33,90 +30,20 @@ MIRRORS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
 """Axes of (B, C, H, W) that the committee of "bald" is mirrored along."""
 
 
-@dataclass(frozen=True)
-class Doubt:
-    """What a model says about its own mask of one image; of a volume the mean over its slices, as viewers show them.
-
-    expected_dice: Dice of the mask with a truth drawn from the probabilities, in [0, 1].
-    entropy: mean over pixels, in [0, 1].
-    disagreement: mean total variation of both opinions, in [0, 1]; NaN where the method has one.
-    boundary: length of the mask's outlines over the root of the image's area: what correcting it would take.
-    """
-
-    expected_dice: float
-    entropy: float
-    disagreement: float
-    boundary: float
-
-    @classmethod
-    def of(cls, predicted: Predicted) -> "Doubt":
-        """Measure one prediction; that of a volume must hold its probabilities."""
-        if isinstance(predicted, VolumePrediction):
-            return cls.of_slices(predicted)
-        mask, disagreement = predicted.mask, predicted.disagreement
-        return cls(
-            expected_dice=expected_dice(predicted.probs),
-            entropy=float(predicted.entropy.mean()),
-            disagreement=float("nan") if disagreement is None else float(disagreement.mean()),
-            boundary=outline_length(mask) / float(np.sqrt(mask.size)),
-        )
-
-    @classmethod
-    def of_slices(cls, predicted: VolumePrediction) -> "Doubt":
-        """Measure every slice of a volume and take the means."""
-        axes, disagreement = predicted.geometry.axes, predicted.maps.get("disagreement")
-        mask, probs = axes.apply(predicted.mask), axes.apply(np.asarray(predicted.probs))
-        slices = (np.ascontiguousarray(probs[:, d], np.float32) for d in range(len(mask)))
-        return cls(
-            expected_dice=float(np.mean([expected_dice(torch.from_numpy(one)) for one in slices])),
-            entropy=float(predicted.maps["entropy"].mean()) / 255,
-            disagreement=float("nan") if disagreement is None else float(disagreement.mean()) / 255,
-            boundary=float(np.mean([outline_length(one) for one in mask])) / float(np.sqrt(mask[0].size)),
-        )
-
-
-def expected_dice(probs: Tensor) -> float:
-    """Estimate the Dice of the most probable mask against a truth drawn from the probabilities themselves.
-
-        mean over classes c > 0 that occur of (2 sum(p_c m_c) + s) / (sum(p_c) + sum(m_c) + s),  m = argmax p
-
-    with s a thousandth of the pixels, so that an image without an object, rightly left empty, counts as 1. It is what
-    the model believes, right only as far as its probabilities are calibrated.
-
-    Args:
-        probs: (K, H, W) float32, sums to 1 over classes.
-
-    Returns:
-        In [0, 1], 1 is best.
-    """
-    smooth = SMOOTH * probs.shape[1] * probs.shape[2]
-    mask = torch.nn.functional.one_hot(probs.argmax(0), len(probs)).permute(2, 0, 1).float()
-    both, total = (probs * mask).flatten(1).sum(1), (probs + mask).flatten(1).sum(1)
-    scores = (2 * both + smooth) / (total + smooth)
-    occurs = mask.flatten(1).any(1)
-    occurs[0] = False
-    return float(scores[occurs].mean() if occurs.any() else scores[1:].mean())
-
-
-def outline_length(mask: Array) -> int:
-    """Count the pairs of neighbouring pixels of different classes in an (H, W) mask."""
-    return int((mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum())
-
-
-def look_at_scans(predictor: Predictor, scans: Iterable[Scan]) -> Iterator[tuple[Doubt, Vector]]:
-    """Yield the doubt about every image or volume of any size, and its embedding (E,) float32, in order.
+def look_at_scans(predictor: Predictor, scans: Iterable[Scan]) -> Iterator[tuple[Uncertainty, Vector]]:
+    """Yield the uncertainty about every image or volume of any size, and its embedding (E,) float32, in order.
 
     Volumes are looked at one by one, with a predictor that keeps probabilities.
     """
     if predictor.scan_dims == 3:
         for volume in scans:
             assert isinstance(volume, Volume)
-            yield Doubt.of(predictor.predict(volume)), embed_volume(predictor, volume)
+            yield Uncertainty.of(predictor.predict(volume)), embed_volume(predictor, volume)
         return
     for batch in in_batches(scan.values if isinstance(scan, Volume) else scan for scan in scans):
         embeddings = embed(predictor, batch)
         for predicted, embedding in zip(predictor.predict_many(batch), embeddings, strict=True):
-            yield Doubt.of(predicted), embedding
+            yield Uncertainty.of(predicted), embedding
 
 
 def embed(predictor: Predictor, images: Sequence[Array]) -> NDArray[np.float32]:
@@ -159,7 +86,7 @@ def whole_batch(predictor: Predictor, images: Sequence[Array]) -> Tensor:
     return torch.stack([as_tensor(image) for image in resized]).to(predictor.device)
 
 
-def benefits(doubts: Sequence[Doubt]) -> Vector:
+def benefits(uncertainties: Sequence[Uncertainty]) -> Vector:
     """Return what correcting each image is expected to teach for the effort, in [0, 1], relative to the others.
 
         benefit = (mean rank of 1 - expected Dice, disagreement and entropy) - (rank of the boundary length) / 4
@@ -170,12 +97,17 @@ def benefits(doubts: Sequence[Doubt]) -> Vector:
     Returns:
         (N,) float32.
     """
-    if not doubts:
+    if not uncertainties:
         return np.zeros(0, np.float32)
-    signs = [[1 - d.expected_dice for d in doubts], [d.entropy for d in doubts], [d.disagreement for d in doubts]]
+    signs = [
+        [1 - one.expected_dice for one in uncertainties],
+        [one.entropy for one in uncertainties],
+        [one.disagreement for one in uncertainties],
+    ]
     known = [sign for sign in signs if not np.isnan(sign).any()]
     taught = np.mean([ranks(sign) for sign in known], axis=0)
-    return ((taught - EFFORT * ranks([d.boundary for d in doubts]) + EFFORT) / (1 + EFFORT)).astype(np.float32)
+    effort = EFFORT * ranks([one.boundary for one in uncertainties])
+    return ((taught - effort + EFFORT) / (1 + EFFORT)).astype(np.float32)
 
 
 def ranks(values: Sequence[float]) -> Vector:
@@ -270,11 +202,11 @@ def choose(
     if strategy == "core-set":
         return core_set_order(embed_all(predictor, images), embed_all(predictor, labeled), count)
     looks = list(look_at_scans(predictor, (read() for read in images)))
-    doubts = [doubt for doubt, _ in looks]
+    uncertainties = [uncertainty for uncertainty, _ in looks]
     if strategy == "entropy":
-        return best([doubt.entropy for doubt in doubts], count)
+        return best([one.entropy for one in uncertainties], count)
     embeddings = np.stack([embedding for _, embedding in looks])
-    return spread_order(benefits(doubts), embeddings, embed_all(predictor, labeled))[:count]
+    return spread_order(benefits(uncertainties), embeddings, embed_all(predictor, labeled))[:count]
 
 
 def best(scores: Sequence[float], count: int) -> list[int]:

@@ -127,7 +127,7 @@ class RunFolder:
         return self.root / "checkpoints" / f"round_{number}.pt"
 
     def looks(self, number: int) -> Path:
-        """What the model of a review round doubts."""
+        """How sure the model of a review round is of every case."""
         return self.review / "looks" / f"round_{number}.npz"
 
     def clear_unless_begun(self) -> bool:

@@ -1,4 +1,4 @@
-"""The model behind the page: planes of one case for the canvas, and in the background its doubt about every case."""
+"""The model behind the page: planes of one case for the canvas, and in the background how sure it is of every case."""
 
 import threading
 import time
@@ -18,8 +18,9 @@ from criinet.data.images import BadFileError, Pixels
 from criinet.data.predictions import as_gray
 from criinet.data.scans import Scan
 from criinet.data.store import DataConfig
-from criinet.engine.acquisition import Doubt, benefits, look_at_scans, spread_order
+from criinet.engine.acquisition import benefits, look_at_scans, spread_order
 from criinet.engine.predictor import Predicted, Predictor
+from criinet.engine.uncertainty import Uncertainty
 from criinet.errors import StorageError
 from criinet.review.disk import stamp
 from criinet.review.slices import Slices, gray_values
@@ -27,7 +28,7 @@ from criinet.review.slices import Slices, gray_values
 MOST_BYTES = 256 * 2**20
 """Planes are kept in memory up to this size, the latest used ones."""
 AT_A_TIME = 4
-"""Images whose doubt is measured before anyone who waits for one image's planes has a turn; of volumes it is one."""
+"""Images that are looked at before anyone who waits for one image's planes has a turn; of volumes it is one."""
 
 TURN = 0.005
 """Seconds in between, in which whoever waits gets that turn."""
@@ -56,13 +57,13 @@ class Planes:
     @classmethod
     def of(cls, scan: Scan, predicted: Predicted, config: DataConfig) -> "Planes":
         """Take what the canvas shows of a case and its prediction; that of a volume must hold its probabilities."""
-        shown, doubts = Slices.of(scan).shown, predicted.doubts()
-        coarse, disagreement = predicted.coarse_mask, doubts.get("disagreement")
+        shown, maps = Slices.of(scan).shown, predicted.doubts()
+        coarse, disagreement = predicted.coarse_mask, maps.get("disagreement")
         return cls(
             image=shown(gray_values(scan, config)),
             refined=shown(predicted.mask),
             coarse=None if coarse is None else shown(coarse),
-            uncertainty=shown(doubts["entropy"]),
+            uncertainty=shown(maps["entropy"]),
             disagreement=None if disagreement is None else shown(disagreement),
             probability=tuple(shown(as_gray(one)) for one in predicted.probs.cpu().numpy()),
         )
@@ -87,15 +88,16 @@ class Planes:
 
 @dataclass(frozen=True)
 class Looks:
-    """The doubt about some images, and their embeddings (N, E) float32, in the same order."""
+    """The uncertainty about some images, and their embeddings (N, E) float32, in the same order."""
 
     names: tuple[str, ...]
-    doubts: tuple[Doubt, ...]
+    uncertainties: tuple[Uncertainty, ...]
     embeddings: NDArray[np.float32]
 
     def save(self, path: Path) -> None:
         """Write them whole or not at all."""
-        table = np.array([(d.expected_dice, d.entropy, d.disagreement, d.boundary) for d in self.doubts], np.float64)
+        rows = [(one.expected_dice, one.entropy, one.disagreement, one.boundary) for one in self.uncertainties]
+        table = np.array(rows, np.float64)
         arrays = {"names": np.array(self.names), "doubts": table, "embeddings": self.embeddings}
         write_npz(path, arrays, compressed=False)
 
@@ -107,7 +109,8 @@ class Looks:
                 names, table, embeddings = saved["names"], saved["doubts"], saved["embeddings"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
-        return cls(tuple(str(name) for name in names), tuple(Doubt(*map(float, row)) for row in table), embeddings)
+        uncertainties = tuple(Uncertainty(*map(float, row)) for row in table)
+        return cls(tuple(str(name) for name in names), uncertainties, embeddings)
 
 
 class ReviewModel:
@@ -136,11 +139,11 @@ class ReviewModel:
         self.unreadable: dict[str, str] = {}
         self._busy, self._keeping, self._writing = threading.Lock(), threading.Lock(), threading.Lock()
         self._kept: OrderedDict[tuple[str, str], Planes] = OrderedDict()
-        self._looks: dict[str, tuple[Doubt, NDArray[np.float32]]] = {}
+        self._looks: dict[str, tuple[Uncertainty, NDArray[np.float32]]] = {}
         self._stop = threading.Event()
         known = Looks.read(memory)
         if known is not None:
-            looks = zip(known.doubts, known.embeddings, strict=True)
+            looks = zip(known.uncertainties, known.embeddings, strict=True)
             self._looks = dict(zip(known.names, looks, strict=True))
         self._remembered = len(self._looks)
         self._thread = threading.Thread(target=self._look_at_all, daemon=True)
@@ -193,8 +196,8 @@ class ReviewModel:
                 self._kept.move_to_end(which)
             return self._kept.get(which)
 
-    def doubt(self, name: str) -> Doubt | None:
-        """Return the doubt about a case, None if it was not looked at yet."""
+    def uncertainty(self, name: str) -> Uncertainty | None:
+        """Return the uncertainty about a case, None if it was not looked at yet."""
         found = self._looks.get(name)
         return None if found is None else found[0]
 
@@ -243,7 +246,7 @@ class ReviewModel:
             if self.ranked is not None:
                 self.ranked()
 
-    def _look_at(self, cases: Sequence[Case]) -> dict[str, tuple[Doubt, NDArray[np.float32]]]:
+    def _look_at(self, cases: Sequence[Case]) -> dict[str, tuple[Uncertainty, NDArray[np.float32]]]:
         with self._busy:
             scans = {case.name: scan for case in cases if (scan := self._read(case)) is not None}
             return dict(zip(scans, look_at_scans(self.predictor, scans.values()), strict=True))
@@ -260,6 +263,6 @@ class ReviewModel:
         with self._writing, suppress(StorageError):
             looks = dict(self._looks)
             if len(looks) > self._remembered:
-                doubts, embeddings = zip(*looks.values(), strict=True)
-                Looks(tuple(looks), doubts, np.stack(embeddings)).save(self.memory)
+                uncertainties, embeddings = zip(*looks.values(), strict=True)
+                Looks(tuple(looks), uncertainties, np.stack(embeddings)).save(self.memory)
                 self._remembered = len(looks)

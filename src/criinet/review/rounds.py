@@ -3,7 +3,7 @@
     RUN/review/rounds.json            every round, and which one's model is in use
     RUN/review/round_1/               a run folder, with the Dice of each frozen case in validation.json
     RUN/review/round_1.split.json     the split it is trained on: labeled and corrected, the rest unlabeled
-    RUN/review/looks/round_1.npz      what its model doubts about every image
+    RUN/review/looks/round_1.npz      how sure its model is of every image
 
 A round is trained in a process of its own, which saves as any training does. It ends with this one, and goes on from
 its last checkpoint when it is asked to.

@@ -1,7 +1,6 @@
 """Everything behind one page: what people decided, the model in use, the rounds, and the queue that follows."""
 
 import hashlib
-import math
 import os
 import sys
 import threading
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from criinet.data.dataset import Dataset
+from criinet.data.files import jsonable
 from criinet.data.images import Pixels
 from criinet.data.masks import PALETTE
 from criinet.data.splits import load_split
@@ -181,7 +181,7 @@ class ReviewSession:
         """Return a case as the queue shows it."""
         queue = queue or self._queue
         name, last = entry.case.name, entry.last
-        doubt = self.model.doubt(name)
+        uncertainty = self.model.uncertainty(name)
         return {
             "name": name,
             "status": entry.status,
@@ -189,8 +189,8 @@ class ReviewSession:
             "by": last.by if last else "",
             "at": last.at if last else "",
             "benefit": queue.benefit.get(name),
-            "expected_dice": None if doubt is None else doubt.expected_dice,
-            "disagreement": None if doubt is None or math.isnan(doubt.disagreement) else doubt.disagreement,
+            "expected_dice": None if uncertainty is None else uncertainty.expected_dice,
+            "disagreement": None if uncertainty is None else jsonable(uncertainty.disagreement),
             "problem": self.model.unreadable.get(name, ""),
         }
 
@@ -331,11 +331,11 @@ class ReviewSession:
         own: list[float] = []
         now: list[float] = []
         for entry in entries:
-            doubt = self.model.doubt(entry.case.name)
-            if entry.status in ("labeled", "rejected") or doubt is None:
+            uncertainty = self.model.uncertainty(entry.case.name)
+            if entry.status in ("labeled", "rejected") or uncertainty is None:
                 continue
-            own.append(doubt.expected_dice)
-            now.append(1.0 if entry.status in REVIEWED else doubt.expected_dice)
+            own.append(uncertainty.expected_dice)
+            now.append(1.0 if entry.status in REVIEWED else uncertainty.expected_dice)
         if not own or not self._queue.complete:
             return None
         return {"before": sum(own) / len(own), "now": sum(now) / len(now)}
