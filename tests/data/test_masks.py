@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from criinet.data.images import BadFileError, read_image
+from criinet.data.bad_files import BadFileError
+from criinet.data.images import read_image
 from criinet.data.masks import PALETTE, read_mask, write_mask
 from criinet.errors import DataError, ShapeError
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.card import DatasetCard
-from criinet.data.images import BadFileError
 from criinet.data.masks import (
     IMPORT_ANY_VALUE,
     THRESHOLD,

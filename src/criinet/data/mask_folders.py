@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.encodings import read_encoding
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
 from criinet.data.kinds import SUFFIXES, is_readable, is_volume, key_of, stem_of
 from criinet.data.masks import read_mask
 from criinet.data.provenance import NOTE

@@ -11,18 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.files import write_bytes_atomically
-from criinet.data.images import (
-    DEEP_MODES,
-    LOSSY,
-    BadFileError,
-    Pixels,
-    opened,
-    orientation_of,
-    refuse_pages,
-    require_plane,
-    upright,
-)
+from criinet.data.images import DEEP_MODES, LOSSY, Pixels, opened, orientation_of, refuse_pages, require_plane, upright
 from criinet.labels import IGNORE
 
 MaskEncoding = Literal["index", "binary255"]

@@ -8,11 +8,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.dicom_seg import placed_frames, require_dicom, write_segmentation
 from criinet.data.files import digest, make_folder, newest, write_npz
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
-from criinet.data.images import BadFileError, write_gray
+from criinet.data.images import write_gray
 from criinet.data.inputs import Part, declared_voxel, images_in, spare_originals
 from criinet.data.kinds import mask_suffix, not_read, stem_of
 from criinet.data.masks import write_mask

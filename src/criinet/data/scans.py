@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import LISTED, BadFileError
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
-from criinet.data.images import LISTED, BadFileError, Pixels, exif_turn, image_size, read_image
+from criinet.data.images import Pixels, exif_turn, image_size, read_image
 from criinet.data.kinds import VOLUME_SUFFIXES, is_volume, suffix_of
 from criinet.data.volumes import read_mask_header, read_volume, read_volume_header
 from criinet.errors import DataError

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.files import csv_text, write_atomically, write_json, write_text_atomically
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
 from criinet.data.kinds import suffix_of
 from criinet.data.masks import read_raw_mask, write_mask
 from criinet.data.volumes import write_volume
