@@ -20,7 +20,7 @@ from criinet.data.geometry import Spacing, voxel_of
 from criinet.data.images import read_header
 from criinet.data.kinds import comparable, key_of, not_read, suffix_of
 from criinet.data.layout import Layout, read_layout
-from criinet.data.masks import MaskEncoding
+from criinet.data.masks import MaskEncoding, MaskMeaning
 from criinet.data.scans import mask_mismatch, read_scan, spatial
 from criinet.data.splits import load_split
 from criinet.data.threads import in_threads
@@ -29,7 +29,6 @@ from criinet.errors import DataError
 from criinet.registry import nearest
 
 T = TypeVar("T")
-_Meaning = tuple[MaskEncoding, tuple[str, ...]]
 AIR = -500.0
 """Hounsfield units below which hardly anything but air lies."""
 
@@ -226,7 +225,7 @@ def _attempt(work: Callable[[], T], path: Path, problems: list[BadFileError]) ->
 
 def _meaning(
     root: Path, card: DatasetCard, layout: Layout, facts: dict[str, _CaseFacts], problems: list[BadFileError]
-) -> _Meaning | None:
+) -> MaskMeaning | None:
     """Tell encoding and classes from the masks that were read; masks that contradict them go to the problems."""
     known = {layout.masks[name]: case.mask for name, case in facts.items() if case.mask is not None}
     meaning = _attempt(lambda: read_encoding(card, list(known), known, dims=layout.dims), root / "masks", problems)
@@ -277,7 +276,7 @@ def _spread(values: Iterable[int]) -> tuple[int, int, int]:
     return ordered[0], ordered[len(ordered) // 2], ordered[-1]
 
 
-def _mask_figures(facts: dict[str, _CaseFacts], meaning: _Meaning | None) -> dict[str, Any]:
+def _mask_figures(facts: dict[str, _CaseFacts], meaning: MaskMeaning | None) -> dict[str, Any]:
     """Return the fields of the report that come from masks without a problem."""
     masks = [case.mask for case in facts.values() if case.mask is not None and not case.problems]
     if meaning is None or not masks:
@@ -354,7 +353,7 @@ def _without_an_image(layout: Layout) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
 
-def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: _Meaning | None) -> list[str]:
+def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: MaskMeaning | None) -> list[str]:
     """Return what looks odd in dataset.json and in the values of the masks, though all of it can be used."""
     notes = [
         f"'{key}' in dataset.json means nothing.{nearest(key, DatasetCard.model_fields)}"

@@ -14,10 +14,10 @@ from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.geometry import Spacing, voxel_of
 from criinet.data.kinds import comparable, key_of, mask_suffix, not_read
 from criinet.data.layout import Layout, read_layout
-from criinet.data.masks import MaskEncoding, read_mask
-from criinet.data.scans import Scan, mask_mismatch, read_scan, spatial
+from criinet.data.masks import MaskEncoding, MaskMeaning
+from criinet.data.scans import Scan, mask_mismatch, read_scan, read_target, spatial
 from criinet.data.threads import in_threads
-from criinet.data.volumes import Partial, read_labels, read_volume_header
+from criinet.data.volumes import Partial, read_volume_header
 from criinet.errors import DataError
 from criinet.registry import nearest
 
@@ -147,10 +147,8 @@ class Dataset:
         """
         if case.mask is None:
             raise BadFileError(case.image, "has no mask", f"Add {self.root / 'masks' / case.name}{self.mask_suffix}")
-        if self.dims == 3:
-            meaning = self.encoding, self.classes
-            return read_labels(case.mask, *meaning, image=case.image, ignore=self.ignore, partial=self.partial)
-        return read_mask(case.mask, self.encoding, len(self.classes), names=self.classes, ignore=self.ignore)
+        meaning = self.encoding, self.classes
+        return read_target(case.mask, self.dims, meaning, image=case.image, ignore=self.ignore, partial=self.partial)
 
     def spacing_of(self, case: Case) -> tuple[float, ...] | None:
         """Return the size of a pixel or voxel of ``case`` along each axis in mm, None where nobody knows."""
@@ -222,7 +220,7 @@ def build_dataset(
     layout: Layout,
     card: DatasetCard,
     names: Sequence[str],
-    meaning: tuple[MaskEncoding, tuple[str, ...]],
+    meaning: MaskMeaning,
     groups: Path | None,
     skipped: Sequence[BadFileError],
     dropped: Iterable[str],

@@ -13,6 +13,7 @@ from criinet.data.masks import (
     IMPORT_ANY_VALUE,
     THRESHOLD,
     MaskEncoding,
+    MaskMeaning,
     contradiction,
     has_gray_edges,
     only_value,
@@ -77,7 +78,7 @@ def read_mask_facts(
 
 def read_encoding(
     card: DatasetCard, masks: Sequence[Path], facts: Mapping[Path, MaskFacts] | None = None, *, dims: int = 2
-) -> tuple[MaskEncoding, tuple[str, ...]]:
+) -> MaskMeaning:
     """Tell the encoding and the classes of a dataset from its card and its masks.
 
     Args:
@@ -134,7 +135,7 @@ def read_encoding(
     return encoding, ("background", *(f"class {k}" for k in range(1, top + 1)))
 
 
-def _agree(encoding: MaskEncoding, classes: tuple[str, ...]) -> tuple[MaskEncoding, tuple[str, ...]]:
+def _agree(encoding: MaskEncoding, classes: tuple[str, ...]) -> MaskMeaning:
     if encoding == "binary255" and len(classes) > 2:
         raise DataError(
             f"dataset.json declares {len(classes)} classes ({', '.join(classes)}) but the masks are JPEG or hold "

@@ -125,13 +125,13 @@ def read_raw_labels(path: Path, image: Path | None = None) -> RawLabels:
 def read_labels(
     path: Path,
     encoding: MaskEncoding,
-    classes: tuple[str, ...],
+    classes: Sequence[str],
     *,
     image: Path | None = None,
     ignore: bool = False,
     partial: Partial = "auto",
 ) -> Array:
-    """Read a mask as class indices.
+    """Read the mask of a volume as class indices.
 
     Args:
         image: the volume that it belongs to; see :func:`read_raw_labels`.
