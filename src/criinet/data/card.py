@@ -4,8 +4,9 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, field_validator, model_validator
 
 from criinet.config import Millimetres
 from criinet.data.bad_files import BadFileError
@@ -28,7 +29,7 @@ class DatasetCard(BaseModel):
     encoding: MaskEncoding | None = None
     spacing: Millimetres | tuple[Millimetres, Millimetres] | tuple[Millimetres, Millimetres, Millimetres] | None = None
     ignore: bool = False
-    partial: Partial | bool = "auto"
+    partial: Partial = "auto"
     regions: Mapping[str, tuple[str, ...]] = {}
     modality: str | None = None
     licence: str | None = None
@@ -42,10 +43,14 @@ class DatasetCard(BaseModel):
         require_plain(classes or ())
         return classes
 
-    @staticmethod
-    def words(partial: Partial | bool) -> Partial:
-        """Return true and false as "yes" and "no"."""
-        return partial if isinstance(partial, str) else ("yes" if partial else "no")
+    @field_validator("partial", mode="before")
+    @classmethod
+    def _true_is_yes(cls, partial: Any) -> Any:
+        return ("yes" if partial else "no") if isinstance(partial, bool) else partial
+
+    @field_serializer("partial", when_used="json")
+    def _yes_is_true(self, partial: Partial) -> str | bool:
+        return partial if partial == "auto" else partial == "yes"
 
     @model_validator(mode="after")
     def _regions_of_classes(self) -> "DatasetCard":

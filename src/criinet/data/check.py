@@ -199,9 +199,8 @@ def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | N
     if mask is None:
         return facts
     try:
-        rule = DatasetCard.words(card.partial)
         image = None if facts.size is None else path
-        facts.mask = read_mask_facts(mask, layout.dims, image=image, ignore=card.ignore, partial=rule)
+        facts.mask = read_mask_facts(mask, layout.dims, image=image, ignore=card.ignore, partial=card.partial)
         mismatch = None if facts.size is None else mask_mismatch(mask, path, layout.dims, (facts.mask.size, facts.size))
     except BadFileError as problem:
         facts.problems.append(problem)

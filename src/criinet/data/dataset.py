@@ -241,7 +241,7 @@ def build_dataset(
         cases=tuple(Case(name, layout.images[name], layout.masks.get(name), group_of[name]) for name in names),
         dims=layout.dims,
         ignore=card.ignore,
-        partial=card.words(card.partial),
+        partial=card.partial,
         regions=card.regions,
         modality=card.modality,
         licence=card.licence,

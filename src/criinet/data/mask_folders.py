@@ -87,13 +87,13 @@ def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
     further = my_classes[len(their_classes) :]
     classes = (*their_classes, *further) if card.classes else max(their_classes, my_classes, key=len)
     for stem, path in truth.items():
-        found = read_target(predicted[stem], dims, (mine, classes), image=path, partial="no")
-        rule, meaning = card.words(card.partial), (theirs, classes)
-        target = read_target(path, dims, meaning, image=predicted[stem], ignore=card.ignore, partial=rule)
+        file = predicted[stem]
+        found = read_target(file, dims, (mine, classes), image=path, partial="no")
+        target = read_target(path, dims, (theirs, classes), image=file, ignore=card.ignore, partial=card.partial)
         if found.shape != target.shape:
             own, other = ("x".join(str(side) for side in reversed(array.shape)) for array in (found, target))
-            raise DataError(f"{predicted[stem]} is {own} but its target is {other}. Predict at the image's own size.")
-        geometry = _one_place(predicted[stem], path) if dims == 3 else None
+            raise DataError(f"{file} is {own} but its target is {other}. Predict at the image's own size.")
+        geometry = _one_place(file, path) if dims == 3 else None
         spacing = geometry.spacing if geometry is not None and geometry.known else declared
         yield MaskPair(stem, found, target, classes, spacing, groups[stem], card.regions)
 
