@@ -248,8 +248,16 @@ def predict_files(
 
     Args:
         voxel: (d, h, w) in mm of the voxels of files that do not know theirs.
+        advance: is told of each file, of one that is left out when it is read.
     """
     readable: list[tuple[Path, Scan]] = []
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if advance is not None:
+            advance(done, len(paths))
 
     def decoded() -> Iterator[Scan]:
         for path in paths:
@@ -259,13 +267,13 @@ def predict_files(
                 if skipped is None:
                     raise
                 skipped.append(error.without_hint)
+                count()
                 continue
             yield readable[-1][1]
 
-    for done, predicted in enumerate(predictor.predict_many(decoded())):
+    for predicted in predictor.predict_many(decoded()):
         yield *readable.pop(0), predicted
-        if advance is not None:
-            advance(done + 1, len(paths))
+        count()
 
 
 def write_prediction(out: Path, name: str, predicted: Segmented, classes: int, outputs: Outputs) -> None:
