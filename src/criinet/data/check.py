@@ -23,7 +23,7 @@ from criinet.data.layout import Layout, read_layout
 from criinet.data.masks import MaskEncoding, MaskMeaning
 from criinet.data.scans import mask_mismatch, read_scan, spatial
 from criinet.data.splits import load_split
-from criinet.data.threads import in_threads
+from criinet.data.threads import Advance, in_threads
 from criinet.data.volumes import without_voxel_size
 from criinet.errors import DataError
 from criinet.registry import nearest
@@ -123,14 +123,12 @@ class _CaseFacts:
     problems: list[BadFileError] = field(default_factory=list[BadFileError])
 
 
-def check_dataset(
-    root: Path, groups: Path | None = None, *, done: Callable[[int, int], None] | None = None
-) -> CheckReport:
+def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | None = None) -> CheckReport:
     """Decode every image and mask of a dataset and report all problems, not only the first.
 
     Args:
         groups: a CSV with the columns case and group (or patient), instead of the folder's own groups.csv.
-        done: called with (finished, total) after each case, for a progress bar.
+        advance: called with (finished, total) after each case, for a progress bar.
 
     Raises:
         DataError: if there is no dataset to look at: the folder, its images/ or any image is missing.
@@ -141,7 +139,8 @@ def check_dataset(
     cards: list[BadFileError] = []
     card = _attempt(lambda: read_card(root), root / "dataset.json", cards) or DatasetCard()
     card, voxel = _voxel(card, root, layout.dims, cards)
-    facts = dict(zip(names, in_threads(lambda name: _case_facts(name, layout, card, voxel), names, done), strict=True))
+    looked_at = in_threads(lambda name: _case_facts(name, layout, card, voxel), names, advance)
+    facts = dict(zip(names, looked_at, strict=True))
     problems += [problem for case in facts.values() for problem in case.problems] + cards
     meaning = _meaning(root, card, layout, facts, problems)
     group_of = _attempt(lambda: read_groups(root, names, groups), root / "groups.csv", problems) or {}

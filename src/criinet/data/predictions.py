@@ -19,6 +19,7 @@ from criinet.data.kinds import mask_suffix, not_read, stem_of
 from criinet.data.masks import write_mask
 from criinet.data.provenance import is_newer, note_provenance
 from criinet.data.scans import Scan, read_scan
+from criinet.data.threads import Advance
 from criinet.data.volumes import write_labels, write_volume
 from criinet.errors import ConfigError, DataError
 
@@ -26,8 +27,6 @@ LARGEST_SHIFT = 20
 """In nats: beyond it probabilities of one class are rounded to 1."""
 
 Array = NDArray[Any]
-Advance = Callable[[int, int], None]
-"""Called with how many images are done, and of how many."""
 
 
 @dataclass(frozen=True)
