@@ -7,7 +7,7 @@ import torch
 from criinet.data.geometry import Geometry
 from criinet.data.images import read_image
 from criinet.data.predictions import VolumePrediction
-from criinet.data.store import DataConfig
+from criinet.data.settings import DataConfig
 from criinet.engine import acquisition
 from criinet.engine.acquisition import (
     STRATEGIES,

@@ -18,7 +18,7 @@ from criinet.data.files import write_npz
 from criinet.data.images import Pixels
 from criinet.data.predictions import as_gray
 from criinet.data.scans import Scan
-from criinet.data.store import DataConfig
+from criinet.data.settings import DataConfig
 from criinet.engine.acquisition import Doubt, benefits, look_at_scans, spread_order
 from criinet.engine.predictor import Predicted, Predictor
 from criinet.errors import StorageError
