@@ -21,8 +21,9 @@ from provenance import provenance
 
 from criinet.data.dataset import open_dataset
 from criinet.data.files import write_json
+from criinet.data.settings import DataConfig
 from criinet.data.spill import Spill
-from criinet.data.store import DataConfig, Store, load_store
+from criinet.data.store import Store, load_store
 from criinet.data.synthetic import write_dataset
 
 HERE = Path(__file__).parent

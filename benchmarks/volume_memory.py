@@ -19,7 +19,7 @@ from criinet.config import MethodConfig
 from criinet.data.files import write_json
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
-from criinet.data.store import DataConfig
+from criinet.data.settings import DataConfig
 from criinet.engine.machine import peak_memory
 from criinet.engine.predictor import Predictor
 from criinet.methods import Method, Prediction

@@ -130,7 +130,7 @@ def test_identical_images_and_foreign_files_are_notes(root):
 
 def test_progress_is_told_and_a_missing_folder_raises(root):
     seen = []
-    check_dataset(root, done=lambda finished, total: seen.append((finished, total)))
+    check_dataset(root, advance=lambda finished, total: seen.append((finished, total)))
     assert seen == [(i, 6) for i in range(1, 7)]
     with pytest.raises(DataError, match="does not exist"):
         check_dataset(root / "none")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from criinet.data.card import read_card
 from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split
 from criinet.data.layout import read_layout
@@ -135,6 +136,7 @@ def test_malformed_groups_are_refused(root, content, match):
         ('{"classes": ["background", "-a"]}', "bad 'classes': the name '-a' begins"),
         ('{"classes": ["background", "a\\nb"]}', "bad 'classes': .* or holds a control character"),
         ('{"classes": ["background", "a", "b"], "regions": {"@a": ["a", "b"]}}', "bad 'regions': the name '@a' begins"),
+        ('{"partial": "some"}', "bad 'partial': input should be 'auto', 'yes' or 'no'"),
         ('{"spacing": -1}', "bad 'spacing'"),
         ('{"spacing": [1, 1, 1]}', "bad 'spacing'"),
         ('{"classes": ["background", "a", "b"]}', "declares 3 classes .* hold 0 and 255 only"),
@@ -144,6 +146,14 @@ def test_a_malformed_card_is_refused(root, content, match):
     (root / "dataset.json").write_text(content)
     with pytest.raises(DataError, match=match):
         open_dataset(root)
+
+
+@pytest.mark.parametrize(("said", "held"), [(True, "yes"), (False, "no"), ("auto", "auto")])
+def test_a_card_holds_words_on_partial_masks_and_is_written_as_people_say_it(root, said, held):
+    (root / "dataset.json").write_text(json.dumps({"partial": said}))
+    card = read_card(root)
+    assert card.partial == open_dataset(root).partial == held
+    assert card.model_dump(mode="json", exclude_unset=True) == {"partial": said}
 
 
 def test_folders_that_are_no_dataset_are_refused(root, tmp_path):

@@ -11,7 +11,7 @@ from dicom_files import PERSON, SECRETS, write_contours, write_multiframe, write
 from scipy.spatial.transform import Rotation
 from volume_arrays import numbers
 
-from criinet.data.images import BadFileError
+from criinet.data.bad_files import BadFileError
 from criinet.data.volumes import read_volume, read_volume_header
 
 

@@ -7,10 +7,10 @@ import pytest
 from dicom_files import remove_tags, write_multiframe, write_series, write_sparse_segmentation
 from scipy.spatial.transform import Rotation
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.check import check_dataset
 from criinet.data.dataset import open_dataset
 from criinet.data.dicom_seg import require_dicom, write_segmentation
-from criinet.data.images import BadFileError
 from criinet.data.mask_folders import paired_masks
 from criinet.data.scans import mask_mismatch
 from criinet.data.volumes import read_raw_labels, read_volume, write_labels

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from criinet.data import images
-from criinet.data.images import BadFileError, image_size, is_gray, read_header, read_image, write_gray
+from criinet.data.bad_files import BadFileError
+from criinet.data.images import image_size, is_gray, read_header, read_image, write_gray
 from criinet.errors import DataError, ShapeError
 
 RAMP = np.arange(35, dtype=np.uint8).reshape(5, 7) * 7

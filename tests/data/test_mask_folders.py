@@ -102,6 +102,15 @@ def test_two_masks_of_one_case_are_refused(folders):
         masks_by_stem(found)
 
 
+def test_a_class_too_many_is_told_beside_the_names_of_the_classes(folders):
+    found, truth = folders
+    truth = truth.rename(truth.parent / "masks")
+    (truth.parent / "dataset.json").write_text('{"classes": ["background", "disc", "cup"]}')
+    save(truth / "b.png", np.full((6, 9), 3))
+    with pytest.raises(DataError, match=r"b\.png has class 3, but the dataset has 3 classes: background, disc, cup\."):
+        list(paired_masks(found, truth))
+
+
 def test_a_damaged_mask_is_named(folders):
     found, truth = folders
     (found / "a.png").write_bytes((found / "a.png").read_bytes()[:30])

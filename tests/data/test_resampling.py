@@ -7,8 +7,8 @@ import torch
 
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
-from criinet.data.resampling import from_grid, labels_to_grid, to_grid, training_grid
-from criinet.data.store import DataConfig, fit_volume
+from criinet.data.resampling import fit_volume, from_grid, labels_to_grid, to_grid, training_grid
+from criinet.data.settings import DataConfig
 
 
 def test_nothing_shifts_from_slice_to_slice():

@@ -10,8 +10,9 @@ from PIL import Image
 
 from criinet.config import parse
 from criinet.data.dataset import Dataset, open_dataset
-from criinet.data.fitting import fit, gaussian_window, with_channels
-from criinet.data.store import DataConfig, Store, centres, fit_mask, load_store
+from criinet.data.fitting import fit, fit_mask, gaussian_window, with_channels
+from criinet.data.settings import DataConfig
+from criinet.data.store import Store, centres, load_store
 from criinet.errors import ConfigError, DataError
 from criinet.labels import IGNORE
 

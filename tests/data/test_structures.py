@@ -7,10 +7,10 @@ import pytest
 from dicom_files import write_contours, write_series
 from scipy.spatial.transform import Rotation
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.dicom_seg import write_segmentation
 from criinet.data.formats.dicom import header
 from criinet.data.formats.structures import draw, drawing_in
-from criinet.data.images import BadFileError
 from criinet.data.importing import Wanted, carry_out, plan_import
 from criinet.data.volumes import read_raw_labels
 

@@ -13,8 +13,8 @@ import tifffile
 from dicom_files import write_multiframe
 from volume_arrays import numbers
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
 from criinet.data.volumes import read_volume, write_volume
 
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from volume_arrays import affine_of, numbers
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
 from criinet.data.kinds import stem_of
 from criinet.data.volumes import (
     annotated_slices,

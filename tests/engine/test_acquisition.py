@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from criinet.data.images import read_image
-from criinet.data.store import DataConfig
+from criinet.data.settings import DataConfig
 from criinet.engine import acquisition
 from criinet.engine.acquisition import (
     STRATEGIES,

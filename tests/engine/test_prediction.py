@@ -152,6 +152,14 @@ def test_advance_is_told_of_every_image(trained, images, tmp_path):
     assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
 
 
+def test_advance_is_told_of_images_that_are_left_out(trained, images, tmp_path):
+    for name in ("b.jpg", "E.PNG"):
+        (images / name).write_bytes(b"no image")
+    told: list[tuple[int, int]] = []
+    predict_folder(trained, images, tmp_path / "o", skip_bad=True, device="cpu", advance=lambda *n: told.append(n))
+    assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
 class StopError(Exception):
     """Someone pulled the plug."""
 

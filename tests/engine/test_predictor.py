@@ -11,7 +11,7 @@ from criinet.config import MethodConfig
 from criinet.data.augmentation import AugmentationConfig
 from criinet.data.fitting import gaussian_window, starts
 from criinet.data.resampling import resize_probs
-from criinet.data.store import DataConfig
+from criinet.data.settings import DataConfig
 from criinet.engine.build import load
 from criinet.engine.predictor import Predictor
 from criinet.engine.shift import shifted

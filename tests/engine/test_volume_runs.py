@@ -17,7 +17,8 @@ from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
 from criinet.data.inputs import Part
 from criinet.data.predictions import Outputs, VolumePrediction
-from criinet.data.store import DataConfig, Store, centres, load_store
+from criinet.data.settings import DataConfig
+from criinet.data.store import Store, centres, load_store
 from criinet.engine import trainer
 from criinet.engine.build import load
 from criinet.engine.evaluator import evaluate

@@ -11,8 +11,8 @@ from review_page import eventually, square
 from torch import Tensor, nn
 
 from criinet.data.dataset import open_dataset
+from criinet.data.settings import DataConfig
 from criinet.data.splits import Split, load_split
-from criinet.data.store import DataConfig
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded

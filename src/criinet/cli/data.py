@@ -37,7 +37,7 @@ def check(
     from criinet.data.dataset import open_dataset
 
     with bar("checking") as advance:
-        report = check_dataset(dataset, groups=group_by, done=advance)
+        report = check_dataset(dataset, groups=group_by, advance=advance)
     if as_json:
         print(json.dumps(report.to_dict(), indent=1))
     else:

@@ -2,24 +2,19 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from criinet.data.threads import Advance
+
 _NUMBER = 12
 """Cells shorter than this, as an interval is, are never folded."""
 
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-
-
-class Advance(Protocol):
-    """Called with how many are done, and of how many."""
-
-    def __call__(self, done: int, total: int, /) -> None: ...
 
 
 def columns() -> Progress:

@@ -1,16 +1,16 @@
 """What a dataset folder says of itself: dataset.json on all of it, groups.csv on whose each case is."""
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, field_validator, model_validator
 
 from criinet.config import Millimetres
-from criinet.data.images import BadFileError
+from criinet.data.bad_files import BadFileError
+from criinet.data.files import read_json
 from criinet.data.kinds import comparable
 from criinet.data.masks import MaskEncoding
 from criinet.data.volumes import Partial
@@ -29,7 +29,7 @@ class DatasetCard(BaseModel):
     encoding: MaskEncoding | None = None
     spacing: Millimetres | tuple[Millimetres, Millimetres] | tuple[Millimetres, Millimetres, Millimetres] | None = None
     ignore: bool = False
-    partial: Partial | bool = "auto"
+    partial: Partial = "auto"
     regions: Mapping[str, tuple[str, ...]] = {}
     modality: str | None = None
     licence: str | None = None
@@ -43,10 +43,14 @@ class DatasetCard(BaseModel):
         require_plain(classes or ())
         return classes
 
-    @staticmethod
-    def words(partial: Partial | bool) -> Partial:
-        """Return true and false as "yes" and "no"."""
-        return partial if isinstance(partial, str) else ("yes" if partial else "no")
+    @field_validator("partial", mode="before")
+    @classmethod
+    def _true_is_yes(cls, partial: Any) -> Any:
+        return ("yes" if partial else "no") if isinstance(partial, bool) else partial
+
+    @field_serializer("partial", when_used="json")
+    def _yes_is_true(self, partial: Partial) -> str | bool:
+        return partial if partial == "auto" else partial == "yes"
 
     @model_validator(mode="after")
     def _regions_of_classes(self) -> "DatasetCard":
@@ -81,23 +85,6 @@ def require_plain(names: Iterable[str]) -> None:
             raise ValueError(
                 f"the name {name!r} begins with =, +, - or @, or holds a control character; choose another"
             )
-
-
-def read_json(path: Path, access: str, example: str) -> Any:
-    """Read a JSON file that a person may have written.
-
-    Args:
-        access: what to do if it cannot be read. example: what to write instead if it is no JSON.
-
-    Raises:
-        BadFileError: if it cannot be read, or is no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise BadFileError(path, "cannot be read", access) from error
-    except ValueError as error:
-        raise BadFileError(path, f"is not valid JSON ({error})", example) from error
 
 
 def read_card(root: Path) -> DatasetCard:

@@ -11,24 +11,24 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.dataset import build_dataset
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.formats import Volume
 from criinet.data.geometry import Spacing, voxel_of
-from criinet.data.images import BadFileError, read_header
+from criinet.data.images import read_header
 from criinet.data.kinds import comparable, key_of, not_read, suffix_of
 from criinet.data.layout import Layout, read_layout
-from criinet.data.masks import MaskEncoding
+from criinet.data.masks import MaskEncoding, MaskMeaning
 from criinet.data.scans import mask_mismatch, read_scan, spatial
 from criinet.data.splits import load_split
-from criinet.data.threads import in_threads
+from criinet.data.threads import Advance, in_threads
 from criinet.data.volumes import without_voxel_size
 from criinet.errors import DataError
 from criinet.registry import nearest
 
 T = TypeVar("T")
-_Meaning = tuple[MaskEncoding, tuple[str, ...]]
 AIR = -500.0
 """Hounsfield units below which hardly anything but air lies."""
 
@@ -123,14 +123,12 @@ class _CaseFacts:
     problems: list[BadFileError] = field(default_factory=list[BadFileError])
 
 
-def check_dataset(
-    root: Path, groups: Path | None = None, *, done: Callable[[int, int], None] | None = None
-) -> CheckReport:
+def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | None = None) -> CheckReport:
     """Decode every image and mask of a dataset and report all problems, not only the first.
 
     Args:
         groups: a CSV with the columns case and group (or patient), instead of the folder's own groups.csv.
-        done: called with (finished, total) after each case, for a progress bar.
+        advance: called with (finished, total) after each case, for a progress bar.
 
     Raises:
         DataError: if there is no dataset to look at: the folder, its images/ or any image is missing.
@@ -141,7 +139,8 @@ def check_dataset(
     cards: list[BadFileError] = []
     card = _attempt(lambda: read_card(root), root / "dataset.json", cards) or DatasetCard()
     card, voxel = _voxel(card, root, layout.dims, cards)
-    facts = dict(zip(names, in_threads(lambda name: _case_facts(name, layout, card, voxel), names, done), strict=True))
+    looked_at = in_threads(lambda name: _case_facts(name, layout, card, voxel), names, advance)
+    facts = dict(zip(names, looked_at, strict=True))
     problems += [problem for case in facts.values() for problem in case.problems] + cards
     meaning = _meaning(root, card, layout, facts, problems)
     group_of = _attempt(lambda: read_groups(root, names, groups), root / "groups.csv", problems) or {}
@@ -199,9 +198,8 @@ def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | N
     if mask is None:
         return facts
     try:
-        rule = DatasetCard.words(card.partial)
         image = None if facts.size is None else path
-        facts.mask = read_mask_facts(mask, layout.dims, image=image, ignore=card.ignore, partial=rule)
+        facts.mask = read_mask_facts(mask, layout.dims, image=image, ignore=card.ignore, partial=card.partial)
         mismatch = None if facts.size is None else mask_mismatch(mask, path, layout.dims, (facts.mask.size, facts.size))
     except BadFileError as problem:
         facts.problems.append(problem)
@@ -225,7 +223,7 @@ def _attempt(work: Callable[[], T], path: Path, problems: list[BadFileError]) ->
 
 def _meaning(
     root: Path, card: DatasetCard, layout: Layout, facts: dict[str, _CaseFacts], problems: list[BadFileError]
-) -> _Meaning | None:
+) -> MaskMeaning | None:
     """Tell encoding and classes from the masks that were read; masks that contradict them go to the problems."""
     known = {layout.masks[name]: case.mask for name, case in facts.items() if case.mask is not None}
     meaning = _attempt(lambda: read_encoding(card, list(known), known, dims=layout.dims), root / "masks", problems)
@@ -276,7 +274,7 @@ def _spread(values: Iterable[int]) -> tuple[int, int, int]:
     return ordered[0], ordered[len(ordered) // 2], ordered[-1]
 
 
-def _mask_figures(facts: dict[str, _CaseFacts], meaning: _Meaning | None) -> dict[str, Any]:
+def _mask_figures(facts: dict[str, _CaseFacts], meaning: MaskMeaning | None) -> dict[str, Any]:
     """Return the fields of the report that come from masks without a problem."""
     masks = [case.mask for case in facts.values() if case.mask is not None and not case.problems]
     if meaning is None or not masks:
@@ -353,7 +351,7 @@ def _without_an_image(layout: Layout) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
 
-def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: _Meaning | None) -> list[str]:
+def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: MaskMeaning | None) -> list[str]:
     """Return what looks odd in dataset.json and in the values of the masks, though all of it can be used."""
     notes = [
         f"'{key}' in dataset.json means nothing.{nearest(key, DatasetCard.model_fields)}"

@@ -8,16 +8,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.geometry import Spacing, voxel_of
-from criinet.data.images import BadFileError
 from criinet.data.kinds import comparable, key_of, mask_suffix, not_read
 from criinet.data.layout import Layout, read_layout
-from criinet.data.masks import MaskEncoding, read_mask
-from criinet.data.scans import Scan, mask_mismatch, read_scan, spatial
+from criinet.data.masks import MaskEncoding, MaskMeaning
+from criinet.data.scans import Scan, mask_mismatch, read_scan, read_target, spatial
 from criinet.data.threads import in_threads
-from criinet.data.volumes import Partial, read_labels, read_volume_header
+from criinet.data.volumes import Partial, read_volume_header
 from criinet.errors import DataError
 from criinet.registry import nearest
 
@@ -147,10 +147,8 @@ class Dataset:
         """
         if case.mask is None:
             raise BadFileError(case.image, "has no mask", f"Add {self.root / 'masks' / case.name}{self.mask_suffix}")
-        if self.dims == 3:
-            meaning = self.encoding, self.classes
-            return read_labels(case.mask, *meaning, image=case.image, ignore=self.ignore, partial=self.partial)
-        return read_mask(case.mask, self.encoding, len(self.classes), names=self.classes, ignore=self.ignore)
+        meaning = self.encoding, self.classes
+        return read_target(case.mask, self.dims, meaning, image=case.image, ignore=self.ignore, partial=self.partial)
 
     def spacing_of(self, case: Case) -> tuple[float, ...] | None:
         """Return the size of a pixel or voxel of ``case`` along each axis in mm, None where nobody knows."""
@@ -222,7 +220,7 @@ def build_dataset(
     layout: Layout,
     card: DatasetCard,
     names: Sequence[str],
-    meaning: tuple[MaskEncoding, tuple[str, ...]],
+    meaning: MaskMeaning,
     groups: Path | None,
     skipped: Sequence[BadFileError],
     dropped: Iterable[str],
@@ -243,7 +241,7 @@ def build_dataset(
         cases=tuple(Case(name, layout.images[name], layout.masks.get(name), group_of[name]) for name in names),
         dims=layout.dims,
         ignore=card.ignore,
-        partial=card.words(card.partial),
+        partial=card.partial,
         regions=card.regions,
         modality=card.modality,
         licence=card.licence,

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.files import write_atomically
 from criinet.data.formats.dicom import Frame, frames_in, quietly, slice_files
 from criinet.data.formats.volume import library
-from criinet.data.images import BadFileError
 from criinet.data.kinds import is_dicom
 from criinet.data.masks import PALETTE
 

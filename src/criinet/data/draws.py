@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.random import Generator
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.dataset import Case, Dataset
-from criinet.data.images import BadFileError
 from criinet.data.splits import (
     DEFAULT,
     Split,

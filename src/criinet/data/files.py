@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.errors import StorageError
 
 TEMPORARY = ".*.tmp"
@@ -108,6 +109,23 @@ def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]], *, compressed: boo
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write ``value`` as JSON, whole or not at all; NaN and infinity become null."""
     write_text_atomically(path, json.dumps(jsonable(value), indent=1) + "\n")
+
+
+def read_json(path: Path, access: str, example: str) -> Any:
+    """Read a JSON file that a person may have written.
+
+    Args:
+        access: what to do if it cannot be read. example: what to write instead if it is no JSON.
+
+    Raises:
+        BadFileError: if it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise BadFileError(path, "cannot be read", access) from error
+    except ValueError as error:
+        raise BadFileError(path, f"is not valid JSON ({error})", example) from error
 
 
 def read_records(path: Path) -> tuple[list[dict[str, Any]], int]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from criinet.data.bad_files import in_a_sentence
 from criinet.data.files import digest
-from criinet.data.images import in_a_sentence
 
 
 def fingerprint(root: Path) -> str:

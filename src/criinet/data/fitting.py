@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from criinet.labels import IGNORE
+
 
 class Seen(Protocol):
     """What a network sees of an image: its training ``size`` (height, width), and ``window``, "whole" or "patch"."""
@@ -44,6 +46,19 @@ def fit(array: np.ndarray, seen: Seen, *, labels: bool) -> np.ndarray:
     squeezed = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     resized = np.asarray(Image.fromarray(squeezed).resize((width, height), method))
     return resized.reshape(height, width, *array.shape[2:])
+
+
+def fit_mask(mask: NDArray[Any], seen: Seen) -> NDArray[Any]:
+    """Bring (H, W) class indices, which may be IGNORE, to the training size."""
+    if mask.dtype == np.uint8:
+        return fit(mask, seen, labels=True)
+    return fit((mask - IGNORE).astype(np.uint8), seen, labels=True).astype(np.int16) + IGNORE
+
+
+def pad(array: NDArray[Any], box: Sequence[int]) -> NDArray[Any]:
+    """Mirror (d, h, w) at the far sides to at least ``box``."""
+    missing = [(0, max(0, need - have)) for need, have in zip(box, array.shape, strict=True)]
+    return np.pad(array, missing, mode="symmetric") if any(far for _, far in missing) else array
 
 
 def starts(length: int, window: int) -> list[int]:

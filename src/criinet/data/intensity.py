@@ -51,6 +51,14 @@ def limits_of(volume: Volume, intensity: Intensity = "window", given: Limits | N
     return (float(low), float(high)) if high > low else (float(some.min()), float(some.max()))
 
 
+def limits_for_people(volume: Volume, intensity: Intensity, given: Limits) -> Limits:
+    """Return the values that are drawn black and white: a run's fixed window, else the file's own or its percentiles.
+
+    A z-score is for the network alone: its limits lie so far apart that a picture would be faint.
+    """
+    return limits_of(volume, "window" if intensity == "z-score" else intensity, given)
+
+
 def to_gray(values: Array, limits: Limits) -> Pixels:
     """Map ``limits`` to 0 and 255, cutting what lies beyond; values that are not finite become 0.
 

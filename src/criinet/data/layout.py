@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from criinet.data.images import LISTED, BadFileError
+from criinet.data.bad_files import LISTED, BadFileError
 from criinet.data.kinds import (
     SUFFIXES,
     VOLUME_SUFFIXES,

@@ -6,15 +6,14 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.encodings import read_encoding
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
 from criinet.data.kinds import SUFFIXES, is_readable, is_volume, key_of, stem_of
-from criinet.data.masks import read_mask
 from criinet.data.provenance import NOTE
-from criinet.data.scans import place_mismatch, require_picture, require_volume
-from criinet.data.volumes import read_labels, read_mask_header
+from criinet.data.scans import place_mismatch, read_target, require_picture, require_volume
+from criinet.data.volumes import read_mask_header
 from criinet.errors import DataError
 
 
@@ -88,17 +87,13 @@ def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
     further = my_classes[len(their_classes) :]
     classes = (*their_classes, *further) if card.classes else max(their_classes, my_classes, key=len)
     for stem, path in truth.items():
-        if dims == 3:
-            found = read_labels(predicted[stem], mine, classes, image=path, partial="no")
-            rule = card.words(card.partial)
-            target = read_labels(path, theirs, classes, image=predicted[stem], ignore=card.ignore, partial=rule)
-        else:
-            found = read_mask(predicted[stem], mine, len(classes))
-            target = read_mask(path, theirs, len(classes), ignore=card.ignore)
+        file = predicted[stem]
+        found = read_target(file, dims, (mine, classes), image=path, partial="no")
+        target = read_target(path, dims, (theirs, classes), image=file, ignore=card.ignore, partial=card.partial)
         if found.shape != target.shape:
             own, other = ("x".join(str(side) for side in reversed(array.shape)) for array in (found, target))
-            raise DataError(f"{predicted[stem]} is {own} but its target is {other}. Predict at the image's own size.")
-        geometry = _one_place(predicted[stem], path) if dims == 3 else None
+            raise DataError(f"{file} is {own} but its target is {other}. Predict at the image's own size.")
+        geometry = _one_place(file, path) if dims == 3 else None
         spacing = geometry.spacing if geometry is not None and geometry.known else declared
         yield MaskPair(stem, found, target, classes, spacing, groups[stem], card.regions)
 

@@ -11,22 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.files import write_bytes_atomically
-from criinet.data.images import (
-    DEEP_MODES,
-    LOSSY,
-    BadFileError,
-    Pixels,
-    opened,
-    orientation_of,
-    refuse_pages,
-    require_plane,
-    upright,
-)
+from criinet.data.images import DEEP_MODES, LOSSY, Pixels, opened, orientation_of, refuse_pages, require_plane, upright
 from criinet.labels import IGNORE
 
 MaskEncoding = Literal["index", "binary255"]
 """How masks write classes: ``index`` is the class itself, ``binary255`` is 0 for background and 255 for foreground."""
+
+MaskMeaning = tuple[MaskEncoding, tuple[str, ...]]
+"""How the masks of a dataset write classes, and the names of those, background first."""
 
 OKABE_ITO = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
@@ -213,16 +207,13 @@ def only_value(counts: NDArray[np.intp]) -> int:
     return int(above[0]) if len(above) == 1 else 0
 
 
-def read_mask(
-    path: Path, encoding: MaskEncoding, classes: int, *, names: Sequence[str] = (), ignore: bool = False
-) -> NDArray[Any]:
-    """Read a mask upright as class indices.
+def read_mask(path: Path, encoding: MaskEncoding, classes: Sequence[str], *, ignore: bool = False) -> NDArray[Any]:
+    """Read the mask of an image upright as class indices.
 
     Args:
         encoding: ``index``, or ``binary255``, where values above 127 are class 1. JPEG masks are accepted only in the
             latter; any other file must then hold nothing but 0 and 255 (or 0 and 1, if it is a palette or 1-bit file).
-        classes: K, the number of classes with background.
-        names: the K class names, for messages.
+        classes: the K names.
         ignore: the value 255 means "no ground truth"; only with ``index``.
 
     Returns:
@@ -232,13 +223,8 @@ def read_mask(
         BadFileError: if the file cannot be read, or its values contradict the encoding.
     """
     raw = read_raw_mask(path)
-    problem = contradiction(
-        value_counts(raw.values, ignore=ignore),
-        lossy=raw.lossy,
-        zero_one=raw.zero_one,
-        encoding=encoding,
-        classes=names or [str(k) for k in range(classes)],
-    )
+    counts = value_counts(raw.values, ignore=ignore)
+    problem = contradiction(counts, lossy=raw.lossy, zero_one=raw.zero_one, encoding=encoding, classes=classes)
     if problem is not None:
         raise BadFileError(path, *problem)
     if encoding == "index" or raw.zero_one:

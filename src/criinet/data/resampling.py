@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from criinet.data.fitting import pad
+from criinet.data.formats import Volume
 from criinet.data.geometry import Axes, Geometry, Spacing
 from criinet.data.images import Pixels
+from criinet.data.intensity import limits_of, to_gray
+from criinet.data.settings import DataConfig
 
 Shape = tuple[int, int, int]
 CHUNK = 2**22
@@ -38,6 +42,13 @@ def training_grid(stored: Shape, geometry: Geometry, spacing: Spacing | None) ->
     wanted = spacing or (steps[0], steps[1], steps[2])
     shape = [max(1, round(n * step / new)) for n, step, new in zip(source, steps, wanted, strict=True)]
     return Grid(axes, (source[0], source[1], source[2]), (shape[0], shape[1], shape[2]))
+
+
+def fit_volume(volume: Volume, config: DataConfig) -> tuple[Pixels, Grid]:
+    """Bring a volume to gray values on the training grid, padded to the window: (d, h, w) uint8."""
+    grid = training_grid(volume.shape, volume.geometry, config.spacing if volume.geometry.known else None)
+    gray = to_gray(volume.values, limits_of(volume, config.intensity, config.range))
+    return pad(to_grid(gray, grid), config.box), grid
 
 
 def to_grid(gray: Pixels, grid: Grid) -> Pixels:

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import LISTED, BadFileError
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
-from criinet.data.images import LISTED, BadFileError, Pixels, exif_turn, image_size, read_image
+from criinet.data.images import Pixels, exif_turn, image_size, read_image
 from criinet.data.kinds import VOLUME_SUFFIXES, is_volume, suffix_of
-from criinet.data.volumes import read_mask_header, read_volume, read_volume_header
+from criinet.data.masks import MaskMeaning, read_mask
+from criinet.data.volumes import Partial, read_labels, read_mask_header, read_volume, read_volume_header
 from criinet.errors import DataError
 
 Scan = Pixels | Volume
@@ -31,6 +33,32 @@ def read_scan(path: Path, dims: int, spacing: Spacing | None = None) -> Scan:
         return read_image(path)
     require_volume(path)
     return read_volume(path, spacing)
+
+
+def read_target(
+    path: Path,
+    dims: int,
+    meaning: MaskMeaning,
+    *,
+    image: Path | None = None,
+    ignore: bool = False,
+    partial: Partial = "auto",
+) -> NDArray[Any]:
+    """Read the mask of an image (``dims`` 2) or a volume (3) as class indices, IGNORE where there is no ground truth.
+
+    Args:
+        image, partial: of volumes; see :func:`read_labels`.
+        ignore: the value 255 means "no ground truth".
+
+    Returns:
+        (H, W) or (D, H, W) uint8, or int16 if any is IGNORE.
+
+    Raises:
+        BadFileError: if the file cannot be read, or its values contradict their meaning.
+    """
+    if dims == 2:
+        return read_mask(path, *meaning, ignore=ignore)
+    return read_labels(path, *meaning, image=image, ignore=ignore, partial=partial)
 
 
 def scan_shape(path: Path, dims: int) -> tuple[int, ...]:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from criinet.data.card import read_json
+from criinet.data.bad_files import BadFileError
 from criinet.data.dataset import Dataset
-from criinet.data.files import write_text_atomically
-from criinet.data.images import BadFileError
+from criinet.data.files import read_json, write_text_atomically
 from criinet.errors import DataError
 from criinet.registry import nearest
 

@@ -3,115 +3,25 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
 from torch import Tensor
 
-from criinet.config import Config, Count, Fraction, Millimetres
-from criinet.data.augmentation import AugmentationConfig
 from criinet.data.dataset import Case, Dataset
 from criinet.data.decoding import Decoding
-from criinet.data.fitting import cut, fit, with_channels
+from criinet.data.fitting import cut, fit, fit_mask, pad, with_channels
 from criinet.data.formats import Volume
-from criinet.data.images import Pixels
-from criinet.data.intensity import Intensity, Limits, limits_of, to_gray
-from criinet.data.resampling import Grid, labels_to_grid, to_grid, training_grid
+from criinet.data.resampling import fit_volume, labels_to_grid
+from criinet.data.settings import DataConfig
 from criinet.data.spill import Spill
 from criinet.data.threads import cores
 from criinet.labels import IGNORE
 
-Side = Annotated[int, Field(ge=16, le=4096)]
-Depth = Annotated[int, Field(ge=4, le=4096)]
-Kind = Literal["images", "slices", "volumes"]
-
 KEPT_VOXELS = 4096
 """Voxels of each class and volume that windows may be centred on, evenly spread over all of them."""
-
-
-class DataConfig(Config):
-    """What the network sees of an image."""
-
-    kind: Annotated[
-        Kind, Field(description="images; or of volumes: slices for a 2D network, volumes for boxes and a 3D network")
-    ] = "images"
-    size: Annotated[
-        tuple[Side, Side] | tuple[Depth, Side, Side],
-        Field(description="height and width, for boxes also depth before them, that the network is trained on"),
-    ] = (128, 128)
-    window: Annotated[
-        Literal["whole", "patch"],
-        Field(
-            description="whole: each image is resized; patch: crops at the image's own resolution, then sliding window"
-        ),
-    ] = "whole"
-    channels: Annotated[Literal[1, 3], Field(description="1: gray, 3: colour")] = 3
-    spacing: Annotated[
-        tuple[Millimetres, Millimetres, Millimetres] | None,
-        Field(description="of volumes: depth, height and width in mm of a voxel in training; null: as stored"),
-    ] = None
-    intensity: Annotated[
-        Intensity,
-        Field(description="of volumes: z-score, range (fixed, as in CT), or window (the file's own, or percentiles)"),
-    ] = "z-score"
-    range: Annotated[
-        tuple[float, float], Field(description="of volumes: what becomes black and white with intensity=range, in HU")
-    ] = (-160.0, 240.0)
-    one_object: Annotated[
-        tuple[Count, ...],
-        Field(description="of volumes: numbers of classes of which predictions keep the largest connected object"),
-    ] = ()
-    tta: Annotated[bool, Field(description="predict the mean over mirrored images, as training mirrors them")] = False
-    foreground: Annotated[Fraction, Field(description="of volumes: how often a window is centred on an object")] = 0.0
-    augmentation: AugmentationConfig = AugmentationConfig()
-
-    @field_validator("range")
-    @classmethod
-    def _rises(cls, limits: tuple[float, float]) -> tuple[float, float]:
-        if limits[0] >= limits[1]:
-            raise ValueError("give the value that becomes black, and then a larger one that becomes white")
-        return limits
-
-    @property
-    def dims(self) -> int:
-        """How many spatial axes the network has."""
-        return 3 if self.kind == "volumes" else 2
-
-    @property
-    def box(self) -> tuple[int, ...]:
-        """The window that is cut from a stored case, by its spatial axes: a slice is one voxel deep."""
-        return (1, *self.size) if self.kind == "slices" else self.size
-
-
-def fit_mask(mask: NDArray[Any], config: DataConfig) -> NDArray[Any]:
-    """Bring (H, W) class indices, which may be IGNORE, to the training size."""
-    if mask.dtype == np.uint8:
-        return fit(mask, config, labels=True)
-    return fit((mask - IGNORE).astype(np.uint8), config, labels=True).astype(np.int16) + IGNORE
-
-
-def fit_volume(volume: Volume, config: DataConfig) -> tuple[Pixels, Grid]:
-    """Bring a volume to gray values on the training grid, padded to the window: (d, h, w) uint8."""
-    grid = training_grid(volume.shape, volume.geometry, config.spacing if volume.geometry.known else None)
-    gray = to_gray(volume.values, limits_of(volume, config.intensity, config.range))
-    return pad(to_grid(gray, grid), config), grid
-
-
-def limits_for_people(volume: Volume, config: DataConfig) -> Limits:
-    """Return the values that are drawn black and white: a run's fixed window, else the file's own or its percentiles.
-
-    A z-score is for the network alone: its limits lie so far apart that a picture would be faint.
-    """
-    return limits_of(volume, "window" if config.intensity == "z-score" else config.intensity, config.range)
-
-
-def pad(array: NDArray[Any], config: DataConfig) -> NDArray[Any]:
-    """Mirror (d, h, w) at the far sides to at least the window."""
-    missing = [(0, max(0, need - have)) for need, have in zip(config.box, array.shape, strict=True)]
-    return np.pad(array, missing, mode="symmetric") if any(far for _, far in missing) else array
 
 
 @dataclass(frozen=True)
@@ -226,7 +136,7 @@ def load_store(
         if isinstance(scan, Volume):
             gray, grid = fit_volume(scan, config)
             pixels = keep(np.repeat(gray[None], config.channels, axis=0))
-            fitted = None if mask is None else pad(labels_to_grid(mask, grid), config)
+            fitted = None if mask is None else pad(labels_to_grid(mask, grid), config.box)
         else:
             image = fit(with_channels(scan, config.channels), config, labels=False)
             pixels = keep(image.transpose(2, 0, 1).copy())

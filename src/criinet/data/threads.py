@@ -7,6 +7,8 @@ from typing import TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
+Advance = Callable[[int, int], None]
+"""Called with how many are done, and of how many."""
 
 
 def cores() -> int:
@@ -14,16 +16,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads(work: Callable[[A], B], items: Sequence[A], done: Callable[[int, int], None] | None = None) -> list[B]:
+def in_threads(work: Callable[[A], B], items: Sequence[A], advance: Advance | None = None) -> list[B]:
     """Apply ``work`` to every item in a pool of threads and return the results in order.
 
     Args:
-        done: called with (finished, total) after each item, in order.
+        advance: called with (finished, total) after each item, in order.
     """
     results: list[B] = []
     with ThreadPoolExecutor(max_workers=min(32, cores())) as pool:
         for result in pool.map(work, items):
             results.append(result)
-            if done is not None:
-                done(len(results), len(items))
+            if advance is not None:
+                advance(len(results), len(items))
     return results

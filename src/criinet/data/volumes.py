@@ -10,11 +10,11 @@ from typing import IO, Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import SKIPPABLE, BadFileError
 from criinet.data.files import write_atomically
 from criinet.data.formats import Volume, VolumeHeader, format_of
 from criinet.data.formats.volume import SEG, corner_within, padded
 from criinet.data.geometry import Geometry, Spacing
-from criinet.data.images import SKIPPABLE, BadFileError
 from criinet.data.masks import IGNORED_VALUE, MaskEncoding, contradiction, value_counts, with_ignored
 from criinet.errors import ShapeError
 
@@ -125,13 +125,13 @@ def read_raw_labels(path: Path, image: Path | None = None) -> RawLabels:
 def read_labels(
     path: Path,
     encoding: MaskEncoding,
-    classes: tuple[str, ...],
+    classes: Sequence[str],
     *,
     image: Path | None = None,
     ignore: bool = False,
     partial: Partial = "auto",
 ) -> Array:
-    """Read a mask as class indices.
+    """Read the mask of a volume as class indices.
 
     Args:
         image: the volume that it belongs to; see :func:`read_raw_labels`.

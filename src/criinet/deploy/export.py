@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from criinet.data.files import make_folder, write_bytes_atomically
-from criinet.data.predictions import Advance
+from criinet.data.threads import Advance
 from criinet.deploy.bundle import write_bundle
 from criinet.deploy.card import FORMAT, ModelCard
 from criinet.deploy.network import Opinions, Runner, as_network, run_onnx, run_torchscript, to_onnx, to_torchscript

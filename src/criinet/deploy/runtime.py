@@ -13,7 +13,8 @@ from PIL import Image
 from criinet.data.fitting import corners_of, cut, fit, gaussian_window, with_channels
 from criinet.data.images import require_pixels
 from criinet.data.inputs import Part
-from criinet.data.predictions import Advance, Outputs, gray_maps, require_shift, write_predictions
+from criinet.data.predictions import Outputs, gray_maps, require_shift, write_predictions
+from criinet.data.threads import Advance
 from criinet.deploy.card import KEY, ModelCard, is_intact, read_card
 from criinet.errors import CheckpointError, ConfigError
 

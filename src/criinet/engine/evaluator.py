@@ -1,6 +1,6 @@
 """The test set, opened once: every measure of every case, with intervals, strata and misses beside the means."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from criinet.data.files import csv_text, write_json, write_text_atomically
 from criinet.data.formats import Volume
 from criinet.data.mask_folders import paired_masks
 from criinet.data.splits import Split
+from criinet.data.threads import Advance
 from criinet.engine.build import Trained, load_trained
 from criinet.engine.examples import by_percentile, pictures, write_examples
 from criinet.engine.folder import RunFolder
@@ -55,7 +56,7 @@ def evaluate(
     *,
     dataset: Path | str | None = None,
     device: str = "auto",
-    advance: Callable[[int, int], None] | None = None,
+    advance: Advance | None = None,
 ) -> dict[str, Any]:
     """Measure a run on its test cases, write results.json and cases.csv, and return what results.json holds.
 
@@ -96,9 +97,7 @@ def evaluate(
     return results
 
 
-def measure_all(
-    folder: RunFolder, trained: Mapping[str, Trained], test: TestSet, advance: Callable[[int, int], None] | None
-) -> list[Row]:
+def measure_all(folder: RunFolder, trained: Mapping[str, Trained], test: TestSet, advance: Advance | None) -> list[Row]:
     """Measure every test case with each checkpoint; where the best one is the last one, once."""
     found: dict[int, list[Row]] = {}
     total = len({each.step for each in trained.values()}) * len(test.cases)
@@ -111,7 +110,7 @@ def measure_all(
     return rows
 
 
-def offset(advance: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
+def offset(advance: Advance | None, before: int, total: int) -> Advance | None:
     """Shift a part's progress into the whole's."""
     return None if advance is None else lambda done, _: advance(before + done, total)
 
@@ -153,7 +152,7 @@ def measure(
     checkpoint: str,
     predictor: Predictor,
     test: TestSet,
-    advance: Callable[[int, int], None] | None,
+    advance: Advance | None,
 ) -> list[Row]:
     """Predict and measure every test case with one checkpoint; the last one's examples are kept for the report."""
     chosen = by_percentile({name: found["cnr"] for name, found in test.difficulty.items()})

@@ -10,12 +10,12 @@ from PIL import Image
 from criinet.data.files import write_json, write_npz
 from criinet.data.fitting import with_channels
 from criinet.data.formats import Volume
-from criinet.data.intensity import to_gray
+from criinet.data.intensity import limits_for_people, to_gray
 from criinet.data.planes import look_point, three_planes
 from criinet.data.predictions import VolumePrediction
 from criinet.data.sampling import evenly
 from criinet.data.scans import Scan
-from criinet.data.store import DataConfig, limits_for_people
+from criinet.data.settings import DataConfig
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predicted
 
@@ -72,7 +72,7 @@ def pictures(predicted: Predicted, scan: Scan, target: np.ndarray | None, config
         return {"image": small_image(with_channels(scan, 3)), **{name: small(array) for name, array in maps.items()}}
     assert isinstance(scan, Volume)
     at = look_point(predicted.mask if known is None else known, scan.shape)
-    gray = to_gray(scan.values, limits_for_people(scan, config))
+    gray = to_gray(scan.values, limits_for_people(scan, config.intensity, config.range))
     planes = {
         name: three_planes(array, scan.geometry, at, labels=name in ("refined", "coarse", "target"))
         for name, array in {"image": gray, **maps}.items()

@@ -12,7 +12,6 @@ from criinet.data.files import make_folder
 from criinet.data.inputs import Part
 from criinet.data.kinds import stem_of
 from criinet.data.predictions import (
-    Advance,
     Outputs,
     VolumePrediction,
     predict_files,
@@ -21,6 +20,7 @@ from criinet.data.predictions import (
     write_predictions,
 )
 from criinet.data.provenance import note_provenance
+from criinet.data.threads import Advance
 from criinet.engine.build import load
 from criinet.engine.examples import pictures, spaced, write_examples
 from criinet.engine.folder import RunFolder

@@ -17,9 +17,9 @@ from criinet.data.geometry import Geometry, Spacing
 from criinet.data.images import require_pixels
 from criinet.data.objects import keep_largest
 from criinet.data.predictions import VolumePrediction, as_gray, gray_maps, require_shift
-from criinet.data.resampling import Grid, from_grid, resize_probs
+from criinet.data.resampling import Grid, fit_volume, from_grid, resize_probs
 from criinet.data.scans import Scan, read_scan, require_voxels
-from criinet.data.store import DataConfig, fit_volume
+from criinet.data.settings import DataConfig
 from criinet.engine.method_calls import predict
 from criinet.engine.shift import shifted
 from criinet.engine.sliding_window import BATCH, SlidingWindow
@@ -124,7 +124,7 @@ class Predictor:
     @property
     def scan_dims(self) -> int:
         """How many axes its scans have: 2 of images, 3 of volumes."""
-        return 2 if self.data.kind == "images" else 3
+        return self.data.scan_dims
 
     @property
     def spacing(self) -> Spacing | None:

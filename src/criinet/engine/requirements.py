@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from criinet.data.dataset import Case, Dataset
 from criinet.data.scans import mask_mismatch
-from criinet.data.store import DataConfig
+from criinet.data.settings import DataConfig
 from criinet.engine.settings import RunConfig
 from criinet.errors import ConfigError
 from criinet.methods import methods
@@ -41,7 +41,7 @@ def require_kind(config: RunConfig, dataset: Dataset, device: str) -> None:
         ConfigError: otherwise.
     """
     data = config.data
-    if (dataset.dims == 2) != (data.kind == "images"):
+    if dataset.dims != data.scan_dims:
         fitting = "images" if dataset.dims == 2 else "slices or volumes"
         raise ConfigError(f"data.kind is '{data.kind}', but {dataset.name} holds {fitting}; use data.kind={fitting}.")
     if len(data.size) != data.dims:

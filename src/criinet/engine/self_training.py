@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from criinet.data.store import DataConfig, Store
+from criinet.data.settings import DataConfig
+from criinet.data.store import Store
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.method_calls import mistake, named
 from criinet.engine.predictor import Predictor

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from criinet.config import Config, Count, Fraction, MethodConfig, merge, parse, read_settings
-from criinet.data.store import DataConfig
+from criinet.data.settings import DataConfig
 from criinet.defaults import DEFAULT_METHOD, DEFAULT_NETWORK
 from criinet.errors import ConfigError
 from criinet.methods import methods, parse_method

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from criinet.data.fitting import corners_of, cut, gaussian_window
-from criinet.data.store import DataConfig
+from criinet.data.settings import DataConfig
 
 BATCH = 8
 BATCH_VOXELS = 2**19

@@ -3,8 +3,8 @@
 import hashlib
 from pathlib import Path
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.files import newest
-from criinet.data.images import BadFileError
 from criinet.data.kinds import comparable, is_readable, key_of
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_npz
-from criinet.data.images import BadFileError, Pixels
+from criinet.data.images import Pixels
 from criinet.data.predictions import as_gray
 from criinet.data.scans import Scan
-from criinet.data.store import DataConfig
+from criinet.data.settings import DataConfig
 from criinet.engine.acquisition import benefits, look_at_scans, spread_order
 from criinet.engine.predictor import Predicted, Predictor
 from criinet.engine.uncertainty import Uncertainty

@@ -9,10 +9,10 @@ from criinet.data.dataset import Case, Dataset
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
 from criinet.data.images import Pixels
-from criinet.data.intensity import to_gray
+from criinet.data.intensity import limits_for_people, to_gray
 from criinet.data.planes import gray_slice, look_point
 from criinet.data.scans import Scan, scan_shape, spatial
-from criinet.data.store import DataConfig, limits_for_people
+from criinet.data.settings import DataConfig
 from criinet.data.volumes import read_volume_header
 
 Array = NDArray[Any]
@@ -73,11 +73,13 @@ class Slices:
 
 def gray_values(scan: Scan, config: DataConfig) -> Pixels:
     """Return an image as it is, a volume in 8 bits, windowed as a whole; both in the file's own order."""
-    return to_gray(scan.values, limits_for_people(scan, config)) if isinstance(scan, Volume) else scan
+    if not isinstance(scan, Volume):
+        return scan
+    return to_gray(scan.values, limits_for_people(scan, config.intensity, config.range))
 
 
 def middle_slice(scan: Scan, config: DataConfig) -> Pixels:
     """Return an image as it is, of a volume the middle slice in 8 bits with square pixels."""
     if not isinstance(scan, Volume):
         return scan
-    return gray_slice(scan, look_point(None, scan.shape), limits_for_people(scan, config))
+    return gray_slice(scan, look_point(None, scan.shape), limits_for_people(scan, config.intensity, config.range))

@@ -21,9 +21,10 @@ from typing import Annotated, Any, Literal
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_bytes_atomically, write_text_atomically
-from criinet.data.images import BadFileError, Pixels
+from criinet.data.images import Pixels
 from criinet.data.kinds import suffix_of
 from criinet.data.masks import encode_mask
 from criinet.data.scans import mask_mismatch

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.formats.volume import SEG, Format, Volume, VolumeHeader, library, reading, three_axes
 from criinet.data.geometry import LPS, Geometry
-from criinet.data.images import BadFileError
 from criinet.data.kinds import is_dicom
 
 TAGS = (

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.formats.volume import Format, Volume, VolumeHeader, library, plain_values, reading, three_axes
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
 
 IMAGE_KEYS = ("image", "images", "raw", "volume", "data")
 LABEL_KEYS = ("label", "labels", "mask", "masks", "seg", "segmentation")

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.formats.volume import Format, Volume, VolumeHeader, library, plain_values, reading, three_axes
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
 
 _KIND = "NRRD or MetaImage file"
 _META = re.compile(rb"ElementDataFile\s*[=:]\s*(.*)")

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.formats.volume import Format, Volume, VolumeHeader, plain_values, reading, three_axes
 from criinet.data.geometry import Geometry, NiftiForms
-from criinet.data.images import BadFileError
 
 _IN_MM = {"meter": 1000.0, "micron": 0.001}
 _PIECE = 2**20

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.formats.dicom import SEGMENTATION, read_segmentation, read_tags
 from criinet.data.formats.volume import VolumeHeader, library, padded, reading
-from criinet.data.images import BadFileError
 
 STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 """SOP class of RTSTRUCT."""

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.formats.volume import Format, Volume, VolumeHeader, library, plain_values, reading, three_axes
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
 
 _KIND = "TIFF file"
 

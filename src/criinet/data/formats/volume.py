@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError, in_a_sentence
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError, in_a_sentence
 
 Array = NDArray[Any]
 MAX_VOXELS = 2**31

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, BaseModel
 
-from criinet.data.images import BadFileError
+from criinet.data.bad_files import BadFileError
 from criinet.data.importing.drawn import (
     Coordinate,
     Drawings,

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageColor
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
 from criinet.data.importing.plan import Written, counted, require_drawn
 from criinet.data.masks import is_in_colour, read_colours
 from criinet.data.threads import in_threads

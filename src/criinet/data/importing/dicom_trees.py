@@ -9,11 +9,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.formats.dicom import frames_in, header_of, is_cut_off, is_image, read_frames, read_tags
 from criinet.data.formats.structures import Drawing, draw, drawing_in
 from criinet.data.formats.volume import VolumeHeader
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
 from criinet.data.importing.plan import ImportPlan, Item, Wanted, Written, counted, require_drawn
 from criinet.data.kinds import is_dicom
 

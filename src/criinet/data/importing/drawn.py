@@ -11,9 +11,11 @@ from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from criinet.data.card import read_groups, read_json
+from criinet.data.bad_files import BadFileError
+from criinet.data.card import read_groups
+from criinet.data.files import read_json
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError, image_size
+from criinet.data.images import image_size
 from criinet.data.importing.plan import NOTE, ImportPlan, Item, Wanted, Written, require_drawn
 from criinet.data.kinds import PICTURE_SUFFIXES, comparable, stem_of, suffix_of
 from criinet.data.masks import IGNORED_VALUE

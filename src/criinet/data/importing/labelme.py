@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from criinet.data.images import BadFileError, image_size, in_a_sentence
+from criinet.data.bad_files import BadFileError, in_a_sentence
+from criinet.data.images import image_size
 from criinet.data.importing.drawn import (
     Drawings,
     Filled,

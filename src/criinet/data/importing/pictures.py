@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.card import read_card, read_groups
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
 from criinet.data.importing.colours import read_key
 from criinet.data.importing.plan import ImportPlan, Item, Source, Wanted, Written
 from criinet.data.kinds import is_readable, is_volume, key_of, stem_of, suffix_of, unmarked

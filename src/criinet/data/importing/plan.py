@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.files import csv_text, write_atomically, write_json, write_text_atomically
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
 from criinet.data.kinds import suffix_of
 from criinet.data.masks import read_raw_mask, write_mask
+from criinet.data.threads import Advance
 from criinet.data.volumes import write_volume
 from criinet.errors import DataError
 from criinet.registry import nearest
@@ -112,7 +113,7 @@ def require_drawn(source: Path, wanted: Sequence[str], structures: Mapping[str, 
             raise DataError(f"--structure {name} is given twice; give it once, a class has one number.")
 
 
-def carry_out(plan: ImportPlan, root: Path, done: Callable[[int, int], None] | None = None) -> int:
+def carry_out(plan: ImportPlan, root: Path, advance: Advance | None = None) -> int:
     """Write the dataset, dataset.json last, and return how many files were written; what is there already stays.
 
     What was asked for stands in NOTE: converted volumes are not made again to be compared.
@@ -135,8 +136,8 @@ def carry_out(plan: ImportPlan, root: Path, done: Callable[[int, int], None] | N
         written += _place(item.image, root / "images", item.name)
         if item.mask is not None:
             written += _place(item.mask, root / "masks", item.name)
-        if done is not None:
-            done(number, len(plan.items))
+        if advance is not None:
+            advance(number, len(plan.items))
     if any(item.group != item.name for item in plan.items):
         groups = csv_text({"case": item.name, "group": item.group} for item in plan.items)
         write_text_atomically(root / "groups.csv", groups)

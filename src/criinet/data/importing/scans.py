@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from criinet.data.bad_files import BadFileError
 from criinet.data.formats import Volume
 from criinet.data.formats.nifti import read_channel
 from criinet.data.geometry import Geometry
-from criinet.data.images import BadFileError
 from criinet.data.importing.plan import ImportPlan, Item, Source, Wanted, Written
 from criinet.data.kinds import stem_of, suffix_of
 from criinet.data.masks import IGNORED_VALUE
