@@ -13,7 +13,7 @@ import tifffile
 from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split
 from criinet.engine.settings import resolve
-from criinet.engine.training import choices_for
+from criinet.engine.training import look, pick
 from criinet.engine.volume_planner import VolumeFacts, box_size, look_at_volumes, plan_volumes
 from criinet.errors import ConfigError
 from volume_sets import write_volumes
@@ -72,7 +72,7 @@ def test_thick_slices_of_another_direction_are_said(device, kind):
 def test_one_file_without_a_voxel_size_leaves_the_others_theirs(tmp_path):
     """Slices that are far apart stay so, and the file is named where training says what it picked."""
     root = write_volumes(tmp_path / "data", spacings=((0.5, 0.5, 2.5),))
-    alike = choices_for(open_dataset(root), make_split(open_dataset(root)), "cuda", {})
+    alike = pick(look(open_dataset(root), make_split(open_dataset(root))), "cuda", {})
     for part in ("images", "masks"):
         values = np.asarray(nib.load(root / part / "v1.nii.gz").dataobj).transpose(2, 1, 0)
         (root / part / "v1.nii.gz").unlink()
@@ -136,7 +136,7 @@ def test_real_atria_are_planned_by_slices_on_a_cpu_and_by_boxes_on_a_gpu(real_da
     dataset = open_dataset(real_data("la2018"))
     split = make_split(dataset, "4%")
     assert len(split.labeled) == 2
-    picked = {c.setting: c.value for c in choices_for(dataset, split, "cpu", {})}
+    picked = {c.setting: c.value for c in pick(look(dataset, split), "cpu", {})}
     assert picked["data.kind"] == "slices"
     assert picked["data.spacing"] == pytest.approx((1.25, 1.25, 1.25), abs=1e-3)
-    assert {c.setting: c.value for c in choices_for(dataset, split, "cuda", {})}["data.kind"] == "volumes"
+    assert {c.setting: c.value for c in pick(look(dataset, split), "cuda", {})}["data.kind"] == "volumes"

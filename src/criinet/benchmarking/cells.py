@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ from criinet.data.fingerprint import fingerprint
 from criinet.data.splits import Split, save_split
 from criinet.data.synthetic import write_dataset
 from criinet.engine.acquisition import Strategy
-from criinet.engine.settings import Choice, RunConfig, resolve
-from criinet.engine.training import choices_for
+from criinet.engine.image_planner import Facts
+from criinet.engine.settings import RunConfig, resolve
+from criinet.engine.training import look, pick
+from criinet.engine.volume_planner import VolumeFacts
 from criinet.errors import ConfigError, DataError
 from criinet.methods import methods
 from criinet.networks import networks
 
-Chooser = Callable[[Mapping[str, Any]], tuple[Choice, ...]]
-"""Returns the settings that were picked from the data, for what is asked for."""
 ENTRIES = ("criinet.engine.training", "criinet.engine.evaluator")
 """Whatever these import can change a run's result, beside its method and its network."""
 
@@ -79,7 +79,7 @@ class Cell:
 class Drawn:
     """What runs of one draw of labels share: the dataset, its name in the plan and its fingerprint, and the split.
 
-    file: where the split stands. amount: of labels, as the plan asks for it. choose: what picks the settings.
+    file: where the split stands. amount: of labels, as the plan asks for it.
     """
 
     dataset: Dataset
@@ -88,7 +88,11 @@ class Drawn:
     split: Split
     file: Path
     amount: str
-    choose: Chooser
+
+    @cached_property
+    def facts(self) -> Facts | VolumeFacts:
+        """What every run's settings are picked from, looked at when the first one asks."""
+        return look(self.dataset, self.split)
 
 
 def identity(config: RunConfig, drawn: Drawn, active: Mapping[str, Any] | None = None) -> str:
@@ -152,7 +156,7 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
     rows = grid.rows()
     cells = [
         cell(grid, asked, drawn, label, variant, network, seed, device, strategy)
-        for asked, drawn in draws_of(grid, data, out, device)
+        for asked, drawn in draws_of(grid, data, out)
         for label, variant in rows.items()
         if drawn.amount in (variant.labeled or asked.labeled or grid.labeled)
         for network in grid.networks
@@ -163,7 +167,7 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
     return list({(each.row, each.identity): each for each in reversed(cells)}.values())[::-1]
 
 
-def draws_of(grid: Plan, data: Path, out: Path, device: str) -> Iterator[tuple[DatasetPlan, Drawn]]:
+def draws_of(grid: Plan, data: Path, out: Path) -> Iterator[tuple[DatasetPlan, Drawn]]:
     """Yield every draw of labels that a plan means, with the dataset's part of the plan, and write its split.
 
     Raises:
@@ -193,7 +197,7 @@ def draws_of(grid: Plan, data: Path, out: Path, device: str) -> Iterator[tuple[D
                     raise DataError(f"plan '{grid.name}', labeled '{amount}' on {name}: {error}") from error
                 file = out / "splits" / f"{safe(name)}-{safe(amount)}-draw{draw}.json"
                 save_split(split, file)
-                drawn = Drawn(dataset, name, content, split, file, amount, chooser(dataset, split, device))
+                drawn = Drawn(dataset, name, content, split, file, amount)
                 require_enough(grid, drawn)
                 yield asked, drawn
 
@@ -238,22 +242,6 @@ def require_enough(grid: Plan, drawn: Drawn) -> None:
         )
 
 
-def chooser(dataset: Dataset, split: Split, device: str) -> Chooser:
-    """Return what picks the settings that depend on the data, which is looked at as seldom as possible.
-
-    Those of images follow from the split and the device alone; those of volumes from what is asked for too.
-    """
-    known: dict[str, tuple[Choice, ...]] = {}
-
-    def choose(settings: Mapping[str, Any]) -> tuple[Choice, ...]:
-        key = json.dumps(settings, sort_keys=True) if dataset.dims == 3 else ""
-        if key not in known:
-            known[key] = choices_for(dataset, split, device, settings)
-        return known[key]
-
-    return choose
-
-
 def amounts(grid: Plan, asked: DatasetPlan, rows: Mapping[str, Variant]) -> list[str]:
     """Return every amount of labels that some row wants on a dataset."""
     usual = asked.labeled or grid.labeled
@@ -281,7 +269,7 @@ def cell(
     layers = ({"trainer": {"threads": 1}}, built, grid.settings, asked.settings, variant.settings)
     settings: dict[str, Any] = reduce(merge, layers)
     try:
-        config = resolve(settings, drawn.choose(settings), seed=seed)
+        config = resolve(settings, pick(drawn.facts, device, settings), seed=seed)
     except ConfigError as error:
         raise ConfigError(f"plan '{grid.name}', row '{label}': {error}") from error
     active = None

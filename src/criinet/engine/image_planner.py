@@ -130,7 +130,7 @@ def length_choice(facts: Facts, size: tuple[int, int], on_gpu: bool) -> Choice:
     return Choice("trainer.iterations", steps, reason)
 
 
-def plan(facts: Facts, device: str, asked: Mapping[str, Any] | None = None) -> tuple[Choice, ...]:
+def plan(facts: Facts, device: str, asked: Mapping[str, Any]) -> tuple[Choice, ...]:
     """Pick every setting that depends on the data or the device.
 
     Args:
@@ -139,7 +139,7 @@ def plan(facts: Facts, device: str, asked: Mapping[str, Any] | None = None) -> t
     """
     on_gpu = device != "cpu"
     labeled = f"{device_name(on_gpu)}; {facts.labeled} labeled images"
-    picture = picture_choices(facts, on_gpu, size_asked(asked or {}))
+    picture = picture_choices(facts, on_gpu, size_asked(asked))
     size = next(choice.value for choice in picture if choice.setting == "data.size")
     choices = [
         PRETRAINED,
