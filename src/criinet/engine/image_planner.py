@@ -15,6 +15,7 @@ from criinet.engine.plan_choices import (
     PRETRAINED,
     SAMPLED,
     USUAL_SIDE,
+    asked_for,
     batch_choices,
     device_name,
     object_diameters,
@@ -87,8 +88,7 @@ def training_size(facts: Facts, longest: int, *, small: bool) -> tuple[int, int]
 
 def size_asked(asked: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the training size that the user gives, None where that is none or no pair of sides."""
-    data = asked.get("data")
-    match data.get("size") if isinstance(data, Mapping) else None:
+    match asked_for(asked, "data", "size"):
         case [int(height), int(width)] if height > 0 and width > 0:
             return height, width
         case _:
