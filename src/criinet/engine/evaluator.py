@@ -119,7 +119,7 @@ def offset(advance: Callable[[int, int], None] | None, before: int, total: int) 
 def describe_run(recorded: Mapping[str, Any], split: Split, last: Trained) -> Row:
     """Return what every row of a result says about where it came from."""
     trainer, method = recorded["trainer"], last.predictor.method
-    images = trainer["iterations"] * (trainer["labeled_batch"] + trainer["unlabeled_batch"] * bool(method.views))
+    images = last.step * (trainer["labeled_batch"] + trainer["unlabeled_batch"] * bool(method.views))
     pretrained = any(network.backbone.pretrained for network in method.networks)
     environment = recorded["environment"]
     return {
