@@ -99,7 +99,7 @@ def train_and_look(
             "threads": 1,
         },
     }
-    config = resolve(tables, plan(look_at(dataset, split), "cpu"), seed=0)
+    config = resolve(tables, plan(look_at(dataset, split), "cpu", tables), seed=0)
     method = build_method(config, dataset.classes)
     assert isinstance(method, CRIINet)
     pools = load_pools(dataset, split, config)

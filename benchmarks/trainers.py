@@ -7,10 +7,10 @@ from criinet.data.dataset import Dataset
 from criinet.data.draws import make_split
 from criinet.engine.build import build_method
 from criinet.engine.distributed import launch
-from criinet.engine.image_planner import look_at, plan
 from criinet.engine.pools import load_pools
 from criinet.engine.settings import resolve
 from criinet.engine.trainer import Trainer
+from criinet.engine.training import look, pick
 
 
 def make_trainer(
@@ -18,7 +18,7 @@ def make_trainer(
 ) -> Trainer:
     """Return what `criinet train` trains with these settings, without a folder, its method in training mode."""
     split = make_split(dataset, labeled, seed)
-    config = resolve(settings, plan(look_at(dataset, split), device), seed=seed)
+    config = resolve(settings, pick(look(dataset, split), device, settings), seed=seed)
     method = build_method(config, dataset.classes)
     pools = load_pools(dataset, split, config)
     trainer = Trainer(method, pools, config, dataset.classes, fabric=launch(device, config.trainer.precision))

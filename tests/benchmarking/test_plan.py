@@ -3,16 +3,18 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from criinet.benchmarking import benchmark, read_plan, shipped_plans
-from criinet.benchmarking.cells import cells_of
+from criinet.benchmarking import benchmark, read_plan, shipped_plans, worker
+from criinet.benchmarking.cells import cells_of, draws_of, identity
 from criinet.benchmarking.plan import Variant
 from criinet.data.synthetic import write_dataset
+from criinet.engine.training import look
 from criinet.errors import ConfigError, DataError
 from criinet.methods import methods
 from criinet.networks import networks
@@ -192,6 +194,31 @@ def test_the_identity_stays_while_nothing_changes(tiny, tmp_path):
     before = cells_of(tiny(), tmp_path, tmp_path / "out", "cpu")
     after = cells_of(tiny(name="other", methods=["crii"]), tmp_path, tmp_path / "elsewhere", "cpu")
     assert after[0].identity in {cell.identity for cell in before}
+
+
+@pytest.mark.parametrize("order", [["planned", "own"], ["own", "planned"]])
+def test_a_row_with_its_own_size_is_the_run_that_its_worker_does(tiny, tmp_path, monkeypatch, order):
+    """Images of 64x64 are seen so, 400 steps long; at 256x256 a CPU affords 1000 * 128^2 / 256^2 = 250."""
+    write_dataset(tmp_path / "data", count=30, size=(64, 64), test=8)
+    own = {"method": "supervised", "settings": {"data": {"size": [256, 256]}}}
+    variants = {"planned": {"method": "supervised"}, "own": own}
+    grid = tiny(methods=order, variants=variants, datasets=[{"path": "data"}], settings={})
+    done = []
+    monkeypatch.setattr("criinet.engine.training.carry_out", lambda job, *_: done.append(job.config))
+    found = cells_of(grid, tmp_path, tmp_path / "out", "cpu")
+    for cell in found:
+        worker.do(replace(cell, test=False), tmp_path / "out")
+    ((_, drawn),) = draws_of(grid, tmp_path, tmp_path / "out")
+    assert [cell.identity for cell in found] == [identity(config, drawn) for config in done]
+    seen = {cell.row: (config.data.size, config.trainer.iterations) for cell, config in zip(found, done, strict=True)}
+    assert seen == {"planned": ((64, 64), 400), "own": ((256, 256), 250)}
+
+
+def test_the_data_of_a_draw_is_looked_at_once(tiny, tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr("criinet.benchmarking.cells.look", lambda *asked: looked.append(asked) or look(*asked))
+    assert len(cells_of(tiny(draws=[0, 1], seeds=[0, 1]), tmp_path, tmp_path / "out", "cpu")) == 8
+    assert len(looked) == 2
 
 
 @pytest.mark.parametrize(

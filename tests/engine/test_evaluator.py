@@ -15,9 +15,10 @@ from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.evaluator import TestSet, evaluate, evaluate_folders
 from criinet.engine.origin import recorded_split
 from criinet.engine.predictor import ImagePrediction, Predictor
-from criinet.engine.summaries import STRATA, per_case, strata_rows, summary_rows, unit_of
+from criinet.engine.summaries import per_case, strata_rows, summary_rows, unit_of
 from criinet.errors import DataError, RunError
 from criinet.metrics import case_dice, case_metrics, finite_mean
+from criinet.metrics.difficulty import STRATA
 
 CONTRACT = {"method", "dataset", "labeled", "fraction", "draw", "seed", "network", "regime", "dice", "hd95", "assd"}
 
@@ -111,6 +112,18 @@ def test_the_mean_is_over_the_classes_of_each_case_then_over_cases():
     ]
     mean = next(row for row in summary_rows(rows) if row["class"] == "mean")
     assert mean["dice"] == finite_mean([case_dice(predicted[name], targets[name], 3) for name in targets]) == 0.75
+
+
+def test_the_speed_of_a_run_that_was_cut_off_is_that_of_the_steps_it_did(run):
+    """200 of 1000 steps of 2 labeled and 2 unlabeled images in 20 s are 40 images a second, not 200."""
+    recorded = run.read_config()
+    batches = {"labeled_batch": 2, "unlabeled_batch": 2}
+    recorded["trainer"] = {**recorded["trainer"], "iterations": 1000, **batches}
+    run.config.write_text(json.dumps(recorded))
+    last = load_checkpoint(run.checkpoint("last"))
+    save_checkpoint(run.checkpoint("last"), {**last, "step": 200, "seconds": 20.0})
+    row = means(evaluate(run.root, device="cpu"))
+    assert (row["step"], row["iterations"], row["images_per_second"]) == (200, 1000, 40.0)
 
 
 def test_every_checkpoint_is_read_once(run, monkeypatch):

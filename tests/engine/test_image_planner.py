@@ -20,7 +20,7 @@ def facts(height=600, width=800, *, gray=False, diameter=0.4) -> Facts:
 
 
 def picked(found: Facts, device: str = "cpu") -> dict:
-    return {choice.setting: choice.value for choice in plan(found, device)}
+    return {choice.setting: choice.value for choice in plan(found, device, {})}
 
 
 def test_the_size_keeps_the_aspect_in_multiples_of_32():
@@ -34,7 +34,7 @@ def test_the_size_keeps_the_aspect_in_multiples_of_32():
 @pytest.mark.parametrize("width", [20, 64, 200, 999, 6000])
 def test_every_plan_is_one_that_can_be_trained(height, width):
     for device, diameter in product(("cpu", "cuda"), (0.001, 0.05, 0.5)):
-        choices = plan(facts(height, width, diameter=diameter), device)
+        choices = plan(facts(height, width, diameter=diameter), device, {})
         size = resolve({}, choices).data.size
         assert all(side % 32 == 0 and 64 <= side <= 320 for side in size)
         assert size[0] == size[1] or (size[0] > size[1]) == (height > width)
@@ -135,4 +135,4 @@ def test_what_depends_on_the_size_follows_the_one_that_is_given():
     assert "3 px" in small["data.window"].reason
     assert small["trainer.iterations"].value >= picked(found)["trainer.iterations"]
     for nonsense in (64, [64], ["a", 64], [0, 64]):
-        assert plan(found, "cpu", {"data": {"size": nonsense}}) == plan(found, "cpu")
+        assert plan(found, "cpu", {"data": {"size": nonsense}}) == plan(found, "cpu", {})

@@ -12,10 +12,12 @@ import tifffile
 
 from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split
+from criinet.engine.build import build_method
 from criinet.engine.settings import resolve
-from criinet.engine.training import choices_for
+from criinet.engine.training import look, pick
 from criinet.engine.volume_planner import VolumeFacts, box_size, look_at_volumes, plan_volumes
 from criinet.errors import ConfigError
+from criinet.networks import networks
 from volume_sets import write_volumes
 
 FACTS = VolumeFacts((44, 71, 96), (1.25, 1.25, 1.25), "", 2, 46, (100.0, 300.0), 40.0)
@@ -41,6 +43,22 @@ def test_what_is_picked_follows_from_voxels_device_and_modality():
     assert "data.one_object" not in near
     assert chosen(replace(FACTS, one_object=(2,)))["data.one_object"] == (2,)
     assert "data.one_object" not in chosen(replace(FACTS, one_object=(2,), labeled=1))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_network_of_one_form_decides_between_slices_and_boxes(device, monkeypatch):
+    """Unless a kind is asked for; one that has both forms leaves it to the voxels and the device."""
+    entry = replace(networks.get("unet"), dims=(3,))
+    monkeypatch.setitem(networks._entries, "boxes-only", entry)
+    flat, deep = ({"network": {"name": name}} for name in ("lite0-unet", "boxes-only"))
+    assert chosen(FACTS, device, flat)["data.kind"] == "slices"
+    assert chosen(FACTS, device, deep)["data.kind"] == "volumes"
+    assert chosen(FACTS, device, {**flat, "data": {"kind": "volumes"}})["data.kind"] == "volumes"
+    assert chosen(FACTS, device, {"network": {"name": "unet"}}) == chosen(FACTS, device)
+    config = resolve(flat, plan_volumes(FACTS, device, flat))
+    assert {network.backbone.dims for network in build_method(config, ("background", "organ")).networks} == {2}
+    with pytest.raises(ConfigError, match="Did you mean 'lite0-unet'"):
+        plan_volumes(FACTS, device, {"network": {"name": "lite0-une"}})
 
 
 @pytest.mark.parametrize("labeled", [1, 8, 100])
@@ -72,7 +90,7 @@ def test_thick_slices_of_another_direction_are_said(device, kind):
 def test_one_file_without_a_voxel_size_leaves_the_others_theirs(tmp_path):
     """Slices that are far apart stay so, and the file is named where training says what it picked."""
     root = write_volumes(tmp_path / "data", spacings=((0.5, 0.5, 2.5),))
-    alike = choices_for(open_dataset(root), make_split(open_dataset(root)), "cuda", {})
+    alike = pick(look(open_dataset(root), make_split(open_dataset(root))), "cuda", {})
     for part in ("images", "masks"):
         values = np.asarray(nib.load(root / part / "v1.nii.gz").dataobj).transpose(2, 1, 0)
         (root / part / "v1.nii.gz").unlink()
@@ -136,7 +154,7 @@ def test_real_atria_are_planned_by_slices_on_a_cpu_and_by_boxes_on_a_gpu(real_da
     dataset = open_dataset(real_data("la2018"))
     split = make_split(dataset, "4%")
     assert len(split.labeled) == 2
-    picked = {c.setting: c.value for c in choices_for(dataset, split, "cpu", {})}
+    picked = {c.setting: c.value for c in pick(look(dataset, split), "cpu", {})}
     assert picked["data.kind"] == "slices"
     assert picked["data.spacing"] == pytest.approx((1.25, 1.25, 1.25), abs=1e-3)
-    assert {c.setting: c.value for c in choices_for(dataset, split, "cuda", {})}["data.kind"] == "volumes"
+    assert {c.setting: c.value for c in pick(look(dataset, split), "cuda", {})}["data.kind"] == "volumes"

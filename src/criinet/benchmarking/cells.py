@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,32 @@ from criinet.data.fingerprint import fingerprint
 from criinet.data.splits import Split, save_split
 from criinet.data.synthetic import write_dataset
 from criinet.engine.acquisition import Strategy
-from criinet.engine.settings import Choice, RunConfig, resolve
-from criinet.engine.training import choices_for
+from criinet.engine.image_planner import Facts
+from criinet.engine.settings import RunConfig, resolve
+from criinet.engine.training import look, pick
+from criinet.engine.volume_planner import VolumeFacts
 from criinet.errors import ConfigError, DataError
 from criinet.methods import methods
 from criinet.networks import networks
 
-Chooser = Callable[[Mapping[str, Any]], tuple[Choice, ...]]
-"""Returns the settings that were picked from the data, for what is asked for."""
 ENTRIES = ("criinet.engine.training", "criinet.engine.evaluator")
 """Whatever these import can change a run's result, beside its method and its network."""
 
 ACTIVE = "criinet.benchmarking.active"
 """What can change the result of a simulated annotator beside that."""
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """A simulated annotator: after each round an oracle draws the masks that a strategy asks for.
+
+    rounds: after the first training. masks: drawn in each round. iterations: steps of each round.
+    """
+
+    strategy: Strategy
+    rounds: int
+    masks: int
+    iterations: int
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class Cell:
     settings: complete tables of what is asked for.
     amount: of labels, as the plan asks for it. test: whether the test cases are opened at the end.
     identity: hash of the resolved settings, the data, the split and the code.
-    active: of a simulated annotator: "strategy", "rounds", "masks" and "iterations" of a round; None: one plain run.
+    active: whose rounds the cell is a chain of; None: one plain run.
     """
 
     name: str
@@ -56,14 +69,14 @@ class Cell:
     settings: dict[str, Any]
     identity: str
     test: bool = True
-    active: dict[str, Any] | None = None
+    active: Annotator | None = None
 
     @property
     def runs(self) -> list[str]:
         """Names of the run folders that the cell fills, in order."""
         if self.active is None:
             return [self.name]
-        return [f"{self.name}-r{number}" for number in range(int(self.active["rounds"]) + 1)]
+        return [f"{self.name}-r{number}" for number in range(self.active.rounds + 1)]
 
     def to_json(self) -> str:
         """Return the cell as text that ``from_json`` reads."""
@@ -72,14 +85,16 @@ class Cell:
     @classmethod
     def from_json(cls, text: str) -> "Cell":
         """Read what ``to_json`` wrote."""
-        return cls(**json.loads(text))
+        found = json.loads(text)
+        active = found.get("active")  # Older cells do not say so.
+        return cls(**{**found, "active": active and Annotator(**active)})
 
 
 @dataclass(frozen=True)
 class Drawn:
     """What runs of one draw of labels share: the dataset, its name in the plan and its fingerprint, and the split.
 
-    file: where the split stands. amount: of labels, as the plan asks for it. choose: what picks the settings.
+    file: where the split stands. amount: of labels, as the plan asks for it.
     """
 
     dataset: Dataset
@@ -88,10 +103,14 @@ class Drawn:
     split: Split
     file: Path
     amount: str
-    choose: Chooser
+
+    @cached_property
+    def facts(self) -> Facts | VolumeFacts:
+        """What every run's settings are picked from, looked at when the first one asks."""
+        return look(self.dataset, self.split)
 
 
-def identity(config: RunConfig, drawn: Drawn, active: Mapping[str, Any] | None = None) -> str:
+def identity(config: RunConfig, drawn: Drawn, active: Annotator | None = None) -> str:
     """Return the hash of settings, data, split, weights given as a file, and code that names a run, or its rounds.
 
     Raises:
@@ -108,7 +127,7 @@ def identity(config: RunConfig, drawn: Drawn, active: Mapping[str, Any] | None =
             )
     entries = ENTRIES if active is None else (*ENTRIES, ACTIVE)
     code = code_version(*entries, *(thing.__module__ for thing in built))
-    known = [settled, drawn.name, drawn.content, drawn.split.hash, code, *(() if active is None else (active,))]
+    known = [settled, drawn.name, drawn.content, drawn.split.hash, code, *(() if active is None else (asdict(active),))]
     if (weights := config.network.weights) is not None:
         if not weights.is_file():
             raise ConfigError(f"network.weights: {weights} is no file; check the path.")
@@ -152,7 +171,7 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
     rows = grid.rows()
     cells = [
         cell(grid, asked, drawn, label, variant, network, seed, device, strategy)
-        for asked, drawn in draws_of(grid, data, out, device)
+        for asked, drawn in draws_of(grid, data, out)
         for label, variant in rows.items()
         if drawn.amount in (variant.labeled or asked.labeled or grid.labeled)
         for network in grid.networks
@@ -163,7 +182,7 @@ def cells_of(grid: Plan, data: Path, out: Path, device: str) -> list[Cell]:
     return list({(each.row, each.identity): each for each in reversed(cells)}.values())[::-1]
 
 
-def draws_of(grid: Plan, data: Path, out: Path, device: str) -> Iterator[tuple[DatasetPlan, Drawn]]:
+def draws_of(grid: Plan, data: Path, out: Path) -> Iterator[tuple[DatasetPlan, Drawn]]:
     """Yield every draw of labels that a plan means, with the dataset's part of the plan, and write its split.
 
     Raises:
@@ -193,7 +212,7 @@ def draws_of(grid: Plan, data: Path, out: Path, device: str) -> Iterator[tuple[D
                     raise DataError(f"plan '{grid.name}', labeled '{amount}' on {name}: {error}") from error
                 file = out / "splits" / f"{safe(name)}-{safe(amount)}-draw{draw}.json"
                 save_split(split, file)
-                drawn = Drawn(dataset, name, content, split, file, amount, chooser(dataset, split, device))
+                drawn = Drawn(dataset, name, content, split, file, amount)
                 require_enough(grid, drawn)
                 yield asked, drawn
 
@@ -238,22 +257,6 @@ def require_enough(grid: Plan, drawn: Drawn) -> None:
         )
 
 
-def chooser(dataset: Dataset, split: Split, device: str) -> Chooser:
-    """Return what picks the settings that depend on the data, which is looked at as seldom as possible.
-
-    Those of images follow from the split and the device alone; those of volumes from what is asked for too.
-    """
-    known: dict[str, tuple[Choice, ...]] = {}
-
-    def choose(settings: Mapping[str, Any]) -> tuple[Choice, ...]:
-        key = json.dumps(settings, sort_keys=True) if dataset.dims == 3 else ""
-        if key not in known:
-            known[key] = choices_for(dataset, split, device, settings)
-        return known[key]
-
-    return choose
-
-
 def amounts(grid: Plan, asked: DatasetPlan, rows: Mapping[str, Variant]) -> list[str]:
     """Return every amount of labels that some row wants on a dataset."""
     usual = asked.labeled or grid.labeled
@@ -281,13 +284,13 @@ def cell(
     layers = ({"trainer": {"threads": 1}}, built, grid.settings, asked.settings, variant.settings)
     settings: dict[str, Any] = reduce(merge, layers)
     try:
-        config = resolve(settings, drawn.choose(settings), seed=seed)
+        config = resolve(settings, pick(drawn.facts, device, settings), seed=seed)
     except ConfigError as error:
         raise ConfigError(f"plan '{grid.name}', row '{label}': {error}") from error
     active = None
     if grid.active is not None and strategy is not None:
-        active = {"strategy": strategy, "rounds": grid.active.rounds, "masks": grid.active.masks}
-        active["iterations"] = grid.active.iterations or max(1, config.trainer.iterations // 2)
+        iterations = grid.active.iterations or max(1, config.trainer.iterations // 2)
+        active = Annotator(strategy, grid.active.rounds, grid.active.masks, iterations)
         label = strategy if len(grid.rows()) == 1 else f"{label} {strategy}"
     known, split = identity(config, drawn, active), drawn.split
     parts = (drawn.name, label, f"{len(split.labeled)}", network.name, f"d{split.seed}s{seed}", known[:8])

@@ -18,10 +18,11 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split, require_same_classes
 from criinet.engine.predictor import Predictor
 from criinet.engine.requirements import require_masks_fit
-from criinet.engine.summaries import STRATA, Row, strata_rows, summary_rows, unit_of
+from criinet.engine.summaries import Row, strata_rows, summary_rows, unit_of
 from criinet.errors import RunError
 from criinet.labels import IGNORE
 from criinet.metrics import case_difficulty, case_metrics, finite_mean, quartiles
+from criinet.metrics.difficulty import STRATA
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def offset(advance: Advance | None, before: int, total: int) -> Advance | None:
 def describe_run(recorded: Mapping[str, Any], split: Split, last: Trained) -> Row:
     """Return what every row of a result says about where it came from."""
     trainer, method = recorded["trainer"], last.predictor.method
-    images = trainer["iterations"] * (trainer["labeled_batch"] + trainer["unlabeled_batch"] * bool(method.views))
+    images = last.step * (trainer["labeled_batch"] + trainer["unlabeled_batch"] * bool(method.views))
     pretrained = any(network.backbone.pretrained for network in method.networks)
     environment = recorded["environment"]
     return {

@@ -15,6 +15,7 @@ from criinet.engine.plan_choices import (
     PRETRAINED,
     SAMPLED,
     USUAL_SIDE,
+    asked_for,
     batch_choices,
     device_name,
     object_diameters,
@@ -87,8 +88,7 @@ def training_size(facts: Facts, longest: int, *, small: bool) -> tuple[int, int]
 
 def size_asked(asked: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the training size that the user gives, None where that is none or no pair of sides."""
-    data = asked.get("data")
-    match data.get("size") if isinstance(data, Mapping) else None:
+    match asked_for(asked, "data", "size"):
         case [int(height), int(width)] if height > 0 and width > 0:
             return height, width
         case _:
@@ -130,7 +130,7 @@ def length_choice(facts: Facts, size: tuple[int, int], on_gpu: bool) -> Choice:
     return Choice("trainer.iterations", steps, reason)
 
 
-def plan(facts: Facts, device: str, asked: Mapping[str, Any] | None = None) -> tuple[Choice, ...]:
+def plan(facts: Facts, device: str, asked: Mapping[str, Any]) -> tuple[Choice, ...]:
     """Pick every setting that depends on the data or the device.
 
     Args:
@@ -139,7 +139,7 @@ def plan(facts: Facts, device: str, asked: Mapping[str, Any] | None = None) -> t
     """
     on_gpu = device != "cpu"
     labeled = f"{device_name(on_gpu)}; {facts.labeled} labeled images"
-    picture = picture_choices(facts, on_gpu, size_asked(asked or {}))
+    picture = picture_choices(facts, on_gpu, size_asked(asked))
     size = next(choice.value for choice in picture if choice.setting == "data.size")
     choices = [
         PRETRAINED,

@@ -1,7 +1,7 @@
 """What the plans for images and for volumes share: what is measured in masks, and the choices that are made alike."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,12 @@ def weighted_median(diameters: Sequence[float], dims: int = 2, *, none: float = 
     ordered = np.sort(diameters)
     size = np.cumsum(ordered**dims)
     return float(ordered[np.searchsorted(size, size[-1] / 2)])
+
+
+def asked_for(asked: Mapping[str, Any], section: str, key: str) -> Any:
+    """Return the user's own value of a setting, None where that is none or its section no table."""
+    table = asked.get(section)
+    return table.get(key) if isinstance(table, Mapping) else None
 
 
 def device_name(on_gpu: bool) -> str:

@@ -16,7 +16,7 @@ from criinet.data.splits import Split, save_split
 from criinet.engine.build import begin_with, build_method
 from criinet.engine.distributed import is_first, launch
 from criinet.engine.folder import RunFolder
-from criinet.engine.image_planner import look_at, plan
+from criinet.engine.image_planner import Facts, look_at, plan
 from criinet.engine.machine import environment, keep_memory, pick_device, threads
 from criinet.engine.origin import Asked, as_path, describe, recorded_run
 from criinet.engine.pools import label_warnings, load_pools
@@ -24,7 +24,7 @@ from criinet.engine.requirements import require_kind, require_masks_fit, require
 from criinet.engine.settings import Choice, RunConfig, resolve
 from criinet.engine.tracking import tensorboard
 from criinet.engine.trainer import Trainer, Watcher
-from criinet.engine.volume_planner import look_at_volumes, plan_volumes
+from criinet.engine.volume_planner import VolumeFacts, look_at_volumes, plan_volumes
 from criinet.errors import RunError
 
 _TRAINING = threading.Lock()
@@ -118,7 +118,7 @@ def begun(folder: RunFolder, asked: Asked, device: str, *, overwrite: bool) -> T
         folder.require_free(overwrite=overwrite)
     dataset, seed = asked.open(), asked.seed or 0
     split = asked.draw(dataset, seed)
-    config = resolve(asked.settings, choices_for(dataset, split, device, asked.settings), seed=seed)
+    config = resolve(asked.settings, pick(look(dataset, split), device, asked.settings), seed=seed)
     return TrainingJob(folder, asked, device, dataset, split, config, overwrite=overwrite)
 
 
@@ -192,12 +192,29 @@ def prepare(job: TrainingJob, trainer: Trainer) -> None:
         save_split(job.split, folder.split)
 
 
-def choices_for(dataset: Dataset, split: Split, device: str, asked: Mapping[str, Any]) -> tuple[Choice, ...]:
-    """Pick every setting that depends on the data or the device."""
+def look(dataset: Dataset, split: Split) -> Facts | VolumeFacts:
+    """Look at what settings are picked from: some training images and labeled masks, whatever is asked for.
+
+    Raises:
+        DataError: if one cannot be read, or the mask of a volume does not fit it.
+    """
     if dataset.dims == 2:
-        return plan(look_at(dataset, split), device, asked)
+        return look_at(dataset, split)
     require_masks_fit(dataset.select(split.labeled), dataset.dims)
-    return plan_volumes(look_at_volumes(dataset, split), device, asked)
+    return look_at_volumes(dataset, split)
+
+
+def pick(facts: Facts | VolumeFacts, device: str, asked: Mapping[str, Any]) -> tuple[Choice, ...]:
+    """Pick every setting that depends on the data or the device.
+
+    Args:
+        facts: from :func:`look`.
+        device: "cpu" or "cuda".
+        asked: the user's own settings, which others follow.
+    """
+    if isinstance(facts, Facts):
+        return plan(facts, device, asked)
+    return plan_volumes(facts, device, asked)
 
 
 def go_on(folder: RunFolder, dataset: Dataset, *, further: bool) -> None:

@@ -22,6 +22,7 @@ from criinet.engine.plan_choices import (
     PRETRAINED,
     SAMPLED,
     USUAL_SIDE,
+    asked_for,
     batch_choices,
     device_name,
     object_diameters,
@@ -30,6 +31,7 @@ from criinet.engine.plan_choices import (
     weighted_median,
 )
 from criinet.engine.settings import Choice
+from criinet.networks import networks
 
 READ = 8
 """How many labeled volumes are decoded to plan; of the others the mask alone."""
@@ -147,6 +149,9 @@ def plan_volumes(facts: VolumeFacts, device: str, asked: Mapping[str, Any]) -> t
     Args:
         device: "cpu" or "cuda".
         asked: the user's own settings; a kind, or a network that has one form alone, decides between slices and boxes.
+
+    Raises:
+        ConfigError: if there is no such network.
     """
     on_gpu = device != "cpu"
     kind = kind_choice(facts, on_gpu, asked)
@@ -174,10 +179,12 @@ def one_object_choices(facts: VolumeFacts) -> list[Choice]:
 
 
 def kind_choice(facts: VolumeFacts, on_gpu: bool, asked: Mapping[str, Any]) -> Choice:
-    """Pick slices or boxes."""
-    own = (asked.get("data") or {}).get("kind")
+    """Pick slices or boxes: as asked, as the network that is asked for can, or as the voxels and the device want."""
+    own, name = asked_for(asked, "data", "kind"), asked_for(asked, "network", "name")
     if own in ("slices", "volumes"):
         return Choice("data.kind", own, "as asked")
+    if name is not None and len(dims := networks.get(str(name)).dims) == 1:
+        return Choice("data.kind", "slices" if dims == (2,) else "volumes", f"{name} has a {dims[0]}D form alone")
     if facts.shape[0] < 8:
         return Choice("data.kind", "slices", f"volumes have {facts.shape[0]} slices")
     if facts.spacing is not None and facts.spacing[0] > ANISOTROPIC * min(facts.spacing[1:]):
