@@ -43,7 +43,7 @@ def main() -> None:
 def measure(run: Path) -> list[dict[str, Any]]:
     """Return a row for each class."""
     dataset = open_recorded(RunFolder(run).read_config())
-    predictor = load(run, doubt=False)
+    predictor = load(run, uncertainty=False)
     predictor.data = predictor.data.model_copy(update={"one_object": ()})
     cases = dataset.select(make_split(dataset, measure="val").test)
     found: dict[tuple[int, str], list[tuple[float, float]]] = {}

@@ -52,7 +52,7 @@ def main() -> None:
     for plane in values:
         plane[:] = rng.integers(0, 1000, plane.shape)
     data = DataConfig(kind="volumes", size=(64, 128, 128), window="patch", channels=1, one_object=(1,))
-    predictor = Predictor(ByVoxel(), data, ("background", "object"), doubt=False)
+    predictor = Predictor(ByVoxel(), data, ("background", "object"), uncertainty=False)
     found = predictor.predict(Volume(values, Geometry.unknown()))
     record = {
         **provenance(),

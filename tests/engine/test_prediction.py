@@ -56,7 +56,7 @@ def test_every_image_gets_a_mask_of_its_own_size(trained, images, tmp_path):
     assert contents(images) == before
 
 
-def test_probabilities_and_doubt_are_written_beside(trained, images, tmp_path):
+def test_probabilities_and_uncertainty_are_written_beside(trained, images, tmp_path):
     out = tmp_path / "out"
     predict_folder(trained, images, out, outputs=Outputs(probabilities=True, uncertainty=True), device="cpu")
     for name, shape in KINDS.items():
@@ -66,8 +66,8 @@ def test_probabilities_and_doubt_are_written_beside(trained, images, tmp_path):
         assert (probs.dtype, probs.shape) == (np.float16, (2, *size))
         np.testing.assert_allclose(probs.astype(float).sum(0), 1, atol=2e-3)
         for what in ("entropy", "disagreement"):
-            with Image.open(out / "uncertainty" / f"{stem}_{what}.png") as doubt:
-                assert (doubt.mode, doubt.size) == ("L", size[::-1])
+            with Image.open(out / "uncertainty" / f"{stem}_{what}.png") as shown:
+                assert (shown.mode, shown.size) == ("L", size[::-1])
 
 
 def test_a_method_of_one_opinion_writes_no_disagreement(drawn, fit, images, tmp_path):

@@ -1,4 +1,4 @@
-"""An image of any size becomes a mask of that size, without seams, and with honest maps of doubt."""
+"""An image of any size becomes a mask of that size, without seams, and with honest maps of uncertainty."""
 
 from itertools import pairwise
 
@@ -141,7 +141,7 @@ def test_mirrors_are_those_that_training_used(sideways, upside_down, expected):
     torch.testing.assert_close(probs[1, :, :16], torch.full((32, 16), float(expected)))
 
 
-def test_maps_of_doubt_lie_between_0_and_1():
+def test_maps_of_uncertainty_lie_between_0_and_1():
     """Sure pixels 0, even ones 1; opinions that are equal 0, that exclude each other 1."""
     image = np.zeros((32, 32, 3), np.uint8)
     image[:, 16:, 0] = 255

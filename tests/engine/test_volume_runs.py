@@ -136,9 +136,9 @@ def test_windows_of_volumes_leave_no_seams(kind, shape, turned):
     torch.testing.assert_close(found.probs.float(), by_hand, atol=2e-3, rtol=0)
     np.testing.assert_array_equal(found.mask, by_hand.argmax(0).numpy())
     differ = (by_hand - torch.stack([gray * 2 - 1, 1 - gray * 2]).softmax(0))[0].abs().numpy() * 255
-    doubts = found.doubts()
-    assert set(doubts) == {"entropy", "disagreement"}
-    np.testing.assert_allclose(doubts["disagreement"], differ, atol=1)
+    maps = found.uncertainty_maps()
+    assert set(maps) == {"entropy", "disagreement"}
+    np.testing.assert_allclose(maps["disagreement"], differ, atol=1)
     np.testing.assert_array_equal(found.coarse_mask, found.mask)
 
 
@@ -169,7 +169,7 @@ def test_memory_of_a_prediction_does_not_grow_with_the_number_of_slices(monkeypa
     largest = []
     for depth in (128, 512):
         sizes.clear()
-        Predictor(ByVoxel(), data, ("background", "organ"), doubt=False).predict(ramp((depth, 16, 16)))
+        Predictor(ByVoxel(), data, ("background", "organ"), uncertainty=False).predict(ramp((depth, 16, 16)))
         largest.append(max(sizes))
     assert largest[0] == largest[1]
 
@@ -392,7 +392,7 @@ def test_scans_that_lost_the_offset_of_hu_are_named_once(stacks, tmp_path):
 
 
 def test_predictions_keep_the_largest_object_of_the_classes_that_are_one():
-    """Two blobs and a speck: of a class that is one object the larger blob stays, and the maps of doubt stay whole."""
+    """Two blobs and a speck: of a class that is one object the larger blob stays, and maps of uncertainty stay whole."""
     values = np.zeros((6, 16, 16), np.uint8)
     values[1:4, 2:8, 2:8] = values[4:6, 10:13, 10:13] = values[0, 14, 3] = 255
     first = np.zeros(values.shape, bool)

@@ -219,7 +219,7 @@ def test_partly_annotated_volumes_are_refused_and_none_is_written(place, session
     ReviewSession(place / "run", place / "data", device="cpu").close()
 
 
-def test_volumes_are_ranked_by_the_mean_doubt_about_their_slices(place, session, client):
+def test_volumes_are_ranked_by_the_mean_uncertainty_about_their_slices(place, session, client):
     session.model.start()
     session.model.wait()
     listed = client.get("/api/cases").json()["cases"]

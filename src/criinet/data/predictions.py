@@ -51,8 +51,8 @@ class Segmented(Protocol):
     @property
     def probs(self) -> Any: ...
 
-    def doubts(self) -> dict[str, Array]:
-        """Return maps of doubt by name, uint8; 255 is 1."""
+    def uncertainty_maps(self) -> dict[str, Array]:
+        """Return maps of uncertainty by name, uint8; 255 is 1."""
         ...
 
 
@@ -72,8 +72,8 @@ class VolumePrediction:
     maps: dict[str, Array]
     probs: Any = None
 
-    def doubts(self) -> dict[str, Array]:
-        """Return the maps of doubt that were kept."""
+    def uncertainty_maps(self) -> dict[str, Array]:
+        """Return the maps of uncertainty that were kept."""
         return self.maps
 
 
@@ -336,7 +336,7 @@ def write_prediction(out: Path, name: str, predicted: Segmented, classes: int, o
     if outputs.probabilities and predicted.probs is not None:
         probs = np.asarray(predicted.probs).astype(np.float16)
         write_npz(out / "probabilities" / f"{name}.npz", {"probabilities": probs})
-    for kind, gray in predicted.doubts().items() if outputs.uncertainty else ():
+    for kind, gray in predicted.uncertainty_maps().items() if outputs.uncertainty else ():
         if isinstance(predicted, VolumePrediction):
             write_volume(out / "uncertainty" / f"{name}_{kind}.nii.gz", gray, predicted.geometry)
         else:
@@ -348,7 +348,7 @@ def write_prediction(out: Path, name: str, predicted: Segmented, classes: int, o
 
 
 def gray_maps(entropy: Array, disagreement: Array | None) -> dict[str, Array]:
-    """Return maps of doubt in [0, 1] as uint8, by their names; one opinion has no ``disagreement``."""
+    """Return maps of uncertainty in [0, 1] as uint8, by their names; one opinion has no ``disagreement``."""
     maps = {"entropy": entropy, "disagreement": disagreement}
     return {name: as_gray(map_of) for name, map_of in maps.items() if map_of is not None}
 

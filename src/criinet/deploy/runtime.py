@@ -53,7 +53,7 @@ class ExportedPrediction:
         """(H, W) float32 in [0, 1]: total variation of both opinions, sum |p_c - p_r| / 2; None with one."""
         return None if self.coarse is None else np.abs(self.probs - self.coarse).sum(0) / 2
 
-    def doubts(self) -> dict[str, Array]:
+    def uncertainty_maps(self) -> dict[str, Array]:
         """Return ``entropy``, and ``disagreement`` of two opinions, as (H, W) uint8; 255 is 1."""
         return gray_maps(self.entropy, self.disagreement)
 

@@ -56,7 +56,7 @@ def load(
     device: str = "auto",
     shift: float | None = None,
     tta: bool | None = None,
-    doubt: bool = True,
+    uncertainty: bool = True,
     keep_probs: bool = False,
 ) -> Predictor:
     """Load a trained run for prediction.
@@ -67,14 +67,14 @@ def load(
         device: "auto", "cpu" or "cuda".
         shift: added to the logits of objects; None: what the run's validation cases chose.
         tta: average over mirrored images; None: as the run's settings say.
-        doubt: keep maps of doubt, and the first of two opinions, of volumes.
+        uncertainty: keep maps of uncertainty, and the first of two opinions, of volumes.
         keep_probs: keep the probabilities of volumes.
 
     Raises:
         RunError: if there is no run.
         CheckpointError: if the checkpoint is missing, truncated, newer, or of a method that has changed since.
     """
-    options = {"shift": shift, "tta": tta, "doubt": doubt, "keep_probs": keep_probs}
+    options = {"shift": shift, "tta": tta, "uncertainty": uncertainty, "keep_probs": keep_probs}
     return load_trained(RunFolder(Path(run)), checkpoint, device, **options).predictor
 
 

@@ -57,12 +57,12 @@ def small_image(image: np.ndarray) -> np.ndarray:
 
 
 def pictures(predicted: Predicted, scan: Scan, target: np.ndarray | None, config: DataConfig) -> dict[str, np.ndarray]:
-    """Return what the report draws of a case: image (H, W, 3), masks and maps of doubt (H, W), all uint8.
+    """Return what the report draws of a case: image (H, W, 3), masks and maps of uncertainty (H, W), all uint8.
 
     A volume is shown in three planes through the middle of its target, or where there is none of its prediction.
     """
     known = None if target is None else np.maximum(target, 0).astype(np.uint8)
-    maps = {"refined": predicted.mask, **predicted.doubts()}
+    maps = {"refined": predicted.mask, **predicted.uncertainty_maps()}
     if predicted.coarse_mask is not None:
         maps["coarse"] = predicted.coarse_mask
     if known is not None:

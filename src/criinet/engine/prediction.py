@@ -71,7 +71,7 @@ def predict_folder(
     wanted = outputs or Outputs()
 
     def loaded() -> Predictor:
-        kept = {"doubt": wanted.uncertainty, "keep_probs": wanted.probabilities}
+        kept = {"uncertainty": wanted.uncertainty, "keep_probs": wanted.probabilities}
         return load(run, checkpoint=checkpoint, device=device, shift=shift, tta=tta, **kept)
 
     return write_predictions(

@@ -1,4 +1,4 @@
-"""From an image or a volume of any size to a mask of that size, with probabilities and two maps of doubt."""
+"""From an image or a volume of any size to a mask of that size, with probabilities and two maps of uncertainty."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class ImagePrediction:
         """(H, W) float32 in [0, 1]: total variation of both opinions, sum |p_c - p_r| / 2; None with one."""
         return None if self.coarse is None else ((self.probs - self.coarse).abs().sum(0) / 2).cpu().numpy()
 
-    def doubts(self) -> dict[str, Array]:
+    def uncertainty_maps(self) -> dict[str, Array]:
         """Return ``entropy``, and ``disagreement`` of two opinions, as (H, W) uint8; 255 is 1."""
         return gray_maps(self.entropy, self.disagreement)
 
@@ -91,7 +91,7 @@ class Predictor:
         device: "cpu" or "cuda".
         shift: what is added to the logits of objects; see ``shifted``.
         tta: average over the mirrored images that training mirrored too; None: as ``data`` says.
-        doubt: keep maps of doubt, and the first of two opinions, of volumes.
+        uncertainty: keep maps of uncertainty, and the first of two opinions, of volumes.
         keep_probs: keep the probabilities of volumes.
         voxel: size (d, h, w) in mm of the voxels of files that do not know theirs.
 
@@ -108,14 +108,15 @@ class Predictor:
         device: str = "cpu",
         shift: float = 0.0,
         tta: bool | None = None,
-        doubt: bool = True,
+        uncertainty: bool = True,
         keep_probs: bool = False,
         voxel: Spacing | None = None,
     ) -> None:
         self.method = method.to(device).eval()
         self.data, self.classes, self.device = data, classes, device
         self.window = SlidingWindow(data)
-        self.shift, self.doubt, self.keep_probs, self.voxel = require_shift(shift), doubt, keep_probs, voxel
+        self.shift, self.voxel = require_shift(shift), voxel
+        self.uncertainty, self.keep_probs = uncertainty, keep_probs
         averages = data.tta if tta is None else tta
         augmentation = data.augmentation
         axes = [a for a, on in ((-1, augmentation.flip_horizontal), (-2, augmentation.flip_vertical)) if on]
@@ -218,12 +219,12 @@ class Predictor:
             opinions = mixed.unflatten(0, (-1, len(self.classes)))
             refined = opinions[0]
             place(masks, "mask", start, most_probable(refined).numpy())
-            if self.doubt:
-                doubt = {"entropy": entropy(refined.unsqueeze(0))[0]}
+            if self.uncertainty:
+                of_slab = {"entropy": entropy(refined.unsqueeze(0))[0]}
                 if len(opinions) > 1:
                     place(masks, "coarse", start, most_probable(opinions[1]).numpy())
-                    doubt["disagreement"] = (refined - opinions[1]).abs().sum(0) / 2
-                for name, map_of in doubt.items():
+                    of_slab["disagreement"] = (refined - opinions[1]).abs().sum(0) / 2
+                for name, map_of in of_slab.items():
                     place(maps, name, start, as_gray(map_of.numpy()))
             if probs is not None:
                 grid.axes.apply(probs)[:, start : start + refined.shape[1]] = refined.numpy()

@@ -1,4 +1,4 @@
-"""Pictures of example cases: contours of truth and prediction, and a map of doubt."""
+"""Pictures of example cases: contours of truth and prediction, and a map of uncertainty."""
 
 import math
 from collections.abc import Sequence
@@ -38,8 +38,8 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class DoubtShown:
-    """Which map of doubt a strip shows: that of the run at ``index``, "disagreement" or "entropy" by name."""
+class UncertaintyShown:
+    """Which map of uncertainty a strip shows: that of the run at ``index``, "disagreement" or "entropy" by name."""
 
     index: int
     name: str
@@ -60,14 +60,14 @@ class Gallery:
     """The example cases of one set.
 
     total: how many there are; more than ``strips`` if the page would grow too large.
-    doubt: what the last picture of a strip maps, "disagreement" or "entropy"; empty if no run saved either.
-    scale: the doubt, in [0, 1], that the brightest colour stands for.
+    uncertainty: what the last picture of a strip maps, "disagreement" or "entropy"; empty if no run saved either.
+    scale: the uncertainty, in [0, 1], that the brightest colour stands for.
     missing: cases whose file could not be read.
     """
 
     strips: tuple[Strip, ...]
     total: int
-    doubt: str
+    uncertainty: str
     scale: float
     missing: tuple[str, ...]
 
@@ -77,17 +77,17 @@ def gallery(
     part: str,
     *,
     labels: Sequence[str] = (),
-    doubt: bool = True,
+    uncertainty: bool = True,
     most_tiles: int = MAX_TILES // 2,
 ) -> Gallery:
-    """Draw the examples of ``"test"`` or ``"unlabeled"``: image, ground truth, every run's prediction, and doubt.
+    """Draw the examples of ``"test"`` or ``"unlabeled"``: image, ground truth, every run's prediction, and uncertainty.
 
-    Ground truth is a white line, a prediction the colour of its class. Doubt is the disagreement of the coarse and the
-    refined opinion, or the entropy where a method has one opinion; all strips share one colour scale.
+    Ground truth is a white line, a prediction the colour of its class. Uncertainty is the disagreement of the coarse
+    and the refined opinion, or the entropy where a method has one opinion; all strips share one colour scale.
 
     Args:
         labels: names of the runs; empty picks the shortest that tell them apart.
-        doubt: False leaves the doubt out.
+        uncertainty: False leaves it out.
         most_tiles: about how many pictures there may be, at most 12 cases of them and at least one.
     """
     cases: dict[str, Example] = {}
@@ -98,9 +98,9 @@ def gallery(
     shown = list(cases.values())[: max(1, min(12, most_tiles // (4 + len(runs))))]
     found = {example.case: _arrays(runs, example) for example in shown}
     labels = labels or (run_labels(runs) if len(runs) > 1 else ["prediction"])
-    doubts = {case: _doubt(arrays) for case, arrays in found.items()} if doubt else {}
-    maps = [found[case][one.index][one.name] for case, one in doubts.items() if one]
-    names = " or ".join(dict.fromkeys(one.name for one in doubts.values() if one))
+    uncertainties = {case: _uncertainty(arrays) for case, arrays in found.items()} if uncertainty else {}
+    maps = [found[case][one.index][one.name] for case, one in uncertainties.items() if one]
+    names = " or ".join(dict.fromkeys(one.name for one in uncertainties.values() if one))
     top = max((float(np.percentile(map_, 99.5)) for map_ in maps), default=255.0)
     scale = max(top, 25.0) / 255
     strips = [
@@ -110,7 +110,7 @@ def gallery(
             example.cnr,
             (
                 *_opinions(example, runs, labels, found[example.case]),
-                *_doubt_tiles(example, labels, found[example.case], doubts.get(example.case), scale),
+                *_uncertainty_tiles(example, labels, found[example.case], uncertainties.get(example.case), scale),
             ),
         )
         for example in shown
@@ -121,7 +121,7 @@ def gallery(
 
 
 def heat_colors() -> list[str]:
-    """Return hex colours of the scale of doubt, low to high."""
+    """Return hex colours of the scale of uncertainty, low to high."""
     steps: Any = colormaps["magma"](np.linspace(0.15, 1, 7))
     return [to_hex(step) for step in steps]
 
@@ -135,12 +135,12 @@ def _arrays(runs: Sequence[RecordedRun], example: Example) -> list[Arrays]:
     return found
 
 
-def _doubt(arrays: Sequence[Arrays]) -> DoubtShown | None:
-    """Return whose doubt is shown: disagreement if any run has one, otherwise entropy; None where no run has either."""
+def _uncertainty(arrays: Sequence[Arrays]) -> UncertaintyShown | None:
+    """Return what is shown: the disagreement of any run that has one, otherwise an entropy; None where no run has either."""
     for name in ("disagreement", "entropy"):
         for index in reversed(range(len(arrays))):
             if name in arrays[index]:
-                return DoubtShown(index, name)
+                return UncertaintyShown(index, name)
     return None
 
 
@@ -163,20 +163,21 @@ def _opinions(
     return tiles
 
 
-def _doubt_tiles(
-    example: Example, labels: Sequence[str], arrays: Sequence[Arrays], shown: DoubtShown | None, scale: float
+def _uncertainty_tiles(
+    example: Example, labels: Sequence[str], arrays: Sequence[Arrays], shown: UncertaintyShown | None, scale: float
 ) -> list[Tile]:
-    """Draw the doubt that is shown, and the coarse opinion of its run; nothing if none is."""
+    """Draw the uncertainty that is shown, and the coarse opinion of its run; nothing if none is."""
     if shown is None:
         return []
     owner = f"{labels[shown.index]} " if len(labels) > 1 else ""
-    own, doubt = arrays[shown.index], shown.name
+    own, uncertainty = arrays[shown.index], shown.name
     picture = _enlarged(own["image"])
     tiles: list[Tile] = []
     if "coarse" in own:
         coarse = _outlined(picture, own["coarse"], _target(arrays))
         tiles.append(Tile(f"{owner}coarse", f"{owner}coarse opinion on {example.case}", coarse))
-    tiles.append(Tile(f"{owner}{doubt}", f"{owner}{doubt} on {example.case}", _heated(picture, own[doubt], scale)))
+    name = f"{owner}{uncertainty}"
+    tiles.append(Tile(name, f"{name} on {example.case}", _heated(picture, own[uncertainty], scale)))
     return tiles
 
 
@@ -223,10 +224,10 @@ def _rim(region: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
     return np.asarray(ndimage.maximum_filter(values, size) != ndimage.minimum_filter(values, size))
 
 
-def _heated(picture: Pixels, doubt: Pixels, scale: float) -> Pixels:
-    """Lay a map of doubt over the gray image: the brighter and the more opaque, the larger."""
+def _heated(picture: Pixels, uncertainty: Pixels, scale: float) -> Pixels:
+    """Lay a map of uncertainty over the gray image: the brighter and the more opaque, the larger."""
     height, width = picture.shape[:2]
-    values = np.asarray(Image.fromarray(doubt).resize((width, height), Image.Resampling.BILINEAR)) / 255
+    values = np.asarray(Image.fromarray(uncertainty).resize((width, height), Image.Resampling.BILINEAR)) / 255
     share = np.clip(values / scale, 0, 1)[..., None]
     gray = np.asarray(Image.fromarray(picture).convert("L"))[..., None] * 0.75
     colors: Any = colormaps["magma"](0.15 + 0.85 * share[..., 0])

@@ -58,7 +58,7 @@ class Planes:
     @classmethod
     def of(cls, scan: Scan, predicted: Predicted, config: DataConfig) -> "Planes":
         """Take what the canvas shows of a case and its prediction; that of a volume must hold its probabilities."""
-        shown, maps = Slices.of(scan).shown, predicted.doubts()
+        shown, maps = Slices.of(scan).shown, predicted.uncertainty_maps()
         coarse, disagreement = predicted.coarse_mask, maps.get("disagreement")
         return cls(
             image=shown(gray_values(scan, config)),

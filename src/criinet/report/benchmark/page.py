@@ -195,7 +195,7 @@ def _examples(benchmark: _Benchmark) -> list[Examples]:
             continue
         labels = tuple(label for label in benchmark.styles if label in chosen)
         ordered = [chosen[label] for label in labels]
-        shown = gallery(ordered, "test", labels=labels, doubt=False, most_tiles=MAX_TILES // len(first))
+        shown = gallery(ordered, "test", labels=labels, uncertainty=False, most_tiles=MAX_TILES // len(first))
         if shown.strips:
             classes = tuple((name, f"rgb{color}") for name, color in zip(ordered[0].classes, PALETTE, strict=False))
             examples.append(Examples(f"examples_{i}", report.title, shown, labels, classes[1:]))
