@@ -392,7 +392,7 @@ def test_scans_that_lost_the_offset_of_hu_are_named_once(stacks, tmp_path):
 
 
 def test_predictions_keep_the_largest_object_of_the_classes_that_are_one():
-    """Two blobs and a speck: of a class that is one object the larger blob stays, and maps of uncertainty stay whole."""
+    """Two blobs and a speck: of a class that is one object the larger stays, and maps of uncertainty stay whole."""
     values = np.zeros((6, 16, 16), np.uint8)
     values[1:4, 2:8, 2:8] = values[4:6, 10:13, 10:13] = values[0, 14, 3] = 255
     first = np.zeros(values.shape, bool)
