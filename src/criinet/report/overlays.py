@@ -136,7 +136,7 @@ def _arrays(runs: Sequence[RecordedRun], example: Example) -> list[Arrays]:
 
 
 def _uncertainty(arrays: Sequence[Arrays]) -> UncertaintyShown | None:
-    """Return what is shown: the disagreement of a run that has one, otherwise an entropy; None where no run has either."""
+    """Return what is shown: the disagreement of a run that has one, otherwise an entropy; None without either."""
     for name in ("disagreement", "entropy"):
         for index in reversed(range(len(arrays))):
             if name in arrays[index]:
