@@ -1,7 +1,7 @@
 """What segments, what it gives, and the files that are written of it; needs no torch."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -160,14 +160,11 @@ def write_predictions(
             with other options, or the dataset.json of a dataset of volumes cannot be used.
     """
     paths = images_in(images)
-    listed = images.is_dir() and images not in paths
-    unread = not_read(sorted(set(paths[0].parent.iterdir()).difference(paths))) if listed else []
+    unread = _never_read(images, paths)
     spare_originals(paths, out)
     mine = paths[part.number - 1 :: part.of]
-    for path in paths if outputs.dicom_seg else ():
-        require_dicom(path)
-    for path in mine if outputs.dicom_seg and not skip_bad else ():
-        placed_frames(path)
+    if outputs.dicom_seg:
+        _require_series(paths, whole=[] if skip_bad else mine)
     predictor = load()
     voxel = (declared_voxel(paths[0]) if predictor.scan_dims == 3 else None) or predictor.voxel
     make_folder(out)
@@ -176,34 +173,88 @@ def write_predictions(
     if part.resume:
         mine = [path for path in mine if not is_newer(masks[path], max(begun, newest(path).st_mtime_ns))]
     skipped: list[str] = []
-    unmeasured: list[Path] = []
-    positive: list[Path] = []
-    black, white = predictor.fixed_range or (0, 0)
-    notes: list[str] = []
+    remarks = _Remarks(predictor.spacing, predictor.fixed_range)
     for path, scan, predicted in predict_files(predictor, mine, voxel, skipped if skip_bad else None, advance):
-        if isinstance(scan, Volume) and not scan.geometry.known:
-            unmeasured.append(path)
-        if isinstance(scan, Volume) and black < 0 <= scan.values.min():
-            positive.append(path)
+        if isinstance(scan, Volume):
+            remarks.look_at(path, scan)
         del scan  # A large volume is not needed while the next one is read.
         if outputs.dicom_seg:
-            try:
-                write_segmentation(out / f"{stem_of(path)}.dcm", predicted.mask, path, predictor.classes)
-            except BadFileError as error:
-                if not skip_bad:
-                    raise
-                notes.append(error.without_hint)
+            refused = _write_dicom_seg(out, path, predicted.mask, predictor.classes, skip_bad=skip_bad)
+            remarks.without_segmentation += refused
         write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
     if mine and len(skipped) == len(mine) and not any(is_newer(mask, begun) for mask in masks.values()):
         raise DataError(f"none of the {len(mine)} files could be segmented; the first: {skipped[0]}")
-    if unmeasured and predictor.spacing is not None:
-        notes.append(taken_as_they_are(unmeasured, predictor.spacing))
-    if positive:
-        notes.append(hardly_in_hu(positive, (black, white)))
     if warn is not None:
-        for sentence in notes:
+        for sentence in remarks.sentences():
             warn(sentence)
     return skipped + unread
+
+
+def _never_read(images: Path, paths: Sequence[Path]) -> list[str]:
+    """Return sentences on what lies among the images of a folder and is none of them."""
+    if not images.is_dir() or images in paths:
+        return []
+    return not_read(sorted(set(paths[0].parent.iterdir()).difference(paths)))
+
+
+def _require_series(paths: Sequence[Path], whole: Sequence[Path]) -> None:
+    """Check that volumes come from DICOM, and that every slice of those in ``whole`` says where it lies.
+
+    Raises:
+        BadFileError: otherwise.
+    """
+    for path in paths:
+        require_dicom(path)
+    for path in whole:
+        placed_frames(path)
+
+
+def _write_dicom_seg(out: Path, series: Path, mask: Array, classes: Sequence[str], *, skip_bad: bool) -> list[str]:
+    """Write the mask of a series as a DICOM-SEG; return a sentence if there can be none.
+
+    Raises:
+        BadFileError: if there can be none and ``skip_bad`` is False.
+    """
+    try:
+        write_segmentation(out / f"{stem_of(series)}.dcm", mask, series, classes)
+    except BadFileError as error:
+        if not skip_bad:
+            raise
+        return [error.without_hint]
+    return []
+
+
+@dataclass
+class _Remarks:
+    """What a person should know of volumes whose masks were written.
+
+    spacing: (d, h, w) in mm of the voxels that they were brought to; None: they kept theirs.
+    fixed_range: the values, in HU, that were black and white; None: every volume had its own.
+    without_segmentation: a sentence for each that could have no DICOM-SEG.
+    unmeasured: those of unknown voxels. positive: those without a value below 0, though black is.
+    """
+
+    spacing: Spacing | None
+    fixed_range: tuple[float, float] | None
+    without_segmentation: list[str] = field(default_factory=list[str])
+    unmeasured: list[Path] = field(default_factory=list[Path])
+    positive: list[Path] = field(default_factory=list[Path])
+
+    def look_at(self, path: Path, volume: Volume) -> None:
+        """Note whether a volume is unmeasured or positive."""
+        if not volume.geometry.known:
+            self.unmeasured.append(path)
+        if self.fixed_range is not None and self.fixed_range[0] < 0 <= volume.values.min():
+            self.positive.append(path)
+
+    def sentences(self) -> list[str]:
+        """Return what there is to say."""
+        said = list(self.without_segmentation)
+        if self.unmeasured and self.spacing is not None:
+            said.append(taken_as_they_are(self.unmeasured, self.spacing))
+        if self.positive and self.fixed_range is not None:
+            said.append(hardly_in_hu(self.positive, self.fixed_range))
+        return said
 
 
 def taken_as_they_are(paths: Sequence[Path], spacing: Spacing) -> str:
