@@ -1,6 +1,6 @@
 """What the values of stored masks mean, told from dataset.json and from the masks themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,48 +91,77 @@ def read_encoding(
     """
     if card.ignore and card.classes is None:
         raise DataError('dataset.json says "ignore": true but lists no classes; add "classes", background first.')
-    if card.ignore:
-        card = card.model_copy(update={"encoding": "index"})
-    if card.encoding is not None and card.classes is not None:
-        return _agree(card.encoding, card.classes)
-
-    def read(path: Path) -> MaskFacts:
-        return read_mask_facts(path, dims, ignore=card.ignore)
-
-    seen = masks
-    if facts is not None:
-        known = [facts[path] for path in masks]
-    elif card.classes is not None and len(masks) > SAMPLED_MASKS:
-        seen = [masks[i] for i in evenly(len(masks), SAMPLED_MASKS)]
-        known = in_threads(read, seen)
-        if not any(mask.counts[1:].any() for mask in known):
-            seen, known = masks, in_threads(read, masks)
+    encoding = "index" if card.ignore else card.encoding
+    if encoding is not None and card.classes is not None:
+        return _agree(encoding, card.classes)
+    if facts is None:
+        known = _decoded(masks, dims, some=card.classes is not None)
     else:
-        known = in_threads(read, masks)
-    stored = sum((mask.counts for mask in known if not mask.lossy and not mask.zero_one), np.zeros(256, np.intp))
-    lossy = any(mask.lossy for mask in known)
-    binary = lossy or stored[255] > stored[1:255].sum()
-    encoding = card.encoding or ("binary255" if binary else "index")
-    value = only_value(np.sum([mask.counts for mask in known], axis=0)) if known else 0
-    if card.encoding is None and len(card.classes or ("", "")) == 2 and MOST_UNDECLARED_CLASSES <= value < 255:
-        first = next(path for path, mask in zip(seen, known, strict=True) if mask.counts[value])
-        what = f"holds 0 and {value} alone, as all masks do that have an object"
-        raise BadFileError(first, what, f"Save them with 0 and 255, or let {IMPORT_ANY_VALUE} do it")
+        known = {path: facts[path] for path in masks}
+    if encoding is None:
+        encoding = _encoding_of(known.values())
+        if card.classes is None or len(card.classes) == 2:
+            _refuse_one_odd_value(known)
     if card.classes is not None:
         return _agree(encoding, card.classes)
-    if encoding == "binary255":
-        return encoding, ("background", "foreground")
-    tops = [int(np.flatnonzero(mask.counts)[-1]) for mask in known]
-    top = max([1, *tops])
-    if top >= MOST_UNDECLARED_CLASSES:
-        high = [i for i, found in enumerate(tops) if found >= MOST_UNDECLARED_CLASSES]
-        odd = next((i for i in high if known[i].counts[1:255].any()), high[0])
+    return encoding, _classes_of(known) if encoding == "index" else ("background", "foreground")
+
+
+def _decoded(masks: Sequence[Path], dims: int, *, some: bool) -> dict[Path, MaskFacts]:
+    """Return what is in masks; of many with ``some`` only in a sample, unless that is empty.
+
+    Raises:
+        BadFileError: if one cannot be read.
+    """
+
+    def read(path: Path) -> MaskFacts:
+        return read_mask_facts(path, dims)
+
+    if some and len(masks) > SAMPLED_MASKS:
+        sample = [masks[i] for i in evenly(len(masks), SAMPLED_MASKS)]
+        found = in_threads(read, sample)
+        if any(mask.counts[1:].any() for mask in found):
+            return dict(zip(sample, found, strict=True))
+    return dict(zip(masks, in_threads(read, masks), strict=True))
+
+
+def _encoding_of(known: Collection[MaskFacts]) -> MaskEncoding:
+    """Tell the encoding: 0 and 255 where a mask is a JPEG, or where 255 is more common than what lies between."""
+    plain = (mask.counts for mask in known if not mask.lossy and not mask.zero_one)
+    stored = sum(plain, np.zeros(256, np.intp))
+    binary = any(mask.lossy for mask in known) or stored[255] > stored[1:255].sum()
+    return "binary255" if binary else "index"
+
+
+def _refuse_one_odd_value(known: Mapping[Path, MaskFacts]) -> None:
+    """Refuse masks of one object whose value is neither the number of a class nor 255.
+
+    Raises:
+        BadFileError: if they are such; it names the first that holds the value.
+    """
+    value = only_value(np.sum([mask.counts for mask in known.values()], axis=0)) if known else 0
+    if MOST_UNDECLARED_CLASSES <= value < 255:
+        first = next(path for path, mask in known.items() if mask.counts[value])
+        what = f"holds 0 and {value} alone, as all masks do that have an object"
+        raise BadFileError(first, what, f"Save them with 0 and 255, or let {IMPORT_ANY_VALUE} do it")
+
+
+def _classes_of(known: Mapping[Path, MaskFacts]) -> tuple[str, ...]:
+    """Number the classes of masks of class indices that nobody named.
+
+    Raises:
+        BadFileError: if there seem to be too many; it names the first mask that is not of 0 and 255 alone.
+    """
+    tops = {path: int(np.flatnonzero(mask.counts)[-1]) for path, mask in known.items()}
+    high = [path for path, top in tops.items() if top >= MOST_UNDECLARED_CLASSES]
+    if high:
+        odd = next((path for path in high if known[path].counts[1:255].any()), high[0])
         what = f"holds values up to {tops[odd]}, where masks hold either 0 and 255 or class indices below "
         remedy = "Correct it, or list the classes in dataset.json"
         if has_gray_edges(known[odd].counts):
             remedy = f"Its edges are gray, it seems: {THRESHOLD[0].lower()}{THRESHOLD[1:]}"
-        raise BadFileError(masks[odd], f"{what}{MOST_UNDECLARED_CLASSES}", remedy)
-    return encoding, ("background", *(f"class {k}" for k in range(1, top + 1)))
+        raise BadFileError(odd, f"{what}{MOST_UNDECLARED_CLASSES}", remedy)
+    return ("background", *(f"class {k}" for k in range(1, max([1, *tops.values()]) + 1)))
 
 
 def _agree(encoding: MaskEncoding, classes: tuple[str, ...]) -> MaskMeaning:
