@@ -194,12 +194,16 @@ def test_regions_and_the_ignored_value_of_nnunet_are_kept(tmp_path):
 
 def test_several_masks_of_one_image_are_joined(tmp_path):
     busi(tmp_path / "source")
-    carry_out(plan_import("busi", tmp_path / "source"), tmp_path / "data")
+    plan = plan_import("busi", tmp_path / "source")
+    assert "several masks, which are joined" in plan.left_out[0]
+    carry_out(plan, tmp_path / "data")
     dataset = open_dataset(tmp_path / "data")
     one, two = (
         np.asarray(Image.open(tmp_path / "source" / "benign" / f"benign (1)_mask{mark}.png")) > 0 for mark in ("", "_1")
     )
     np.testing.assert_array_equal(dataset.read_mask(dataset.case("benign_1")) > 0, one | two)
+    (tmp_path / "source" / "benign" / "benign (1)_mask_1.png").unlink()
+    assert not plan_import("busi", tmp_path / "source").left_out
 
 
 def test_whatever_is_above_0_is_the_object_if_that_is_asked_for(tmp_path):

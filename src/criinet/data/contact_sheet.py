@@ -61,8 +61,9 @@ def _draw_head(sheet: Image.Image, dataset: Dataset, shown: int) -> None:
     draw = ImageDraw.Draw(sheet)
     groups = f", {len({case.group for case in dataset.cases})} groups" if dataset.grouped else ""
     skipped = f", {len(dataset.skipped)} left out as unreadable" if dataset.skipped else ""
+    kind = "images" if dataset.dims == 2 else "volumes"
     title = (
-        f"{dataset.name}: {len(dataset)} images, {len(dataset.labeled)} with a mask, "
+        f"{dataset.name}: {len(dataset)} {kind}, {len(dataset.labeled)} with a mask, "
         f"{len(dataset.unlabeled)} without{groups}{skipped}; {shown} shown"
     )
     draw.text((_GAP, 7), _fitted(title, sheet.width - 2 * _GAP, 17), fill=_INK, font=_font(17))

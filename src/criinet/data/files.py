@@ -1,4 +1,4 @@
-"""Writing that leaves either the whole new file or the old one, never half of it."""
+"""What is done with any file: writing it whole or not at all, reading JSON, making CSV, telling its age and content."""
 
 import csv
 import errno

@@ -14,6 +14,11 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Between the axes of DICOM and ITK (left, posterior, superior) and those of NIfTI (right, anterior, superior)."""
 
 
+def size_text(shape: Sequence[int]) -> str:
+    """Write a shape, slowest axis first, as people say it: the width first, as in 640x480."""
+    return "x".join(str(side) for side in reversed(shape))
+
+
 class Axes(NamedTuple):
     """How a stored array becomes one that runs from feet to head, front to back, right to left, as scans are viewed.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from criinet.data.bad_files import BadFileError
 from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.encodings import read_encoding
-from criinet.data.geometry import Geometry
+from criinet.data.geometry import Geometry, size_text
 from criinet.data.kinds import SUFFIXES, is_readable, is_volume, key_of, stem_of
 from criinet.data.provenance import NOTE
 from criinet.data.scans import place_mismatch, read_target, require_picture, require_volume
@@ -91,7 +91,7 @@ def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
         found = read_target(file, dims, (mine, classes), image=path, partial="no")
         target = read_target(path, dims, (theirs, classes), image=file, ignore=card.ignore, partial=card.partial)
         if found.shape != target.shape:
-            own, other = ("x".join(str(side) for side in reversed(array.shape)) for array in (found, target))
+            own, other = size_text(found.shape), size_text(target.shape)
             raise DataError(f"{file} is {own} but its target is {other}. Predict at the image's own size.")
         geometry = _one_place(file, path) if dims == 3 else None
         spacing = geometry.spacing if geometry is not None and geometry.known else declared

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from criinet.data.bad_files import LISTED, BadFileError
 from criinet.data.formats import Volume
-from criinet.data.geometry import Geometry, Spacing
+from criinet.data.geometry import Geometry, Spacing, size_text
 from criinet.data.images import Pixels, exif_turn, image_size, read_image
 from criinet.data.kinds import VOLUME_SUFFIXES, is_volume, suffix_of
 from criinet.data.masks import MaskMeaning, read_mask
@@ -117,7 +117,7 @@ def size_mismatch(
     """
     if mask_size == image_size:
         return None
-    own, other = ("x".join(str(side) for side in reversed(size)) for size in (mask_size, image_size))
+    own, other = size_text(mask_size), size_text(image_size)
     what, remedy = f"is {own} but its image is {other}", "Resize or remove it"
     if mask_size == image_size[::-1] and len(image_size) == 2:
         remedy = "Turn it by 90 degrees or remove it; resizing would distort it"

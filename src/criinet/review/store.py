@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from criinet.data.bad_files import BadFileError
 from criinet.data.dataset import Case, Dataset
 from criinet.data.files import write_bytes_atomically, write_text_atomically
+from criinet.data.geometry import size_text
 from criinet.data.images import Pixels
 from criinet.data.kinds import suffix_of
 from criinet.data.masks import encode_mask
@@ -253,7 +254,7 @@ class ReviewStore:
         """Check that a mask can be written, and is read again as what it is."""
         wanted = self.slices(name).stored
         if mask.shape != wanted:
-            own, other = ("x".join(str(side) for side in reversed(shape)) for shape in (mask.shape, wanted))
+            own, other = size_text(mask.shape), size_text(wanted)
             raise DataError(f"the mask of {name} is {own} but its image is {other}; reload the page and draw again.")
         if mask.size and mask.max() >= len(self.dataset.classes):
             raise DataError(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError, in_a_sentence
-from criinet.data.geometry import Geometry
+from criinet.data.geometry import Geometry, size_text
 
 Array = NDArray[Any]
 MAX_VOXELS = 2**31
@@ -116,8 +116,7 @@ def three_axes(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
         BadFileError: if it has more, a length of 0, or more than MAX_VOXELS voxels.
     """
     if len(shape) > 3:
-        sides = "x".join(str(side) for side in reversed(shape))
-        what = f"has {len(shape)} dimensions ({sides}), a time series or several channels"
+        what = f"has {len(shape)} dimensions ({size_text(shape)}), a time series or several channels"
         raise BadFileError(path, what, "Save each volume of three dimensions as a file of its own")
     if len(shape) < 2 or 0 in shape:
         raise BadFileError(path, f"has the shape {shape}, which is no volume", "Save three dimensions, none of them 0")

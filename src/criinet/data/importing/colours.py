@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ImageColor
 
 from criinet.data.bad_files import BadFileError
-from criinet.data.geometry import Geometry
-from criinet.data.importing.plan import Written, counted, require_drawn
+from criinet.data.importing.plan import Content, Written, counted, require_drawn
 from criinet.data.masks import is_in_colour, read_colours
 from criinet.data.threads import in_threads
 from criinet.errors import DataError
@@ -38,7 +36,7 @@ class ColourKey:
     def mask(self, path: Path) -> Written:
         """Return the mask of class indices that a mask in colour becomes; other colours are the background."""
 
-        def make() -> tuple[NDArray[Any], Geometry | None]:
+        def make() -> Content:
             stored = read_colours(path)
             labels = np.zeros(stored.shape, np.uint8)
             for number, colour in enumerate(self.colours, start=1):

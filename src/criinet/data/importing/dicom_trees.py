@@ -2,19 +2,16 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError
 from criinet.data.formats.dicom import frames_in, header_of, is_cut_off, is_image, read_frames, read_tags
 from criinet.data.formats.structures import Drawing, draw, drawing_in
 from criinet.data.formats.volume import VolumeHeader
-from criinet.data.geometry import Geometry
-from criinet.data.importing.plan import ImportPlan, Item, Wanted, Written, counted, require_drawn
+from criinet.data.importing.plan import Content, ImportPlan, Item, Wanted, Written, counted, require_drawn
 from criinet.data.kinds import is_dicom
 
 
@@ -120,8 +117,8 @@ def _mask(drawings: Sequence[Drawing], structures: Sequence[str], onto: VolumeHe
     return Written(".nii.gz", lambda: (draw(having[0], structures, onto), onto.geometry))
 
 
-def _volume(files: list[Path]) -> Any:
-    def make() -> tuple[NDArray[Any], Geometry | None]:
+def _volume(files: list[Path]) -> Callable[[], Content]:
+    def make() -> Content:
         volume = read_frames(files[0].parent, frames_in(files[0].parent, files))
         return volume.values, volume.geometry
 

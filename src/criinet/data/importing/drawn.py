@@ -14,9 +14,8 @@ from pydantic import BaseModel, Field, ValidationError
 from criinet.data.bad_files import BadFileError
 from criinet.data.card import read_groups
 from criinet.data.files import read_json
-from criinet.data.geometry import Geometry
 from criinet.data.images import image_size
-from criinet.data.importing.plan import NOTE, ImportPlan, Item, Wanted, Written, require_drawn
+from criinet.data.importing.plan import NOTE, Content, ImportPlan, Item, Wanted, Written, require_drawn
 from criinet.data.kinds import PICTURE_SUFFIXES, comparable, stem_of, suffix_of
 from criinet.data.masks import IGNORED_VALUE
 from criinet.errors import DataError
@@ -104,7 +103,7 @@ class Drawings:
         if image not in self.shapes:
             return None
 
-        def make() -> tuple[NDArray[Any], Geometry | None]:
+        def make() -> Content:
             height, width = image_size(image)
             labels = np.zeros((height, width), np.uint8)
             for shape in self.shapes[image]:

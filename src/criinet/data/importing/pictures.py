@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError
 from criinet.data.card import read_card, read_groups
-from criinet.data.geometry import Geometry
 from criinet.data.importing.colours import read_key
-from criinet.data.importing.plan import ImportPlan, Item, Source, Wanted, Written
+from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written
 from criinet.data.kinds import is_readable, is_volume, key_of, stem_of, suffix_of, unmarked
 from criinet.data.masks import read_object, read_raw_mask
 from criinet.data.volumes import read_raw_labels, read_volume
@@ -51,15 +50,16 @@ def plan_busi(source: Path, _: Wanted) -> ImportPlan:
             items.append(Item(name, path, mask, name))
     card = {"name": "busi", "classes": ["background", "lesion"], "encoding": "binary255", "source": "BUSI"}
     joined = sum(isinstance(item.mask, Written) for item in items)
-    return ImportPlan(tuple(items), card, left_out=(f"{joined} images have several masks, which are joined",))
+    notes = (f"{joined} images have several masks, which are joined",) if joined else ()
+    return ImportPlan(tuple(items), card, left_out=notes)
 
 
 def _marked(path: Path) -> NDArray[np.bool_]:
     return read_raw_mask(path).values > 0
 
 
-def _joined(masks: Sequence[Path], read: Callable[[Path], NDArray[np.bool_]]) -> Any:
-    def make() -> tuple[NDArray[Any], Geometry | None]:
+def _joined(masks: Sequence[Path], read: Callable[[Path], NDArray[np.bool_]]) -> Callable[[], Content]:
+    def make() -> Content:
         found = [read(path) for path in masks]
         if len({mask.shape for mask in found}) > 1:
             raise BadFileError(masks[1], f"has not the size of {masks[0].name}", "Correct or remove one of them")
@@ -157,7 +157,7 @@ def _mask(paths: Sequence[Path], *, objects: bool) -> Source | None:
     if len(paths) > 1:
         raise BadFileError(paths[1], f"is a second mask of a volume, beside {paths[0].name}", "Join them into one")
 
-    def make() -> tuple[NDArray[Any], Geometry | None]:
+    def make() -> Content:
         found = read_volume(paths[0])
         return np.where(found.values > 0, 255, 0).astype(np.uint8), found.geometry
 
@@ -169,7 +169,7 @@ def _whole(path: Path, *, labels: bool = False) -> Source:
     if suffix_of(path) not in (".mhd", ".nhdr"):
         return path
 
-    def make() -> tuple[NDArray[Any], Geometry | None]:
+    def make() -> Content:
         found = read_raw_labels(path) if labels else read_volume(path)
         return found.values, found.geometry
 

@@ -40,12 +40,16 @@ class Wanted:
     any_value_is_object: bool = False
 
 
+Content = tuple[NDArray[Any], Geometry | None]
+"""The values of a file that is made, and of a volume its geometry."""
+
+
 @dataclass(frozen=True)
 class Written:
     """A file that is made, not copied: of a volume with its geometry, or a mask of class indices in (H, W)."""
 
     suffix: str
-    make: Callable[[], tuple[NDArray[Any], Geometry | None]]
+    make: Callable[[], Content]
 
 
 Source = Path | Written

@@ -2,18 +2,17 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError
 from criinet.data.formats import Volume
 from criinet.data.formats.nifti import read_channel
 from criinet.data.geometry import Geometry
-from criinet.data.importing.plan import ImportPlan, Item, Source, Wanted, Written
+from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written
 from criinet.data.kinds import stem_of, suffix_of
 from criinet.data.masks import IGNORED_VALUE
 from criinet.data.volumes import read_raw_labels, read_volume
@@ -90,7 +89,7 @@ def _mask(path: Path, ignored: int | None) -> Source | None:
     if ignored is None:
         return path
 
-    def make() -> tuple[NDArray[Any], Geometry | None]:
+    def make() -> Content:
         raw = read_raw_labels(path)
         return np.where(raw.values == ignored, IGNORED_VALUE, raw.values).astype(np.uint8), raw.geometry
 
@@ -149,8 +148,8 @@ def plan_msd(source: Path, wanted: Wanted) -> ImportPlan:
     return ImportPlan(tuple(items), card)
 
 
-def _channel_of(path: Path, channel: int) -> Any:
-    def make() -> tuple[NDArray[Any], Geometry | None]:
+def _channel_of(path: Path, channel: int) -> Callable[[], Content]:
+    def make() -> Content:
         volume = read_channel(path, channel)
         return volume.values, volume.geometry
 
@@ -188,8 +187,8 @@ def _listed(source: Path, part: str, known: set[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name in known]
 
 
-def _from_h5(path: Path, labels: bool, turned: bool) -> Any:
-    def make() -> tuple[NDArray[Any], Geometry | None]:
+def _from_h5(path: Path, labels: bool, turned: bool) -> Callable[[], Content]:
+    def make() -> Content:
         found: Volume = Volume(read_raw_labels(path).values, Geometry.unknown()) if labels else read_volume(path)
         values = found.values.transpose(2, 1, 0) if turned else found.values
         return values.astype(np.float32) if values.dtype.kind == "f" else values, Geometry.unknown()
