@@ -153,7 +153,10 @@ def test_there_must_be_a_run_to_resume(drawn, fit, tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
-@pytest.mark.parametrize("content", ['{"met', "[]", '{"format": 1}'])
+HALF = json.dumps({key: {} for key in ("method", "network", "data", "trainer", "seed", "dataset")})
+
+
+@pytest.mark.parametrize("content", ['{"met', "[]", '{"format": 1}', HALF])
 def test_a_broken_record_of_a_run_is_named(content, run, drawn, fit):
     run.config.write_text(content)
     with pytest.raises(RunError, match=r"config\.json .*Restore it, or train anew with --overwrite"):

@@ -22,7 +22,8 @@ from criinet.errors import RunError, StorageError
 from criinet.records import Record, from_line, to_line
 
 RECORDED = ("method", "network", "data", "trainer", "seed", "dataset")
-"""What config.json always holds."""
+OF_DATASET = ("path", "name", "classes")
+"""What config.json always holds, and what it does of the dataset."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,9 @@ class RunFolder:
             recorded = json.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{self.config} cannot be read. Restore it, or train anew with --overwrite.") from error
-        missing = [key for key in RECORDED if not isinstance(recorded, dict) or key not in recorded]
+        found = _table(recorded)
+        missing = [key for key in RECORDED if key not in found]
+        missing += [f"dataset.{key}" for key in OF_DATASET if key not in _table(found.get("dataset"))]
         if missing:
             raise RunError(f"{self.config} lacks '{missing[0]}'. Restore it, or train anew with --overwrite.")
         return recorded
@@ -264,3 +267,8 @@ class RunFolder:
         if self.metrics.exists():
             kept = [json.dumps(jsonable(to_line(record))) + "\n" for record in self.records() if record.step <= step]
             write_text_atomically(self.metrics, "".join(kept))
+
+
+def _table(value: Any) -> dict[str, Any]:
+    """Return an object of JSON, empty for anything else."""
+    return value if isinstance(value, dict) else {}
