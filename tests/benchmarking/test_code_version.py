@@ -1,13 +1,27 @@
 """The version of the code is that of the source a result depends on."""
 
+import os
 import sys
+from functools import partial
+from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.metadata import EntryPoint
 
 import pytest
 
-from criinet.benchmarking.code_version import Import, Source, code_version, imports_of, reached
+from criinet.benchmarking import code_version as code_version_module
+from criinet.benchmarking.code_version import (
+    Import,
+    Source,
+    code_version,
+    imports_of,
+    reached,
+    require_unchanged,
+    sources_of,
+)
 from criinet.errors import ConfigError
 from criinet.methods import methods
+from criinet.registry import PLUGINS
 
 
 def names(*modules: str) -> set[str]:
@@ -101,6 +115,46 @@ def test_code_outside_this_package_is_followed_in_its_own(package):
     found = reached(f"{name}.one")
     assert {Source(f"{name}.one"), Source(f"{name}.two"), Source("criinet.losses.segmentation")} <= found
     assert Source("os") not in found
+
+
+def test_modules_beside_a_method_are_followed_as_one_project(package, tmp_path):
+    """As of a plugin without a package, whose method, losses and networks are files in one folder."""
+    name = package()
+    flat = [f"{name}_{part}" for part in ("method", "losses", "network")]
+    for module, text in zip(flat, (f"from {flat[1]} import one\nimport os\n", "one = 1\n", "two = 2\n"), strict=True):
+        (tmp_path / f"{module}.py").write_text(text)
+    assert names(flat[0]) == {flat[0], flat[1]}
+
+
+def test_what_a_plugin_registers_depends_on_what_registered_it(package, monkeypatch):
+    """A class made by a factory, and a builder with some arguments given: neither says where its losses come from."""
+    name = package(
+        core="def made(loss):\n    return type('Made', (), {'__module__': __name__, 'loss': loss})\n",
+        losses="def one(): return 1\n",
+        entry="from .core import made\nfrom .losses import one\nMade = made(one)\n",
+    )
+    entry = import_module(f"{name}.entry")
+    points = [EntryPoint("mine", f"{name}.entry", PLUGINS), EntryPoint("other", "criinet.config", PLUGINS)]
+    monkeypatch.setattr(
+        code_version_module, "entry_points", lambda group: [point for point in points if point.group == group]
+    )
+    found = sources_of(partial(entry.Made), methods.get("crii"))
+    assert found == (f"{name}.core", "criinet.methods.crii", f"{name}.entry")
+    assert f"{name}.losses" in names(*found)
+
+
+def test_code_that_changed_since_it_was_hashed_begins_no_run(package, tmp_path, monkeypatch):
+    monkeypatch.setattr(code_version_module, "_hashed", {})
+    name = package(method="one = 1\n")
+    code_version(f"{name}.method")
+    require_unchanged()
+    file = tmp_path / name / "method.py"
+    os.utime(file, ns=(0, 0))
+    with pytest.raises(ConfigError, match=r"method\.py changed while the benchmark was under way.*--resume goes on"):
+        require_unchanged()
+    file.unlink()
+    with pytest.raises(ConfigError, match="changed while"):
+        require_unchanged()
 
 
 HELPER = {"helper": "one = 1\n", "other": "two = 2\n"}

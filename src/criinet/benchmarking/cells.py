@@ -8,7 +8,7 @@ from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
-from criinet.benchmarking.code_version import code_version
+from criinet.benchmarking.code_version import code_version, sources_of, unwrapped
 from criinet.benchmarking.plan import SYNTHETIC, DatasetPlan, NetworkPlan, Plan, Variant
 from criinet.config import merge
 from criinet.data.dataset import Dataset, open_dataset
@@ -120,13 +120,13 @@ def identity(config: RunConfig, drawn: Drawn, active: Annotator | None = None) -
     settled = {key: value for key, value in config.to_dict().items() if key != "choices"}
     built = (methods.get(config.method_name), networks.get(config.network_name).build)
     for thing, name in zip(built, (config.method_name, config.network_name), strict=True):
-        if thing.__module__ == "__main__":
+        if unwrapped(thing).__module__ == "__main__":
             raise ConfigError(
                 f"'{name}' is defined in a script, which the processes of a benchmark do not run; put it into an "
                 "installed module that is a plugin (CONTRIBUTING.md)."
             )
     entries = ENTRIES if active is None else (*ENTRIES, ACTIVE)
-    code = code_version(*entries, *(thing.__module__ for thing in built))
+    code = code_version(*entries, *sources_of(*built))
     known = [settled, drawn.name, drawn.content, drawn.split.hash, code, *(() if active is None else (asdict(active),))]
     if (weights := config.network.weights) is not None:
         if not weights.is_file():

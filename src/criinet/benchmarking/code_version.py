@@ -2,16 +2,22 @@
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.machinery import ModuleSpec
+from importlib.metadata import entry_points, packages_distributions
 from importlib.util import decode_source, find_spec, resolve_name
 from pathlib import Path
+from typing import Any
 
 from criinet.errors import ConfigError
+from criinet.registry import PLUGINS
 
 PACKAGE = "criinet"
+INSTALLED = ("site-packages", "dist-packages")
+"""Folders that hold the packages of many projects."""
+
 ALL = "*"
 SUFFIX = ".py"
 
@@ -33,9 +39,76 @@ class Import:
     alias: str = ""
 
 
+_hashed: dict[Path, int] = {}
+"""When each file was written, in ns, whose content some hash knows."""
+
+
+@dataclass(frozen=True)
+class Projects:
+    """The packages and modules of this project and of those that some modules belong to.
+
+    A project is what is installed together, or what lies in one folder that is not that of installed packages.
+    """
+
+    packages: frozenset[str]
+    folders: frozenset[Path]
+
+    @classmethod
+    def of(cls, *modules: str) -> "Projects":
+        """Find the projects of ``modules``."""
+        own = {module.partition(".")[0] for module in modules}
+        foreign = own - {PACKAGE}
+        if foreign:
+            installed = packages_distributions()
+            names = {name for package in foreign for name in installed.get(package, ())}
+            own.update(package for package, of in installed.items() if names.intersection(of))
+        folders = {folder for package in foreign if (folder := folder_of(package)) and folder.name not in INSTALLED}
+        return cls(frozenset({PACKAGE, *own}), frozenset(folders))
+
+    def have(self, module: str) -> bool:
+        """Say whether a module is theirs."""
+        package = module.partition(".")[0]
+        return package in self.packages or (bool(self.folders) and folder_of(package) in self.folders)
+
+
+def sources_of(*built: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the modules that define classes or functions, and those by which their plugins registered them.
+
+    A class may be made by a factory of another module, with losses that only the registering one mentions.
+    """
+    modules = [unwrapped(thing).__module__ for thing in built]
+    if all(module.partition(".")[0] == PACKAGE for module in modules):
+        return tuple(modules)
+    projects = Projects.of(*(module for module in modules if module.partition(".")[0] != PACKAGE))
+    plugins = {point.module for point in entry_points(group=PLUGINS)}
+    theirs = (plugin for plugin in sorted(plugins) if plugin.partition(".")[0] != PACKAGE and projects.have(plugin))
+    return (*modules, *theirs)
+
+
+def unwrapped(thing: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what a ``functools.partial`` calls in the end."""
+    while isinstance(thing, partial):
+        thing = thing.func
+    return thing
+
+
+def require_unchanged() -> None:
+    """Check that no file has changed since it was hashed: a run that begins now would have the older one's name.
+
+    Raises:
+        ConfigError: if one has, or is gone.
+    """
+    for path, written in _hashed.items():
+        if not path.exists() or path.stat().st_mtime_ns != written:
+            raise ConfigError(
+                f"{path} changed while the benchmark was under way, so that runs would differ in their code. What is "
+                "done stays; --resume goes on with the code as it is now."
+            )
+
+
 @cache
 def code_version(*modules: str) -> str:
-    """Return a hash of the source of ``modules`` and of everything that they import from this package or from theirs.
+    """Return a hash of the source of ``modules`` and of everything that they import from this project or from theirs.
 
     A package's ``__init__.py`` is looked through, not counted: `from criinet.losses import entropy` depends on the
     module that defines ``entropy``; where the ``__init__.py`` itself defines the name, on that definition and what it
@@ -59,20 +132,20 @@ def code_version(*modules: str) -> str:
 
 def reached(*modules: str) -> set[Source]:
     """Return the sources that ``modules`` depend on, directly or not, and themselves."""
-    packages = frozenset({PACKAGE, *(module.partition(".")[0] for module in modules)})
+    projects = Projects.of(*modules)
     found: set[Source] = set()
     waiting = [Source(module) for module in modules]
     while waiting:
         each = waiting.pop()
         if each not in found:
             found.add(each)
-            waiting += needed_by(each, packages)
+            waiting += needed_by(each, projects)
     return found
 
 
-def needed_by(each: Source, packages: frozenset[str]) -> Iterator[Source]:
-    """Yield what a source needs of ``packages``: all that a file imports, or all that a definition mentions."""
-    imports = [found for found in imports_of(each.module) if found.module.partition(".")[0] in packages]
+def needed_by(each: Source, projects: Projects) -> Iterator[Source]:
+    """Yield what a source needs of ``projects``: all that a file imports, or all that a definition mentions."""
+    imports = [found for found in imports_of(each.module) if projects.have(found.module)]
     if not each.name:
         for found in imports:
             yield from homes(found)
@@ -164,6 +237,7 @@ def text_of(module: str) -> str:
 def read(module: str, path: Path) -> bytes:
     """Return the bytes of a module's file."""
     try:
+        _hashed.setdefault(path, path.stat().st_mtime_ns)
         return path.read_bytes()
     except OSError as error:
         raise unreadable(module, error) from error
@@ -182,6 +256,17 @@ def path_of(module: str) -> Path | None:
     """Return the file of a module; None for a folder without ``__init__.py``, and for what is not there."""
     spec = spec_of(module)
     return Path(spec.origin) if spec is not None and spec.origin is not None else None
+
+
+@cache
+def folder_of(package: str) -> Path | None:
+    """Return the folder that holds a package or a module; None for what is not there or has no file."""
+    spec = spec_of(package)
+    if spec is None:
+        return None
+    inside = next(iter(spec.submodule_search_locations or ()), None)
+    own = inside or (spec.origin if spec.has_location else None)
+    return Path(own).parent if own else None
 
 
 @cache

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from criinet.benchmarking.cells import Cell
+from criinet.benchmarking.code_version import require_unchanged
 from criinet.engine.children import start_child
 from criinet.errors import InterruptedRunError
 
@@ -20,7 +21,11 @@ def run_process(cell: Cell, out: Path, jobs: int, stop: threading.Event | None =
     """Do one cell in a process, one of so many ``jobs`` at a time, which ends when this one does; return its exit code.
 
     Its output goes to OUT/logs. With ``stop`` set, the process is asked to save and end.
+
+    Raises:
+        ConfigError: if code that the cell's identity knows has changed since.
     """
+    require_unchanged()
     log = out / "logs" / f"{cell.name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     file, threads = out / "cells" / f"{cell.name}.json", int(cell.settings["trainer"]["threads"])

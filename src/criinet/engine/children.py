@@ -29,7 +29,7 @@ def start_child(
         environment["OMP_NUM_THREADS"] = str(threads)
     with open_to_append(log) as output:
         return subprocess.Popen(
-            [sys.executable, "-m", module, str(file)],
+            [sys.executable, "-P", "-m", module, str(file)],  # Without -P, modules of the present folder come first.
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
