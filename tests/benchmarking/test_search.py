@@ -7,7 +7,7 @@ import pytest
 
 from criinet.benchmarking import search
 from criinet.benchmarking.plan import Range, Search, Variant
-from criinet.benchmarking.search import drawn, with_best, with_settings
+from criinet.benchmarking.search import Trial, drawn, with_best, with_settings
 from criinet.config import parse
 from criinet.data.synthetic import write_dataset
 from criinet.errors import ConfigError
@@ -15,8 +15,8 @@ from criinet.errors import ConfigError
 SPACE = {"trials": 3, "space": {"trainer.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}}
 
 
-def trial(dice: float | None, **settings: float) -> dict:
-    return {"settings": settings, "dice": dice, "reason": None if dice else "it broke"}
+def trial(dice: float | None, **settings: float) -> Trial:
+    return Trial(settings, dice, None if dice else "it broke")
 
 
 def test_settings_go_where_their_names_say():

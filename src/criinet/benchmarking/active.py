@@ -1,14 +1,14 @@
 """A simulated annotator: after every round an oracle draws the masks that a strategy asks for, and training goes on."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from criinet.benchmarking.cells import Cell
+from criinet.benchmarking.cells import Annotator, Cell
 from criinet.data.dataset import Case, Dataset, open_dataset
 from criinet.data.files import write_json
 from criinet.data.images import read_image
 from criinet.data.splits import Split, load_split, save_split
-from criinet.engine.acquisition import Strategy, choose, outline_length
+from criinet.engine.acquisition import choose, outline_length
 from criinet.engine.build import load
 from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
@@ -20,8 +20,8 @@ EFFORT = ("corrected_pixels", "corrected_outline")
 """Of all masks drawn so far: the pixels that differ from the model's mask, and the length of the outline there."""
 
 
-def simulate(cell: Cell, out: Path) -> None:
-    """Do every round of a cell, or go on with them: train, evaluate, choose, correct.
+def simulate(cell: Cell, annotator: Annotator, out: Path) -> None:
+    """Do every round of a cell's annotator, or go on with them: train, evaluate, choose, correct.
 
     Round 0 is an ordinary run. Each later one begins with the weights of the one before, on its labeled cases and those
     that the strategy chose among its unlabeled ones. Only the masks of chosen cases are ever read.
@@ -29,7 +29,6 @@ def simulate(cell: Cell, out: Path) -> None:
     Raises:
         DataError: if a case that was chosen has no mask.
     """
-    asked = cast(dict[str, Any], cell.active)
     dataset = open_dataset(Path(cell.dataset))
     split = load_split(Path(cell.split), dataset)
     effort: dict[str, int] = dict.fromkeys(EFFORT, 0)
@@ -38,27 +37,26 @@ def simulate(cell: Cell, out: Path) -> None:
         run, file = RunFolder(out / "runs" / name), out / "splits" / f"{name}.json"
         if before is not None:
             if not file.exists():
-                save_split(next_split(cell, dataset, split, before, number), file)
+                save_split(next_split(cell, annotator, dataset, split, before, number), file)
             chosen = load_split(file, dataset)
             drawn = sorted(set(chosen.labeled) - set(split.labeled))
             found = correction_effort(load(before.root, device=cell.device), dataset, dataset.select(drawn))
             effort = {measure: effort[measure] + found[measure] for measure in EFFORT}
             split = chosen
         if not is_round_done(run):
-            settings = cell.settings if before is None else {**cell.settings, "trainer": shorter(cell)}
+            shorter = {"trainer": {**cell.settings["trainer"], "iterations": annotator.iterations}}
             train(
                 cell.dataset,
                 run.root,
                 split=Path(cell.split) if before is None else file,
                 seed=cell.seed + number,
-                settings=settings,
+                settings=cell.settings if before is None else {**cell.settings, **shorter},
                 device=cell.device,
                 initial=None if before is None else before.root,
                 resume=run.clear_unless_begun(),
             )
-            note(
-                run, evaluate(run.root, device=cell.device), {"round": number, "strategy": asked["strategy"], **effort}
-            )
+            results = evaluate(run.root, device=cell.device)
+            note(run, results, {"round": number, "strategy": annotator.strategy, **effort})
         before = run
 
 
@@ -68,27 +66,23 @@ def is_round_done(run: RunFolder) -> bool:
     return results is not None and "round" in results["run"]
 
 
-def shorter(cell: Cell) -> dict[str, Any]:
-    """Return the trainer's settings of a round after the first."""
-    return {**cell.settings["trainer"], "iterations": cast(dict[str, Any], cell.active)["iterations"]}
-
-
 def note(run: RunFolder, results: dict[str, Any], about: dict[str, Any]) -> None:
     """Write the round and the effort beside what was measured."""
     rows = [{**row, **about} for row in results["rows"]]
     write_json(run.results, {**results, "run": {**results["run"], **about}, "rows": rows})
 
 
-def next_split(cell: Cell, dataset: Dataset, split: Split, before: RunFolder, number: int) -> Split:
+def next_split(
+    cell: Cell, annotator: Annotator, dataset: Dataset, split: Split, before: RunFolder, number: int
+) -> Split:
     """Return the split of a round: the one before, with the cases that the strategy asks for labeled."""
-    asked = cast(dict[str, Any], cell.active)
     left = dataset.select(split.unlabeled)
     chosen = choose(
-        cast(Strategy, asked["strategy"]),
+        annotator.strategy,
         load(before.root, device=cell.device),
         [lambda case=case: read_image(case.image) for case in left],
         [lambda case=case: read_image(case.image) for case in dataset.select(split.labeled)],
-        int(asked["masks"]),
+        annotator.masks,
         seed=1000 * split.seed + number,
     )
     names = {left[i].name for i in chosen}

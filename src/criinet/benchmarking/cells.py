@@ -34,6 +34,19 @@ ACTIVE = "criinet.benchmarking.active"
 
 
 @dataclass(frozen=True)
+class Annotator:
+    """A simulated annotator: after each round an oracle draws the masks that a strategy asks for.
+
+    rounds: after the first training. masks: drawn in each round. iterations: steps of each round.
+    """
+
+    strategy: Strategy
+    rounds: int
+    masks: int
+    iterations: int
+
+
+@dataclass(frozen=True)
 class Cell:
     """One run of a grid.
 
@@ -42,7 +55,7 @@ class Cell:
     settings: complete tables of what is asked for.
     amount: of labels, as the plan asks for it. test: whether the test cases are opened at the end.
     identity: hash of the resolved settings, the data, the split and the code.
-    active: of a simulated annotator: "strategy", "rounds", "masks" and "iterations" of a round; None: one plain run.
+    active: whose rounds the cell is a chain of; None: one plain run.
     """
 
     name: str
@@ -56,14 +69,14 @@ class Cell:
     settings: dict[str, Any]
     identity: str
     test: bool = True
-    active: dict[str, Any] | None = None
+    active: Annotator | None = None
 
     @property
     def runs(self) -> list[str]:
         """Names of the run folders that the cell fills, in order."""
         if self.active is None:
             return [self.name]
-        return [f"{self.name}-r{number}" for number in range(int(self.active["rounds"]) + 1)]
+        return [f"{self.name}-r{number}" for number in range(self.active.rounds + 1)]
 
     def to_json(self) -> str:
         """Return the cell as text that ``from_json`` reads."""
@@ -72,7 +85,10 @@ class Cell:
     @classmethod
     def from_json(cls, text: str) -> "Cell":
         """Read what ``to_json`` wrote."""
-        return cls(**json.loads(text))
+        found: dict[str, Any] = json.loads(text)
+        if found.get("active") is not None:  # Older cells do not say so.
+            found["active"] = Annotator(**found["active"])
+        return cls(**found)
 
 
 @dataclass(frozen=True)
@@ -95,7 +111,7 @@ class Drawn:
         return look(self.dataset, self.split)
 
 
-def identity(config: RunConfig, drawn: Drawn, active: Mapping[str, Any] | None = None) -> str:
+def identity(config: RunConfig, drawn: Drawn, active: Annotator | None = None) -> str:
     """Return the hash of settings, data, split, weights given as a file, and code that names a run, or its rounds.
 
     Raises:
@@ -112,7 +128,7 @@ def identity(config: RunConfig, drawn: Drawn, active: Mapping[str, Any] | None =
             )
     entries = ENTRIES if active is None else (*ENTRIES, ACTIVE)
     code = code_version(*entries, *(thing.__module__ for thing in built))
-    known = [settled, drawn.name, drawn.content, drawn.split.hash, code, *(() if active is None else (active,))]
+    known = [settled, drawn.name, drawn.content, drawn.split.hash, code, *(() if active is None else (asdict(active),))]
     if (weights := config.network.weights) is not None:
         if not weights.is_file():
             raise ConfigError(f"network.weights: {weights} is no file; check the path.")
@@ -274,8 +290,8 @@ def cell(
         raise ConfigError(f"plan '{grid.name}', row '{label}': {error}") from error
     active = None
     if grid.active is not None and strategy is not None:
-        active = {"strategy": strategy, "rounds": grid.active.rounds, "masks": grid.active.masks}
-        active["iterations"] = grid.active.iterations or max(1, config.trainer.iterations // 2)
+        iterations = grid.active.iterations or max(1, config.trainer.iterations // 2)
+        active = Annotator(strategy, grid.active.rounds, grid.active.masks, iterations)
         label = strategy if len(grid.rows()) == 1 else f"{label} {strategy}"
     known, split = identity(config, drawn, active), drawn.split
     parts = (drawn.name, label, f"{len(split.labeled)}", network.name, f"d{split.seed}s{seed}", known[:8])

@@ -5,8 +5,9 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,17 @@ from criinet.data.splits import read_split
 from criinet.engine.folder import RunFolder
 from criinet.errors import ConfigError
 
-Trial = dict[str, Any]
-"""What one trial tried and found: "settings", "dice" (None where a run failed), "reason" of a failure."""
+
+@dataclass(frozen=True)
+class Trial:
+    """What one trial tried and found.
+
+    settings: by their full names; empty: the row as it stands. dice: None where a run failed. reason: of a failure.
+    """
+
+    settings: dict[str, float]
+    dice: float | None
+    reason: str | None = None
 
 
 def search(
@@ -60,7 +70,8 @@ def search(
             futures = {row: pool.submit(studies.row, row, stop, told) for row in grid.rows()}
             found = {row: future.result() for row, future in futures.items()}
         tuned = with_best(grid, found)
-        write_json(out / "search.json", {"plan": grid.name, "trials": found})
+        trials = {row: [asdict(trial) for trial in tried] for row, tried in found.items()}
+        write_json(out / "search.json", {"plan": grid.name, "trials": trials})
         write_text_atomically(out / "tuned.json", tuned.model_dump_json(indent=1) + "\n")
         return tuned
 
@@ -98,9 +109,8 @@ class Studies:
             if stop.is_set():
                 break
             if asked is not None:
-                failed = trial["dice"] is None
-                state = self.optuna.trial.TrialState.FAIL if failed else self.optuna.trial.TrialState.COMPLETE
-                study.tell(asked, None if failed else trial["dice"], state=state)
+                states = self.optuna.trial.TrialState
+                study.tell(asked, trial.dice, state=states.FAIL if trial.dice is None else states.COMPLETE)
             trials.append(trial)
             if told is not None:
                 told(row, number, trial)
@@ -116,9 +126,9 @@ class Studies:
                 note_end(cell, self.out, run_process(cell, self.out, self.jobs, stop))
             dice = final_dice(run)
             if dice is None:
-                return {"settings": dict(settings), "dice": None, "reason": why_failed(cell, self.out)}
+                return Trial(dict(settings), None, why_failed(cell, self.out))
             scores.append(dice)
-        return {"settings": dict(settings), "dice": statistics.mean(scores), "reason": None}
+        return Trial(dict(settings), statistics.mean(scores))
 
     def cells(self, row: str, settings: Mapping[str, float]) -> list[Cell]:
         """Return the runs of one trial, which leave the test cases closed."""
@@ -176,11 +186,11 @@ def with_best(grid: Plan, found: Mapping[str, list[Trial]]) -> Plan:
     rows = grid.rows()
     variants: dict[str, Variant] = {}
     for row, trials in found.items():
-        worked = [trial for trial in trials if trial["dice"] is not None]
+        worked = [(trial.dice, trial.settings) for trial in trials if trial.dice is not None]
         if not worked:
-            reason = trials[0]["reason"] if trials else "it was stopped"
+            reason = trials[0].reason if trials else "it was stopped"
             raise ConfigError(f"plan '{grid.name}': no trial of '{row}' succeeded ({reason}). Narrow its ranges.")
-        best = max(worked, key=lambda trial: float(trial["dice"]))
-        variants[f"{row}-tuned"] = with_settings(rows[row], best["settings"])
+        _, settings = max(worked, key=itemgetter(0))
+        variants[f"{row}-tuned"] = with_settings(rows[row], settings)
     wanted = {"name": f"{grid.name}-tuned", "methods": tuple(variants), "variants": variants, "search": Search()}
     return grid.model_copy(update=wanted)

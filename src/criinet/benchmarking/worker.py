@@ -23,7 +23,7 @@ def do(cell: Cell, out: Path) -> None:
     A cell of a simulated annotator is a chain of such runs.
     """
     if cell.active is not None:
-        simulate(cell, out)
+        simulate(cell, cell.active, out)
         return
     run = out / "runs" / cell.name
     train(

@@ -1,7 +1,7 @@
 """`criinet benchmark`: a grid of methods, datasets, amounts of labels, draws and seeds, and one table of it all."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,7 @@ from criinet.cli.options import Device
 
 if TYPE_CHECKING:
     from criinet.benchmarking.cells import Cell
+    from criinet.benchmarking.search import Trial
 
 PlanName = Annotated[
     str, typer.Argument(metavar="PLAN", help="A plan file, or the name of a plan that comes with criinet.")
@@ -76,9 +77,9 @@ def search(
     from criinet.benchmarking.bench import usual_jobs
     from criinet.cli.show import err
 
-    def told(row: str, number: int, trial: dict[str, Any]) -> None:
-        found = "failed" if trial["dice"] is None else f"validation Dice {trial['dice']:.3f}"
-        err.print(f"{row} trial {number}: {trial['settings'] or 'as it stands'}: {found}")
+    def told(row: str, number: int, trial: "Trial") -> None:
+        found = "failed" if trial.dice is None else f"validation Dice {trial.dice:.3f}"
+        err.print(f"{row} trial {number}: {trial.settings or 'as it stands'}: {found}")
 
     run_search(plan, out, data=data, jobs=jobs or usual_jobs(device), device=device, resume=resume, told=told)
     command = ["criinet", "benchmark", str(out / "tuned.json"), *(["--data", str(data)] if data != Path() else [])]
