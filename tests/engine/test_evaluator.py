@@ -15,9 +15,10 @@ from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.evaluator import TestSet, evaluate, evaluate_folders
 from criinet.engine.origin import recorded_split
 from criinet.engine.predictor import ImagePrediction, Predictor
-from criinet.engine.summaries import STRATA, per_case, strata_rows, summary_rows, unit_of
+from criinet.engine.summaries import per_case, strata_rows, summary_rows, unit_of
 from criinet.errors import DataError, RunError
 from criinet.metrics import case_dice, case_metrics, finite_mean
+from criinet.metrics.difficulty import STRATA
 
 CONTRACT = {"method", "dataset", "labeled", "fraction", "draw", "seed", "network", "regime", "dice", "hd95", "assd"}
 

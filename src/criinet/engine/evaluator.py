@@ -17,10 +17,11 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split, require_same_classes
 from criinet.engine.predictor import Predictor
 from criinet.engine.requirements import require_masks_fit
-from criinet.engine.summaries import STRATA, Row, strata_rows, summary_rows, unit_of
+from criinet.engine.summaries import Row, strata_rows, summary_rows, unit_of
 from criinet.errors import RunError
 from criinet.labels import IGNORE
 from criinet.metrics import case_difficulty, case_metrics, finite_mean, quartiles
+from criinet.metrics.difficulty import STRATA
 
 
 @dataclass(frozen=True)

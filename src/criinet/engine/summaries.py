@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from criinet.metrics import Summary, finite_mean, summarise
+from criinet.metrics.difficulty import STRATA
 
-STRATA = {"contrast": "cnr", "boundary": "boundary_gradient", "size": "object_share"}
 COUNTED = ("miss", "false_alarm")
 NOT_MEASURES = {"class", "region", "checkpoint", "case", "group", "target_pixels", "predicted_pixels", *COUNTED}
 Row = dict[str, Any]

@@ -15,6 +15,9 @@ from criinet.metrics.surface import bounding_box, distance_to, surface, within
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+STRATA = {"contrast": "cnr", "boundary": "boundary_gradient", "size": "object_share"}
+"""What cases are divided into quartiles by, and which of their measures says it."""
+
 _RING_SHARE = 0.1
 """Width of the ring around an object, as a share of its equivalent diameter."""
 

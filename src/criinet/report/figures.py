@@ -18,6 +18,7 @@ from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
 from criinet.data.files import write_atomically
+from criinet.metrics.difficulty import STRATA
 from criinet.report.comparison import SUPERVISED, run_labels
 from criinet.report.overlays import Strip, gallery
 from criinet.report.records import MonitorRecord, RecordedRun, Stratum
@@ -135,7 +136,7 @@ def label_styles(labels: Sequence[str], baseline: int | None) -> list[Style]:
 def panels(runs: Sequence[RecordedRun]) -> list[Panel]:
     """Return every chart that the runs have data for, group by group: quartiles, rounds, curves, losses, stability."""
     styled = list(zip(runs, run_styles(runs), strict=True))
-    found = [_quartile_panel(styled, by) for by in ("contrast", "boundary", "size")]
+    found = [_quartile_panel(styled, by) for by in STRATA]
     found += [_rounds_panel(styled, "masks"), _rounds_panel(styled, "minutes")]
     found += [_validation_panel(styled), _loss_panel(styled)]
     terms = dict.fromkeys(name for run in runs for record in run.train for name in record.terms)

@@ -38,6 +38,14 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class DoubtShown:
+    """Which map of doubt a strip shows: that of the run at ``index``, "disagreement" or "entropy" by name."""
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True)
 class Strip:
     """One example case: its pictures, side by side."""
 
@@ -90,10 +98,10 @@ def gallery(
     shown = list(cases.values())[: max(1, min(12, most_tiles // (4 + len(runs))))]
     found = {example.case: _arrays(runs, example) for example in shown}
     labels = labels or (run_labels(runs) if len(runs) > 1 else ["prediction"])
-    shares = [_doubt(arrays) if doubt else (-1, "") for arrays in found.values()]
-    doubts = [arrays[index][name] for (index, name), arrays in zip(shares, found.values(), strict=True) if name]
-    names = " or ".join(dict.fromkeys(name for _, name in shares if name))
-    top = max((float(np.percentile(map_, 99.5)) for map_ in doubts), default=255.0)
+    doubts = {case: _doubt(arrays) for case, arrays in found.items()} if doubt else {}
+    maps = [found[case][one.index][one.name] for case, one in doubts.items() if one]
+    names = " or ".join(dict.fromkeys(one.name for one in doubts.values() if one))
+    top = max((float(np.percentile(map_, 99.5)) for map_ in maps), default=255.0)
     scale = max(top, 25.0) / 255
     strips = [
         Strip(
@@ -102,10 +110,10 @@ def gallery(
             example.cnr,
             (
                 *_opinions(example, runs, labels, found[example.case]),
-                *_doubt_tiles(example, labels, found[example.case], share, scale),
+                *_doubt_tiles(example, labels, found[example.case], doubts.get(example.case), scale),
             ),
         )
-        for example, share in zip(shown, shares, strict=True)
+        for example in shown
         if any(found[example.case])
     ]
     missing = tuple(case for case, arrays in found.items() if not any(arrays))
@@ -127,13 +135,13 @@ def _arrays(runs: Sequence[RecordedRun], example: Example) -> list[Arrays]:
     return found
 
 
-def _doubt(arrays: Sequence[Arrays]) -> tuple[int, str]:
-    """Return which run's doubt is shown, and its name: disagreement if any run has one, entropy otherwise."""
+def _doubt(arrays: Sequence[Arrays]) -> DoubtShown | None:
+    """Return whose doubt is shown: disagreement if any run has one, otherwise entropy; None where no run has either."""
     for name in ("disagreement", "entropy"):
         for index in reversed(range(len(arrays))):
             if name in arrays[index]:
-                return index, name
-    return -1, ""
+                return DoubtShown(index, name)
+    return None
 
 
 def _opinions(
@@ -156,14 +164,13 @@ def _opinions(
 
 
 def _doubt_tiles(
-    example: Example, labels: Sequence[str], arrays: Sequence[Arrays], share: tuple[int, str], scale: float
+    example: Example, labels: Sequence[str], arrays: Sequence[Arrays], shown: DoubtShown | None, scale: float
 ) -> list[Tile]:
-    """Draw the doubt of the run that ``share`` names, and its coarse opinion; nothing if it names none."""
-    index, doubt = share
-    if not doubt:
+    """Draw the doubt that is shown, and the coarse opinion of its run; nothing if none is."""
+    if shown is None:
         return []
-    owner = f"{labels[index]} " if len(labels) > 1 else ""
-    own = arrays[index]
+    owner = f"{labels[shown.index]} " if len(labels) > 1 else ""
+    own, doubt = arrays[shown.index], shown.name
     picture = _enlarged(own["image"])
     tiles: list[Tile] = []
     if "coarse" in own:

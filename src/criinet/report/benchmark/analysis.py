@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
+from criinet.metrics.difficulty import STRATA
 from criinet.metrics.statistics import paired_difference, summarise
 from criinet.report.benchmark.grid import Grid, GridRun, Setting
 from criinet.report.comparison import HARDEST, SUPERVISED, Effect, Pairs, dice_by_case, is_hard, judged, paired_values
@@ -25,7 +26,6 @@ MEASURES = (
     "band_dice_10",
 )
 COSTS = ("train_seconds", "images_per_second", "peak_memory_mb", "parameters", "iterations")
-STRATA = ("contrast", "boundary", "size")
 Chosen = Callable[[CaseRecord], bool]
 
 

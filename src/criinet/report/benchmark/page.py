@@ -22,7 +22,7 @@ from criinet.report.benchmark.figures import (
 from criinet.report.benchmark.grid import Grid, read_grid
 from criinet.report.benchmark.latex import as_latex
 from criinet.report.benchmark.savings import Saving, savings_of
-from criinet.report.benchmark.sentences import listed, notes, verdicts
+from criinet.report.benchmark.sentences import Said, listed, notes, verdicts
 from criinet.report.benchmark.stability import Stability, stability_of
 from criinet.report.benchmark.standing import Standing, standing
 from criinet.report.benchmark.summary import as_summary
@@ -59,7 +59,10 @@ class SettingView:
 
 @dataclass(frozen=True)
 class _Benchmark:
-    """All that was read and computed."""
+    """All that was read and computed.
+
+    wins: None where there is one row alone. saved: the table of ``savings``.
+    """
 
     grid: Grid
     reports: tuple[SettingReport, ...]
@@ -68,7 +71,10 @@ class _Benchmark:
     recorded: Mapping[str, RecordedRun]
     stability: tuple[tuple[Stability, ...], ...]
     savings: tuple[Saving, ...]
+    verdicts: tuple[Said, ...]
     notes: tuple[str, ...]
+    wins: TextTable | None
+    saved: TextTable
 
 
 def write_benchmark_report(folder: Path | str) -> Path:
@@ -94,7 +100,19 @@ def write_benchmark_report(folder: Path | str) -> Path:
     said = (*notes(grid, reports, found), *unread)
     stability = tuple(tuple(stability_of(report, grid, recorded)) for report in reports)
     savings = savings_of(grid, reports)
-    benchmark = _Benchmark(grid, reports, found, styles, recorded, stability, savings, said)
+    benchmark = _Benchmark(
+        grid=grid,
+        reports=reports,
+        found=found,
+        styles=styles,
+        recorded=recorded,
+        stability=stability,
+        savings=savings,
+        verdicts=tuple(verdicts(reports, found, savings)),
+        notes=said,
+        wins=tables.wins_table(found) if len(found.labels) > 1 else None,
+        saved=tables.savings_table(savings),
+    )
     views = [_view(report, rows, recorded, grid) for report, rows in zip(reports, stability, strict=True)]
     _write_tables(benchmark, views)
     panels = benchmark_panels(grid, reports, found, styles, stability)
@@ -104,7 +122,7 @@ def write_benchmark_report(folder: Path | str) -> Path:
     save_panels([panel for panel in panels if panel.group != RANKS], list(styles.values()), figures)
     for one in examples:
         save_examples(one.shown, one.labels, figures / one.name)
-    summary = as_summary(grid, reports, found, stability, savings, verdicts(reports, found, savings), said)
+    summary = as_summary(grid, reports, found, stability, savings, benchmark.verdicts, said)
     write_text_atomically(folder / "summary.json", summary)
     write_text_atomically(folder / "report.html", _render(benchmark, views, panels, examples))
     return folder / "report.html"
@@ -144,7 +162,6 @@ def _view(
 def _write_tables(benchmark: _Benchmark, views: Sequence[SettingView]) -> None:
     """Write every table as CSV of plain numbers, and as LaTeX."""
     reports, found = benchmark.reports, benchmark.found
-    wins = [tables.wins_table(found)] if len(found.labels) > 1 else []
     written: dict[str, tuple[list[tables.Record], list[TextTable]]] = {
         "dice": (tables.dice_records(reports), [view.dice for view in views]),
         "strata": (tables.strata_records(reports), [view.strata for view in views if view.strata.rows]),
@@ -154,11 +171,10 @@ def _write_tables(benchmark: _Benchmark, views: Sequence[SettingView]) -> None:
         ),
         "cost": (tables.cost_records(reports), [view.cost for view in views]),
         "comparisons": (tables.comparison_records(reports), [table for view in views for table in view.comparisons]),
-        "wins": (tables.win_records(found), wins),
+        "wins": (tables.win_records(found), [benchmark.wins] if benchmark.wins else []),
     }
     if benchmark.savings:
-        saved = tables.saving_records(benchmark.savings)
-        written["savings"] = (saved, [tables.savings_table(benchmark.savings)])
+        written["savings"] = (tables.saving_records(benchmark.savings), [benchmark.saved])
     folder = benchmark.grid.folder / "tables"
     for name, (records, shown) in written.items():
         write_text_atomically(folder / f"{name}.csv", tables.as_csv(records))
@@ -195,12 +211,12 @@ def _render(
     values: dict[str, Any] = {
         "title": benchmark.grid.name,
         "grid": benchmark.grid,
-        "verdicts": verdicts(benchmark.reports, benchmark.found, benchmark.savings),
+        "verdicts": benchmark.verdicts,
         "notes": benchmark.notes,
         "views": views,
         "styles": benchmark.styles,
-        "wins": tables.wins_table(benchmark.found) if len(benchmark.found.labels) > 1 else None,
-        "savings": tables.savings_table(benchmark.savings),
+        "wins": benchmark.wins,
+        "savings": benchmark.saved,
         "found": benchmark.found,
         "charts": charts,
         "examples": examples,

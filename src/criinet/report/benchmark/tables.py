@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from criinet.data.files import csv_text
+from criinet.metrics.difficulty import STRATA
 from criinet.report.benchmark.analysis import COSTS, MEASURES, Entry, Measured, SettingReport
 from criinet.report.benchmark.savings import Saving, best_peers
 from criinet.report.benchmark.sentences import masks_interval, masks_text, with_sd
@@ -51,7 +52,7 @@ def dice_table(report: SettingReport, unit: str) -> TextTable:
 
 def strata_table(report: SettingReport) -> TextTable:
     """Return Dice of the hardest and the easiest quarter of the test images."""
-    shown = [by for by in ("contrast", "boundary", "size") if any(by in entry.last.strata for entry in report.entries)]
+    shown = [by for by in STRATA if any(by in entry.last.strata for entry in report.entries)]
     headers = ("Row", "Dice", *(f"{by}: {end}" for by in shown for end in ("hardest", "easiest")))
     rows = tuple(
         (entry.label, number(entry.last.dice.mean), *_ends(entry.last, shown)) for entry in report.entries if shown
