@@ -43,7 +43,7 @@ def simulate(cell: Cell, annotator: Annotator, out: Path) -> None:
             found = correction_effort(load(before.root, device=cell.device), dataset, dataset.select(drawn))
             effort = {measure: effort[measure] + found[measure] for measure in EFFORT}
             split = chosen
-        if not is_round_done(run):
+        if round_results(run) is None:
             shorter = {"trainer": {**cell.settings["trainer"], "iterations": annotator.iterations}}
             train(
                 cell.dataset,
@@ -60,10 +60,10 @@ def simulate(cell: Cell, annotator: Annotator, out: Path) -> None:
         before = run
 
 
-def is_round_done(run: RunFolder) -> bool:
-    """Say whether a round was trained, evaluated, and its effort noted."""
+def round_results(run: RunFolder) -> dict[str, Any] | None:
+    """Return the results of a round that was trained, evaluated, and its effort noted; None otherwise."""
     results = run.whole_results()
-    return results is not None and "round" in results["run"]
+    return results if results is not None and "round" in results["run"] else None
 
 
 def note(run: RunFolder, results: dict[str, Any], about: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from criinet.benchmarking.cells import Cell, cells_of
-from criinet.benchmarking.collect import collect, is_done, note_end
+from criinet.benchmarking.collect import collect, note_end, results_of
 from criinet.benchmarking.local import run_local
 from criinet.benchmarking.plan import Plan, read_plan
 from criinet.config import parse
@@ -61,7 +61,7 @@ def benchmark(
             cells = cells_of(grid, data, out, device)
         for cell in cells:
             write_text_atomically(out / "cells" / f"{cell.name}.json", cell.to_json())
-        todo = [cell for cell in cells if not is_done(cell, out)]
+        todo = [cell for cell in cells if results_of(cell, out) is None]
         done = len(cells) - len(todo)
 
         def finished(cell: Cell, code: int) -> None:

@@ -1,14 +1,13 @@
 """What a grid has found so far: one file of rows, one of cases."""
 
 import csv
-import json
 import os
 import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from criinet.benchmarking.active import is_round_done
+from criinet.benchmarking.active import round_results
 from criinet.benchmarking.cells import Cell
 from criinet.benchmarking.plan import Plan
 from criinet.data.files import csv_text, write_json, write_text_atomically
@@ -20,10 +19,19 @@ ABOUT = ("method", "dataset", "fraction", "draw", "seed", "network")
 """What the rows of strata and cases repeat of their run."""
 
 
-def is_done(cell: Cell, out: Path) -> bool:
-    """Say whether a run, or every round of one, was trained and evaluated to its end."""
-    runs = [RunFolder(out / "runs" / name) for name in cell.runs]
-    return all(run.whole_results() is not None if cell.active is None else is_round_done(run) for run in runs)
+def results_of(cell: Cell, out: Path) -> dict[str, dict[str, Any]] | None:
+    """Return what evaluate found of a run, or of every round of one, by the names of their folders.
+
+    None unless all of it was trained and evaluated to its end.
+    """
+    read = RunFolder.whole_results if cell.active is None else round_results
+    results: dict[str, dict[str, Any]] = {}
+    for name in cell.runs:
+        found = read(RunFolder(out / "runs" / name))
+        if found is None:
+            return None
+        results[name] = found
+    return results
 
 
 def why_failed(cell: Cell, out: Path) -> str | None:
@@ -46,10 +54,9 @@ def collect(grid: Plan, cells: Sequence[Cell], out: Path, command: str, jobs: in
 
     Runs that failed stand there with their reason, runs that are not done by name: nothing is averaged over silently.
     """
-    ended = [cell for cell in cells if is_done(cell, out)]
-    found = [(cell, run, read_results(run, out)) for cell in ended for run in cell.runs]
-    done = {cell.name for cell in ended}
-    left = [cell for cell in cells if cell.name not in done]
+    ended = {cell.name: whole for cell in cells if (whole := results_of(cell, out)) is not None}
+    found = [(cell, run, result) for cell in cells for run, result in ended.get(cell.name, {}).items()]
+    left = [cell for cell in cells if cell.name not in ended]
     failed = {cell.name: why for cell in left if (why := why_failed(cell, out)) is not None}
     results: dict[str, Any] = {
         "format": FORMAT,
@@ -78,11 +85,6 @@ def named(cell: Cell, run: str, row: dict[str, Any]) -> dict[str, Any]:
     """Return a row with the run, the table row and the dataset that it belongs to, and the amount as asked for."""
     about = {"run": run, "row": cell.row, "amount": cell.amount, "identity": cell.identity}
     return {**about, **row, "dataset": cell.called}
-
-
-def read_results(run: str, out: Path) -> dict[str, Any]:
-    """Return what evaluate found of a run."""
-    return json.loads(RunFolder(out / "runs" / run).results.read_text(encoding="utf-8"))
 
 
 def all_cases(found: Sequence[tuple[Cell, str, dict[str, Any]]], out: Path) -> Iterator[dict[str, Any]]:
