@@ -33,7 +33,6 @@ STATUS: tuple[tuple[type[CriinetError], int], ...] = (
     (DataError, 422),
 )
 Seconds = Annotated[float, Field(ge=0, le=86400)]
-Pixels = Annotated[int, Field(ge=0)]
 Number = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 
@@ -125,10 +124,10 @@ def _add_saving(app: FastAPI, session: ReviewSession) -> None:
         name: str,
         action: Literal["accepted", "corrected"],
         version: str,
-        by: Annotated[str, Query(max_length=LONGEST_NAME)] = "",
-        seconds: Annotated[float, Query(ge=0, le=86400)] = 0.0,
-        changed: Annotated[int, Query(ge=0)] = 0,
-        round: Annotated[int, Query(ge=0)] = 0,
+        by: Name = "",
+        seconds: Seconds = 0.0,
+        changed: Number = 0,
+        round: Number = 0,
         slice: Annotated[tuple[Number, ...], Query()] = (0,),
     ) -> dict[str, Any]:
         if request.headers.get("content-type") != "image/png":
