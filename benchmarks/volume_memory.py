@@ -32,6 +32,7 @@ class ByVoxel(Method):
 
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
+        self.classes = 2
         self.config = MethodConfig(weights={})
 
     def predict(self, image: torch.Tensor) -> Prediction:

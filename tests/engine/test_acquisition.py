@@ -110,6 +110,8 @@ def test_random_images_are_others_for_another_seed():
 class Says(Method):
     """Calls the left half of what it sees an object, which no mirror moves, or what is bright, which it does."""
 
+    classes = 2
+
     def __init__(self, what: str) -> None:
         torch.nn.Module.__init__(self)
         self.what = what

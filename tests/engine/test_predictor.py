@@ -25,6 +25,8 @@ SIZES = [(47, 33), (32, 32), (5, 91), (120, 64), (33, 33), (1, 1), (200, 31), (6
 class ByPixel(Method):
     """Segments every pixel by its own colour alone; the second opinion takes the channels the other way round."""
 
+    classes = len(CLASSES)
+
     def __init__(self, opinions: int = 2) -> None:
         torch.nn.Module.__init__(self)
         self.opinions = opinions
@@ -35,6 +37,8 @@ class ByPixel(Method):
 
 class LeftIsCup(Method):
     """Says class 1 on the left and class 0 on the right, whatever it sees: not equivariant to mirroring."""
+
+    classes = len(CLASSES)
 
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)

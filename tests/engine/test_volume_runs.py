@@ -108,6 +108,8 @@ def test_validation_volumes_choose_a_shift_as_wholes(kind, balls, tmp_path, monk
 class ByVoxel(Method):
     """Says of every voxel what its own gray value says, so that windows, blending and grids cannot matter."""
 
+    classes = 2
+
     def __init__(self, opinions: int = 2) -> None:
         torch.nn.Module.__init__(self)
         self.config, self.opinions = MethodConfig(weights={}), opinions

@@ -238,6 +238,8 @@ def test_another_datasets_classes_are_refused(place: Path):
 class Timid(nn.Module):
     """Gives .4 to an object everywhere: a shift of 1 makes it one, e / (e + 1.5) = .64."""
 
+    classes = 2
+
     def predict(self, image: Tensor) -> Prediction:
         return Prediction(torch.tensor([0.6, 0.4]).view(1, 2, 1, 1).expand(len(image), 2, *image.shape[2:]))
 

@@ -85,9 +85,10 @@ class Cell:
     @classmethod
     def from_json(cls, text: str) -> "Cell":
         """Read what ``to_json`` wrote."""
-        found = json.loads(text)
-        active = found.get("active")  # Older cells do not say so.
-        return cls(**{**found, "active": active and Annotator(**active)})
+        found: dict[str, Any] = json.loads(text)
+        if found.get("active") is not None:  # Older cells do not say so.
+            found["active"] = Annotator(**found["active"])
+        return cls(**found)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def collect(grid: Plan, cells: Sequence[Cell], out: Path, command: str, jobs: in
 
     Runs that failed stand there with their reason, runs that are not done by name: nothing is averaged over silently.
     """
-    ended = {cell.name: results for cell in cells if (results := results_of(cell, out)) is not None}
+    ended = {cell.name: whole for cell in cells if (whole := results_of(cell, out)) is not None}
     found = [(cell, run, result) for cell in cells for run, result in ended.get(cell.name, {}).items()]
     left = [cell for cell in cells if cell.name not in ended]
     failed = {cell.name: why for cell in left if (why := why_failed(cell, out)) is not None}

@@ -47,7 +47,7 @@ def measure_statistics(method: Method, store: Store, images: int, device: torch.
             layer.train()
             layer.momentum = 1 / number
         image, _ = store.draw(at, rng)
-        predict(method, image.to(device), method.classes)
+        predict(method, image.to(device))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     method.eval()

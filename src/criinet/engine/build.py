@@ -74,8 +74,10 @@ def load(
         RunError: if there is no run.
         CheckpointError: if the checkpoint is missing, truncated, newer, or of a method that has changed since.
     """
-    options = {"shift": shift, "tta": tta, "uncertainty": uncertainty, "keep_probs": keep_probs}
-    return load_trained(RunFolder(Path(run)), checkpoint, device, **options).predictor
+    folder = RunFolder(Path(run))
+    return load_trained(
+        folder, checkpoint, device, shift=shift, tta=tta, uncertainty=uncertainty, keep_probs=keep_probs
+    ).predictor
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,16 @@ class Trained:
 
 
 def load_trained(
-    folder: RunFolder, checkpoint: str, device: str, *, shift: float | None = None, **options: Any
+    folder: RunFolder,
+    checkpoint: str,
+    device: str,
+    *,
+    shift: float | None = None,
+    tta: bool | None = None,
+    uncertainty: bool = True,
+    keep_probs: bool = False,
 ) -> Trained:
-    """Load a checkpoint of a run with what it says of itself; see :func:`load`.
-
-    Args:
-        shift: of :class:`Predictor`; None: as the checkpoint says.
-        options: of :class:`Predictor`.
-    """
+    """Load a checkpoint of a run with what it says of itself; the arguments are those of :func:`load`."""
     recorded = folder.read_config()
     config, classes = from_recorded(recorded), tuple(recorded["dataset"]["classes"])
     method = build_method(config, classes, initial=False)
@@ -117,8 +121,10 @@ def load_trained(
         classes,
         device=where,
         shift=state.get("shift", 0.0) if shift is None else shift,
+        tta=tta,
+        uncertainty=uncertainty,
+        keep_probs=keep_probs,
         voxel=voxel and (voxel[0], voxel[1], voxel[2]),
-        **options,
     )
     return Trained(predictor, state["step"], state["seconds"], state["memory"])
 

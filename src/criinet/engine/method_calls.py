@@ -82,15 +82,15 @@ def weighted_sum(method: Method, terms: object, weights: Tensor) -> tuple[dict[s
     return found, loss
 
 
-def predict(method: Method, image: Tensor, classes: int) -> Prediction:
-    """Return what a method predicts of (B, C, ...) images: (B, K, ...) for K classes.
+def predict(method: Method, image: Tensor) -> Prediction:
+    """Return what a method predicts of (B, C, ...) images: (B, K, ...) for its K classes.
 
     Raises:
         MethodError: if it fails, or does not return one probability for each class and pixel.
     """
     with named(method):
         found = method.predict(image)
-        expected = (len(image), classes, *image.shape[2:])
+        expected = (len(image), method.classes, *image.shape[2:])
         for opinion in (found.probs, found.coarse):
             if opinion is not None and opinion.shape != expected:
                 shapes = f"shape {tuple(opinion.shape)} for images of shape {tuple(image.shape)}"

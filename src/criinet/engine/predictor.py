@@ -248,7 +248,7 @@ class Predictor:
         probs: list[Tensor] = []
         coarse: list[Tensor] = []
         for axes in self.mirrors:
-            found = predict(self.method, batch.to(self.device).flip(axes), len(self.classes))
+            found = predict(self.method, batch.to(self.device).flip(axes))
             probs.append(shifted(found.probs, self.shift).flip(axes).cpu())
             if found.coarse is not None:
                 coarse.append(shifted(found.coarse, self.shift).flip(axes).cpu())

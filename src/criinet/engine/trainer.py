@@ -276,8 +276,7 @@ class Trainer:
             return None
         data = self.config.data
         if data.kind == "images" and data.window == "whole":
-            classes = len(self.classes)
-            dice = dice_of_images(self.near.val, lambda image: predict(self.method, image, classes).probs, self.device)
+            dice = dice_of_images(self.near.val, lambda image: predict(self.method, image).probs, self.device)
         else:
             dice = torch.cat(self.validate_in_windows())
         self.shift = choose_shift(dice) if self.settings.shift else 0.0

@@ -11,13 +11,13 @@ from criinet.losses import cross_entropy_dice, entropy, masked_mean_squared
 from criinet.methods.base import probabilities
 from criinet.methods.mean_teacher import MeanTeacher
 from criinet.methods.perturbations import clipped_noise
-from criinet.networks import Network
+from criinet.methods.taught import Taught
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 THRESHOLD = Ramp(to=0.25, over=1.0)
 
 
-class UncertaintyAwareMeanTeacher(MeanTeacher):
+class UncertaintyAwareMeanTeacher(Taught):
     """Mean Teacher on the unlabeled pixels whose average noisy prediction has little entropy.
 
         L = sup(student(x_l), y) + w(t) sum_{pixels with u < h(t)} |p - q|^2 / (K number of such pixels)
@@ -44,11 +44,9 @@ class UncertaintyAwareMeanTeacher(MeanTeacher):
 
     summary = "mean teacher where the teacher's noisy predictions have little entropy"
     reference = "Yu et al., MICCAI 2019, arXiv 1907.07034"
-    recordable = False
-
-    def __init__(self, network: Network, config: Config) -> None:
-        super().__init__(network, config)
-        self.passes = config.passes
+    views = ("weak",)
+    unlabeled_terms = ("consistency",)
+    config: Config
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, progress: float) -> dict[str, Tensor]:
         """Return ``supervised`` and ``consistency``."""
@@ -63,6 +61,6 @@ class UncertaintyAwareMeanTeacher(MeanTeacher):
     def uncertainty(self, image: Tensor) -> Tensor:
         """Return the entropy (B, ...) of the teacher's average over noisy passes, divided by ln K: in [0, 1]."""
         total = torch.zeros((), device=image.device)
-        for _ in range(self.passes):
+        for _ in range(self.config.passes):
             total = total + self.targets(image + clipped_noise(image, self.config.noise))
-        return entropy(total / self.passes)
+        return entropy(total / self.config.passes)
