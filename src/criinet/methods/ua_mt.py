@@ -9,9 +9,8 @@ from torch import Tensor
 from criinet.config import Count, LossWeights, Ramp
 from criinet.losses import cross_entropy_dice, entropy, masked_mean_squared
 from criinet.methods.base import probabilities
-from criinet.methods.mean_teacher import MeanTeacher
 from criinet.methods.perturbations import clipped_noise
-from criinet.methods.taught import Taught
+from criinet.methods.taught import Taught, TaughtConfig
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 THRESHOLD = Ramp(to=0.25, over=1.0)
@@ -33,11 +32,14 @@ class UncertaintyAwareMeanTeacher(Taught):
     code for two classes; as Mean Teacher here in all else.
     """
 
-    class Config(MeanTeacher.Config):
+    class Config(TaughtConfig):
         """Settings of the uncertainty-aware mean teacher."""
 
+        noise: Annotated[
+            float, Field(ge=0, description="noise sd: of the range [0, 1] of images, of the sd of volumes")
+        ] = 0.1
         passes: Annotated[Count, Field(description="T, noisy passes of the teacher")] = 8
-        terms = MeanTeacher.Config.terms | {
+        terms = TaughtConfig.terms | {
             "consistency": "the squared difference from the teacher on unlabeled pixels where it is certain",
         }
         weights: LossWeights = {"supervised": 1.0, "consistency": Ramp(to=0.1, over=0.4)}
