@@ -8,11 +8,13 @@ from typing import Generic, TypeVar
 from criinet.errors import ConfigError
 
 T = TypeVar("T")
+NEAR = 0.65
+"""Similarity from which a word is taken for another, misspelt: "tset" for "test" is 0.75, "note" for "ignore" 0.6."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the choice nearest to ``word``, or an empty string if none is near."""
-    matches = get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    matches = get_close_matches(word, list(choices), n=1, cutoff=NEAR)
     return f" Did you mean '{matches[0]}'?" if matches else ""
 
 
