@@ -17,7 +17,8 @@ from criinet.engine.settings import RunConfig, from_recorded
 from criinet.errors import CheckpointError
 from criinet.methods import Method, methods
 from criinet.networks import Network, build_network
-from criinet.networks.base import prefer_channels_last, seeded_cpu
+from criinet.networks.base import prefer_channels_last
+from criinet.random_numbers import seeded_cpu
 
 
 def build_method(config: RunConfig, classes: tuple[str, ...], *, initial: bool = True) -> Method:
@@ -41,7 +42,7 @@ def build_method(config: RunConfig, classes: tuple[str, ...], *, initial: bool =
 
 
 def seeded(config: RunConfig, network: Network) -> Method:
-    """Build the method's own layers from the seed too, leaving the global generator as it was."""
+    """Build the method's own layers from the seed too, leaving the global generators as they were."""
     kind = methods.get(config.method_name)
     with seeded_cpu(config.seed + 1), named(kind):
         method = kind(network, config.method)
