@@ -1,10 +1,17 @@
 """A mistake in a method of somebody's own is one sentence that names the method, and leaves no folder behind."""
 
+import copy
+import math
+from collections import deque
+from functools import cached_property
+
+import numpy as np
 import pytest
 import torch
 
+from criinet.engine.checkpoint import load_checkpoint
 from criinet.errors import DataError, MethodError
-from criinet.methods import Prediction
+from criinet.methods import Method, Prediction
 
 
 def fail(*_):
@@ -67,3 +74,66 @@ def test_with_debug_the_error_itself_is_raised(own, monkeypatch):
 def test_a_method_that_cannot_be_built_is_named(own):
     with pytest.raises(MethodError, match=r"^method 'own' failed \(KeyError: 'strong_1'\); run it"):
         own(__init__=fail)
+
+
+def change(method):
+    """Change what the method keeps: a number, or what it holds."""
+    if isinstance(method.kept, int | float | np.generic):
+        method.kept += 1
+    elif isinstance(method.kept, torch.Tensor):
+        method.kept = method.kept * 0.9
+    elif isinstance(method.kept, dict):
+        method.kept["n"] = method.kept.get("n", 0) + 1
+    elif isinstance(method.kept, np.ndarray):
+        method.kept[0] += 1
+    else:
+        method.kept.append(torch.zeros(()))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [0, 0.5, np.float32(1.0), [], deque([1.0]), {}, {"n": 1}, np.zeros(2), torch.ones(2)],
+    ids=lambda first: f"{type(first).__name__} {first}",
+)
+def test_what_changes_in_python_alone_is_refused(first, own, tmp_path):
+    """It would be lost on --resume without a word, and the weights would be others."""
+
+    def begin(self, network, config):
+        Method.__init__(self, network, config)
+        self.kept = copy.deepcopy(first)
+
+    with pytest.raises(MethodError, match=r"^method 'own' keeps 'kept' in Python, .* make it a buffer \(register_buff"):
+        own({"iterations": 20, "checks": 1}, __init__=begin, after_step=change)
+    assert not (tmp_path / "run").exists(), "it is told at the tenth step"
+
+
+def test_what_changes_late_or_in_a_module_is_refused_at_the_next_check(own):
+    """What appears in a first step is no reason; that it changes later is."""
+
+    def late(method):
+        method.student.n = getattr(method.student, "n", 0) + 1
+
+    with pytest.raises(MethodError, match=r"^method 'own' keeps 'student\.n' in Python"):
+        own(after_step=late)
+
+
+def test_what_stays_or_lasts_a_step_is_kept_in_python(own):
+    """Constants, NaN among them, a cached property, tensors that a step leaves for its end, and buffers."""
+
+    def begin(self, network, config):
+        Method.__init__(self, network, config)
+        self.constants = {"nothing": math.nan, "names": ("a", "b")}
+        self.nothing, self.left = math.nan, None
+        self.register_buffer("count", torch.zeros(()))
+
+    def extra(self, logits):
+        self.left = logits.detach()
+        return logits.square().mean() * self.sides
+
+    def after_step(self):
+        self.count += self.left.numel() > 0
+
+    sides = cached_property(lambda _: 2)
+    sides.__set_name__(None, "sides")
+    run = own(__init__=begin, extra=extra, after_step=after_step, sides=sides)
+    assert load_checkpoint(run.checkpoint("last"))["method"]["count"] == 6
