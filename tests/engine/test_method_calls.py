@@ -49,6 +49,22 @@ def refuse(*_):
             lambda _, image: Prediction(image[:, :1]),
             r"predicts a tensor of shape \(\d, 1, 32, 32\) for images of shape \(\d, 3, 32, 32\); .* 2, 32, 32\)",
         ),
+        ("predict", lambda _, image: image[:, :2], r"returns a Tensor from predict; return a Prediction, as Predict"),
+        (
+            "predict",
+            lambda _, image: Prediction(3 * image[:, :2] - 1),
+            r"predicts values from -[\d.]+ to [\d.]+ that are no probabilities; .* apply softmax\(1\) to logits\.$",
+        ),
+        (
+            "predict",
+            lambda _, image: Prediction(image[:, :2].sigmoid()),
+            r"predicts values .* 1 in sum over the classes",
+        ),
+        (
+            "predict",
+            lambda _, image: Prediction(image[:, :2].softmax(1), coarse=image[:, :2] - 3),
+            "predicts values from -2.* no probabilities",
+        ),
     ],
 )
 def test_a_mistake_names_the_method_and_leaves_no_folder(function, replacement, sentence, own, tmp_path):
@@ -74,6 +90,13 @@ def test_with_debug_the_error_itself_is_raised(own, monkeypatch):
 def test_a_method_that_cannot_be_built_is_named(own):
     with pytest.raises(MethodError, match=r"^method 'own' failed \(KeyError: 'strong_1'\); run it"):
         own(__init__=fail)
+
+
+def test_a_prediction_in_bfloat16_or_of_nan_is_none_of_the_methods_mistakes(own):
+    """Rounded probabilities are probabilities; NaN is a training that diverged, which the losses tell."""
+    for spoil in (lambda probs: probs.bfloat16(), lambda probs: probs * math.nan):
+        made = own(overwrite=True, predict=lambda _, image, spoil=spoil: Prediction(spoil(image[:, :2].softmax(1))))
+        assert made.checkpoint("last").exists()
 
 
 def change(method):
