@@ -15,7 +15,11 @@ from criinet.methods import Method, Prediction
 
 
 def fail(*_):
-    raise KeyError("strong_1")
+    raise KeyError("tau")
+
+
+def look_up_a_view(_, __, unlabeled, ___):
+    return unlabeled.views["strong_1"]
 
 
 def use_up_memory(*_):
@@ -37,7 +41,8 @@ def refuse(*_):
             lambda *_: {"supervised": torch.ones(()), "extra": torch.ones(())},
             "returns losses without a gradient",
         ),
-        ("losses", fail, r"failed \(KeyError: 'strong_1'\); run it with CRIINET_DEBUG=1 to see where"),
+        ("losses", fail, r"failed \(KeyError: 'tau'\); run it with CRIINET_DEBUG=1 to see where"),
+        ("losses", look_up_a_view, "uses the view 'strong_1' without asking for it; add 'strong_1' to its views\\.$"),
         ("extra", lambda *_: 0.0, "returns for 'extra' a float; return a tensor of one number"),
         ("extra", lambda _, logits: logits.mean((1, 2, 3)), r"returns for 'extra' a tensor of shape \(2,\); "),
         ("extra", lambda _, logits: (logits - torch.ones(7)).mean(), r"failed \(RuntimeError: The size of tensor a"),
@@ -83,12 +88,12 @@ def test_errors_that_are_not_the_methods_own_pass_as_they_are(function, error, o
 
 def test_with_debug_the_error_itself_is_raised(own, monkeypatch):
     monkeypatch.setenv("CRIINET_DEBUG", "1")
-    with pytest.raises(KeyError, match="strong_1"):
+    with pytest.raises(KeyError, match="tau"):
         own(losses=fail)
 
 
 def test_a_method_that_cannot_be_built_is_named(own):
-    with pytest.raises(MethodError, match=r"^method 'own' failed \(KeyError: 'strong_1'\); run it"):
+    with pytest.raises(MethodError, match=r"^method 'own' failed \(KeyError: 'tau'\); run it"):
         own(__init__=fail)
 
 

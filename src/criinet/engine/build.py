@@ -12,7 +12,7 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.machine import pick_device
 from criinet.engine.method_calls import named
 from criinet.engine.predictor import Predictor
-from criinet.engine.requirements import require_values, require_views
+from criinet.engine.requirements import require_values
 from criinet.engine.settings import RunConfig, from_recorded
 from criinet.errors import CheckpointError
 from criinet.methods import Method, methods
@@ -36,7 +36,6 @@ def build_method(config: RunConfig, classes: tuple[str, ...], *, initial: bool =
         seed=config.seed,
         initial=initial,
     )
-    require_views(config)
     require_values(config, network.backbone.multiple)
     return seeded(config, network)
 

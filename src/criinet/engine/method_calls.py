@@ -10,6 +10,7 @@ from torch import Tensor
 
 from criinet.errors import CriinetError, MethodError
 from criinet.methods import Method, Prediction, methods
+from criinet.methods.declaration import is_view
 
 DEBUG = "CRIINET_DEBUG"
 """The environment variable that lets errors pass as they are."""
@@ -48,6 +49,9 @@ def named(method: Method | type[Method]) -> Generator[None, None, None]:
     except Exception as error:
         if os.environ.get(DEBUG) or ALLOCATOR in str(error):
             raise
+        view = error.args[0] if isinstance(error, KeyError) and error.args else None
+        if is_view(view) and view not in method.views:
+            raise mistake(method, f"uses the view '{view}' without asking for it; add '{view}' to its views") from error
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise mistake(method, f"failed ({what}); run it with {DEBUG}=1 to see where") from error
 
