@@ -1,5 +1,6 @@
-"""The method in CONTRIBUTING.md is real: its text is taken as it stands, registered and trained."""
+"""The methods in CONTRIBUTING.md are real: their text is taken as it stands, registered and trained."""
 
+import os
 import re
 import subprocess
 import sys
@@ -18,18 +19,21 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+def examples() -> list[str]:
+    """Return the texts of the methods in CONTRIBUTING.md."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
 @pytest.fixture
 def worked_example(monkeypatch: pytest.MonkeyPatch) -> type[Method]:
     """The class that CONTRIBUTING.md tells the reader to write, registered as it says."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     line = re.search(r'methods\.add\("([\w-]+)", (\w+)\)', text)
-    assert code is not None
     assert line is not None
     assert f"from criinet.methods.{line.group(1).replace('-', '_')} import {line.group(2)}\n" in text
     module = ModuleType("worked_example")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(compile(code.group(1), "CONTRIBUTING.md", "exec"), module.__dict__)
+    exec(compile(examples()[0], "CONTRIBUTING.md", "exec"), module.__dict__)
     monkeypatch.setattr(methods, "_entries", dict(methods.items()))
     return methods.add(line.group(1), getattr(module, line.group(2)))
 
@@ -56,13 +60,26 @@ def test_worked_example_smooths_the_prediction_on_unlabeled_images(worked_exampl
     assert variations[-1] < variations[0]
 
 
-def test_worked_example_passes_the_linter():
-    code = re.search(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert code is not None
+@pytest.mark.parametrize("number", [0, 1])
+def test_worked_examples_pass_the_linter(number: int):
     name = "src/criinet/methods/total_variation.py"
     command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--stdin-filename", name, "-"]
-    done = subprocess.run(command, input=code[1], text=True, cwd=ROOT, capture_output=True, check=False)
+    done = subprocess.run(command, input=examples()[number], text=True, cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_the_contract_suite_runs_over_a_module_that_pytest_is_told(tmp_path: Path):
+    """As CONTRIBUTING.md says of a package outside of this one; the module is the example with a teacher and a bank."""
+    register = '\n\nfrom criinet.methods import methods\n\nmethods.add("class-memory", ClassMemory)\n'
+    (tmp_path / "outside.py").write_text(examples()[1] + register, encoding="utf-8")
+    options = ["-p", "outside", "-p", "no:cacheprovider", "-m", "not slow", "-k", "class-memory"]
+    command = [sys.executable, "-m", "pytest", *options, "tests/methods/test_contract.py"]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) > 20
 
 
 def test_readme_names_only_commands_that_exist():

@@ -49,6 +49,7 @@ def test_a_name_like_no_other_gets_the_list_alone(animals):
 def test_nearest_is_silent_where_nothing_is_near():
     assert nearest("width", ["widht", "depth"]) == " Did you mean 'widht'?"
     assert nearest("qqqq", ["widht", "depth"]) == ""
+    assert nearest("note", ["ignore", "source"]) == "", "a far name is no help: it means something else"
     assert nearest("width", []) == ""
 
 

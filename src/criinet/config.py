@@ -221,10 +221,13 @@ def explain(error: ValidationError, model: type[Config], section: str) -> str:
         elif field is not None and get_origin(field.annotation) is dict and len(path) == 2:
             path.append(part)
     meaning = f" ({field.description})" if field is not None and field.description else ""
+    name = ".".join(path)
+    if problem["type"] == "missing":
+        return f"setting '{name}' is missing: it has no default, so give it a value{meaning}."
     reason = problem["msg"][0].lower() + problem["msg"][1:]
     if problem["type"] == "tuple_type":
         reason = "give a list, as [64, 64]"
-    return f"setting '{'.'.join(path)}' is {problem['input']!r}: {reason}{meaning}."
+    return f"setting '{name}' is {problem['input']!r}: {reason}{meaning}."
 
 
 @dataclass(frozen=True)

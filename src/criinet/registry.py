@@ -1,6 +1,6 @@
 """Names to things. A duplicate raises; an unknown name lists the valid ones and the nearest match."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
@@ -8,11 +8,13 @@ from typing import Generic, TypeVar
 from criinet.errors import ConfigError
 
 T = TypeVar("T")
+NEAR = 0.65
+"""Similarity from which a word is taken for another, misspelt: "tset" for "test" is 0.75, "note" for "ignore" 0.6."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the choice nearest to ``word``, or an empty string if none is near."""
-    matches = get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    matches = get_close_matches(word, list(choices), n=1, cutoff=NEAR)
     return f" Did you mean '{matches[0]}'?" if matches else ""
 
 
@@ -47,7 +49,8 @@ def import_plugins() -> ConfigError | None:
             point.load()
         except Exception as error:  # It is not our code.
             failed = ConfigError(
-                f"plugin '{point.name}' ({point.value}) cannot be imported ({type(error).__name__}: {error}); "
+                f"plugin '{point.name}' ({point.value}) cannot be imported "
+                f"({type(error).__name__}: {str(error).removesuffix('.')}); "
                 "mend it or uninstall its package."
             )
             failed.__cause__ = error
@@ -61,11 +64,13 @@ class Registry(Generic[T]):
     Args:
         kind: what the entries are, in one word, for messages ("method").
         listing: the command that lists them, for messages ("criinet methods").
+        require: called with each name and entry before it is registered; raises if the entry is not what it should be.
     """
 
-    def __init__(self, kind: str, listing: str) -> None:
+    def __init__(self, kind: str, listing: str, require: Callable[[str, T], None] | None = None) -> None:
         self.kind = kind
         self.listing = listing
+        self.require = require
         self._entries: dict[str, T] = {}
 
     def add(self, name: str, entry: T) -> T:
@@ -73,9 +78,12 @@ class Registry(Generic[T]):
 
         Raises:
             ValueError: if the name is taken.
+            UserError: if the entry is not what it should be.
         """
         if name in self._entries:
             raise ValueError(f"{self.kind} '{name}' is registered twice")
+        if self.require is not None:
+            self.require(name, entry)
         self._entries[name] = entry
         return entry
 

@@ -173,7 +173,7 @@ def test_a_real_set_of_patients_is_sound(real_data, tmp_path):
 
 def test_what_looks_odd_is_noted(root):
     """A key that means nothing, values that skip classes, masks without any object, folders of images."""
-    (root / "dataset.json").write_text('{"class": ["background", "a"], "xyz": "red"}')
+    (root / "dataset.json").write_text('{"class": ["background", "a"], "xyz": "red", "note": "from 2 scanners"}')
     for i in range(4):
         mask = np.zeros((10, 20), np.uint8)
         mask[:5, :10] = 30 * (i > 1)
@@ -185,6 +185,7 @@ def test_what_looks_odd_is_noted(root):
     assert f"folder {below} is not looked into, though it holds images or volumes (1); move them up" in notes
     assert "'class' in dataset.json means nothing. Did you mean 'classes'?" in notes
     assert "'xyz' in dataset.json means nothing." in notes
+    assert not any("'note'" in note for note in notes), "it is for people"
     assert any(note.startswith("masks hold the values 0, 30 alone, so 29 of 30 classes are in none") for note in notes)
     for i in range(4):
         Image.fromarray(np.zeros((10, 20), np.uint8)).save(root / "masks" / f"i{i}.png")

@@ -106,8 +106,10 @@ def own(monkeypatch, fit, drawn, tmp_path) -> Callable[..., RunFolder]:
     """Train with a method of one's own, some of whose functions are others; ``trainer`` holds settings."""
     monkeypatch.delenv("CRIINET_DEBUG", raising=False)
 
-    def train_with(trainer: dict[str, Any] | None = None, *, resume: bool = False, **functions: Any) -> RunFolder:
+    def train_with(
+        trainer: dict[str, Any] | None = None, *, resume: bool = False, overwrite: bool = False, **functions: Any
+    ) -> RunFolder:
         monkeypatch.setitem(methods._entries, "own", type("Mine", (Own,), functions))
-        return fit(drawn, tmp_path / "run", method="own", trainer=trainer, resume=resume)
+        return fit(drawn, tmp_path / "run", method="own", trainer=trainer, resume=resume, overwrite=overwrite)
 
     return train_with

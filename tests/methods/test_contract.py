@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from criinet.engine.plain_state import PlainState
 from criinet.losses import soft_dice_loss
 from criinet.methods import InRounds, methods
 from criinet.methods.ema import EMA
@@ -310,6 +311,15 @@ def test_a_method_keeps_all_of_its_state_in_its_state_dict(name, tasks, train, a
     with torch.no_grad():
         assert torch.equal(other.eval().predict(image).probs, method.eval().predict(image).probs)
         assert torch.equal(other.targets(image), method.targets(image))
+
+
+@every_method
+def test_nothing_that_changes_is_kept_in_python_alone(name, tasks, train, adam):
+    """Numbers, lists and tensors that training changes are buffers, which are saved."""
+    method = tasks().method(name)
+    kept = PlainState(method)
+    train(method, adam(method), tasks(), 3, start=40)
+    kept.require_unchanged()
 
 
 def test_an_unlabeled_batch_has_no_place_for_a_target():

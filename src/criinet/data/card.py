@@ -34,6 +34,7 @@ class DatasetCard(BaseModel):
     modality: str | None = None
     licence: str | None = None
     source: str | None = None
+    note: str | None = None
 
     @field_validator("classes")
     @classmethod

@@ -12,7 +12,7 @@ from criinet.data.bad_files import BadFileError
 from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.geometry import Spacing, voxel_of
-from criinet.data.kinds import comparable, key_of, mask_suffix, not_read
+from criinet.data.kinds import comparable, key_of, mask_suffix, not_read, stem_of
 from criinet.data.layout import Layout, read_layout
 from criinet.data.masks import MaskEncoding, MaskMeaning
 from criinet.data.scans import Scan, mask_mismatch, read_scan, read_target, spatial
@@ -101,7 +101,7 @@ class Dataset:
         """
         if name not in self:
             raise DataError(
-                f"dataset {self.name} has no case '{name}'.{nearest(name, self._by_name)} "
+                f"dataset {self.name} has no case '{name}'.{nearest(stem_of(Path(name)), self._by_name)} "
                 f"A case is named like its file in {self.root / 'images'}, without the suffix."
             )
         return self._by_name[comparable(name)]

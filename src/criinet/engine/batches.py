@@ -13,6 +13,7 @@ from criinet.data.store import Store
 from criinet.engine.distributed import share
 from criinet.engine.pools import Pools
 from criinet.engine.settings import RunConfig
+from criinet.random_numbers import seed_on_host
 from criinet.types import LabeledBatch, UnlabeledBatch
 
 STREAMS = 4
@@ -46,9 +47,10 @@ class Batches:
         return step_seed(self.config.seed, step, stream + STREAMS * self.rank)
 
     def seed(self, step: int) -> None:
-        """Set the random numbers of a step: those of the augmentation, and the method's, which are PyTorch's own."""
+        """Set the random numbers of a step: those of the augmentation, and the method's, from the global generators."""
         self.generator.manual_seed(self.random_seed(step, AUGMENT))
         torch.manual_seed(self.random_seed(step, METHOD))
+        seed_on_host(self.random_seed(step, METHOD))
 
     def cases(self, store: Store, name: str, stream: int, step: int) -> list[int]:
         """Return which cases of a pool this process sees in a step: its share of the whole batch."""

@@ -12,12 +12,13 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.machine import pick_device
 from criinet.engine.method_calls import named
 from criinet.engine.predictor import Predictor
-from criinet.engine.requirements import require_values, require_views
+from criinet.engine.requirements import require_values
 from criinet.engine.settings import RunConfig, from_recorded
 from criinet.errors import CheckpointError
 from criinet.methods import Method, methods
 from criinet.networks import Network, build_network
-from criinet.networks.base import prefer_channels_last, seeded_cpu
+from criinet.networks.base import prefer_channels_last
+from criinet.random_numbers import seeded_cpu
 
 
 def build_method(config: RunConfig, classes: tuple[str, ...], *, initial: bool = True) -> Method:
@@ -35,13 +36,12 @@ def build_method(config: RunConfig, classes: tuple[str, ...], *, initial: bool =
         seed=config.seed,
         initial=initial,
     )
-    require_views(config)
     require_values(config, network.backbone.multiple)
     return seeded(config, network)
 
 
 def seeded(config: RunConfig, network: Network) -> Method:
-    """Build the method's own layers from the seed too, leaving the global generator as it was."""
+    """Build the method's own layers from the seed too, leaving the global generators as they were."""
     kind = methods.get(config.method_name)
     with seeded_cpu(config.seed + 1), named(kind):
         method = kind(network, config.method)

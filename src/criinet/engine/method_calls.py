@@ -3,17 +3,23 @@
 import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
 from criinet.errors import CriinetError, MethodError
 from criinet.methods import Method, Prediction, methods
+from criinet.methods.declaration import is_view
 
 DEBUG = "CRIINET_DEBUG"
 """The environment variable that lets errors pass as they are."""
 ALLOCATOR = "DefaultCPUAllocator"
 """What PyTorch's error names when a CPU's memory is used up; it has no class of its own."""
+ROUNDING = 1e-2
+"""How far probabilities in bfloat16, and their sum over classes, are from what they should be, at most."""
+SOUND: WeakSet[Method] = WeakSet()
+"""The methods whose first prediction held probabilities; looking at every one would make a GPU wait."""
 
 
 def name_of(method: Method | type[Method]) -> str:
@@ -43,6 +49,9 @@ def named(method: Method | type[Method]) -> Generator[None, None, None]:
     except Exception as error:
         if os.environ.get(DEBUG) or ALLOCATOR in str(error):
             raise
+        view = error.args[0] if isinstance(error, KeyError) and error.args else None
+        if is_view(view) and view not in method.views:
+            raise mistake(method, f"uses the view '{view}' without asking for it; add '{view}' to its views") from error
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise mistake(method, f"failed ({what}); run it with {DEBUG}=1 to see where") from error
 
@@ -86,13 +95,49 @@ def predict(method: Method, image: Tensor) -> Prediction:
     """Return what a method predicts of (B, C, ...) images: (B, K, ...) for its K classes.
 
     Raises:
-        MethodError: if it fails, or does not return one probability for each class and pixel.
+        MethodError: if it fails, does not return one value for each class and pixel, or, the first time, no
+            probabilities.
     """
     with named(method):
         found = method.predict(image)
-        expected = (len(image), method.classes, *image.shape[2:])
-        for opinion in (found.probs, found.coarse):
-            if opinion is not None and opinion.shape != expected:
-                shapes = f"shape {tuple(opinion.shape)} for images of shape {tuple(image.shape)}"
-                raise mistake(method, f"predicts a tensor of {shapes}; return probabilities of shape {expected}")
+    if not isinstance(found, Prediction):  # pyright: ignore[reportUnnecessaryIsInstance] - Others wrote it.
+        kind = type(found).__name__
+        raise mistake(method, f"returns a {kind} from predict; return a Prediction, as Prediction(probs)")
+    expected = (len(image), method.classes, *image.shape[2:])
+    for opinion in (found.probs, found.coarse):
+        if opinion is None:
+            continue
+        if opinion.shape != expected:
+            shapes = f"shape {tuple(opinion.shape)} for images of shape {tuple(image.shape)}"
+            raise mistake(method, f"predicts a tensor of {shapes}; return probabilities of shape {expected}")
+        if method not in SOUND:
+            require_probabilities(method, opinion.detach())
+    SOUND.add(method)
     return found
+
+
+def require_probabilities(method: Method, values: Tensor) -> None:
+    """Check that a prediction (B, K, ...) holds probabilities, or NaN where a training diverged.
+
+    Raises:
+        MethodError: if a value is below 0, or the classes do not sum to 1, each by more than bfloat16 rounds.
+    """
+    low, high = float(values.min()), float(values.max())
+    if low < -ROUNDING or float((values.float().sum(1) - 1).abs().max()) > ROUNDING:
+        raise mistake(
+            method,
+            f"predicts values from {low:.3g} to {high:.3g} that are no probabilities; predict must return "
+            "probabilities, at least 0 and 1 in sum over the classes: apply softmax(1) to logits",
+        )
+
+
+def targets(method: Method, image: Tensor) -> Tensor:
+    """Return what a method trains unlabeled images (B, C, ...) towards: (B, K, ...) for its K classes.
+
+    Raises:
+        MethodError: if it fails, or these are its predictions and :func:`predict` refuses them.
+    """
+    if type(method).targets is Method.targets:
+        return predict(method, image).probs
+    with named(method):
+        return method.targets(image)

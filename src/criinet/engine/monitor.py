@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from criinet.engine.method_calls import named
+from criinet.engine.method_calls import targets
 from criinet.engine.pools import Pools
 from criinet.methods import Method
 from criinet.records import Alarm, MonitorRecord, Record
@@ -53,8 +53,7 @@ class Monitor:
     @torch.no_grad()
     def look(self, method: Method, step: int, progress: float) -> list[Record]:
         """Return a record of the targets, and one for each new alarm. The method is in evaluation mode."""
-        with named(method):
-            probs = torch.cat([method.targets(part) for part in self.images.split(8)]).float()
+        probs = torch.cat([targets(method, part) for part in self.images.split(8)]).float()
         area = torch.bincount(probs.argmax(1).flatten(), minlength=probs.shape[1]) / probs[:, 0].numel()
         change = math.nan if self.previous is None else float((probs - self.previous).abs().sum(1).mean() / 2)
         self.previous = probs

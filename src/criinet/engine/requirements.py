@@ -58,19 +58,6 @@ def require_kind(config: RunConfig, dataset: Dataset, device: str) -> None:
         )
 
 
-def require_views(config: RunConfig) -> None:
-    """Check that the method asks for views that there are.
-
-    Raises:
-        ConfigError: if it does not.
-    """
-    for view in methods.get(config.method_name).views:
-        if view != "weak" and not view.startswith("strong_"):
-            raise ConfigError(
-                f"method '{config.method_name}' asks for a view '{view}'; there are weak and strong_1, ..."
-            )
-
-
 def require_values(config: RunConfig, multiple: int) -> None:
     """Check that batch normalisation sees more than one value of each channel on the coarsest scale.
 

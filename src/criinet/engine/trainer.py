@@ -20,6 +20,7 @@ from criinet.engine.interrupts import stop_on_interrupt
 from criinet.engine.machine import peak_memory
 from criinet.engine.method_calls import named, predict, weighted_sum
 from criinet.engine.monitor import Monitor
+from criinet.engine.plain_state import PlainState
 from criinet.engine.pools import Pools
 from criinet.engine.predictor import Predictor
 from criinet.engine.self_training import PseudoLabels, pseudo_label
@@ -130,9 +131,11 @@ class Trainer:
 
         Raises:
             DivergedError: if a loss became NaN or exploded; the last good checkpoint, if there is one, stays.
+            MethodError: if the method makes a mistake, or keeps what changes where no checkpoint holds it.
             InterruptedRunError: on Ctrl-C, after the step is done and saved.
         """
         self.method.train()
+        kept = PlainState(self.method)
         started = time.monotonic() - self.seconds
         with stop_on_interrupt() as interrupted:
             while self.step < self.settings.iterations:
@@ -147,6 +150,8 @@ class Trainer:
                 due = ends or self.step % self.settings.interval == 0
                 if due or stop or self.step % LOG_EVERY == 0:
                     self.log_step(terms, norm, progress)  # Before saving: NaN weights must not replace good ones.
+                if due or self.step == LOG_EVERY:
+                    kept.require_unchanged()
                 if ends:
                     measure_statistics(self.method, self.near.unlabeled, self.settings.statistics, self.device)
                     self.method.train()

@@ -26,6 +26,7 @@ from criinet.engine.tracking import tensorboard
 from criinet.engine.trainer import Trainer, Watcher
 from criinet.engine.volume_planner import VolumeFacts, look_at_volumes, plan_volumes
 from criinet.errors import RunError
+from criinet.random_numbers import left_alone
 
 _TRAINING = threading.Lock()
 
@@ -234,7 +235,7 @@ def fit(trainer: Trainer, folder: RunFolder, *, new: bool) -> None:
     """
     devices = [torch.cuda.current_device()] if trainer.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=devices):
+        with left_alone(devices):
             trainer.fit()
     except Exception:
         if new and is_first() and not folder.checkpoint("last").exists():

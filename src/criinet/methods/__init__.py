@@ -12,6 +12,7 @@ from criinet.methods.crii import CRIINet
 from criinet.methods.crii_plus import CRIIPlus
 from criinet.methods.cross_teaching import CrossTeaching
 from criinet.methods.dan import AdversarialNetwork
+from criinet.methods.declaration import require_declared
 from criinet.methods.dtc import DualTaskConsistency
 from criinet.methods.entropy_minimisation import EntropyMinimisation
 from criinet.methods.fixmatch import FixMatch
@@ -56,7 +57,7 @@ __all__ = [
     "parse_method",
 ]
 
-methods: Registry[type[Method]] = Registry("method", "criinet methods")
+methods: Registry[type[Method]] = Registry("method", "criinet methods", require_declared)
 methods.add("bcp", BidirectionalCopyPaste)
 methods.add("cct", CrossConsistency)
 methods.add("cps", CrossPseudoSupervision)

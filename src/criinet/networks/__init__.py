@@ -16,7 +16,6 @@ from criinet.networks.base import (
     Upsampling,
     load_weights,
     prefer_channels_last,
-    seeded_cpu,
 )
 from criinet.networks.branch import Branch
 from criinet.networks.coarse_refined import CoarseRefined, CoarseRefinedOutput
@@ -25,6 +24,7 @@ from criinet.networks.lite0 import Lite0UNet, Lite0UNetConfig
 from criinet.networks.mit import MiTUNet, MiTUNetConfig
 from criinet.networks.scale_heads import ScaleHeads
 from criinet.networks.unet import UNet, UNetConfig
+from criinet.random_numbers import seeded_cpu
 from criinet.registry import Registry
 
 __all__ = [

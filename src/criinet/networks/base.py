@@ -1,7 +1,6 @@
 """What every backbone gives and every head takes: features per scale, the decoder feature, logits."""
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
@@ -209,17 +208,6 @@ def conv_block(dims: int, inputs: int, outputs: int) -> nn.Sequential:
     convolution = CONV[dims](inputs, outputs, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     return nn.Sequential(convolution, NORM[dims](outputs), nn.ReLU(inplace=True))
-
-
-@contextmanager
-def seeded_cpu(seed: int) -> Generator[None, None, None]:
-    """Draw from the CPU's global generator as ``seed`` has it while the block runs; afterwards it is as it was.
-
-    A GPU's generators are left alone: they may be somebody's.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def prefer_channels_last(module: nn.Module, dims: int) -> None:
