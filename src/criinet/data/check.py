@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from criinet.data.bad_files import BadFileError
-from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
+from criinet.data.card import GROUPS, DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.dataset import build_dataset
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.formats import Volume
@@ -21,8 +21,9 @@ from criinet.data.images import read_header
 from criinet.data.kinds import comparable, key_of, not_read, suffix_of
 from criinet.data.layout import Layout, read_layout
 from criinet.data.masks import MaskEncoding, MaskMeaning
+from criinet.data.notes import patients_note, split_notes
 from criinet.data.scans import mask_mismatch, read_scan, spatial
-from criinet.data.splits import load_split
+from criinet.data.splits import DEFAULT, load_split
 from criinet.data.threads import Advance, in_threads
 from criinet.data.volumes import without_voxel_size
 from criinet.errors import DataError
@@ -74,7 +75,8 @@ class CheckReport:
 
     dims: 2 for images, 3 for volumes.
     images, masks: readable files. unlabeled: readable images without a mask file.
-    groups: number of groups (patients); equals ``images`` where there is no groups.csv.
+    groups: number of groups (patients); the number of cases where none are given.
+    groups_given: whether groups.csv, or another file, says whose each case is.
     gray, rgb: images by channels. deep: images of more than 8 bits, which are windowed when read.
     empty_masks: masks that are all background.
     problems: every file that cannot be used.
@@ -88,6 +90,7 @@ class CheckReport:
     masks: int = 0
     unlabeled: int = 0
     groups: int = 0
+    groups_given: bool = False
     gray: int = 0
     rgb: int = 0
     deep: int = 0
@@ -143,7 +146,9 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
     facts = dict(zip(names, looked_at, strict=True))
     problems += [problem for case in facts.values() for problem in case.problems] + cards
     meaning = _meaning(root, card, layout, facts, problems)
-    group_of = _attempt(lambda: read_groups(root, names, groups), root / "groups.csv", problems) or {}
+    group_of = _attempt(lambda: read_groups(root, names, groups), root / GROUPS, problems) or {}
+    given = groups is not None or (root / GROUPS).exists()
+    of_patients = [] if given or (root / DEFAULT).exists() else patients_note(root, names)
     if meaning is not None and group_of:
         bad = {name for name, case in facts.items() if case.problems}
         dropped = {*map(comparable, bad), *(key_of(problem.path) for problem in layout.problems)}
@@ -153,14 +158,17 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
         )
         if dataset is not None:
             for path in sorted((root / "splits").glob("*.json")):
-                _attempt(partial(load_split, path, dataset), path, problems)
+                split = _attempt(partial(load_split, path, dataset), path, problems)
+                of_splits = [] if split is None else split_notes(dataset, split)
+                of_patients += [f"{_inside(path, root)}: {note}" for note in of_splits]
     return CheckReport(
         name=card.name or root.resolve().name,
         root=str(root),
         dims=layout.dims,
         groups=len(set(group_of.values())),
+        groups_given=given,
         problems=tuple(Problem(_inside(one.path, root), one.what, one.remedy) for one in problems),
-        notes=(*_notes(layout, facts, group_of), *_notes_on_classes(card, facts, meaning)),
+        notes=(*of_patients, *_notes(layout, facts, group_of), *_notes_on_classes(card, facts, meaning)),
         **_figures(facts, layout),
         **_mask_figures(facts, meaning),
     )

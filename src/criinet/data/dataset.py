@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError
-from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
+from criinet.data.card import GROUPS, DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.geometry import Spacing, voxel_of
 from criinet.data.kinds import comparable, key_of, mask_suffix, not_read
@@ -48,6 +48,7 @@ class Dataset:
     modality: "CT", "MR", ..., where dataset.json says it.
     skipped: one sentence for each file that was left out as unreadable.
     dropped: names of the cases that were left out, in Unicode's form NFC.
+    groups_given: whether groups.csv, or another file, says whose each case is.
     unread: sentences on files and folders among the images and masks that nothing reads.
     """
 
@@ -66,6 +67,7 @@ class Dataset:
     source: str | None = None
     skipped: tuple[str, ...] = ()
     dropped: frozenset[str] = frozenset()
+    groups_given: bool = False
     unread: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -248,5 +250,6 @@ def build_dataset(
         source=card.source,
         skipped=tuple(problem.without_hint for problem in skipped),
         dropped=frozenset(dropped),
+        groups_given=groups is not None or (root / GROUPS).exists(),
         unread=tuple(not_read(layout.others)),
     )
