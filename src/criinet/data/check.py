@@ -21,7 +21,7 @@ from criinet.data.images import read_header
 from criinet.data.kinds import comparable, key_of, not_read, suffix_of
 from criinet.data.layout import Layout, read_layout
 from criinet.data.masks import MaskEncoding, MaskMeaning
-from criinet.data.notes import patients_note, split_notes
+from criinet.data.notes import inverted_note, leaks, patients_note
 from criinet.data.scans import mask_mismatch, read_scan, spatial
 from criinet.data.splits import DEFAULT, load_split
 from criinet.data.threads import Advance, in_threads
@@ -159,7 +159,7 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
         if dataset is not None:
             for path in sorted((root / "splits").glob("*.json")):
                 split = _attempt(partial(load_split, path, dataset), path, problems)
-                of_splits = [] if split is None else split_notes(dataset, split)
+                of_splits = [] if split is None else leaks(dataset, split)
                 of_patients += [f"{_inside(path, root)}: {note}" for note in of_splits]
     return CheckReport(
         name=card.name or root.resolve().name,
@@ -375,10 +375,7 @@ def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: 
     if not counts[0]:
         return [*notes, f"all {len(known)} masks are full, without a pixel of background: nothing can be told apart"]
     shares = [1 - own[0] / max(1, own.sum()) for own in (mask.class_counts(encoding, len(classes)) for mask in known)]
-    if len(classes) == 2 and np.mean(shares) > 0.5:
-        notes.append(
-            f"{classes[1]} covers {np.mean(shares):.0%} of a mask in the mean: are the masks inverted? Background is 0"
-        )
+    notes += inverted_note(classes, shares)
     absent = int((counts[1:] == 0).sum())
     if card.classes is None and absent:
         values = ", ".join(map(str, np.flatnonzero(counts)))

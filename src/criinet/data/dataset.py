@@ -1,7 +1,7 @@
 """A dataset is a folder: images/, masks/ for the labeled cases, and optionally dataset.json, groups.csv and splits/."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from criinet.data.layout import Layout, read_layout
 from criinet.data.masks import MaskEncoding, MaskMeaning
 from criinet.data.scans import Scan, mask_mismatch, read_scan, read_target, spatial
 from criinet.data.threads import in_threads
+from criinet.data.twins import identical_images
 from criinet.data.volumes import Partial, read_volume_header
 from criinet.errors import DataError
 from criinet.registry import nearest
@@ -94,6 +95,26 @@ class Dataset:
     def grouped(self) -> bool:
         """Whether any case belongs to a group of another name than its own."""
         return any(case.group != case.name for case in self.cases)
+
+    @cached_property
+    def twins(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the cases of each image that is stored under several."""
+        return identical_images({case.name: case.image for case in self.cases})
+
+    @cached_property
+    def together(self) -> "Dataset":
+        """The dataset with the groups made one that share an image; itself if none do."""
+        owner: dict[str, str] = {}
+
+        def of(group: str) -> str:
+            while group in owner:
+                group = owner[group]
+            return group
+
+        for names in self.twins:
+            first, *others = sorted({of(case.group) for case in self.select(names)})
+            owner |= dict.fromkeys(others, first)
+        return replace(self, cases=tuple(replace(case, group=of(case.group)) for case in self.cases)) if owner else self
 
     def case(self, name: str) -> Case:
         """Return the case called ``name``, in any Unicode form.

@@ -167,8 +167,9 @@ def carry_out(
     pools = load_pools(job.dataset, job.split, job.config, spill=nearest_folder(folder.root))
     try:
         told = [*job.dataset.unread, *label_warnings(job.dataset, job.split, pools)]
-        for sentence in [] if warn is None else [*told, *split_notes(job.dataset, job.split)]:
-            warn(sentence)
+        if warn is not None:
+            for sentence in [*told, *split_notes(job.dataset, job.split)]:
+                warn(sentence)
         trainer = Trainer(trained, pools, job.config, job.dataset.classes, fabric=fabric, folder=folder, watch=watch)
         prepare(job, trainer)
         fit(trainer, folder, new=not job.resume)
