@@ -113,7 +113,10 @@ class CheckReport:
 
 @dataclass
 class _CaseFacts:
-    """What decoding one case told; ``size`` is None if the image cannot be read, ``least`` is of a volume."""
+    """What decoding one case told; ``size`` is None if the image cannot be read, ``least`` is of a volume.
+
+    turned: an EXIF tag turns the image, and its size does not tell whether its mask was drawn on the turned one.
+    """
 
     size: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
@@ -121,6 +124,7 @@ class _CaseFacts:
     orientation: str = ""
     gray: bool = False
     deep: bool = False
+    turned: bool = False
     digest: str = ""
     mask: MaskFacts | None = None
     problems: list[BadFileError] = field(default_factory=list[BadFileError])
@@ -186,7 +190,7 @@ def _voxel(
 
 def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | None) -> _CaseFacts:
     """Decode one case; whatever is wrong with it goes to its problems."""
-    facts = _CaseFacts()
+    facts, header = _CaseFacts(), None
     path = layout.images[name]
     try:
         scan = read_scan(path, layout.dims, voxel)
@@ -207,6 +211,7 @@ def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | N
         return facts
     try:
         image = None if facts.size is None else path
+        facts.turned = header is not None and header.same_size_turned and not read_header(mask).same_size_turned
         facts.mask = read_mask_facts(mask, layout.dims, image=image, ignore=card.ignore, partial=card.partial)
         mismatch = None if facts.size is None else mask_mismatch(mask, path, layout.dims, (facts.mask.size, facts.size))
     except BadFileError as problem:
@@ -312,6 +317,12 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
         if len(names) > 1:
             apart = " of different groups" if len({group_of.get(name) for name in names}) > 1 else ""
             notes.append(f"identical images{apart}: {', '.join(names)}; keep them in one part of a split")
+    turned = sum(case.turned for case in facts.values())
+    if turned:
+        notes.append(
+            f"images with an EXIF rotation that have masks: {turned}. The masks are taken as upright, as viewers show "
+            "the images; look at the contact sheet"
+        )
     some = {name: case.mask.annotated for name, case in facts.items() if case.mask and case.mask.annotated}
     if some:
         name, (seen, of) = next(iter(some.items()))
@@ -319,9 +330,9 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
             f"masks of some slices alone: {len(some)}, as of {name} ({seen} of {of} slices); the other slices count "
             'as not annotated. If they are background, write "partial": false in dataset.json'
         )
-    turned = Counter(case.orientation for case in facts.values() if case.orientation)
-    if len(turned) > 1:
-        kinds = ", ".join(f"{count} {code}" for code, count in sorted(turned.items()))
+    stored = Counter(case.orientation for case in facts.values() if case.orientation)
+    if len(stored) > 1:
+        kinds = ", ".join(f"{count} {code}" for code, count in sorted(stored.items()))
         notes.append(f"volumes are stored in different orientations ({kinds}); they are turned alike when read")
     if layout.dims == 3:
         notes += _notes_on_volumes({layout.images[name].name: case for name, case in facts.items() if case.size})

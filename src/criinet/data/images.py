@@ -38,11 +38,16 @@ _FEWEST_LEVELS = 64
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What an image's header tells without decoding it; ``size`` is (H, W) after EXIF rotation."""
+    """What an image's header tells without decoding it; ``size`` is (H, W) after EXIF rotation.
+
+    same_size_turned: an EXIF tag turns or mirrors the stored pixels onto their own size, so that the size of a mask
+        does not tell whether it was drawn before that or after.
+    """
 
     size: tuple[int, int]
     gray: bool
     deep: bool
+    same_size_turned: bool = False
 
 
 class _PillowWarnings:
@@ -130,9 +135,11 @@ def read_header(path: Path) -> ImageHeader:
     """
     with opened(path) as image:
         height, width = image.height, image.width
-        size = (width, height) if orientation_of(image) in (5, 6, 7, 8) else (height, width)
+        orientation = orientation_of(image)
+        size = (width, height) if orientation in _TURNS else (height, width)
         deep = image.mode in DEEP_MODES or _is_deep_colour(image)
-        return ImageHeader(size, image.mode in _GRAY_MODES, deep)
+        same = orientation in (2, 3, 4) or (orientation in _TURNS and height == width)
+        return ImageHeader(size, image.mode in _GRAY_MODES, deep, same)
 
 
 def image_size(path: Path) -> tuple[int, int]:
