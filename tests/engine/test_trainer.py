@@ -258,7 +258,7 @@ def test_overwrite_leaves_nothing_of_the_old_run(drawn, fit, tmp_path):
     fit(drawn, tmp_path / "run", method="mean-teacher", overwrite=True)
     assert json.loads(run.config.read_text())["method"]["name"] == "mean-teacher"
     assert not run.results.exists()
-    with pytest.raises(RunError, match="--resume"):
+    with pytest.raises(RunError, match=r"--resume \(in Python resume=True\), or replace it with --overwrite"):
         fit(drawn, tmp_path / "run")
 
 
