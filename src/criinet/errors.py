@@ -2,6 +2,10 @@
 
 INTERRUPTED = 130
 """Exit code of a command, or of a process that trains for another one, that was stopped by Ctrl-C."""
+RESUME = "--resume (in Python resume=True)"
+"""How to go on with a run, in a sentence."""
+OVERWRITE = "--overwrite (in Python overwrite=True)"
+"""How to replace a run, in a sentence."""
 
 
 class CriinetError(Exception):

@@ -186,6 +186,14 @@ def test_false_alarms_stand_beside_misses(criinet):
 
 
 @pytest.mark.usefixtures("place")
+def test_predictions_without_a_target_are_counted(criinet):
+    write_masks("found", [1, 1, 1])
+    write_masks("truth", [1])
+    outcome = criinet("evaluate", "--predictions", "found", "--targets", "truth")
+    assert "note: 2 predictions have no target" in outcome.err.splitlines()
+
+
+@pytest.mark.usefixtures("place")
 def test_of_how_many_cases_hd95_is_the_mean_is_said_where_some_are_left_out(criinet):
     """Three of four objects are missed: the HD95 of 0 is that of the one which was found."""
     write_masks("truth", [1, 1, 1, 1])

@@ -91,7 +91,7 @@ def test_ctrl_c_in_training_saves_and_exits_130(criinet, place, tiny, monkeypatc
     monkeypatch.setattr(Supervised, "losses", pressed)
     outcome = criinet(*TRAIN, *tiny, "--method", "supervised")
     assert outcome.code == 130
-    assert outcome.sentence == "criinet: stopped after step 4; --resume goes on from there."
+    assert outcome.sentence == "criinet: stopped after step 4; --resume (in Python resume=True) goes on from there."
     assert criinet(*TRAIN, "--resume", "--no-predict").code == 0
     resumed = load_checkpoint(place / "new" / "checkpoints" / "last.pt")["method"]
     whole = load_checkpoint(place / "run" / "checkpoints" / "last.pt")["method"]

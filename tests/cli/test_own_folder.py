@@ -114,3 +114,24 @@ def test_a_shift_that_validation_asks_for_is_told(criinet, tmp_path, monkeypatch
     assert (
         "tuned on validation cases: object logits are shifted by -0.5, so fewer pixels count as objects" in outcome.err
     )
+
+
+def test_names_of_patients_become_groups_by_one_command(own, criinet, tiny):
+    """Four patients of three images, whom a split without groups tears apart."""
+    for i, path in enumerate(sorted((own / "images").iterdir())):
+        name = f"P{i // 3}_slice_{i % 3}"
+        Image.fromarray(np.eye(*read_image(path).shape[:2], dtype=np.uint8) * 255).save(own / "masks" / f"{name}.png")
+        path.rename(path.with_name(name + path.suffix))
+    for path in (own / "masks").glob("IMG*"):
+        path.unlink()
+    look = "note: names look like 4 patients (P0, P1, P2, ...)"
+    checked = criinet("data", "check", own).out
+    assert "none given" in checked
+    assert look in checked
+    outcome = criinet("train", own, "--out", "run", "--no-predict", *tiny)
+    assert f"{look}, of whom" in outcome.err
+    assert look in criinet("split", own, "--out", "split.json").err
+    assert "(--dry-run)" in criinet("data", "groups", own, "--dry-run").err
+    assert criinet("data", "groups", own).out == "4 groups of 12 images, 3 in each: P0, P1, P2, ...\n"
+    assert "note" not in criinet("split", own, "--out", "split.json").err
+    assert criinet("data", "groups", own).sentence.endswith("is there already; remove it, if it is to be written anew.")

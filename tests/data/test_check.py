@@ -96,6 +96,23 @@ def test_a_mask_that_was_not_turned_with_its_photo_is_to_be_turned_not_resized(r
     assert problem.remedy == "Have the mask turned in the same way; resizing would distort it"
 
 
+def test_a_turned_image_whose_size_does_not_tell_about_its_mask_is_noted(root):
+    """i1 is turned by 180 degrees, i2 is square and turned by 90; i3 has a mask with the same tag, and i5 none."""
+    for i, orientation in ((1, 3), (2, 6), (3, 3), (5, 3)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        for kind in ("images", "masks") if i == 3 else ("images",):
+            path = root / kind / f"i{i}.png"
+            Image.open(path).resize((10, 10) if i == 2 else (20, 10)).save(path, exif=exif)
+    Image.open(root / "masks" / "i2.png").resize((10, 10)).save(root / "masks" / "i2.png")
+    report = check_dataset(root)
+    assert report.ok
+    assert report.notes == (
+        "images with an EXIF rotation that have masks: 2. The masks are taken as upright, as viewers show the images; "
+        "look at the contact sheet",
+    )
+
+
 def test_splits_are_checked_too(root):
     (root / "splits" / "default.json").write_text('{"train": ["i0", "gone"]}')
     (problem,) = check_dataset(root).problems

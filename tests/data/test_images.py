@@ -12,7 +12,7 @@ from PIL import Image
 
 from criinet.data import images
 from criinet.data.bad_files import BadFileError
-from criinet.data.images import image_size, is_gray, read_header, read_image, write_gray
+from criinet.data.images import image_size, is_gray, read_header, read_image, require_pixels, write_gray
 from criinet.errors import DataError, ShapeError
 
 RAMP = np.arange(35, dtype=np.uint8).reshape(5, 7) * 7
@@ -176,3 +176,21 @@ def test_gray_is_written_as_it_is_and_nothing_else(tmp_path):
     write_gray(tmp_path / "g.png", RAMP)
     np.testing.assert_array_equal(read_image(tmp_path / "g.png"), RAMP)
     assert [path.name for path in tmp_path.iterdir()] == ["g.png"]
+
+
+def test_an_image_of_somebodys_own_program_is_read_as_its_file_is(tmp_path):
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    colour = rng.integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    Image.fromarray(colour).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(colour).quantize(9).save(tmp_path / "palette.png")
+    Image.fromarray(rng.integers(0, 5000, (4, 6)).astype(np.uint16)).save(tmp_path / "deep.png")
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(require_pixels(image), read_image(path))
+    with Image.open(tmp_path / "deep.png") as image:
+        deep = np.asarray(image).astype(np.uint16)
+    np.testing.assert_array_equal(require_pixels(deep), read_image(tmp_path / "deep.png"))
+    opaque = np.dstack([colour, np.full((4, 6), 255, np.uint8)])
+    np.testing.assert_array_equal(require_pixels(opaque), colour)

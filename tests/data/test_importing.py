@@ -1,6 +1,7 @@
 """Each published layout becomes a dataset folder that opens; a second import changes nothing."""
 
 import json
+import re
 import unicodedata
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from criinet.data.dataset import open_dataset
 from criinet.data.importing import IMPORTERS, Wanted, carry_out, plan_import
+from criinet.data.inputs import images_in
 from criinet.data.volumes import read_volume
 from criinet.errors import DataError
 
@@ -328,6 +330,52 @@ def test_pairs_are_found_whatever_form_of_unicode_names_them(tmp_path):
     carry_out(plan_import("pairs", tmp_path / "source"), tmp_path / "data")
     assert [case.name for case in open_dataset(tmp_path / "data").labeled] == [mac]
     assert (tmp_path / "data" / "masks" / f"{mac}.png").exists()
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_folders_of_patients_are_gathered_as_groups(tmp_path, outside):
+    """images/p1/a.png or p1/images/a.png becomes p1_a of p1; the third patient has no masks."""
+    source = tmp_path / "source"
+
+    def folder(kind: str, patient: str) -> Path:
+        return source / kind / patient if outside else source / patient / kind
+
+    for i, patient in enumerate(("p1", "p2", "p3")):
+        for name in "ab":
+            picture(folder("images", patient) / f"{name}.png", i)
+            if patient != "p3":
+                picture(folder("masks", patient) / f"{name}_mask.png", i, 2)
+    command = f"`criinet data import pairs {source} NEW`"
+    with pytest.raises(DataError, match=re.escape(command)):
+        open_dataset(source)
+    with pytest.raises(DataError, match=re.escape(command)):
+        images_in(source)
+    carry_out(plan_import("pairs", source), tmp_path / "data")
+    dataset = open_dataset(tmp_path / "data")
+    assert {case.name: case.group for case in dataset.cases} == {
+        f"p{i}_{name}": f"p{i}" for i in (1, 2, 3) for name in "ab"
+    }
+    assert [case.name for case in dataset.unlabeled] == ["p3_a", "p3_b"]
+    assert dataset.groups_given
+    image, mask = folder("images", "p2") / "b.png", folder("masks", "p2") / "b_mask.png"
+    assert dataset.case("p2_b").image.read_bytes() == image.read_bytes()
+    assert (tmp_path / "data" / "masks" / "p2_b.png").read_bytes() == mask.read_bytes()
+
+
+def test_masks_of_no_patient_and_folders_of_a_split_are_not_gathered(tmp_path):
+    for kind in ("images", "masks"):
+        picture(tmp_path / "source" / kind / "p1" / "a.png", 0, 2)
+    picture(tmp_path / "source" / "masks" / "p2" / "a.png", 0, 2)
+    with pytest.raises(
+        DataError, match=r"masks/p2 is of no folder of images\. Name its folder like that of its images"
+    ):
+        plan_import("pairs", tmp_path / "source")
+    for kind in ("images", "masks"):
+        picture(tmp_path / "split" / "train" / kind / "a.png", 0, 2)
+    with pytest.raises(
+        DataError, match="needs a folder images and a folder masks, or both in a folder of each patient"
+    ):
+        plan_import("pairs", tmp_path / "split")
 
 
 def test_a_dicom_tree_loses_its_people(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from criinet.data.geometry import Geometry
-from criinet.data.mask_folders import masks_by_stem, paired_masks
+from criinet.data.mask_folders import masks_by_stem, match_masks, paired_masks
 from criinet.data.volumes import write_volume
 from criinet.errors import DataError
 from criinet.labels import IGNORE
@@ -62,6 +62,31 @@ def test_predictions_without_a_target_are_left_out(folders):
     found, truth = folders
     (truth / "b.png").unlink()
     assert [name for name, *_ in paired_masks(found, truth)] == ["a"]
+
+
+@pytest.mark.parametrize(("found_as", "true_as"), [("{}_mask", "{}"), ("{}", "{}_gt"), ("{}-seg", "{}_label")])
+def test_a_mark_at_the_end_of_a_name_does_not_matter(folders, found_as, true_as):
+    for folder, name in zip(folders, (found_as, true_as), strict=True):
+        for path in list(folder.iterdir()):
+            path.rename(path.with_stem(name.format(path.stem)))
+    save(folders[0] / "c.png", np.zeros((6, 9)))
+    matched, left = match_masks(*folders)
+    assert [(found.stem, true.stem) for found, true in matched] == [
+        (found_as.format(name), true_as.format(name)) for name in "ab"
+    ]
+    assert left == 1
+    assert [pair.stem for pair in paired_masks(*folders)] == [true_as.format(name) for name in "ab"]
+
+
+def test_the_very_name_goes_before_one_with_a_mark_and_two_marks_are_refused(folders):
+    found, truth = folders
+    save(found / "a_mask.png", np.zeros((9, 6)))
+    assert [path.name for path, _ in match_masks(found, truth)[0]] == ["a.png", "b.png"]
+    (found / "a.png").rename(found / "a_mask_1.png")
+    assert [path.name for path, _ in match_masks(found, truth)[0]] == ["a_mask.png", "b.png"]
+    save(found / "a_seg.png", np.zeros((9, 6)))
+    with pytest.raises(DataError, match=r"a_mask\.png and a_seg\.png both seem to be predictions of a\.png\."):
+        match_masks(found, truth)
 
 
 def test_a_prediction_may_miss_a_class_or_everything(folders):

@@ -292,6 +292,7 @@ def test_folders_of_masks_are_measured_by_hand(tmp_path):
     save(tmp_path / "found" / "b.png", target > 0)
     save(tmp_path / "found" / "extra.png", target > 0)
     results = evaluate_folders(tmp_path / "found", tmp_path / "truth", tmp_path / "out")
+    assert results["without_target"] == 1
     row = means(results, "files")
     assert (row["cases"], row["dice"], row["iou"]) == (2, pytest.approx(0.75), pytest.approx((1 / 3 + 1) / 2))
     assert json.loads((tmp_path / "out" / "results.json").read_text())["rows"][0]["dice"] == pytest.approx(0.75)

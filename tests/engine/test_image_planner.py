@@ -11,12 +11,12 @@ from PIL import Image
 from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split
 from criinet.engine.image_planner import Facts, look_at, plan
-from criinet.engine.plan_choices import object_diameters, weighted_median
+from criinet.engine.plan_choices import object_count, object_diameters, weighted_median
 from criinet.engine.settings import resolve
 
 
-def facts(height=600, width=800, *, gray=False, diameter=0.4) -> Facts:
-    return Facts(height, width, gray, labeled=8, unlabeled=100, object_diameter=diameter)
+def facts(height=600, width=800, *, gray=False, diameter=0.4, objects=1) -> Facts:
+    return Facts(height, width, gray, labeled=8, unlabeled=100, object_diameter=diameter, objects=objects)
 
 
 def picked(found: Facts, device: str = "cpu") -> dict:
@@ -49,6 +49,30 @@ def test_gray_scans_have_one_channel_and_are_not_mirrored():
     assert "data.augmentation.rotate" not in colour
     assert colour["data.tta"] is True
     assert "data.tta" not in gray
+
+
+def test_gray_images_of_many_objects_are_mirrored():
+    """A body has fewer than eight objects of one kind in a slice; cells have no up and no left."""
+    cells, scans = picked(facts(gray=True, objects=8)), picked(facts(gray=True, objects=7.5))
+    for name in ("data.augmentation.flip_horizontal", "data.augmentation.flip_vertical"):
+        assert (cells[name], scans[name]) == (True, False)
+        for objects, other in ((8, "false"), (1, "true")):
+            (choice,) = [one for one in plan(facts(gray=True, objects=objects), "cpu", {}) if one.setting == name]
+            assert choice.reason.endswith(f"--set {name}={other}")
+    assert "data.augmentation.rotate" not in cells
+    assert "data.augmentation.flip_horizontal" not in picked(facts(objects=20))
+
+
+def test_objects_are_counted_without_specks_and_of_one_class():
+    """Nine squares and twenty specks of class 1, and four squares of class 3."""
+    mask = np.zeros((40, 40), np.uint8)
+    for row in range(3):
+        for column in range(3):
+            mask[10 * row : 10 * row + 6, 10 * column : 10 * column + 6] = 1
+    mask[8:28:10, ::2] = 1
+    mask[32:36:2, 32:36:2] = 3
+    assert object_count(mask) == 9
+    assert object_count(np.zeros((4, 4), np.uint8)) == 0
 
 
 def test_small_objects_are_worth_a_larger_size():
@@ -108,6 +132,7 @@ def test_only_training_images_and_labeled_masks_are_looked_at(dataset: Path):
     assert (found.height, found.width, found.gray) == (48, 48, False)
     assert (found.labeled, found.unlabeled) == (4, 14)
     assert 0 < found.object_diameter < 1
+    assert 1 <= found.objects < 8
 
 
 def test_one_colour_image_among_gray_ones_makes_the_dataset_colour(tmp_path: Path):

@@ -188,10 +188,10 @@ def test_what_a_run_predicts_does_not_depend_on_the_other_images(trained):
 @pytest.mark.parametrize(
     ("image", "what"),
     [
-        (np.zeros((32, 32, 3), np.float32), r"an array of shape \(32, 32, 3\) and type float32"),
-        (np.zeros((32, 32), np.uint16), "type uint16"),
-        (np.zeros((3, 32, 32), np.uint8), r"shape \(3, 32, 32\)"),
-        (np.zeros((32, 32, 4), np.uint8), r"shape \(32, 32, 4\)"),
+        (np.zeros((32, 32, 3), np.float32), r"an array of float32: \(255 \* image\)\.round\(\)\.astype\(np\.uint8\)"),
+        (np.zeros((32, 32, 3), np.uint16), r"an array of uint16: .* image\.astype\(np\.uint8\)"),
+        (np.zeros((3, 32, 32), np.uint8), r"an array of shape \(3, 32, 32\): the last axis is red, green and blue"),
+        (np.zeros((32, 32, 4), np.uint8), r"transparent pixels: image\[\.\.\., :3\] drops"),
         (np.zeros((0, 32), np.uint8), "without a pixel"),
         ([[0, 1]], "a list"),
     ],
@@ -199,7 +199,7 @@ def test_what_a_run_predicts_does_not_depend_on_the_other_images(trained):
 @pytest.mark.parametrize("window", ["whole", "patch"])
 def test_what_is_no_image_is_refused_in_a_sentence(image, what, window):
     """Values in another range would be segmented as if they were 0 to 255."""
-    with pytest.raises(DataError, match=f"an image is a NumPy array .* of uint8, or a file; this is .*{what}"):
+    with pytest.raises(DataError, match=f"an image is a file, a Pillow image or a NumPy array of uint8; .*{what}"):
         predictor(ByPixel(), window).predict(image)
 
 

@@ -89,7 +89,7 @@ def test_ctrl_c_stops_after_the_step_and_saves(number, whole, drawn, fit, tmp_pa
         if step == 4:
             signal.raise_signal(number)
 
-    with pytest.raises(InterruptedRunError, match="stopped after step 5; --resume goes on"):
+    with pytest.raises(InterruptedRunError, match=r"stopped after step 5; --resume .* goes on"):
         fit(drawn, tmp_path / "run", method="mean-teacher", trainer=LONG, watch=watch)
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 5
     run = fit(drawn, tmp_path / "run", method="mean-teacher", trainer=LONG, resume=True)

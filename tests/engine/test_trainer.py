@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -11,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from criinet.config import merge
 from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split
+from criinet.data.images import read_image
 from criinet.data.spill import Spill
 from criinet.data.splits import load_split
 from criinet.data.store import load_store
@@ -256,7 +259,7 @@ def test_overwrite_leaves_nothing_of_the_old_run(drawn, fit, tmp_path):
     fit(drawn, tmp_path / "run", method="mean-teacher", overwrite=True)
     assert json.loads(run.config.read_text())["method"]["name"] == "mean-teacher"
     assert not run.results.exists()
-    with pytest.raises(RunError, match="--resume"):
+    with pytest.raises(RunError, match=r"--resume \(in Python resume=True\), or replace it with --overwrite"):
         fit(drawn, tmp_path / "run")
 
 
@@ -433,6 +436,21 @@ def test_training_says_what_it_does_not_read(dataset, tiny, tmp_path):
     said: list[str] = []
     train(dataset, tmp_path / "run", method="supervised", settings=tiny(), device="cpu", warn=said.append)
     assert "files that are not read, for their kind: 1 .gif" in said
+
+
+def test_training_says_that_masks_look_inverted_and_images_are_on_both_sides(dataset, tiny, tmp_path):
+    split = make_split(open_dataset(dataset))
+    for name in split.labeled:
+        mask = read_image(dataset / "masks" / f"{name}.png")
+        Image.fromarray(np.where(mask > 0, 0, 255).astype(np.uint8)).save(dataset / "masks" / f"{name}.png")
+    copied, copy = split.labeled[0], split.test[0]
+    shutil.copy(dataset / "images" / f"{copied}.png", dataset / "images" / f"{copy}.png")
+    said: list[str] = []
+    train(dataset, tmp_path / "run", method="supervised", settings=tiny(), device="cpu", warn=said.append)
+    assert re.fullmatch(r"\w+ covers \d\d% of a mask in the mean: are the masks inverted\? Background is 0", said[0])
+    both = sorted([copied, copy])
+    assert said[1].startswith(f"1 image is stored under several names (as {both[0]} = {both[1]}), in two of training")
+    assert len(said) == 2
 
 
 def test_labeled_and_unlabeled_cases_have_orders_of_their_own(drawn, tiny):

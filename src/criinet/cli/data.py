@@ -10,12 +10,12 @@ from criinet.cli.options import AsJson, GroupBy, Labeled
 if TYPE_CHECKING:
     from criinet.data.check import CheckReport
 
-app = typer.Typer(help="Check and import datasets.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Check, group and import datasets.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def _group() -> None:  # pyright: ignore[reportUnusedFunction]
-    """Check and import datasets."""
+    """Check, group and import datasets."""
 
 
 @app.command("check")
@@ -103,6 +103,35 @@ def import_(
     )
 
 
+@app.command("groups")
+def groups(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")],
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Regular expression of the patient in a name, as 'P[0-9]+'. [default: how names begin alike]",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
+) -> None:
+    """Write groups.csv, which keeps the images of a patient in one part of a split, from the names of the images."""
+    from collections import Counter
+
+    from criinet.cli.show import err, out
+    from criinet.data.patients import listed, propose_groups, write_groups
+
+    found = propose_groups(dataset, pattern)
+    sizes = Counter(found.values()).values()
+    span = str(min(sizes)) if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+    out.print(f"{len(sizes)} groups of {len(found)} images, {span} in each: {listed(found.values())}")
+    if dry_run:
+        err.print(f"nothing was written to {dataset} (--dry-run)")
+        return
+    write_groups(dataset, found)
+    err.print(f"{dataset / 'groups.csv'}: look whether its groups are your patients; --pattern tells them otherwise")
+
+
 def facts(report: "CheckReport") -> list[tuple[str, str]]:
     """Return what a dataset holds, line by line."""
     rows = [
@@ -112,7 +141,7 @@ def facts(report: "CheckReport") -> list[tuple[str, str]]:
         ),
         ("masks", f"{report.masks}: {report.empty_masks} empty"),
         ("unlabeled", str(report.unlabeled)),
-        ("groups", str(report.groups)),
+        ("groups", str(report.groups) if report.groups_given else "none given"),
     ]
     if report.sizes is not None:
         found = (report.sizes.depth, report.sizes.height, report.sizes.width)
@@ -153,9 +182,11 @@ def split(
     from criinet.cli.show import err
     from criinet.data.dataset import open_dataset
     from criinet.data.draws import make_split
+    from criinet.data.notes import split_notes
     from criinet.data.splits import save_split
 
-    drawn = make_split(open_dataset(dataset, groups=group_by), labeled, seed, stratify=stratify)
+    opened = open_dataset(dataset, groups=group_by)
+    drawn = make_split(opened, labeled, seed, stratify=stratify)
     save_split(drawn, out)
     counts = {part: len(getattr(drawn, part)) for part in ("labeled", "unlabeled", "val", "test")}
     if as_json:
@@ -163,3 +194,5 @@ def split(
     else:
         described = ", ".join(f"{count} {part}" for part, count in counts.items())
         err.print(f"{out}: {described}, hash {drawn.hash}")
+    for note in split_notes(opened, drawn):
+        err.print(f"note: {note}")

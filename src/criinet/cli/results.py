@@ -162,6 +162,8 @@ def notes_on(results: dict[str, Any], *, tabled: bool) -> Iterator[str]:
         yield note
     if results.get("partial"):
         yield f"partly annotated targets, measured only where annotated: {results['partial']}"
+    if count := results.get("without_target"):
+        yield f"{count} predictions have no target" if count > 1 else "1 prediction has no target"
     empty = dict.fromkeys(row["class"] for row in results["rows"] if row["cases"] == 0 and row["class"] != "mean")
     if empty:
         yield f"0 cases means that neither prediction nor ground truth has any object of: {', '.join(empty)}"

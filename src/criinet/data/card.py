@@ -15,6 +15,9 @@ from criinet.data.kinds import comparable
 from criinet.data.masks import MaskEncoding
 from criinet.data.volumes import Partial
 
+GROUPS = "groups.csv"
+"""The file of a dataset that says whose each case is."""
+
 PLAIN = re.compile(r"(?![=+@-])[^\x00-\x1f\x7f]*")
 """Names that no spreadsheet takes for a formula where a table of results is opened, and that stay on one line."""
 
@@ -132,7 +135,7 @@ def read_groups(root: Path, names: Sequence[str], given: Path | None = None) -> 
     Raises:
         BadFileError: if the file is missing, malformed, contradicts itself, or lacks a case.
     """
-    path = given or root / "groups.csv"
+    path = given or root / GROUPS
     if given is None and not path.exists():
         return {name: name for name in names}
     groups: dict[str, str] = {}

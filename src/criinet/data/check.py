@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from criinet.data.bad_files import BadFileError
-from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
+from criinet.data.card import GROUPS, DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.dataset import build_dataset
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.formats import Volume
@@ -21,8 +21,9 @@ from criinet.data.images import read_header
 from criinet.data.kinds import comparable, key_of, not_read, suffix_of
 from criinet.data.layout import Layout, read_layout
 from criinet.data.masks import MaskEncoding, MaskMeaning
+from criinet.data.notes import inverted_note, leaks, patients_note
 from criinet.data.scans import mask_mismatch, read_scan, spatial
-from criinet.data.splits import load_split
+from criinet.data.splits import DEFAULT, load_split
 from criinet.data.threads import Advance, in_threads
 from criinet.data.volumes import without_voxel_size
 from criinet.errors import DataError
@@ -74,7 +75,8 @@ class CheckReport:
 
     dims: 2 for images, 3 for volumes.
     images, masks: readable files. unlabeled: readable images without a mask file.
-    groups: number of groups (patients); equals ``images`` where there is no groups.csv.
+    groups: number of groups (patients); the number of cases where none are given.
+    groups_given: whether groups.csv, or another file, says whose each case is.
     gray, rgb: images by channels. deep: images of more than 8 bits, which are windowed when read.
     empty_masks: masks that are all background.
     problems: every file that cannot be used.
@@ -88,6 +90,7 @@ class CheckReport:
     masks: int = 0
     unlabeled: int = 0
     groups: int = 0
+    groups_given: bool = False
     gray: int = 0
     rgb: int = 0
     deep: int = 0
@@ -110,7 +113,10 @@ class CheckReport:
 
 @dataclass
 class _CaseFacts:
-    """What decoding one case told; ``size`` is None if the image cannot be read, ``least`` is of a volume."""
+    """What decoding one case told; ``size`` is None if the image cannot be read, ``least`` is of a volume.
+
+    turned: an EXIF tag turns the image, and its size does not tell whether its mask was drawn on the turned one.
+    """
 
     size: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
@@ -118,6 +124,7 @@ class _CaseFacts:
     orientation: str = ""
     gray: bool = False
     deep: bool = False
+    turned: bool = False
     digest: str = ""
     mask: MaskFacts | None = None
     problems: list[BadFileError] = field(default_factory=list[BadFileError])
@@ -143,7 +150,9 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
     facts = dict(zip(names, looked_at, strict=True))
     problems += [problem for case in facts.values() for problem in case.problems] + cards
     meaning = _meaning(root, card, layout, facts, problems)
-    group_of = _attempt(lambda: read_groups(root, names, groups), root / "groups.csv", problems) or {}
+    group_of = _attempt(lambda: read_groups(root, names, groups), root / GROUPS, problems) or {}
+    given = groups is not None or (root / GROUPS).exists()
+    of_patients = [] if given or (root / DEFAULT).exists() else patients_note(root, names)
     if meaning is not None and group_of:
         bad = {name for name, case in facts.items() if case.problems}
         dropped = {*map(comparable, bad), *(key_of(problem.path) for problem in layout.problems)}
@@ -153,14 +162,17 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
         )
         if dataset is not None:
             for path in sorted((root / "splits").glob("*.json")):
-                _attempt(partial(load_split, path, dataset), path, problems)
+                split = _attempt(partial(load_split, path, dataset), path, problems)
+                of_splits = [] if split is None else leaks(dataset, split)
+                of_patients += [f"{_inside(path, root)}: {note}" for note in of_splits]
     return CheckReport(
         name=card.name or root.resolve().name,
         root=str(root),
         dims=layout.dims,
         groups=len(set(group_of.values())),
+        groups_given=given,
         problems=tuple(Problem(_inside(one.path, root), one.what, one.remedy) for one in problems),
-        notes=(*_notes(layout, facts, group_of), *_notes_on_classes(card, facts, meaning)),
+        notes=(*of_patients, *_notes(layout, facts, group_of), *_notes_on_classes(card, facts, meaning)),
         **_figures(facts, layout),
         **_mask_figures(facts, meaning),
     )
@@ -178,7 +190,7 @@ def _voxel(
 
 def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | None) -> _CaseFacts:
     """Decode one case; whatever is wrong with it goes to its problems."""
-    facts = _CaseFacts()
+    facts, header = _CaseFacts(), None
     path = layout.images[name]
     try:
         scan = read_scan(path, layout.dims, voxel)
@@ -199,6 +211,7 @@ def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | N
         return facts
     try:
         image = None if facts.size is None else path
+        facts.turned = header is not None and header.same_size_turned and not read_header(mask).same_size_turned
         facts.mask = read_mask_facts(mask, layout.dims, image=image, ignore=card.ignore, partial=card.partial)
         mismatch = None if facts.size is None else mask_mismatch(mask, path, layout.dims, (facts.mask.size, facts.size))
     except BadFileError as problem:
@@ -304,6 +317,12 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
         if len(names) > 1:
             apart = " of different groups" if len({group_of.get(name) for name in names}) > 1 else ""
             notes.append(f"identical images{apart}: {', '.join(names)}; keep them in one part of a split")
+    turned = sum(case.turned for case in facts.values())
+    if turned:
+        notes.append(
+            f"images with an EXIF rotation that have masks: {turned}. The masks are taken as upright, as viewers show "
+            "the images; look at the contact sheet"
+        )
     some = {name: case.mask.annotated for name, case in facts.items() if case.mask and case.mask.annotated}
     if some:
         name, (seen, of) = next(iter(some.items()))
@@ -311,9 +330,9 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
             f"masks of some slices alone: {len(some)}, as of {name} ({seen} of {of} slices); the other slices count "
             'as not annotated. If they are background, write "partial": false in dataset.json'
         )
-    turned = Counter(case.orientation for case in facts.values() if case.orientation)
-    if len(turned) > 1:
-        kinds = ", ".join(f"{count} {code}" for code, count in sorted(turned.items()))
+    stored = Counter(case.orientation for case in facts.values() if case.orientation)
+    if len(stored) > 1:
+        kinds = ", ".join(f"{count} {code}" for code, count in sorted(stored.items()))
         notes.append(f"volumes are stored in different orientations ({kinds}); they are turned alike when read")
     if layout.dims == 3:
         notes += _notes_on_volumes({layout.images[name].name: case for name, case in facts.items() if case.size})
@@ -367,10 +386,7 @@ def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: 
     if not counts[0]:
         return [*notes, f"all {len(known)} masks are full, without a pixel of background: nothing can be told apart"]
     shares = [1 - own[0] / max(1, own.sum()) for own in (mask.class_counts(encoding, len(classes)) for mask in known)]
-    if len(classes) == 2 and np.mean(shares) > 0.5:
-        notes.append(
-            f"{classes[1]} covers {np.mean(shares):.0%} of a mask in the mean: are the masks inverted? Background is 0"
-        )
+    notes += inverted_note(classes, shares)
     absent = int((counts[1:] == 0).sum())
     if card.classes is None and absent:
         values = ", ".join(map(str, np.flatnonzero(counts)))

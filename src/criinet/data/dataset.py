@@ -1,7 +1,7 @@
 """A dataset is a folder: images/, masks/ for the labeled cases, and optionally dataset.json, groups.csv and splits/."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError
-from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
+from criinet.data.card import GROUPS, DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
 from criinet.data.geometry import Spacing, voxel_of
 from criinet.data.kinds import comparable, key_of, mask_suffix, not_read, stem_of
@@ -17,6 +17,7 @@ from criinet.data.layout import Layout, read_layout
 from criinet.data.masks import MaskEncoding, MaskMeaning
 from criinet.data.scans import Scan, mask_mismatch, read_scan, read_target, spatial
 from criinet.data.threads import in_threads
+from criinet.data.twins import identical_images
 from criinet.data.volumes import Partial, read_volume_header
 from criinet.errors import DataError
 from criinet.registry import nearest
@@ -48,6 +49,7 @@ class Dataset:
     modality: "CT", "MR", ..., where dataset.json says it.
     skipped: one sentence for each file that was left out as unreadable.
     dropped: names of the cases that were left out, in Unicode's form NFC.
+    groups_given: whether groups.csv, or another file, says whose each case is.
     unread: sentences on files and folders among the images and masks that nothing reads.
     """
 
@@ -66,6 +68,7 @@ class Dataset:
     source: str | None = None
     skipped: tuple[str, ...] = ()
     dropped: frozenset[str] = frozenset()
+    groups_given: bool = False
     unread: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -92,6 +95,26 @@ class Dataset:
     def grouped(self) -> bool:
         """Whether any case belongs to a group of another name than its own."""
         return any(case.group != case.name for case in self.cases)
+
+    @cached_property
+    def twins(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the cases of each image that is stored under several."""
+        return identical_images({case.name: case.image for case in self.cases})
+
+    @cached_property
+    def together(self) -> "Dataset":
+        """The dataset with the groups made one that share an image; itself if none do."""
+        owner: dict[str, str] = {}
+
+        def of(group: str) -> str:
+            while group in owner:
+                group = owner[group]
+            return group
+
+        for names in self.twins:
+            first, *others = sorted({of(case.group) for case in self.select(names)})
+            owner |= dict.fromkeys(others, first)
+        return replace(self, cases=tuple(replace(case, group=of(case.group)) for case in self.cases)) if owner else self
 
     def case(self, name: str) -> Case:
         """Return the case called ``name``, in any Unicode form.
@@ -248,5 +271,6 @@ def build_dataset(
         source=card.source,
         skipped=tuple(problem.without_hint for problem in skipped),
         dropped=frozenset(dropped),
+        groups_given=groups is not None or (root / GROUPS).exists(),
         unread=tuple(not_read(layout.others)),
     )

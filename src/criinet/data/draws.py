@@ -85,7 +85,8 @@ def make_split(
 
     All the rest is unlabeled. Validation is never larger than the labeled set, since those labels have to be paid too.
     Where cases belong to groups (patients), whole groups are drawn and held out, and a group never stands in two of
-    train, val and test: cases of a held-out group that are not evaluated are left out. Unless stratified, a draw of
+    train, val and test: cases of a held-out group that are not evaluated are left out. Groups that share an image are
+    held out as one, and so are the copies of an image where there are no groups. Unless stratified, a draw of
     more cases with the same seed contains the draw of fewer.
 
     Args:
@@ -116,12 +117,12 @@ def make_split(
     split = _from_scratch(dataset, amount, seed, stratify, validation)
     if measure == "test":
         return split
-    return _for_development(dataset, split, _names(_hold_out(dataset, seed, validation)[1]))
+    return _for_development(dataset, split, _names(_hold_out(dataset.together, seed, validation)[1]))
 
 
 def without_test(dataset: Dataset) -> str:
     """Say what follows where a split of ``dataset`` has no test cases, and what they take if its masks are too few."""
-    if enough_to_hold_out(dataset):
+    if enough_to_hold_out(dataset.together):
         return "no test cases in the split, so no Dice will be reported"
     return f"no test cases, so no Dice will be reported; holding some out needs {TO_HOLD_OUT}"
 
@@ -150,7 +151,7 @@ def _from_default(
 
 def _from_scratch(dataset: Dataset, amount: Amount | None, seed: int, stratify: bool, validation: int | None) -> Split:
     """Hold out test and validation cases and draw among the rest."""
-    test, candidates = _hold_out(dataset, seed, validation)
+    test, candidates = _hold_out(dataset.together, seed, validation)
     pool = _outside(dataset, (*test, *candidates))
     drawn = _draw(dataset, pool, amount, seed, stratify)
     val = _at_most(_cap(len(drawn), validation), candidates, seed)
@@ -239,9 +240,10 @@ def _cap(labeled: int, validation: int | None) -> int:
 
 
 def _outside(dataset: Dataset, cases: Iterable[Case]) -> list[Case]:
-    """Return the cases of other groups."""
-    groups = {case.group for case in cases}
-    return [case for case in dataset.cases if case.group not in groups]
+    """Return the cases of other groups, of which none shares an image with these."""
+    together = dataset.together
+    groups = {together.case(case.name).group for case in cases}
+    return [case for case in dataset.cases if together.case(case.name).group not in groups]
 
 
 def _by_group(cases: Iterable[Case]) -> dict[str, list[Case]]:

@@ -38,11 +38,16 @@ _FEWEST_LEVELS = 64
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What an image's header tells without decoding it; ``size`` is (H, W) after EXIF rotation."""
+    """What an image's header tells without decoding it; ``size`` is (H, W) after EXIF rotation.
+
+    same_size_turned: an EXIF tag turns or mirrors the stored pixels onto their own size, so that the size of a mask
+        does not tell whether it was drawn before that or after.
+    """
 
     size: tuple[int, int]
     gray: bool
     deep: bool
+    same_size_turned: bool = False
 
 
 class _PillowWarnings:
@@ -72,20 +77,33 @@ _quiet = _PillowWarnings()
 
 
 def require_pixels(image: Any) -> Pixels:
-    """Return an image from somebody's own program if it is one: an (H, W) or (H, W, 3) uint8 array with a pixel.
+    """Return an image from somebody's own program as (H, W) or (H, W, 3) uint8, as its file would be read.
+
+    A Pillow image is turned upright by its EXIF tag. Gray of 16 bits is windowed, and an alpha channel that is opaque
+    is dropped.
 
     Raises:
-        DataError: if it is anything else.
+        DataError: if it is anything else; the message says how to convert it.
     """
+    if isinstance(image, Image.Image):
+        image = upright(_pixels(image), orientation_of(image))
     if not isinstance(image, np.ndarray):
-        what = f"a {type(image).__name__}"
-    elif image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-        what = f"an array of shape {image.shape} and type {image.dtype}"
+        what, remedy = f"a {type(image).__name__}", "np.asarray(image) may make it one"
     elif image.size == 0:
-        what = f"an array of shape {image.shape} without a pixel"
+        what, remedy = f"an array of shape {image.shape} without a pixel", "give one that has some"
+    elif image.ndim == 2 and image.dtype.kind == "u" and image.dtype.itemsize == 2:
+        return _window(image)
+    elif image.ndim != 2 and image.shape[2:] not in ((3,), (4,)):
+        what, remedy = f"an array of shape {image.shape}", "the last axis is red, green and blue, or left out of gray"
+    elif image.dtype.kind == "f":
+        what, remedy = f"an array of {image.dtype}", "(255 * image).round().astype(np.uint8) converts values of 0 to 1"
+    elif image.dtype != np.uint8:
+        what, remedy = f"an array of {image.dtype}", "bring its values to 0 to 255, and image.astype(np.uint8) does it"
+    elif image.ndim == 3 and image.shape[2] == 4 and not (image[..., 3] == 255).all():
+        what, remedy = "an array with transparent pixels", "image[..., :3] drops the transparency"
     else:
-        return image
-    raise DataError(f"an image is a NumPy array (H, W) or (H, W, 3) of uint8, or a file; this is {what}: convert it.")
+        return image if image.ndim == 2 else image[..., :3]
+    raise DataError(f"an image is a file, a Pillow image or a NumPy array of uint8; this is {what}: {remedy}.")
 
 
 @contextmanager
@@ -130,9 +148,11 @@ def read_header(path: Path) -> ImageHeader:
     """
     with opened(path) as image:
         height, width = image.height, image.width
-        size = (width, height) if orientation_of(image) in (5, 6, 7, 8) else (height, width)
+        orientation = orientation_of(image)
+        size = (width, height) if orientation in _TURNS else (height, width)
         deep = image.mode in DEEP_MODES or _is_deep_colour(image)
-        return ImageHeader(size, image.mode in _GRAY_MODES, deep)
+        same = orientation in (2, 3, 4) or (orientation in _TURNS and height == width)
+        return ImageHeader(size, image.mode in _GRAY_MODES, deep, same)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -182,18 +202,22 @@ def read_image(path: Path) -> Pixels:
     with opened(path) as image:
         refuse_pages(image, path)
         deep_colour = _is_deep_colour(image)
-        if image.mode in DEEP_MODES:
-            pixels = _window(np.asarray(image))
-        elif image.mode in _GRAY_MODES:
-            pixels = np.asarray(image.convert("L"))
-        elif "transparency" in image.info:
-            pixels = np.asarray(image.convert("RGBA"))[..., :3]
-        else:
-            pixels = np.asarray(image.convert("RGB"))
+        pixels = _pixels(image)
         if deep_colour and 0 < pixels.max() < _FEWEST_LEVELS:
             what = "is a colour image of 16 bits that uses the lower ones alone, so that it would be nearly black"
             raise BadFileError(path, what, "Save it with 8 bits a channel, or stretch its values to 65535")
         return upright(pixels, orientation_of(image))
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    """Return what an opened image holds as (H, W) or (H, W, 3), as it is stored."""
+    if image.mode in DEEP_MODES:
+        return _window(np.asarray(image))
+    if image.mode in _GRAY_MODES:
+        return np.asarray(image.convert("L"))
+    if "transparency" in image.info:
+        return np.asarray(image.convert("RGBA"))[..., :3]
+    return np.asarray(image.convert("RGB"))
 
 
 def _is_deep_colour(image: Image.Image) -> bool:

@@ -9,6 +9,7 @@ from criinet.data.card import declared_spacing, read_card
 from criinet.data.formats.dicom import scans_apart
 from criinet.data.geometry import Spacing, voxel_of
 from criinet.data.kinds import PICTURE_SUFFIXES, SUFFIXES, is_readable, is_series, key_of, suffix_of
+from criinet.data.patient_folders import IMAGE_FOLDERS, folders_of_images, gathered
 from criinet.data.provenance import NOTE
 from criinet.errors import ConfigError, DataError
 
@@ -70,6 +71,11 @@ def images_in(folder: Path) -> list[Path]:
         raise DataError(f"{folder} does not exist. Give a folder of images, or one image.")
     found = sorted({*apart, *(path for path in folder.iterdir() if is_readable(path))})
     if not found:
+        command = gathered(folder.parent if folder.name.lower() in IMAGE_FOLDERS else folder)
+        below = [path for top in (folder, *sorted(folder.iterdir())) if top.is_dir() for path in folders_of_images(top)]
+        if below:
+            gather = f", or let {command} gather all" if command else ""
+            raise DataError(f"{folder} holds no images itself, but {below[0]} does; give one such folder{gather}.")
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{folder} holds no images. Supported are {kinds}.")
     same: dict[str, Path] = {}

@@ -20,6 +20,7 @@ from criinet.data.kinds import (
     suffix_of,
     unmarked,
 )
+from criinet.data.patient_folders import folders_of_images, gathered
 from criinet.errors import DataError
 
 
@@ -49,14 +50,21 @@ def read_layout(root: Path) -> Layout:
         raise DataError(f"dataset folder {root} does not exist; check the path.")
     layout = Layout()
     if not (root / "images").is_dir():
+        if command := gathered(root):
+            raise DataError(f"{root} is not a dataset; if its folders are of patients, {command} makes one of them.")
         where = f"put the images in {root / 'images'} and masks in {root / 'masks'}"
         raise DataError(f"{root} is not a dataset; {where}{_of_outlines(root)}.")
     images = _by_key(root / "images", layout)
     layout.images = {stem_of(path): path for path in images.values()}
     if not layout.images and not layout.problems:
-        below = next((path for path in layout.others if path.is_dir() and any(map(is_readable, path.iterdir()))), None)
-        if below is not None:
-            raise DataError(f"{root / 'images'} has no images; move those of {below} into it{_of_outlines(root)}.")
+        if command := gathered(root):
+            raise DataError(f"{root / 'images'} has no images but folders of them; {command} makes a dataset of all.")
+        below = folders_of_images(root / "images")
+        if below:
+            apart = " and its like, under names of their own," if len(below) > 1 else ""
+            raise DataError(
+                f"{root / 'images'} has no images; move those of {below[0]}{apart} into it{_of_outlines(root)}."
+            )
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(f"{root / 'images'} has no images; put files of these kinds in it: {kinds}.")
     masks = _by_key(root / "masks", layout) if (root / "masks").is_dir() else {}

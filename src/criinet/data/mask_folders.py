@@ -10,7 +10,7 @@ from criinet.data.bad_files import BadFileError
 from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.encodings import read_encoding
 from criinet.data.geometry import Geometry, size_text
-from criinet.data.kinds import SUFFIXES, is_readable, is_volume, key_of, stem_of
+from criinet.data.kinds import SUFFIXES, is_readable, is_volume, key_of, stem_of, unmarked
 from criinet.data.provenance import NOTE
 from criinet.data.scans import place_mismatch, read_target, require_picture, require_volume
 from criinet.data.volumes import read_mask_header
@@ -57,6 +57,41 @@ def masks_by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
+def match_masks(predictions: Path, targets: Path) -> tuple[list[tuple[Path, Path]], int]:
+    """Return the prediction and the target of each target, and how many predictions have no target.
+
+    A mark like ``_mask`` at the end of either name does not matter where no mask has the very name.
+
+    Raises:
+        DataError: if a target has no prediction.
+    """
+    predicted, truth = masks_by_stem(predictions), masks_by_stem(targets)
+    left = {stem: path for stem, path in predicted.items() if stem not in truth}
+    plain: dict[str, list[Path]] = {}
+    for path in left.values():
+        plain.setdefault(_plain(path), []).append(path)
+    pairs: list[tuple[Path, Path]] = []
+    missing: list[str] = []
+    for stem, path in truth.items():
+        alike = [predicted[stem]] if stem in predicted else plain.pop(_plain(path), [])
+        if len(alike) > 1:
+            raise DataError(f"{alike[0]} and {alike[1].name} both seem to be predictions of {path.name}. Remove one.")
+        pairs += [(found, path) for found in alike]
+        missing += [] if alike else [stem]
+    if missing:
+        raise DataError(
+            f"{predictions} has no prediction for {len(missing)} of {len(truth)} targets, the first is {missing[0]}. "
+            "Predict it, or remove its target."
+        )
+    return pairs, len(predicted) - len(pairs)
+
+
+def _plain(path: Path) -> str:
+    """Return a mask's name without a mark at its end; behind a mark, a number says that there may be others."""
+    name, numbered = unmarked(path)
+    return key_of(path) if numbered else name
+
+
 def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
     """Iterate over pairs of masks.
 
@@ -68,26 +103,20 @@ def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
         DataError: if a target has no prediction, sizes differ, two volumes do not lie in one place, or the dataset.json
             or groups.csv cannot be used.
     """
-    predicted, truth = masks_by_stem(predictions), masks_by_stem(targets)
-    missing = [stem for stem in truth if stem not in predicted]
-    if missing:
-        raise DataError(
-            f"{predictions} has no prediction for {len(missing)} of {len(truth)} targets, the first is {missing[0]}. "
-            "Predict it, or remove its target."
-        )
+    pairs, _ = match_masks(predictions, targets)
+    files, truth = [file for file, _ in pairs], {key_of(path): path for _, path in pairs}
     dims = 3 if is_volume(next(iter(truth.values()))) else 2
-    for path in [*truth.values(), *(predicted[stem] for stem in truth)]:
+    for path in [*truth.values(), *files]:
         require_volume(path) if dims == 3 else require_picture(path)
     root = _dataset_of(targets)
     card = DatasetCard() if root is None else read_card(root)
     declared = None if root is None else declared_spacing(card, root, dims)
     groups = {stem: stem for stem in truth} if root is None else read_groups(root, list(truth))
-    mine, my_classes = read_encoding(DatasetCard(), [predicted[stem] for stem in truth], dims=dims)
+    mine, my_classes = read_encoding(DatasetCard(), files, dims=dims)
     theirs, their_classes = read_encoding(card, list(truth.values()), dims=dims)
     further = my_classes[len(their_classes) :]
     classes = (*their_classes, *further) if card.classes else max(their_classes, my_classes, key=len)
-    for stem, path in truth.items():
-        file = predicted[stem]
+    for file, (stem, path) in zip(files, truth.items(), strict=True):
         found = read_target(file, dims, (mine, classes), image=path, partial="no")
         target = read_target(path, dims, (theirs, classes), image=file, ignore=card.ignore, partial=card.partial)
         if found.shape != target.shape:

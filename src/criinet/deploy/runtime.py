@@ -96,11 +96,11 @@ class ExportedPredictor:
         """Names of the classes, background first."""
         return self.card.classes
 
-    def predict(self, image: Array) -> ExportedPrediction:
-        """Segment one (H, W) or (H, W, 3) uint8 image."""
+    def predict(self, image: Array | Image.Image) -> ExportedPrediction:
+        """Segment one (H, W) or (H, W, 3) uint8 image, or one of Pillow."""
         return next(self.predict_many([image]))
 
-    def predict_many(self, images: Iterable[Array]) -> Iterator[ExportedPrediction]:
+    def predict_many(self, images: Iterable[Array | Image.Image]) -> Iterator[ExportedPrediction]:
         """Segment images of any sizes, a few at a time, in order.
 
         Raises:

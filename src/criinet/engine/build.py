@@ -14,7 +14,7 @@ from criinet.engine.method_calls import named
 from criinet.engine.predictor import Predictor
 from criinet.engine.requirements import require_values
 from criinet.engine.settings import RunConfig, from_recorded
-from criinet.errors import CheckpointError
+from criinet.errors import OVERWRITE, CheckpointError
 from criinet.methods import Method, methods
 from criinet.networks import Network, build_network
 from criinet.networks.base import prefer_channels_last
@@ -111,7 +111,7 @@ def load_trained(
     state = fill(
         method.load_state_dict,
         folder.checkpoint(checkpoint),
-        "Another version of criinet wrote it: train anew with --overwrite.",
+        f"Another version of criinet wrote it: train anew with {OVERWRITE}.",
     )
     where = pick_device(device)
     voxel = recorded["dataset"].get("voxel")

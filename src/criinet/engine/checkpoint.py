@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from criinet.data.files import write_bytes_atomically
-from criinet.errors import CheckpointError
+from criinet.errors import OVERWRITE, CheckpointError
 
 FORMAT = 1
 CHECKPOINTS = ("best", "last")
@@ -40,7 +40,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     except Exception as error:
         raise CheckpointError(
             f"checkpoint {path} is truncated or not a checkpoint ({type(error).__name__}). "
-            "Restore it from a copy, or train anew with --overwrite."
+            f"Restore it from a copy, or train anew with {OVERWRITE}."
         ) from error
     if not isinstance(state, dict) or "format" not in state:
         raise CheckpointError(f"checkpoint {path} was not written by criinet. Give one from RUN/checkpoints.")

@@ -9,7 +9,7 @@ from criinet.data.dataset import Case, Dataset
 from criinet.data.draws import TO_HOLD_OUT
 from criinet.data.files import csv_text, write_json, write_text_atomically
 from criinet.data.formats import Volume
-from criinet.data.mask_folders import paired_masks
+from criinet.data.mask_folders import match_masks, paired_masks
 from criinet.data.splits import Split
 from criinet.data.threads import Advance
 from criinet.engine.build import Trained, load_trained
@@ -185,7 +185,8 @@ def measure(
 def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) -> dict[str, Any]:
     """Measure a folder of masks against a folder of ground truth, file by file of the same stem.
 
-    Of targets with ground truth in a part alone, which ``partial`` counts, that part is measured. Where the targets are
+    Of targets with ground truth in a part alone, which ``partial`` counts, that part is measured. Predictions without a
+    target, which ``without_target`` counts, are left out. Where the targets are
     the masks of a dataset, its spacing, regions and groups count as they do for a run.
 
     Args:
@@ -209,6 +210,7 @@ def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) 
         "format": 1,
         "unit": unit_of(spacings),
         "partial": partial,
+        "without_target": match_masks(predictions, targets)[1],
         "rows": summary_rows(rows),
     }
     if out is not None:

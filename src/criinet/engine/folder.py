@@ -18,7 +18,7 @@ from criinet.data.files import (
     write_text_atomically,
 )
 from criinet.engine.lock import LOCK, exclusive
-from criinet.errors import RunError, StorageError
+from criinet.errors import OVERWRITE, RESUME, RunError, StorageError
 from criinet.records import Record, from_line, to_line
 
 RECORDED = ("method", "network", "data", "trainer", "seed", "dataset")
@@ -148,7 +148,7 @@ class RunFolder:
             RunError: if a run stands there and ``overwrite`` is False, or a folder that is no run.
         """
         if self.holds_run and not overwrite:
-            raise RunError(f"{self.root} holds a run already; resume it (--resume), or overwrite it (--overwrite).")
+            raise RunError(f"{self.root} holds a run already; resume it with {RESUME}, or replace it with {OVERWRITE}.")
         if self.root.is_dir() and not self.is_free and not self.holds_run:
             raise RunError(f"{self.root} is not empty and holds no run. Give --out a new folder.")
 
@@ -221,12 +221,12 @@ class RunFolder:
         try:
             recorded = json.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RunError(f"{self.config} cannot be read. Restore it, or train anew with --overwrite.") from error
+            raise RunError(f"{self.config} cannot be read. Restore it, or train anew with {OVERWRITE}.") from error
         found = _table(recorded)
         missing = [key for key in RECORDED if key not in found]
         missing += [f"dataset.{key}" for key in OF_DATASET if key not in _table(found.get("dataset"))]
         if missing:
-            raise RunError(f"{self.config} lacks '{missing[0]}'. Restore it, or train anew with --overwrite.")
+            raise RunError(f"{self.config} lacks '{missing[0]}'. Restore it, or train anew with {OVERWRITE}.")
         return recorded
 
     def whole_results(self) -> dict[str, Any] | None:

@@ -18,6 +18,8 @@ from criinet.engine.plan_choices import (
     asked_for,
     batch_choices,
     device_name,
+    mirrored_choices,
+    object_count,
     object_diameters,
     precision_choice,
     upright_choices,
@@ -36,6 +38,9 @@ LOST_OBJECT = 6
 SMALL_OBJECT = 24
 """Diameter in pixels below which a larger training size is worth its cost."""
 
+MANY_OBJECTS = 8
+"""With so many objects of one class in the median mask, gray images are of cells or the like and not of a body."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -43,6 +48,7 @@ class Facts:
 
     height, width: medians over the sampled images, in pixels.
     gray: True if every sampled image is.
+    objects: connected objects of one class in the median labeled mask.
     object_diameter: diameter of the connected object that the median labeled pixel lies in, as a share of the
         image's longer side; so specks do not count.
     """
@@ -53,6 +59,7 @@ class Facts:
     labeled: int
     unlabeled: int
     object_diameter: float
+    objects: float
 
 
 def look_at(dataset: Dataset, split: Split) -> Facts:
@@ -62,9 +69,11 @@ def look_at(dataset: Dataset, split: Split) -> Facts:
     sizes = np.array([image_size(case.image) for case in sampled])
     labeled = dataset.select(split.labeled)
     diameters: list[float] = []
+    objects: list[int] = []
     for i in evenly(len(labeled), SAMPLED):
         mask = dataset.read_mask(labeled[i])
         diameters += [diameter / max(mask.shape) for diameter in object_diameters(mask)]
+        objects.append(object_count(mask))
     return Facts(
         height=int(np.median(sizes[:, 0])),
         width=int(np.median(sizes[:, 1])),
@@ -72,6 +81,7 @@ def look_at(dataset: Dataset, split: Split) -> Facts:
         labeled=len(split.labeled),
         unlabeled=len(split.unlabeled),
         object_diameter=weighted_median(diameters),
+        objects=float(np.median(objects)),
     )
 
 
@@ -148,7 +158,9 @@ def plan(facts: Facts, device: str, asked: Mapping[str, Any]) -> tuple[Choice, .
         length_choice(facts, size, on_gpu),
         precision_choice(on_gpu),
     ]
-    if facts.gray:
+    if facts.gray and facts.objects >= MANY_OBJECTS:
+        choices += mirrored_choices(f"gray images of {facts.objects:.0f} objects, as cells are, have no orientation")
+    elif facts.gray:
         choices += upright_choices("gray scans have an anatomical orientation")
     else:
         why = "the mean over mirrored images was better in every run tried; --no-tta is three times as fast"

@@ -11,7 +11,7 @@ from criinet.data.draws import make_split
 from criinet.data.splits import Split, load_split
 from criinet.engine.folder import RunFolder
 from criinet.engine.settings import SECTIONS, RunConfig, first_difference, from_recorded, resolve
-from criinet.errors import DataError, RunError
+from criinet.errors import OVERWRITE, DataError, RunError
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def recorded_split(folder: RunFolder) -> Split:
     try:
         return Split.model_validate_json(folder.split.read_bytes())
     except (OSError, ValueError) as error:
-        raise RunError(f"{folder.split} cannot be read. Restore it, or train anew with --overwrite.") from error
+        raise RunError(f"{folder.split} cannot be read. Restore it, or train anew with {OVERWRITE}.") from error
 
 
 def recorded_run(folder: RunFolder, dataset: Dataset, asked: Asked) -> tuple[RunConfig, Split]:

@@ -31,6 +31,19 @@ def object_diameters(mask: NDArray[Any], voxel: float = 1.0) -> list[float]:
     return [float((share / math.pi * size * voxel) ** (1 / mask.ndim)) for size in object_sizes(mask)]
 
 
+def object_count(mask: NDArray[Any]) -> int:
+    """Count the connected objects of the class that has the most, without specks.
+
+    A speck is less than half as wide as the object that the median pixel of its class lies in.
+    """
+    counts = [0]
+    for c in range(1, int(mask.max()) + 1):
+        diameters = object_diameters((mask == c).astype(np.uint8))
+        least = weighted_median(diameters, mask.ndim) / 2
+        counts.append(sum(diameter >= least for diameter in diameters))
+    return max(counts)
+
+
 def object_sizes(mask: NDArray[Any]) -> list[int]:
     """Count the pixels, or voxels, of every connected object of every class."""
     sizes: list[int] = []
@@ -83,5 +96,16 @@ def precision_choice(on_gpu: bool) -> Choice:
 
 def upright_choices(reason: str) -> list[Choice]:
     """Pick what training does not do to images that have an up and a left: no mirroring, and little rotation."""
-    upright = {"flip_horizontal": False, "flip_vertical": False, "rotate": 20.0}
-    return [Choice(f"data.augmentation.{name}", value, reason) for name, value in upright.items()]
+    upright = {"flip_horizontal": (False, "true"), "flip_vertical": (False, "true"), "rotate": (20.0, "30")}
+    return [
+        Choice(
+            f"data.augmentation.{name}", value, f"{reason}; if yours have none: --set data.augmentation.{name}={other}"
+        )
+        for name, (value, other) in upright.items()
+    ]
+
+
+def mirrored_choices(reason: str) -> list[Choice]:
+    """Pick what training does to images that have neither an up nor a left: mirroring."""
+    mirrored = ("data.augmentation.flip_horizontal", "data.augmentation.flip_vertical")
+    return [Choice(name, True, f"{reason}; if yours have one: --set {name}=false") for name in mirrored]

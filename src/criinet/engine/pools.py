@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from criinet.data.dataset import Dataset
+from criinet.data.notes import inverted_note
 from criinet.data.spill import Spill
 from criinet.data.splits import Split
 from criinet.data.store import Store, load_store
@@ -76,6 +77,8 @@ def label_warnings(dataset: Dataset, split: Split, pools: Pools) -> list[str]:
         f"label a case that has it{others}"
         for name in missing
     ]
+    shares = [float((mask > 0).sum() / (mask != IGNORE).sum().clamp(min=1)) for mask in pools.labeled.masks]
+    warnings += inverted_note(dataset.classes, shares)
     partial = sum(bool((mask == IGNORE).any()) for mask in pools.labeled.masks)
     if partial:
         share = sum(float((mask != IGNORE).float().mean()) for mask in pools.labeled.masks) / count

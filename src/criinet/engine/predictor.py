@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from criinet.data.fitting import fit, with_channels
@@ -137,10 +138,11 @@ class Predictor:
         """Values of a volume, in HU, that are black and white for the network; None: every volume has its own."""
         return self.data.range if self.scan_dims == 3 and self.data.intensity == "range" else None
 
-    def predict(self, scan: Scan | Path | str) -> Predicted:
+    def predict(self, scan: Scan | Image.Image | Path | str) -> Predicted:
         """Segment one (H, W) or (H, W, 3) uint8 image, one volume, or the file that holds either.
 
-        A (D, H, W) array of numbers without geometry is taken to have the voxels of training.
+        A Pillow image is turned upright, and (H, W) uint16 windowed, as files are. A (D, H, W) array of numbers without
+        geometry is taken to have the voxels of training.
 
         Raises:
             DataError: for what is no image, or no volume.
@@ -149,7 +151,7 @@ class Predictor:
             scan = read_scan(Path(scan), self.scan_dims, self.voxel)
         return next(self.predict_many([scan]))
 
-    def predict_many(self, scans: Iterable[Scan]) -> Iterator[Predicted]:
+    def predict_many(self, scans: Iterable[Scan | Image.Image]) -> Iterator[Predicted]:
         """Segment images, a few at a time, or volumes, one by one, of any sizes and in order.
 
         Raises:
@@ -183,7 +185,7 @@ class Predictor:
         cropped = opinions[:, :, 0, : image.shape[0], : image.shape[1]]
         return ImagePrediction(cropped[0], cropped[1] if len(cropped) > 1 else None)
 
-    def volume(self, scan: Scan) -> VolumePrediction:
+    def volume(self, scan: Scan | Image.Image) -> VolumePrediction:
         """Segment a volume at its own voxels."""
         volume = scan if isinstance(scan, Volume) else Volume(require_voxels(scan), Geometry.unknown())
         pixels, grid = self.fitted(volume)

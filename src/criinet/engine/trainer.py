@@ -26,7 +26,7 @@ from criinet.engine.predictor import Predictor
 from criinet.engine.self_training import PseudoLabels, pseudo_label
 from criinet.engine.settings import RunConfig, TrainerConfig
 from criinet.engine.shift import SHIFTS, choose_shift, dice_by_shift, dice_of_images
-from criinet.errors import CheckpointError, DivergedError, InterruptedRunError
+from criinet.errors import OVERWRITE, RESUME, CheckpointError, DivergedError, InterruptedRunError
 from criinet.methods import InRounds, Method
 from criinet.records import Record, TrainRecord, ValidationRecord
 
@@ -159,7 +159,7 @@ class Trainer:
                     self.check()
                 if stop:
                     self.save("last")
-                    raise InterruptedRunError(f"stopped after step {self.step}; --resume goes on from there.")
+                    raise InterruptedRunError(f"stopped after step {self.step}; {RESUME} goes on from there.")
 
     def train_step(self, progress: float) -> tuple[dict[str, Tensor], Tensor]:
         """Take one optimizer step; return the unweighted losses and the gradient's norm."""
@@ -340,7 +340,7 @@ class Trainer:
                 group.update(kept)  # They belong to the device, which may be another one now.
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(
-                f"checkpoint {path} does not fit this run's method; train anew with --overwrite."
+                f"checkpoint {path} does not fit this run's method; train anew with {OVERWRITE}."
             ) from error
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.memory, self.shift = state["memory"], state.get("shift", 0.0)

@@ -12,6 +12,7 @@ import torch
 from criinet.config import merge
 from criinet.data.dataset import Dataset
 from criinet.data.files import write_json
+from criinet.data.notes import split_notes
 from criinet.data.splits import Split, save_split
 from criinet.engine.build import begin_with, build_method
 from criinet.engine.distributed import is_first, launch
@@ -67,7 +68,7 @@ def train(
         skip_bad: leave unreadable files out instead of stopping at the first.
         initial: folder of a run of the same method and network whose last weights training begins with.
         announce: called once with the settings, the split and the dataset, before anything slow.
-        warn: called before training with each sentence about the labels that a person should know.
+        warn: called before training with each sentence about labels and split that a person should know.
         watch: called with every record that is logged.
 
     One training runs in a process at a time: the random numbers of methods are those of the process. They, and the
@@ -166,8 +167,9 @@ def carry_out(
         announce(job.config, job.split, job.dataset)
     pools = load_pools(job.dataset, job.split, job.config, spill=nearest_folder(folder.root))
     try:
-        for sentence in [*job.dataset.unread, *label_warnings(job.dataset, job.split, pools)]:
-            if warn is not None:
+        told = [*job.dataset.unread, *label_warnings(job.dataset, job.split, pools)]
+        if warn is not None:
+            for sentence in [*told, *split_notes(job.dataset, job.split)]:
                 warn(sentence)
         trainer = Trainer(trained, pools, job.config, job.dataset.classes, fabric=fabric, folder=folder, watch=watch)
         prepare(job, trainer)

@@ -10,16 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError
-from criinet.data.card import read_card, read_groups
+from criinet.data.card import GROUPS, read_card, read_groups
 from criinet.data.importing.colours import read_key
 from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written
 from criinet.data.kinds import is_readable, is_volume, key_of, stem_of, suffix_of, unmarked
 from criinet.data.masks import read_object, read_raw_mask
+from criinet.data.patient_folders import PairFolders, pair_folders
 from criinet.data.volumes import read_raw_labels, read_volume
 from criinet.errors import DataError
-
-MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "segmentations", "groundtruth", "gt", "labelsTr")
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "data", "imagesTr")
 
 
 def plan_isic(source: Path, _: Wanted) -> ImportPlan:
@@ -33,7 +31,7 @@ def plan_isic(source: Path, _: Wanted) -> ImportPlan:
 def plan_kvasir(source: Path, _: Wanted) -> ImportPlan:
     """Kvasir-SEG: ``images`` and ``masks`` with files of the same name."""
     root = next((path.parent for path in [source / "masks", *sorted(source.rglob("masks"))] if path.is_dir()), source)
-    items = _by_name(root / "images", root / "masks")
+    items = _by_name("", root / "images", root / "masks")
     return ImportPlan(items, {"name": "kvasir-seg", "classes": ["background", "polyp"], "source": "Kvasir-SEG"})
 
 
@@ -71,30 +69,35 @@ def _joined(masks: Sequence[Path], read: Callable[[Path], NDArray[np.bool_]]) ->
 def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
     """Two folders, of images and of masks; a mask is named like its image, with or without ``_mask``, ``_seg``, ...
 
-    A groups.csv and a dataset.json beside them come along. Of masks in colour every colour becomes a class. If whatever
-    is above 0 is the object, an image may have several masks, as ``_mask_1`` and ``_mask_2``, which are joined.
+    Folders of patients in the two, or with the two in them, are gathered, and their images named like p1_a of p1/a.png.
+
+    A groups.csv and a dataset.json beside them come along; without the first, folders of patients are the groups. Of
+    masks in colour every colour becomes a class. If whatever is above 0 is the object, an image may have several masks,
+    as ``_mask_1`` and ``_mask_2``, which are joined.
 
     Raises:
         DataError: if the two folders are not found, a mask has no image, two images share a name, or the colours are
             not those that are wanted.
     """
-    folders = {path.name.lower(): path for path in sorted(source.iterdir()) if path.is_dir()}
-    images = next((folders[name.lower()] for name in IMAGE_FOLDERS if name.lower() in folders), None)
-    masks = next((folders[name.lower()] for name in MASK_FOLDERS if name.lower() in folders), None)
-    if images is None or masks is None:
-        raise DataError(f"{source} needs a folder images and a folder masks; rename yours so.")
-    items = _by_name(images, masks, objects=wanted.any_value_is_object)
+    folders = pair_folders(source)
+    if not folders:
+        raise DataError(
+            f"{source} needs a folder images and a folder masks, or both in a folder of each patient; rename yours so."
+        )
+    _require_no_strays(folders)
+    items = tuple(item for each in folders for item in _by_name(*each, objects=wanted.any_value_is_object))
     made: dict[str, Any] = {"encoding": "binary255"} if wanted.any_value_is_object else {}
     notes: tuple[str, ...] = ()
     drawn = [item.mask for item in items if isinstance(item.mask, Path) and not is_volume(item.mask)]
     if not wanted.any_value_is_object and (key := read_key(source, drawn, wanted.structures)) is not None:
         items = tuple(replace(item, mask=key.mask(item.mask) if item.mask in drawn else item.mask) for item in items)
         made, notes = key.card, (key.left_out,) if key.left_out else ()
-    group_of = read_groups(source, [item.name for item in items])
-    grouped = tuple(replace(item, group=group_of[item.name]) for item in items)
+    if (source / GROUPS).exists():
+        group_of = read_groups(source, [item.name for item in items])
+        items = tuple(replace(item, group=group_of[item.name]) for item in items)
     card, left_out = _card_of_pairs(source, made)
     named = {"name": re.sub(r"\W+", "-", source.resolve().name)} | card
-    return ImportPlan(grouped, named, left_out=notes + left_out)
+    return ImportPlan(items, named, left_out=notes + left_out)
 
 
 def _card_of_pairs(source: Path, made: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -114,8 +117,17 @@ def _card_of_pairs(source: Path, made: dict[str, Any]) -> tuple[dict[str, Any], 
     return {key: value for key, value in said.items() if key not in meaning} | made, ()
 
 
-def _by_name(images: Path, masks: Path, *, objects: bool = False) -> tuple[Item, ...]:
-    """Pair the files of two folders by name.
+def _require_no_strays(folders: Sequence[PairFolders]) -> None:
+    """Refuse masks beside the folders of patients that have masks, which would be of nobody."""
+    known = {each.masks for each in folders if each.patient and each.masks is not None}
+    for home in sorted({path.parent for path in known} - {each.images.parent for each in folders}):
+        for path in sorted(home.iterdir()):
+            if path not in known and not path.name.startswith(".") and (is_readable(path) or path.is_dir()):
+                raise BadFileError(path, "is of no folder of images", "Name its folder like that of its images")
+
+
+def _by_name(patient: str, images: Path, masks: Path | None, *, objects: bool = False) -> tuple[Item, ...]:
+    """Pair the files of two folders by name; of a ``patient`` they are named after both.
 
     Args:
         objects: whatever is above 0 in a mask is the object, and several masks of an image are joined.
@@ -123,7 +135,7 @@ def _by_name(images: Path, masks: Path, *, objects: bool = False) -> tuple[Item,
     Raises:
         DataError: if a folder is missing, or a mask has no image, or an image several masks that are not joined.
     """
-    if not images.is_dir() or not masks.is_dir():
+    if not images.is_dir() or (masks is not None and not masks.is_dir()):
         raise DataError(f"{images} and {masks} must both be there; check the folder.")
     found: dict[str, Path] = {}
     for path in sorted(path for path in images.iterdir() if suffix_of(path) and is_readable(path)):
@@ -131,7 +143,7 @@ def _by_name(images: Path, masks: Path, *, objects: bool = False) -> tuple[Item,
             raise BadFileError(path, f"has the same name as {found[key_of(path)].name}", "Rename or remove one of them")
         found[key_of(path)] = path
     paired: dict[str, list[Path]] = {}
-    for path in sorted(masks.iterdir()):
+    for path in [] if masks is None else sorted(masks.iterdir()):
         if not suffix_of(path) or not is_readable(path):
             continue
         stem = key_of(path)
@@ -142,8 +154,9 @@ def _by_name(images: Path, masks: Path, *, objects: bool = False) -> tuple[Item,
         if len(paired[name]) > 1 and not objects:
             remedy = "Where both show one kind of object, --any-value-is-object joins them; else rename or remove it"
             raise BadFileError(path, f"is a second mask of {name}, beside {paired[name][0].name}", remedy)
+    case_of = {name: f"{patient}_{stem_of(path)}" if patient else stem_of(path) for name, path in found.items()}
     return tuple(
-        Item(stem_of(path), _whole(path), _mask(paired.get(name, []), objects=objects), stem_of(path))
+        Item(case_of[name], _whole(path), _mask(paired.get(name, []), objects=objects), patient or case_of[name])
         for name, path in found.items()
     )
 

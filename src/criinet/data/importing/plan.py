@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError
+from criinet.data.card import GROUPS
 from criinet.data.files import csv_text, write_atomically, write_json, write_text_atomically
 from criinet.data.geometry import Geometry
 from criinet.data.kinds import suffix_of
@@ -144,7 +145,7 @@ def carry_out(plan: ImportPlan, root: Path, advance: Advance | None = None) -> i
             advance(number, len(plan.items))
     if any(item.group != item.name for item in plan.items):
         groups = csv_text({"case": item.name, "group": item.group} for item in plan.items)
-        write_text_atomically(root / "groups.csv", groups)
+        write_text_atomically(root / GROUPS, groups)
     if plan.splits:
         write_json(root / "splits" / "default.json", {part: list(names) for part, names in plan.splits.items()})
     if not (root / "dataset.json").exists():
