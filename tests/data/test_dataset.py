@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from criinet.data.card import read_card
+from criinet.data.check import check_dataset
 from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split
+from criinet.data.importing import Wanted, carry_out, plan_import
 from criinet.data.layout import read_layout
 from criinet.data.mask_folders import masks_by_stem
 from criinet.data.splits import load_split, save_split
@@ -339,3 +341,68 @@ def test_names_that_are_not_in_utf8_are_problems_of_their_files(root):
     opened = open_dataset(root, skip_bad=True)
     assert [case.name for case in opened.labeled] == ["c0", "c1", "c2"]
     json.dumps(opened.skipped).encode()
+
+
+def numbered(count: int) -> np.ndarray:
+    """Return a mask of 12x20 pixels with so many objects, two pixels each, numbered from 1 on."""
+    mask = np.zeros((12, 20), np.uint8)
+    for number in range(count):
+        mask[2 * (number // 6), 3 * (number % 6) : 3 * (number % 6) + 2] = number + 1
+    return mask
+
+
+def numbered_set(folder: Path, *counts: int) -> Path:
+    """Write images of 12x20 pixels with masks of so many numbered objects."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for i, count in enumerate(counts):
+        save(folder / "images" / f"c{i}.png", np.full((12, 20), i))
+        save(folder / "masks" / f"c{i}.png", numbered(count))
+    return folder
+
+
+@pytest.mark.parametrize("most", [7, 33])
+def test_numbered_objects_are_no_classes(tmp_path, most):
+    """Unless somebody says so, be they fewer than the classes that need no names or more."""
+    root = numbered_set(tmp_path / "set", 5, most, 0, 6)
+    with pytest.raises(
+        DataError, match=rf"c1\.png holds the values 1 to {most}, each in one piece.*--any-value"
+    ):
+        open_dataset(root)
+    (problem,) = check_dataset(root).problems
+    assert "these look like numbered objects, one number for each" in problem.what
+    assert "masks are copied as they are, but" in plan_import("pairs", root).left_out[0]
+    carry_out(plan_import("pairs", root, Wanted(any_value_is_object=True)), tmp_path / "one")
+    assert open_dataset(tmp_path / "one").classes == ("background", "foreground")
+    (root / "dataset.json").write_text(json.dumps({"classes": ["background", *map(str, range(most))]}))
+    assert len(open_dataset(root).classes) == most + 1
+
+
+def test_values_that_may_be_objects_or_classes_are_asked_about(tmp_path):
+    """Few, or the same in all masks; classes of which one is missing here and there, or in pieces, need no word."""
+    asked = "are they numbered objects, one number for each?"
+    for folder, counts in (("few", (1, 3, 2)), ("same", (6, 6))):
+        root = numbered_set(tmp_path / folder, *counts)
+        (note,) = open_dataset(root).notes
+        assert asked in note
+        assert note in check_dataset(root).notes
+    root = numbered_set(tmp_path / "classes", 6, 5, 7, 8)
+    for path in (root / "masks").iterdir():
+        mask = np.asarray(Image.open(path)).copy()
+        mask[11] = np.arange(20) % mask.max() + 1
+        save(path, mask)
+    assert open_dataset(root).notes == check_dataset(root).notes == ()
+    root = numbered_set(tmp_path / "missing", 3, 4, 4)
+    save(root / "masks" / "c0.png", np.where(numbered(4) == 2, 0, numbered(4)))
+    assert open_dataset(root).notes == ()
+
+
+def test_high_values_are_listed_with_what_makes_classes_of_them(root):
+    for i in range(3):
+        save(root / "masks" / f"c{i}.png", np.array([[0, 0, 85, 85, 170, 170, 170, 0]] * 6))
+    with pytest.raises(DataError, match=r"values up to 170.*if the values 85, 170 stand for classes, .*=#aaaaaa`"):
+        open_dataset(root)
+    for i in range(3):
+        save(root / "masks" / f"c{i}.png", np.array([[0, 0, 1, 1, 1, 2, 2, 255]] * 6))
+    with pytest.raises(DataError, match=r'if 255 says that nobody knows, list the classes and write "encoding"'):
+        open_dataset(root)

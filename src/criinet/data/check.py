@@ -142,7 +142,8 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
     looked_at = in_threads(lambda name: _case_facts(name, layout, card, voxel), names, advance)
     facts = dict(zip(names, looked_at, strict=True))
     problems += [problem for case in facts.values() for problem in case.problems] + cards
-    meaning = _meaning(root, card, layout, facts, problems)
+    odd: list[str] = []
+    meaning = _meaning(root, card, layout, facts, problems, odd)
     group_of = _attempt(lambda: read_groups(root, names, groups), root / "groups.csv", problems) or {}
     if meaning is not None and group_of:
         bad = {name for name, case in facts.items() if case.problems}
@@ -160,7 +161,7 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
         dims=layout.dims,
         groups=len(set(group_of.values())),
         problems=tuple(Problem(_inside(one.path, root), one.what, one.remedy) for one in problems),
-        notes=(*_notes(layout, facts, group_of), *_notes_on_classes(card, facts, meaning)),
+        notes=(*_notes(layout, facts, group_of), *odd, *_notes_on_classes(card, facts, meaning)),
         **_figures(facts, layout),
         **_mask_figures(facts, meaning),
     )
@@ -222,11 +223,24 @@ def _attempt(work: Callable[[], T], path: Path, problems: list[BadFileError]) ->
 
 
 def _meaning(
-    root: Path, card: DatasetCard, layout: Layout, facts: dict[str, _CaseFacts], problems: list[BadFileError]
+    root: Path,
+    card: DatasetCard,
+    layout: Layout,
+    facts: dict[str, _CaseFacts],
+    problems: list[BadFileError],
+    odd: list[str],
 ) -> MaskMeaning | None:
-    """Tell encoding and classes from the masks that were read; masks that contradict them go to the problems."""
+    """Tell encoding and classes from the masks that were read; masks that contradict them go to the problems.
+
+    Args:
+        odd: gets a sentence on whatever looks odd, though it can be used.
+    """
     known = {layout.masks[name]: case.mask for name, case in facts.items() if case.mask is not None}
-    meaning = _attempt(lambda: read_encoding(card, list(known), known, dims=layout.dims), root / "masks", problems)
+
+    def read() -> MaskMeaning:
+        return read_encoding(card, list(known), known, dims=layout.dims, warn=odd.append)
+
+    meaning = _attempt(read, root / "masks", problems)
     if meaning is None:
         return None
     encoding, classes = meaning

@@ -48,7 +48,7 @@ class Dataset:
     modality: "CT", "MR", ..., where dataset.json says it.
     skipped: one sentence for each file that was left out as unreadable.
     dropped: names of the cases that were left out, in Unicode's form NFC.
-    unread: sentences on files and folders among the images and masks that nothing reads.
+    notes: sentences on what may be fine but is worth knowing, as files among the images and masks that nothing reads.
     """
 
     root: Path
@@ -66,7 +66,7 @@ class Dataset:
     source: str | None = None
     skipped: tuple[str, ...] = ()
     dropped: frozenset[str] = frozenset()
-    unread: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -179,10 +179,11 @@ def open_dataset(root: Path, *, skip_bad: bool = False, groups: Path | None = No
     facts, bad = _verify(layout, names, card) if skip_bad else ({}, {})
     names = [name for name in names if name not in bad]
     masks = [layout.masks[name] for name in names if name in layout.masks]
-    encoding, classes = read_encoding(card, masks, facts if skip_bad else None, dims=layout.dims)
+    notes = not_read(layout.others)
+    meaning = read_encoding(card, masks, facts if skip_bad else None, dims=layout.dims, warn=notes.append)
     for name in names:
         path = layout.masks.get(name)
-        problem = facts[path].contradicts(encoding, classes) if path in facts else None
+        problem = facts[path].contradicts(*meaning) if path in facts else None
         if path is not None and problem is not None:
             bad[name] = BadFileError(path, *problem)
     skipped = [*layout.problems, *bad.values()]
@@ -191,7 +192,7 @@ def open_dataset(root: Path, *, skip_bad: bool = False, groups: Path | None = No
     kept = [name for name in names if name not in bad]
     dropped = {*map(comparable, bad), *(key_of(problem.path) for problem in layout.problems)}
     dropped -= set(map(comparable, kept))
-    return build_dataset(root, layout, card, kept, (encoding, classes), groups, skipped, dropped)
+    return build_dataset(root, layout, card, kept, meaning, groups, skipped, dropped, notes)
 
 
 def _verify(
@@ -224,6 +225,7 @@ def build_dataset(
     groups: Path | None,
     skipped: Sequence[BadFileError],
     dropped: Iterable[str],
+    notes: Iterable[str] = (),
 ) -> Dataset:
     """Put a dataset together from its parts; ``names`` are the cases to keep, ``meaning`` is encoding and classes.
 
@@ -248,5 +250,5 @@ def build_dataset(
         source=card.source,
         skipped=tuple(problem.without_hint for problem in skipped),
         dropped=frozenset(dropped),
-        unread=tuple(not_read(layout.others)),
+        notes=tuple(notes),
     )

@@ -42,6 +42,9 @@ IMPORT_ANY_VALUE = "`criinet data import pairs FOLDER NEW --any-value-is-object`
 IMPORT_COLOURS = "`criinet data import pairs FOLDER NEW`"
 """The command that makes classes of colours."""
 
+IMPORT_GRAYS = "`criinet data import pairs FOLDER NEW --structure NAME=#{0:02x}{0:02x}{0:02x}`, once for each, does it"
+"""The command that makes classes of grays; to be formatted with one of them."""
+
 _FEWEST_EDGE_VALUES = 5
 
 

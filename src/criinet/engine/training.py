@@ -166,7 +166,7 @@ def carry_out(
         announce(job.config, job.split, job.dataset)
     pools = load_pools(job.dataset, job.split, job.config, spill=nearest_folder(folder.root))
     try:
-        for sentence in [*job.dataset.unread, *label_warnings(job.dataset, job.split, pools)]:
+        for sentence in [*job.dataset.notes, *label_warnings(job.dataset, job.split, pools)]:
             if warn is not None:
                 warn(sentence)
         trainer = Trainer(trained, pools, job.config, job.dataset.classes, fabric=fabric, folder=folder, watch=watch)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError
-from criinet.data.card import read_card, read_groups
+from criinet.data.card import DatasetCard, read_card, read_groups
+from criinet.data.encodings import read_encoding
 from criinet.data.importing.colours import read_key
 from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written
 from criinet.data.kinds import is_readable, is_volume, key_of, stem_of, suffix_of, unmarked
@@ -93,8 +94,20 @@ def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
     group_of = read_groups(source, [item.name for item in items])
     grouped = tuple(replace(item, group=group_of[item.name]) for item in items)
     card, left_out = _card_of_pairs(source, made)
+    if drawn and not made:
+        notes = _doubts(DatasetCard.model_validate(card), drawn)
     named = {"name": re.sub(r"\W+", "-", source.resolve().name)} | card
     return ImportPlan(grouped, named, left_out=notes + left_out)
+
+
+def _doubts(card: DatasetCard, masks: Sequence[Path]) -> tuple[str, ...]:
+    """Return what the check of the new dataset will say of masks that are copied as they are."""
+    notes: list[str] = []
+    try:
+        read_encoding(card, masks, warn=notes.append)
+    except DataError as problem:
+        return (f"masks are copied as they are, but {problem}",)
+    return tuple(notes)
 
 
 def _card_of_pairs(source: Path, made: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
