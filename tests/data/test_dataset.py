@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from criinet.data.card import read_card
 from criinet.data.check import check_dataset
@@ -400,9 +400,66 @@ def test_values_that_may_be_objects_or_classes_are_asked_about(tmp_path):
 def test_high_values_are_listed_with_what_makes_classes_of_them(root):
     for i in range(3):
         save(root / "masks" / f"c{i}.png", np.array([[0, 0, 85, 85, 170, 170, 170, 0]] * 6))
-    with pytest.raises(DataError, match=r"values up to 170.*if the values 85, 170 stand for classes, .*=#aaaaaa`"):
+    with pytest.raises(DataError, match=r"values up to 170.*to make classes of the values 85, 170, .*=#aaaaaa`"):
         open_dataset(root)
     for i in range(3):
         save(root / "masks" / f"c{i}.png", np.array([[0, 0, 1, 1, 1, 2, 2, 255]] * 6))
     with pytest.raises(DataError, match=r'if 255 says that nobody knows, list the classes and write "encoding"'):
         open_dataset(root)
+
+
+def painted(root: Path, number: int, *colours: str) -> None:
+    """Save a mask with a palette of these colours and a row of each of its numbers but the last, which fills the rest."""
+    image = Image.fromarray(np.minimum(np.arange(6), len(colours) - 1).astype(np.uint8)[:, None].repeat(8, axis=1))
+    image.putpalette([channel for colour in colours for channel in ImageColor.getrgb(colour)])
+    image.save(root / "masks" / f"c{number}.png")
+
+
+def test_numbers_of_palettes_that_a_program_chose_are_no_classes(root, tmp_path):
+    """A palette sorted by how often colours occur: by them, red is class 1 in one mask and 2 in another."""
+    for number, colours in enumerate((("black", "red", "blue"), ("black", "blue", "red"), ("black",))):
+        painted(root, number, *colours)
+    by_colour = 'makes classes of the colours; if the numbers are those of classes, write "encoding": "index"'
+    with pytest.raises(DataError, match=rf"c1\.png holds #0000ff as number 1 .* and c0\.png as number 2\. .* {by_colour}"):
+        open_dataset(root)
+    painted(root, 1, "yellow", "white", "black")
+    with pytest.raises(DataError, match=r"c1\.png holds black as number 2 of its palette, where 0 is the background"):
+        open_dataset(root)
+    assert "black as number 2" in check_dataset(root).problems[0].what
+    painted(root, 1, "red", "blue", "black")
+    carry_out(plan_import("pairs", root), tmp_path / "new")
+    dataset = open_dataset(tmp_path / "new")
+    assert dataset.classes == ("background", "#0000ff", "#ff0000")
+    assert dataset.read_mask(dataset.case("c1"))[:, 0].tolist() == [2, 1, 0, 0, 0, 0]
+    (root / "dataset.json").write_text('{"encoding": "index"}')
+    dataset = open_dataset(root)
+    assert dataset.read_mask(dataset.case("c1"))[:, 0].tolist() == [0, 1, 2, 2, 2, 2]
+    assert not plan_import("pairs", root).left_out
+
+
+def test_palettes_of_two_colours_in_any_order_are_one_object(root):
+    """Whichever of the two is number 0, black is the background; where the object has several colours, that is said."""
+    for number, colours in enumerate((("red", "black"), ("black", "red"), ("black",))):
+        painted(root, number, *colours)
+    dataset = open_dataset(root)
+    assert [int(dataset.read_mask(case).sum()) for case in dataset.labeled] == [8, 40, 0]
+    assert dataset.notes == ()
+    painted(root, 1, "black", "blue")
+    (note,) = open_dataset(root).notes
+    assert "one number in several colours (#ff0000, #0000ff), and the number counts" in note
+
+
+def test_fixed_palettes_of_a_program_become_classes_by_their_colours(root, tmp_path):
+    """Red is number 15 of one; but palettes that skip one class, or that dataset.json explains, stay as they are."""
+    fixed = ["black", *(f"#0000{i:02x}" for i in range(1, 15)), "red"]
+    for number in range(3):
+        painted(root, number, *fixed)
+        stored = Image.open(root / "masks" / f"c{number}.png")
+        high = Image.fromarray(np.where(np.asarray(stored) > 3, 15, 0).astype(np.uint8))
+        high.putpalette(stored.getpalette() or [])
+        high.save(root / "masks" / f"c{number}.png")
+    (note,) = check_dataset(root).notes
+    assert note.endswith("NEW` makes classes of the colours of their palettes")
+    assert plan_import("pairs", root).card["classes"] == ["background", "#ff0000"]
+    (root / "dataset.json").write_text(json.dumps({"classes": ["background", *map(str, range(15))]}))
+    assert len(plan_import("pairs", root).card["classes"]) == 16

@@ -8,7 +8,7 @@ from PIL import Image
 
 from criinet.data.bad_files import BadFileError
 from criinet.data.images import read_image
-from criinet.data.masks import PALETTE, read_mask, write_mask
+from criinet.data.masks import PALETTE, read_mask, read_object, write_mask
 from criinet.errors import DataError, ShapeError
 
 INDEX = np.array([[0, 1, 2], [3, 0, 1]], np.uint8)
@@ -122,3 +122,13 @@ def test_a_mask_drawn_in_transparency_is_refused(tmp_path, colour):
         read_mask(save(tmp_path / "b.png", pixels[..., 2:]), "binary255", TWO)
     pixels[..., 3] = 255
     assert read_mask(save(tmp_path / "c.png", pixels), "binary255", TWO).max() == colour[0] // 255
+
+
+def test_an_object_of_any_colour_is_found_whatever_number_its_palette_gives_black(tmp_path):
+    image = Image.fromarray(np.array([[0, 1, 2, 2]], np.uint8))
+    image.putpalette([255, 0, 0, 0, 0, 255, 0, 0, 0])
+    image.save(tmp_path / "a.png")
+    assert read_object(tmp_path / "a.png").tolist() == [[True, True, False, False]]
+    image.putpalette([0, 0, 0, 0, 0, 255, 0, 0, 0])
+    image.save(tmp_path / "b.png")
+    assert read_object(tmp_path / "b.png").tolist() == [[False, True, True, True]]

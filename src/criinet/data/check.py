@@ -14,13 +14,13 @@ import numpy as np
 from criinet.data.bad_files import BadFileError
 from criinet.data.card import DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.dataset import build_dataset
-from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
+from criinet.data.encodings import MaskFacts, has_scattered_palette, read_encoding, read_mask_facts
 from criinet.data.formats import Volume
 from criinet.data.geometry import Spacing, voxel_of
 from criinet.data.images import read_header
 from criinet.data.kinds import comparable, key_of, not_read, suffix_of
 from criinet.data.layout import Layout, read_layout
-from criinet.data.masks import MaskEncoding, MaskMeaning
+from criinet.data.masks import IMPORT_COLOURS, MaskEncoding, MaskMeaning
 from criinet.data.scans import mask_mismatch, read_scan, spatial
 from criinet.data.splits import load_split
 from criinet.data.threads import Advance, in_threads
@@ -389,7 +389,11 @@ def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: 
     if card.classes is None and absent:
         values = ", ".join(map(str, np.flatnonzero(counts)))
         notes.append(
-            f"masks hold the values {values} alone, so {absent} of {len(classes) - 1} classes are in none; list the "
-            "classes in dataset.json, or count them from 1 on"
+            f"masks hold the values {values} alone, so {absent} of {len(classes) - 1} classes are in none; "
+            + (
+                f"{IMPORT_COLOURS} makes classes of the colours of their palettes"
+                if has_scattered_palette(known)
+                else "list the classes in dataset.json, or count them from 1 on"
+            )
         )
     return notes

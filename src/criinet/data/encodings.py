@@ -1,7 +1,7 @@
 """What the values of stored masks mean, told from dataset.json and from the masks themselves."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,13 @@ from criinet.data.masks import (
     AS_IGNORED,
     IGNORED_VALUE,
     IMPORT_ANY_VALUE,
-    IMPORT_GRAYS,
+    IMPORT_COLOURS,
     THRESHOLD,
     MaskEncoding,
     MaskMeaning,
     contradiction,
     has_gray_edges,
+    import_named,
     only_value,
     read_raw_mask,
     value_counts,
@@ -45,6 +46,7 @@ class MaskFacts:
 
     annotated: slices that hold labels, and of how many, where others seem to be unannotated.
     pieces: of three values above 0 or more, how many lie mostly in one connected piece each; 0 of a volume.
+    colours: of a palette file whose colours tell its indices apart, the colour ``#rrggbb`` of each index that it holds.
     """
 
     size: tuple[int, ...]
@@ -53,6 +55,7 @@ class MaskFacts:
     zero_one: bool
     annotated: tuple[int, int] | None = None
     pieces: int = 0
+    colours: Mapping[int, str] = field(default_factory=dict[int, str])
 
     def contradicts(self, encoding: MaskEncoding, classes: Sequence[str]) -> tuple[str, str] | None:
         """Say what in the mask contradicts the encoding, and the remedy; None if nothing does."""
@@ -87,7 +90,16 @@ def read_mask_facts(
     counts = value_counts(raw.values, ignore=ignore)
     several = not raw.lossy and np.count_nonzero(counts[1:]) > 2
     pieces = sum(share > _MOSTLY for share in largest_shares(raw.values).values()) if several else 0
-    return MaskFacts(size, counts, raw.lossy, raw.zero_one, pieces=pieces)
+    return MaskFacts(size, counts, raw.lossy, raw.zero_one, pieces=pieces, colours=_colours_of(raw.palette, counts))
+
+
+def _colours_of(palette: Sequence[int], counts: NDArray[np.intp]) -> dict[int, str]:
+    """Return the colour of each index that a mask holds; none where the palette does not tell them apart."""
+    held = [int(index) for index in np.flatnonzero(counts)]
+    told_apart = {0, *held}
+    if not palette or max(told_apart) >= len(palette) or len({palette[i] for i in told_apart}) < len(told_apart):
+        return {}
+    return {index: f"#{palette[index]:06x}" for index in held}
 
 
 def read_encoding(
@@ -122,6 +134,15 @@ def read_encoding(
     else:
         known = {path: facts[path] for path in masks}
     if encoding is None:
+        problem = palette_problem(known)
+        if problem is not None:
+            raise problem
+        several = _colours_of_one_number(known.values())
+        if several and warn is not None:
+            warn(
+                f"masks hold one number in several colours ({', '.join(several)}), and the number counts; if the "
+                f"colours are classes, {import_named(several[0])}"
+            )
         encoding = _encoding_of(known.values())
         if card.classes is None or len(card.classes) == 2:
             _refuse_one_odd_value(known)
@@ -158,6 +179,40 @@ def _encoding_of(known: Collection[MaskFacts]) -> MaskEncoding:
     stored = sum(plain, np.zeros(256, np.intp))
     binary = any(mask.lossy for mask in known) or stored[255] > stored[1:255].sum()
     return "binary255" if binary else "index"
+
+
+def palette_problem(known: Mapping[Path, MaskFacts]) -> BadFileError | None:
+    """Return the problem of palette masks whose numbers are in an order that some program chose, or None.
+
+    So they are where one colour has two numbers, or black has another than 0.
+    """
+    first: dict[str, tuple[int, Path]] = {}
+    for path, mask in known.items():
+        for number, colour in mask.colours.items():
+            other, where = first.setdefault(colour, (number, path))
+            what = f"holds {colour} as number {number} of its palette, and {where.name} as number {other}"
+            if colour == "#000000" and number:
+                what = f"holds black as number {number} of its palette, where 0 is the background"
+            elif other == number:
+                continue
+            remedy = f"{IMPORT_COLOURS} makes classes of the colours; if the numbers are those of classes, write"
+            return BadFileError(path, what, f'{remedy} "encoding": "index" into dataset.json')
+    return None
+
+
+def _colours_of_one_number(known: Collection[MaskFacts]) -> list[str]:
+    """Return the colours that one number of palettes has in several masks; none if each number has one colour alone."""
+    colours: dict[int, dict[str, None]] = {}
+    for mask in known:
+        for number, colour in mask.colours.items():
+            colours.setdefault(number, {})[colour] = None
+    return next((list(several) for several in colours.values() if len(several) > 1), [])
+
+
+def has_scattered_palette(known: Collection[MaskFacts]) -> bool:
+    """Tell whether palette masks hold few of the numbers up to their highest, as where a program has fixed colours."""
+    held = {number for mask in known for number in mask.colours}
+    return bool(held) and 2 * len(held) <= max(held) and not held <= {0, 255}
 
 
 def _refuse_one_odd_value(known: Mapping[Path, MaskFacts]) -> None:
@@ -232,7 +287,8 @@ def _way_of_high_values(known: Mapping[Path, MaskFacts], odd: Path) -> str:
     listed = ", ".join(map(str, values[:_MOST_LISTED])) + (", ..." if len(values) > _MOST_LISTED else "")
     if values[-1] == IGNORED_VALUE and len(values) > 1 and values[-2] < MOST_UNDECLARED_CLASSES:
         objects = f"{objects}; if 255 says that nobody knows, list the classes and {AS_IGNORED}"
-    return f"Correct it; or, if the values {listed} stand for classes, {IMPORT_GRAYS.format(values[-1])}; {objects}"
+    way = import_named(f"#{values[-1]:02x}{values[-1]:02x}{values[-1]:02x}")
+    return f"Correct it; or, to make classes of the values {listed}, {way}; {objects}"
 
 
 def _agree(encoding: MaskEncoding, classes: tuple[str, ...]) -> MaskMeaning:

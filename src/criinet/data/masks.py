@@ -42,10 +42,16 @@ IMPORT_ANY_VALUE = "`criinet data import pairs FOLDER NEW --any-value-is-object`
 IMPORT_COLOURS = "`criinet data import pairs FOLDER NEW`"
 """The command that makes classes of colours."""
 
-IMPORT_GRAYS = "`criinet data import pairs FOLDER NEW --structure NAME=#{0:02x}{0:02x}{0:02x}`, once for each, does it"
-"""The command that makes classes of grays; to be formatted with one of them."""
+BLACK = 0
+RGB_TO_NUMBER = np.array([2**16, 2**8, 1], np.uint32)
+"""By which red, green and blue are added up to 0xRRGGBB."""
 
 _FEWEST_EDGE_VALUES = 5
+
+
+def import_named(colour: str) -> str:
+    """Return the command that makes classes of chosen colours, of which ``colour`` is one, in as many words."""
+    return f"`criinet data import pairs FOLDER NEW --structure NAME={colour}`, with --structure once for each, does it"
 
 
 def _colors() -> tuple[tuple[int, int, int], ...]:
@@ -64,19 +70,21 @@ class RawMask:
     values: (H, W) uint8, as stored.
     lossy: the file is a JPEG, so only "above 127" means anything.
     zero_one: a palette or 1-bit file that holds 0 and 1 only, which reads the same in both encodings.
+    palette: the colour of each index of a palette file as 0xRRGGBB, empty of any other.
     """
 
     values: Pixels
     lossy: bool
     zero_one: bool
+    palette: tuple[int, ...] = ()
 
 
 def read_raw_mask(path: Path) -> RawMask:
     """Decode a mask upright without giving its values a meaning.
 
-    A palette file yields its palette indices; where those are 0 for white and 1 for black, as programs save that sort
-    colours by how often they occur, they are turned round. Gray files, and colour files whose channels are equal, yield
-    their gray.
+    A palette file yields its palette indices; where those are 0 for a colour and 1 for black, as programs save that sort
+    colours by brightness or by how often they occur, they are turned round. Gray files, and colour files whose channels
+    are equal, yield their gray.
 
     Raises:
         BadFileError: if it cannot be read, has different colour channels, or values that are no integers in 0..255.
@@ -86,8 +94,9 @@ def read_raw_mask(path: Path) -> RawMask:
         mode, lossy, orientation = image.mode, image.format in LOSSY, orientation_of(image)
         hidden = mode in ("LA", "RGBA") and bool(np.ptp(np.asarray(image.getchannel("A"))))
         values: NDArray[Any] = np.asarray(image.convert("L") if mode in ("LA", "La") else image)
-        if mode == "P" and values.max() <= 1 and (image.getpalette("RGB") or [])[:6] == [255, 255, 255, 0, 0, 0]:
-            values = 1 - values
+        palette = _palette(image)
+        if len(palette) > 1 and values.max() <= 1 and palette[0] != BLACK == palette[1]:
+            values, palette = 1 - values, (BLACK, palette[0])
     if mode in ("RGB", "RGBA", "RGBX"):
         if _differ(values, lossy=lossy):
             remedy = f"Save it as one gray channel that holds the class index, or let {IMPORT_COLOURS} do it"
@@ -102,7 +111,24 @@ def read_raw_mask(path: Path) -> RawMask:
         otherwise = f"where all above 0 is the object, {IMPORT_ANY_VALUE} does it"
         raise BadFileError(path, what, f"Save it as 8-bit gray that holds the class index; {otherwise}")
     values = upright(values.astype(np.uint8), orientation)
-    return RawMask(values, lossy, mode in ("P", "1") and int(values.max()) <= 1)
+    return RawMask(values, lossy, mode in ("P", "1") and int(values.max()) <= 1, palette)
+
+
+def _palette(image: Image.Image) -> tuple[int, ...]:
+    """Return the colours of a palette file as 0xRRGGBB, nothing of any other."""
+    stored = image.getpalette("RGB") if image.mode == "P" else None
+    channels = np.array(stored or [], np.uint32).reshape(-1, 3)
+    return tuple((channels @ RGB_TO_NUMBER).tolist())
+
+
+def is_palette(path: Path) -> bool:
+    """Tell from the header whether a mask is a palette file.
+
+    Raises:
+        BadFileError: if it cannot be read.
+    """
+    with opened(path) as image:
+        return image.mode == "P"
 
 
 def _differ(values: NDArray[Any], *, lossy: bool) -> bool:
@@ -135,7 +161,7 @@ def read_colours(path: Path) -> NDArray[np.uint32]:
         shown = image.convert("RGBA")
         black = Image.new("RGBA", shown.size, "black")
         values = np.asarray(Image.alpha_composite(black, shown))[..., :3].astype(np.uint32)
-        return upright(values @ np.array([2**16, 2**8, 1], np.uint32), orientation_of(image))
+        return upright(values @ RGB_TO_NUMBER, orientation_of(image))
 
 
 def read_object(path: Path) -> NDArray[np.bool_]:
@@ -151,6 +177,9 @@ def read_object(path: Path) -> NDArray[np.bool_]:
         if image.format in LOSSY:
             raise BadFileError(path, "is a JPEG, whose background is not quite 0", "Save it as PNG")
         values = np.asarray(image) if image.mode in ("1", "L", "P", *DEEP_MODES) else np.asarray(image.convert("RGB"))
+        palette = _palette(image)
+        if palette and palette[0] != BLACK and BLACK in (palette[i] for i in np.unique(values)):
+            values = np.asarray(image.convert("RGB"))
         orientation = orientation_of(image)
     return upright(values if values.ndim == 2 else values.max(2), orientation) > 0
 

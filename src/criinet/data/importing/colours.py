@@ -10,8 +10,10 @@ import numpy as np
 from PIL import ImageColor
 
 from criinet.data.bad_files import BadFileError
+from criinet.data.card import DatasetCard
+from criinet.data.encodings import has_scattered_palette, palette_problem, read_mask_facts
 from criinet.data.importing.plan import Content, Written, counted, require_drawn
-from criinet.data.masks import is_in_colour, read_colours
+from criinet.data.masks import is_in_colour, is_palette, read_colours
 from criinet.data.threads import in_threads
 from criinet.errors import DataError
 
@@ -46,10 +48,11 @@ class ColourKey:
         return Written(".png", make)
 
 
-def read_key(source: Path, masks: Sequence[Path], wanted: Sequence[str]) -> ColourKey | None:
+def read_key(source: Path, masks: Sequence[Path], wanted: Sequence[str], card: DatasetCard) -> ColourKey | None:
     """Return the classes of a source's masks; None if no mask is in colour and no colour is wanted.
 
     Args:
+        card: what is said of the masks already; where it leaves that open, palettes count whose numbers mean nothing.
         wanted: COLOUR or NAME=COLOUR of class 1, 2, ..., as CSS writes colours; all others are the background. Without
             any, every colour but black is a class, in ascending order.
 
@@ -57,7 +60,7 @@ def read_key(source: Path, masks: Sequence[Path], wanted: Sequence[str]) -> Colo
         BadFileError: if a mask among those in colour cannot be read, or has too many colours.
         DataError: if a wanted colour is none or nowhere, two have one name, or none is wanted and a mask has no black.
     """
-    if not wanted and not any(in_threads(is_in_colour, masks)):
+    if not wanted and not any(in_threads(is_in_colour, masks)) and not _by_palettes(masks, card):
         return None
     found = in_threads(_colours, masks)
     counts = Counter(colour for colours in found for colour in colours)
@@ -78,6 +81,15 @@ def read_key(source: Path, masks: Sequence[Path], wanted: Sequence[str]) -> Colo
     return ColourKey(
         objects, objects, "each colour but black is a class; --structure NAME=COLOUR chooses and names them"
     )
+
+
+def _by_palettes(masks: Sequence[Path], card: DatasetCard) -> bool:
+    """Tell whether the colours of palette masks are to be the classes, for their numbers cannot be."""
+    if card.encoding is not None or card.ignore:
+        return False
+    indexed = [path for path, is_so in zip(masks, in_threads(is_palette, masks), strict=True) if is_so]
+    known = dict(zip(indexed, in_threads(read_mask_facts, indexed), strict=True))
+    return palette_problem(known) is not None or (card.classes is None and has_scattered_palette(known.values()))
 
 
 def _colours(path: Path) -> set[str]:

@@ -88,15 +88,15 @@ def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
     made: dict[str, Any] = {"encoding": "binary255"} if wanted.any_value_is_object else {}
     notes: tuple[str, ...] = ()
     drawn = [item.mask for item in items if isinstance(item.mask, Path) and not is_volume(item.mask)]
-    if not wanted.any_value_is_object and (key := read_key(source, drawn, wanted.structures)) is not None:
+    card, left_out = _card_of_pairs(source)
+    if not wanted.any_value_is_object and (key := read_key(source, drawn, wanted.structures, card)) is not None:
         items = tuple(replace(item, mask=key.mask(item.mask) if item.mask in drawn else item.mask) for item in items)
         made, notes = key.card, (key.left_out,) if key.left_out else ()
     group_of = read_groups(source, [item.name for item in items])
     grouped = tuple(replace(item, group=group_of[item.name]) for item in items)
-    card, left_out = _card_of_pairs(source, made)
     if drawn and not made:
-        notes = _doubts(DatasetCard.model_validate(card), drawn)
-    named = {"name": re.sub(r"\W+", "-", source.resolve().name)} | card
+        notes = _doubts(card, drawn)
+    named = {"name": re.sub(r"\W+", "-", source.resolve().name)} | _said(card, made)
     return ImportPlan(grouped, named, left_out=notes + left_out)
 
 
@@ -110,21 +110,25 @@ def _doubts(card: DatasetCard, masks: Sequence[Path]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _card_of_pairs(source: Path, made: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return what dataset.json beside the folders says that still holds, and a sentence if it cannot be used.
+def _card_of_pairs(source: Path) -> tuple[DatasetCard, tuple[str, ...]]:
+    """Return what dataset.json beside the folders says, and a sentence if it cannot be used."""
+    try:
+        return read_card(source), ()
+    except BadFileError as problem:
+        return DatasetCard(), (f"dataset.json is left out: {problem}",)
+
+
+def _said(card: DatasetCard, made: dict[str, Any]) -> dict[str, Any]:
+    """Return what a card says that still holds.
 
     Args:
         made: what is to be said of masks that are made; empty where they are copied.
     """
-    try:
-        card = read_card(source)
-    except BadFileError as problem:
-        return made, (f"dataset.json is left out: {problem}",)
     said = card.model_dump(mode="json", exclude_unset=True, include=set(type(card).model_fields))
     if not made:
-        return said, ()
+        return said
     meaning = {"encoding", "ignore", "partial", "regions", *(() if len(card.classes or ()) == 2 else ("classes",))}
-    return {key: value for key, value in said.items() if key not in meaning} | made, ()
+    return {key: value for key, value in said.items() if key not in meaning} | made
 
 
 def _by_name(images: Path, masks: Path, *, objects: bool = False) -> tuple[Item, ...]:
