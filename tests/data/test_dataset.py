@@ -134,6 +134,7 @@ def test_malformed_groups_are_refused(root, content, match):
         ('{"classes": ["disc"]}', "bad 'classes': list two or more different names"),
         ('{"classes": ["a", "a"]}', "bad 'classes'"),
         ('{"classes": "disc"}', "bad 'classes'"),
+        ('{"classes": ["disc", "Background"]}', "the first name is that of the background, but 'disc' stands before it"),
         ('{"classes": ["background", "=1+1"]}', r"bad 'classes': the name '=1\+1' begins with =, \+, - or @"),
         ('{"classes": ["background", "-a"]}', "bad 'classes': the name '-a' begins"),
         ('{"classes": ["background", "a\\nb"]}', "bad 'classes': .* or holds a control character"),
@@ -463,3 +464,21 @@ def test_fixed_palettes_of_a_program_become_classes_by_their_colours(root, tmp_p
     assert plan_import("pairs", root).card["classes"] == ["background", "#ff0000"]
     (root / "dataset.json").write_text(json.dumps({"classes": ["background", *map(str, range(15))]}))
     assert len(plan_import("pairs", root).card["classes"]) == 16
+
+
+def test_a_list_of_classes_begins_with_the_background(root):
+    """A word for it in any data set; without one the classes are one short, or the first has the background's name."""
+    for i in range(3):
+        save(root / "masks" / f"c{i}.png", np.array([[0, 1, 2, 2]] * 6).repeat(2, axis=1))
+    (root / "dataset.json").write_text('{"classes": ["disc", "cup"]}')
+    dataset = open_dataset(root)
+    with pytest.raises(DataError, match=r'has class 2, .* Write "background" first in the classes of dataset\.json'):
+        dataset.read_mask(dataset.labeled[0])
+    (root / "dataset.json").write_text('{"classes": ["rim", "disc", "cup"]}')
+    note = "class 0 is called 'rim' in dataset.json, where the first name is that of the background"
+    assert open_dataset(root).notes == check_dataset(root).notes == (note,)
+    for first in ("Background", "_background_", "void", "Hintergrund"):
+        (root / "dataset.json").write_text(json.dumps({"classes": [first, "disc", "cup"]}))
+        assert open_dataset(root).notes == ()
+    (root / "dataset.json").write_text('{"classes": ["unlabeled", "background", "cup"]}')
+    assert open_dataset(root).classes[1] == "background"

@@ -20,6 +20,7 @@ from criinet.data.masks import (
     contradiction,
     has_gray_edges,
     import_named,
+    is_background,
     only_value,
     read_raw_mask,
     value_counts,
@@ -126,6 +127,8 @@ def read_encoding(
     """
     if card.ignore and card.classes is None:
         raise DataError('dataset.json says "ignore": true but lists no classes; add "classes", background first.')
+    if card.classes is not None and not is_background(card.classes[0]) and warn is not None:
+        warn(f"class 0 is called '{card.classes[0]}' in dataset.json, where the first name is that of the background")
     encoding = "index" if card.ignore else card.encoding
     if encoding is not None and card.classes is not None:
         return _agree(encoding, card.classes)

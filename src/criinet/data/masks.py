@@ -2,6 +2,7 @@
 
 import colorsys
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,11 @@ IMPORT_ANY_VALUE = "`criinet data import pairs FOLDER NEW --any-value-is-object`
 IMPORT_COLOURS = "`criinet data import pairs FOLDER NEW`"
 """The command that makes classes of colours."""
 
+BACKGROUND = "background"
+_BACKGROUNDS = tuple(
+    f"{BACKGROUND} bg back none nothing other others rest void empty unlabeled unlabelled unclassified outside air normal "
+    "healthy hintergrund fond fondo sfondo fundo achtergrond".split()
+)
 BLACK = 0
 RGB_TO_NUMBER = np.array([2**16, 2**8, 1], np.uint32)
 """By which red, green and blue are added up to 0xRRGGBB."""
@@ -216,9 +222,21 @@ def contradiction(
     if values[-1] == IGNORED_VALUE and len(values) > 1 and values[-2] < len(classes):
         both = '"encoding": "binary255"'
         return what, f"Where 255 is the object, write {both} into dataset.json; where nobody knows, {AS_IGNORED}"
+    if values[-1] == len(classes) and not is_background(classes[0]):
+        return what, 'Write "background" first in the classes of dataset.json: class 0 is the background'
     if len(classes) == 2 and (value := only_value(counts)):
         return what, f"Where {value} is the object, save the mask with 0 and 1; else add the class to dataset.json"
     return what, "Correct the mask, or add the class to dataset.json"
+
+
+def is_background(name: str) -> bool:
+    """Tell whether a class is called like the background, in one of the words that data sets have for it."""
+    return letters_of(name) in _BACKGROUNDS
+
+
+def letters_of(name: str) -> str:
+    """Return a name without signs, and in lower case."""
+    return re.sub(r"[\W_]+", "", name.casefold())
 
 
 def has_gray_edges(counts: NDArray[np.intp]) -> bool:
