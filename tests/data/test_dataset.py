@@ -134,7 +134,10 @@ def test_malformed_groups_are_refused(root, content, match):
         ('{"classes": ["disc"]}', "bad 'classes': list two or more different names"),
         ('{"classes": ["a", "a"]}', "bad 'classes'"),
         ('{"classes": "disc"}', "bad 'classes'"),
-        ('{"classes": ["disc", "Background"]}', "the first name is that of the background, but 'disc' stands before it"),
+        (
+            '{"classes": ["disc", "Background"]}',
+            "the first name is that of the background, but 'disc' stands before it",
+        ),
         ('{"classes": ["background", "=1+1"]}', r"bad 'classes': the name '=1\+1' begins with =, \+, - or @"),
         ('{"classes": ["background", "-a"]}', "bad 'classes': the name '-a' begins"),
         ('{"classes": ["background", "a\\nb"]}', "bad 'classes': .* or holds a control character"),
@@ -366,9 +369,7 @@ def numbered_set(folder: Path, *counts: int) -> Path:
 def test_numbered_objects_are_no_classes(tmp_path, most):
     """Unless somebody says so, be they fewer than the classes that need no names or more."""
     root = numbered_set(tmp_path / "set", 5, most, 0, 6)
-    with pytest.raises(
-        DataError, match=rf"c1\.png holds the values 1 to {most}, each in one piece.*--any-value"
-    ):
+    with pytest.raises(DataError, match=rf"c1\.png holds the values 1 to {most}, each in one piece.*--any-value"):
         open_dataset(root)
     (problem,) = check_dataset(root).problems
     assert "these look like numbered objects, one number for each" in problem.what
@@ -421,7 +422,9 @@ def test_numbers_of_palettes_that_a_program_chose_are_no_classes(root, tmp_path)
     for number, colours in enumerate((("black", "red", "blue"), ("black", "blue", "red"), ("black",))):
         painted(root, number, *colours)
     by_colour = 'makes classes of the colours; if the numbers are those of classes, write "encoding": "index"'
-    with pytest.raises(DataError, match=rf"c1\.png holds #0000ff as number 1 .* and c0\.png as number 2\. .* {by_colour}"):
+    with pytest.raises(
+        DataError, match=rf"c1\.png holds #0000ff as number 1 .* and c0\.png as number 2\. .* {by_colour}"
+    ):
         open_dataset(root)
     painted(root, 1, "yellow", "white", "black")
     with pytest.raises(DataError, match=r"c1\.png holds black as number 2 of its palette, where 0 is the background"):

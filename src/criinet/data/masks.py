@@ -98,19 +98,20 @@ def read_raw_mask(path: Path) -> RawMask:
     with opened(path) as image:
         refuse_pages(image, path)
         mode, lossy, orientation = image.mode, image.format in LOSSY, orientation_of(image)
-        hidden = mode in ("LA", "RGBA") and bool(np.ptp(np.asarray(image.getchannel("A"))))
+        hidden = _is_drawn_in_transparency(image)
         values: NDArray[Any] = np.asarray(image.convert("L") if mode in ("LA", "La") else image)
         palette = _palette(image)
         if len(palette) > 1 and values.max() <= 1 and palette[0] != BLACK == palette[1]:
             values, palette = 1 - values, (BLACK, palette[0])
+    if hidden:
+        what = "is a mask drawn in transparency, under which everything has one colour"
+        remedy = f"Save it as one gray channel that holds the class index, or let {IMPORT_COLOURS} do it"
+        raise BadFileError(path, what, remedy)
     if mode in ("RGB", "RGBA", "RGBX"):
         if _differ(values, lossy=lossy):
             remedy = f"Save it as one gray channel that holds the class index, or let {IMPORT_COLOURS} do it"
             raise BadFileError(path, "is a mask in colour", remedy)
         values = values[..., 0]
-    if hidden and not np.ptp(values):
-        what = "is a mask drawn in transparency, under which everything has one colour"
-        raise BadFileError(path, what, "Save it as one gray channel that holds the class index")
     numbers = values.ndim == 2 and values.dtype.kind in "iub"
     if not numbers or values.min() < 0 or values.max() > 255:
         what = f"has values from {values.min()} to {values.max()}" if numbers else f"is a mask of mode {mode}"
@@ -142,15 +143,37 @@ def _differ(values: NDArray[Any], *, lossy: bool) -> bool:
     return bool((np.ptp(values[..., :3], axis=2) > (32 if lossy else 0)).any())
 
 
+def _is_drawn_in_transparency(image: Image.Image) -> bool:
+    """Tell whether an image has one colour, and its alpha more than one value."""
+    if image.mode not in ("LA", "RGBA") or not np.ptp(np.asarray(image.getchannel("A"))):
+        return False
+    return not any(np.ptp(np.asarray(image.getchannel(band))) for band in image.getbands()[:-1])
+
+
+def _shown(image: Image.Image) -> Pixels:
+    """Return what an image shows on black, (H, W, 3).
+
+    Of one drawn in transparency that is its colour where it is rather opaque, and white if that colour is black.
+    """
+    rgba = np.asarray(image.convert("RGBA"))
+    if _is_drawn_in_transparency(image):
+        opaque = rgba[..., 3] > rgba[..., 3].max() / 2
+        colours = rgba[..., :3] if rgba[..., :3].any() else np.full_like(rgba[..., :3], 255)
+        return np.where(opaque[..., None], colours, np.uint8(0))
+    black = Image.new("RGBA", image.size, "black")
+    return np.asarray(Image.alpha_composite(black, Image.fromarray(rgba)))[..., :3]
+
+
 def is_in_colour(path: Path) -> bool:
-    """Tell whether a mask's classes are colours: neither class indices nor black and white.
+    """Tell whether a mask's classes are colours: neither class indices nor black and white, or drawn in transparency.
 
     Raises:
         BadFileError: if it cannot be read.
     """
     with opened(path) as image:
         coloured = image.mode in ("RGB", "RGBA", "RGBX")
-        return coloured and _differ(np.asarray(image), lossy=image.format in LOSSY)
+        differ = coloured and _differ(np.asarray(image), lossy=image.format in LOSSY)
+        return differ or _is_drawn_in_transparency(image)
 
 
 def read_colours(path: Path) -> NDArray[np.uint32]:
@@ -164,16 +187,14 @@ def read_colours(path: Path) -> NDArray[np.uint32]:
         if image.format in LOSSY or image.mode in DEEP_MODES:
             what = "is a JPEG, which blurs colours" if image.format in LOSSY else f"is a mask of mode {image.mode}"
             raise BadFileError(path, what, "Save it as PNG with 8 bits and one colour for each class")
-        shown = image.convert("RGBA")
-        black = Image.new("RGBA", shown.size, "black")
-        values = np.asarray(Image.alpha_composite(black, shown))[..., :3].astype(np.uint32)
-        return upright(values @ RGB_TO_NUMBER, orientation_of(image))
+        return upright(_shown(image).astype(np.uint32) @ RGB_TO_NUMBER, orientation_of(image))
 
 
 def read_object(path: Path) -> NDArray[np.bool_]:
     """Decode a mask of any numbers upright, (H, W): whatever is above 0 is the object.
 
-    So are instances that are numbered in 16 bits, 0 and 255 in floating point, and colours other than black.
+    So are instances that are numbered in 16 bits, 0 and 255 in floating point, and colours other than black; what is
+    transparent is not.
 
     Raises:
         BadFileError: if it cannot be read, or is a JPEG, whose background is not quite 0.
@@ -182,10 +203,10 @@ def read_object(path: Path) -> NDArray[np.bool_]:
         refuse_pages(image, path)
         if image.format in LOSSY:
             raise BadFileError(path, "is a JPEG, whose background is not quite 0", "Save it as PNG")
-        values = np.asarray(image) if image.mode in ("1", "L", "P", *DEEP_MODES) else np.asarray(image.convert("RGB"))
+        values = np.asarray(image) if image.mode in ("1", "L", "P", *DEEP_MODES) else _shown(image)
         palette = _palette(image)
         if palette and palette[0] != BLACK and BLACK in (palette[i] for i in np.unique(values)):
-            values = np.asarray(image.convert("RGB"))
+            values = _shown(image)
         orientation = orientation_of(image)
     return upright(values if values.ndim == 2 else values.max(2), orientation) > 0
 
