@@ -411,7 +411,7 @@ def test_high_values_are_listed_with_what_makes_classes_of_them(root):
 
 
 def painted(root: Path, number: int, *colours: str) -> None:
-    """Save a mask with a palette of these colours and a row of each of its numbers but the last, which fills the rest."""
+    """Save a mask with a palette of these colours and a row of each of its numbers, the last in all rows left."""
     image = Image.fromarray(np.minimum(np.arange(6), len(colours) - 1).astype(np.uint8)[:, None].repeat(8, axis=1))
     image.putpalette([channel for colour in colours for channel in ImageColor.getrgb(colour)])
     image.save(root / "masks" / f"c{number}.png")
@@ -453,7 +453,7 @@ def test_palettes_of_two_colours_in_any_order_are_one_object(root):
     assert "one number in several colours (#ff0000, #0000ff), and the number counts" in note
 
 
-def test_fixed_palettes_of_a_program_become_classes_by_their_colours(root, tmp_path):
+def test_fixed_palettes_of_a_program_become_classes_by_their_colours(root):
     """Red is number 15 of one; but palettes that skip one class, or that dataset.json explains, stay as they are."""
     fixed = ["black", *(f"#0000{i:02x}" for i in range(1, 15)), "red"]
     for number in range(3):

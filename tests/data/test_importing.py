@@ -1,6 +1,7 @@
 """Each published layout becomes a dataset folder that opens; a second import changes nothing."""
 
 import json
+import re
 import unicodedata
 from pathlib import Path
 
@@ -500,3 +501,44 @@ def test_a_slice_that_cannot_be_converted_says_how_to_go_on(tmp_path):
     (folder / "s2.dcm").write_bytes((folder / "s2.dcm").read_bytes()[:-10])
     with pytest.raises(DataError, match=r"s2\.dcm is damaged.* then import again\.$"):
         carry_out(plan_import("dicom", tmp_path / "source", Wanted()), tmp_path / "data")
+
+
+def test_grays_are_colours_too(tmp_path):
+    """Classes that are told apart by their gray, in 8 bits or 16."""
+    squares = coloured(tmp_path / "source", (85, 85, 85), (170, 170, 170), (255, 255, 255))
+    grays = (squares * 85).astype(np.uint8)
+    Image.fromarray(grays).save(tmp_path / "source" / "masks" / "a.png")
+    picture(tmp_path / "source" / "images" / "b.png", 1)
+    Image.fromarray(grays.astype(np.uint16)).save(tmp_path / "source" / "masks" / "b.tif")
+    said = "masks are copied as they are, .*, to make classes of the values 85, 170, 255, .*--structure NAME=#ffffff"
+    assert re.match(said, plan_import("pairs", tmp_path / "source").left_out[0])
+    wanted = Wanted(structures=("rim=#555555", "cup=#aaaaaa", "disc=white"))
+    carry_out(plan_import("pairs", tmp_path / "source", wanted), tmp_path / "data")
+    dataset = open_dataset(tmp_path / "data")
+    assert dataset.classes == ("background", "rim", "cup", "disc")
+    for case in dataset.cases:
+        np.testing.assert_array_equal(dataset.read_mask(case), squares)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_blurred_colours_become_the_nearest_that_is_named(suffix, tmp_path):
+    """By a JPEG, or by smooth edges; what is far from all of them, as a white frame and its edge, stays background."""
+    squares = coloured(tmp_path / "source", (255, 0, 0), (0, 0, 255), (255, 255, 255))
+    masks = tmp_path / "source" / "masks"
+    large = Image.open(masks / "a.png").resize((160, 120), Image.Resampling.NEAREST)
+    (masks / "a.png").unlink()
+    soft = large if suffix == ".jpg" else large.resize((80, 60)).resize((160, 120))
+    soft.save(masks / f"a{suffix}", **({"quality": 90} if suffix == ".jpg" else {}))
+    with pytest.raises(DataError, match="each pixel takes the nearest: --structure NAME=COLOUR, once for each"):
+        plan_import("pairs", tmp_path / "source")
+    if suffix == ".jpg":
+        with pytest.raises(DataError, match=r"is a mask in colour.*or name the colours, and .*--structure NAME=red"):
+            open_dataset(tmp_path / "source")
+    plan = plan_import("pairs", tmp_path / "source", Wanted(structures=("a=red", "b=blue")))
+    assert re.fullmatch(r"[\d,]+ pixels of 1 blurred masks take the nearest of these colours", plan.left_out[-1])
+    carry_out(plan, tmp_path / "data")
+    dataset = open_dataset(tmp_path / "data")
+    found = dataset.read_mask(dataset.cases[0])
+    truth = np.array([0, 1, 2, 0])[squares].repeat(10, axis=0).repeat(10, axis=1)
+    assert (found != truth).mean() < 0.01
+    assert set(np.unique(found)) == {0, 1, 2}

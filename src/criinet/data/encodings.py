@@ -255,8 +255,8 @@ def _refuse_numbered_objects(known: Mapping[Path, MaskFacts], warn: Callable[[st
         raise BadFileError(most, f"{what} numbered objects, one number for each", remedy)
     if warn is not None and (many or (differ and own == tops)):
         warn(
-            f"masks hold the values 1 to {tops[most]} at most, each in one piece: are they numbered objects, one "
-            f"number for each? Then {IMPORT_ANY_VALUE} makes one class of them; if they are classes, list {_IN_THE_CARD}"
+            f"masks hold the values 1 to {tops[most]} at most, each in one piece: are they numbered objects, "
+            f"one number for each? Then {IMPORT_ANY_VALUE} makes one class of them; if classes, list {_IN_THE_CARD}"
         )
 
 

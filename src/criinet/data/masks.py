@@ -45,14 +45,16 @@ IMPORT_COLOURS = "`criinet data import pairs FOLDER NEW`"
 
 BACKGROUND = "background"
 _BACKGROUNDS = tuple(
-    f"{BACKGROUND} bg back none nothing other others rest void empty unlabeled unlabelled unclassified outside air normal "
-    "healthy hintergrund fond fondo sfondo fundo achtergrond".split()
+    f"{BACKGROUND} bg back none nothing other others rest void empty unlabeled unlabelled unclassified outside air "
+    "normal healthy hintergrund fond fondo sfondo fundo achtergrond".split()
 )
 BLACK = 0
 RGB_TO_NUMBER = np.array([2**16, 2**8, 1], np.uint32)
 """By which red, green and blue are added up to 0xRRGGBB."""
 
 _FEWEST_EDGE_VALUES = 5
+_FEWEST_GRAYS = 32
+"""A value below is the number of a class rather than a gray."""
 
 
 def import_named(colour: str) -> str:
@@ -88,9 +90,9 @@ class RawMask:
 def read_raw_mask(path: Path) -> RawMask:
     """Decode a mask upright without giving its values a meaning.
 
-    A palette file yields its palette indices; where those are 0 for a colour and 1 for black, as programs save that sort
-    colours by brightness or by how often they occur, they are turned round. Gray files, and colour files whose channels
-    are equal, yield their gray.
+    A palette file yields its palette indices; where those are 0 for a colour and 1 for black, as programs save that
+    sort colours by brightness or by how often they occur, they are turned round. Gray files, and colour files whose
+    channels are equal, yield their gray.
 
     Raises:
         BadFileError: if it cannot be read, has different colour channels, or values that are no integers in 0..255.
@@ -109,7 +111,8 @@ def read_raw_mask(path: Path) -> RawMask:
         raise BadFileError(path, what, remedy)
     if mode in ("RGB", "RGBA", "RGBX"):
         if _differ(values, lossy=lossy):
-            remedy = f"Save it as one gray channel that holds the class index, or let {IMPORT_COLOURS} do it"
+            way = f"name the colours, and {import_named('red')}" if lossy else f"let {IMPORT_COLOURS} do it"
+            remedy = f"Save it as one gray channel that holds the class index, or {way}"
             raise BadFileError(path, "is a mask in colour", remedy)
         values = values[..., 0]
     numbers = values.ndim == 2 and values.dtype.kind in "iub"
@@ -176,17 +179,30 @@ def is_in_colour(path: Path) -> bool:
         return differ or _is_drawn_in_transparency(image)
 
 
-def read_colours(path: Path) -> NDArray[np.uint32]:
-    """Decode a mask in colour upright: (H, W), each pixel as 0xRRGGBB; what is transparent is black.
+def is_lossy(path: Path) -> bool:
+    """Tell from the header whether a mask is a JPEG.
 
     Raises:
-        BadFileError: if it cannot be read, is a JPEG, or has more than 8 bits.
+        BadFileError: if it cannot be read.
+    """
+    with opened(path) as image:
+        return image.format in LOSSY
+
+
+def read_colours(path: Path) -> NDArray[np.uint32]:
+    """Decode a mask in colour or gray upright: (H, W), each pixel as 0xRRGGBB; what is transparent is black.
+
+    Raises:
+        BadFileError: if it cannot be read, or has values beyond 8 bits.
     """
     with opened(path) as image:
         refuse_pages(image, path)
-        if image.format in LOSSY or image.mode in DEEP_MODES:
-            what = "is a JPEG, which blurs colours" if image.format in LOSSY else f"is a mask of mode {image.mode}"
-            raise BadFileError(path, what, "Save it as PNG with 8 bits and one colour for each class")
+        if image.mode in DEEP_MODES:
+            grays = np.asarray(image)
+            if grays.dtype.kind == "f" or grays.min() < 0 or grays.max() > 255:
+                what = f"is a mask of mode {image.mode} with values from {grays.min()} to {grays.max()}"
+                raise BadFileError(path, what, "Save it as PNG with 8 bits and one colour for each class")
+            return upright(grays.astype(np.uint32) * 0x010101, orientation_of(image))
         return upright(_shown(image).astype(np.uint32) @ RGB_TO_NUMBER, orientation_of(image))
 
 
@@ -234,7 +250,10 @@ def contradiction(
             return what, THRESHOLD
         if values[-1] == IGNORED_VALUE and odd[-1] < WHITE_ABOVE:
             return what, f"Where 255 says that nobody knows, {AS_IGNORED}; else save it as PNG with 0 and 255 alone"
-        return what, "Save it as PNG with 0 for background and 255 for foreground"
+        gray = f"#{odd[-1]:02x}{odd[-1]:02x}{odd[-1]:02x}"
+        way = f"where all above 0 is one kind of object, {IMPORT_ANY_VALUE} does it"
+        way = way if odd[-1] < _FEWEST_GRAYS else f"to make classes of its grays, {import_named(gray)}"
+        return what, f"Save it as PNG with 0 for background and 255 for foreground; or, {way}"
     if lossy:
         return "is a JPEG, which blurs class indices", "Save it as PNG"
     if not values.size or values[-1] < len(classes):

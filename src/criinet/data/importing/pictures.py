@@ -91,7 +91,7 @@ def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
     card, left_out = _card_of_pairs(source)
     if not wanted.any_value_is_object and (key := read_key(source, drawn, wanted.structures, card)) is not None:
         items = tuple(replace(item, mask=key.mask(item.mask) if item.mask in drawn else item.mask) for item in items)
-        made, notes = key.card, (key.left_out,) if key.left_out else ()
+        made, notes = key.card, key.notes
     group_of = read_groups(source, [item.name for item in items])
     grouped = tuple(replace(item, group=group_of[item.name]) for item in items)
     if drawn and not made:
