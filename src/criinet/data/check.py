@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,7 @@ from criinet.errors import DataError
 from criinet.registry import nearest
 
 T = TypeVar("T")
+_NUMBERS_AND_NAMES = re.compile(r"[^\s/]+\.\w+|\d+")
 AIR = -500.0
 """Hounsfield units below which hardly anything but air lies."""
 
@@ -43,6 +45,19 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.file} {self.what}. {self.remedy}."
+
+
+def joined(problems: Sequence[Problem]) -> list[str]:
+    """Return a sentence on each problem; files of one folder that differ in numbers and names alone share one."""
+    alike: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        said = _NUMBERS_AND_NAMES.sub("", f"{problem.what}. {problem.remedy}")
+        alike.setdefault((problem.file.rpartition("/")[0], said), []).append(problem)
+    sentences: list[str] = []
+    for first, *others in alike.values():
+        more = f" and {len(others)} other{'s' if len(others) > 1 else ''}:" if others else ""
+        sentences.append(f"{first.file}{more} {first.what}. {first.remedy}.")
+    return sentences
 
 
 @dataclass(frozen=True)
@@ -161,7 +176,11 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
         dims=layout.dims,
         groups=len(set(group_of.values())),
         problems=tuple(Problem(_inside(one.path, root), one.what, one.remedy) for one in problems),
-        notes=(*_notes(layout, facts, group_of), *odd, *_notes_on_classes(card, facts, meaning)),
+        notes=(
+            *_notes(layout, facts, group_of),
+            *odd,
+            *_notes_on_classes(card, facts, None if _has_bad_mask(problems, root) else meaning),
+        ),
         **_figures(facts, layout),
         **_mask_figures(facts, meaning),
     )
@@ -365,8 +384,16 @@ def _without_an_image(layout: Layout) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
 
+def _has_bad_mask(problems: Sequence[BadFileError], root: Path) -> bool:
+    return any((root / "masks") in problem.path.parents for problem in problems)
+
+
 def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: MaskMeaning | None) -> list[str]:
-    """Return what looks odd in dataset.json and in the values of the masks, though all of it can be used."""
+    """Return what looks odd in dataset.json and in the values of the masks, though all of it can be used.
+
+    Args:
+        meaning: None where it is not known, or some masks cannot be used: the others are not all.
+    """
     notes = [
         f"'{key}' in dataset.json means nothing.{nearest(key, DatasetCard.model_fields)}"
         for key in card.model_extra or ()
