@@ -10,9 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+import tifffile
 from dicom_files import SECRETS, write_contours, write_series
 from PIL import Image
 
+from criinet.data.check import check_dataset
 from criinet.data.dataset import open_dataset
 from criinet.data.importing import IMPORTERS, Wanted, carry_out, plan_import
 from criinet.data.volumes import read_volume
@@ -542,3 +544,42 @@ def test_blurred_colours_become_the_nearest_that_is_named(suffix, tmp_path):
     truth = np.array([0, 1, 2, 0])[squares].repeat(10, axis=0).repeat(10, axis=1)
     assert (found != truth).mean() < 0.01
     assert set(np.unique(found)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "2 pages"),
+        ({"imagej": True, "metadata": {"axes": "CYX"}}, "2 channels"),
+        ({"ome": True, "metadata": {"axes": "CYX"}}, "2 channels"),
+        ({"imagej": True, "metadata": {"axes": "ZYX"}}, "2 pages"),
+    ],
+)
+def test_one_channel_is_taken_of_images_whose_masks_are_flat(options, said, tmp_path):
+    """Which count as volumes for their pages; the masks are not to blame. All 16 bits of a page are kept."""
+    source = tmp_path / "source"
+    values = np.random.default_rng(0).integers(0, 60000, (2, 12, 16)).astype(np.uint16)
+    for part in ("images", "masks"):
+        (source / part).mkdir(parents=True)
+    for name in "ab":
+        tifffile.imwrite(source / "images" / f"{name}.tif", values, photometric="minisblack", **options)
+    picture(source / "masks" / "a.png", 0, 2)
+    sentence = rf"a\.tif holds {said}, so that it counts as a volume, though its mask a\.png is flat\. .*--channel 0`"
+    with pytest.raises(DataError, match=sentence):
+        open_dataset(source)
+    assert [problem.file for problem in check_dataset(source).problems] == ["images/a.tif"]
+    plan = plan_import("pairs", source, Wanted(channel=1))
+    assert carry_out(plan, tmp_path / "data") == 3
+    assert carry_out(plan, tmp_path / "data") == 0
+    dataset = open_dataset(tmp_path / "data")
+    assert (dataset.dims, len(dataset.labeled)) == (2, 1)
+    np.testing.assert_array_equal(np.asarray(Image.open(dataset.cases[0].image)), values[1])
+    with pytest.raises(DataError, match="holds 2 pages, of which 0 is the first"):
+        carry_out(plan_import("pairs", source, Wanted(channel=2)), tmp_path / "new")
+    with pytest.raises(DataError, match="has no TIFF image of several pages or channels; leave out --channel"):
+        plan_import("pairs", tmp_path / "data", Wanted(channel=0))
+    (source / "masks" / "a.png").unlink()
+    tifffile.imwrite(source / "masks" / "a.tif", (values > 30000).astype(np.uint8), photometric="minisblack")
+    assert open_dataset(source).dims == 3
+    with pytest.raises(DataError, match="is a volume, so that its image is one"):
+        plan_import("pairs", source, Wanted(channel=0))

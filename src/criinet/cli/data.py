@@ -68,7 +68,12 @@ def import_(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of the unpacked data set.")],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of the new dataset.")],
     channel: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Which channel of scans that have several.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Which channel of scans, or page of TIFF images (pairs), that have several; 0 is the first.",
+        ),
     ] = None,
     structure: Annotated[
         list[str] | None,

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from criinet.data.bad_files import BadFileError
 from criinet.data.card import DatasetCard, read_card, read_groups
 from criinet.data.encodings import read_encoding
+from criinet.data.images import read_page
 from criinet.data.importing.colours import read_key
 from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written
-from criinet.data.kinds import is_readable, is_volume, key_of, stem_of, suffix_of, unmarked
+from criinet.data.kinds import is_readable, is_volume, key_of, pages, stem_of, suffix_of, unmarked
 from criinet.data.masks import read_object, read_raw_mask
 from criinet.data.volumes import read_raw_labels, read_volume
 from criinet.errors import DataError
@@ -85,6 +86,8 @@ def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
     if images is None or masks is None:
         raise DataError(f"{source} needs a folder images and a folder masks; rename yours so.")
     items = _by_name(images, masks, objects=wanted.any_value_is_object)
+    if wanted.channel is not None:
+        items = _of_one_page(source, items, wanted.channel)
     made: dict[str, Any] = {"encoding": "binary255"} if wanted.any_value_is_object else {}
     notes: tuple[str, ...] = ()
     drawn = [item.mask for item in items if isinstance(item.mask, Path) and not is_volume(item.mask)]
@@ -98,6 +101,28 @@ def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
         notes = _doubts(card, drawn)
     named = {"name": re.sub(r"\W+", "-", source.resolve().name)} | _said(card, made)
     return ImportPlan(grouped, named, left_out=notes + left_out)
+
+
+def _of_one_page(source: Path, items: Sequence[Item], number: int) -> tuple[Item, ...]:
+    """Take one page, or channel, of each image that has several.
+
+    Raises:
+        DataError: if no image has several, or a mask has, so that they are volumes.
+    """
+    deep = next((item.mask for item in items if isinstance(item.mask, Path) and is_volume(item.mask)), None)
+    if deep is not None:
+        raise BadFileError(deep, "is a volume, so that its image is one", "Leave out --channel")
+    several = {item.image for item in items if isinstance(item.image, Path) and pages(item.image) > 1}
+    if not several:
+        raise DataError(f"{source} has no TIFF image of several pages or channels; leave out --channel.")
+
+    def page_of(path: Path) -> Written:
+        return Written(".tif", lambda: (read_page(path, number), None))
+
+    return tuple(
+        replace(item, image=page_of(item.image)) if isinstance(item.image, Path) and item.image in several else item
+        for item in items
+    )
 
 
 def _doubts(card: DatasetCard, masks: Sequence[Path]) -> tuple[str, ...]:
