@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from criinet.data.check import check_dataset
+from criinet.data.check import check_dataset, joined
 from criinet.data.contact_sheet import contact_sheet, draw_contours
 from criinet.data.dataset import open_dataset
 from criinet.data.images import image_size, read_image
@@ -349,3 +349,22 @@ def test_a_scan_that_lost_its_intercept_is_named(tmp_path):
     for name in "abc":
         scan(name, 0)
     assert check_dataset(tmp_path).notes == ()
+
+
+def test_one_sentence_says_what_is_wrong_with_many_files_alike(root):
+    """They differ in numbers and in names; what the masks hold that can be read is nothing to judge all of them by."""
+    for i in range(1, 4):
+        Image.fromarray(np.full((10, 20), 3 + i, np.uint8)).save(root / "masks" / f"i{i}.png")
+    for value, name in enumerate(("scan", "x7b"), start=200):
+        Image.fromarray(np.full((10, 20), value, np.uint8)).save(root / "images" / f"{name}.png")
+        Image.fromarray(np.zeros((10, 20), np.uint8)).save(root / "masks" / f"{name}_mask.png")
+    report = check_dataset(root)
+    assert len(report.problems) == 5
+    assert joined(report.problems) == [
+        "masks/scan_mask.png and 1 other: has no image of the same name. Name it scan.png, if that is its image, or "
+        "remove it.",
+        "masks/i1.png and 2 others: has class 4, but the dataset has 4 classes: background, a, b, c. Correct the mask, "
+        "or add the class to dataset.json.",
+    ]
+    assert report.notes == ()
+    assert joined(report.problems[:1]) == [str(report.problems[0])]

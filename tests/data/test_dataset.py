@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from criinet.data.card import read_card
+from criinet.data.check import check_dataset
 from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split
+from criinet.data.importing import Wanted, carry_out, plan_import
 from criinet.data.layout import read_layout
 from criinet.data.mask_folders import masks_by_stem
 from criinet.data.splits import load_split, save_split
@@ -132,6 +134,10 @@ def test_malformed_groups_are_refused(root, content, match):
         ('{"classes": ["disc"]}', "bad 'classes': list two or more different names"),
         ('{"classes": ["a", "a"]}', "bad 'classes'"),
         ('{"classes": "disc"}', "bad 'classes'"),
+        (
+            '{"classes": ["disc", "Background"]}',
+            "the first name is that of the background, but 'disc' stands before it",
+        ),
         ('{"classes": ["background", "=1+1"]}', r"bad 'classes': the name '=1\+1' begins with =, \+, - or @"),
         ('{"classes": ["background", "-a"]}', "bad 'classes': the name '-a' begins"),
         ('{"classes": ["background", "a\\nb"]}', "bad 'classes': .* or holds a control character"),
@@ -339,3 +345,143 @@ def test_names_that_are_not_in_utf8_are_problems_of_their_files(root):
     opened = open_dataset(root, skip_bad=True)
     assert [case.name for case in opened.labeled] == ["c0", "c1", "c2"]
     json.dumps(opened.skipped).encode()
+
+
+def numbered(count: int) -> np.ndarray:
+    """Return a mask of 12x20 pixels with so many objects, two pixels each, numbered from 1 on."""
+    mask = np.zeros((12, 20), np.uint8)
+    for number in range(count):
+        mask[2 * (number // 6), 3 * (number % 6) : 3 * (number % 6) + 2] = number + 1
+    return mask
+
+
+def numbered_set(folder: Path, *counts: int) -> Path:
+    """Write images of 12x20 pixels with masks of so many numbered objects."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for i, count in enumerate(counts):
+        save(folder / "images" / f"c{i}.png", np.full((12, 20), i))
+        save(folder / "masks" / f"c{i}.png", numbered(count))
+    return folder
+
+
+@pytest.mark.parametrize("most", [7, 33])
+def test_numbered_objects_are_no_classes(tmp_path, most):
+    """Unless somebody says so, be they fewer than the classes that need no names or more."""
+    root = numbered_set(tmp_path / "set", 5, most, 0, 6)
+    with pytest.raises(DataError, match=rf"c1\.png holds the values 1 to {most}, each in one piece.*--any-value"):
+        open_dataset(root)
+    (problem,) = check_dataset(root).problems
+    assert "these look like numbered objects, one number for each" in problem.what
+    assert "masks are copied as they are, but" in plan_import("pairs", root).left_out[0]
+    carry_out(plan_import("pairs", root, Wanted(any_value_is_object=True)), tmp_path / "one")
+    assert open_dataset(tmp_path / "one").classes == ("background", "foreground")
+    (root / "dataset.json").write_text(json.dumps({"classes": ["background", *map(str, range(most))]}))
+    assert len(open_dataset(root).classes) == most + 1
+
+
+def test_values_that_may_be_objects_or_classes_are_asked_about(tmp_path):
+    """Few, or the same in all masks; classes of which one is missing here and there, or in pieces, need no word."""
+    asked = "are they numbered objects, one number for each?"
+    for folder, counts in (("few", (1, 3, 2)), ("same", (6, 6))):
+        root = numbered_set(tmp_path / folder, *counts)
+        (note,) = open_dataset(root).notes
+        assert asked in note
+        assert note in check_dataset(root).notes
+    root = numbered_set(tmp_path / "classes", 6, 5, 7, 8)
+    for path in (root / "masks").iterdir():
+        mask = np.asarray(Image.open(path)).copy()
+        mask[11] = np.arange(20) % mask.max() + 1
+        save(path, mask)
+    assert open_dataset(root).notes == check_dataset(root).notes == ()
+    root = numbered_set(tmp_path / "missing", 3, 4, 4)
+    save(root / "masks" / "c0.png", np.where(numbered(4) == 2, 0, numbered(4)))
+    assert open_dataset(root).notes == ()
+
+
+def test_high_values_are_listed_with_what_makes_classes_of_them(root):
+    for i in range(3):
+        save(root / "masks" / f"c{i}.png", np.array([[0, 0, 85, 85, 170, 170, 170, 0]] * 6))
+    with pytest.raises(DataError, match=r"values up to 170.*to make classes of the values 85, 170, .*=#aaaaaa`"):
+        open_dataset(root)
+    for i in range(3):
+        save(root / "masks" / f"c{i}.png", np.array([[0, 0, 1, 1, 1, 2, 2, 255]] * 6))
+    with pytest.raises(DataError, match=r'if 255 says that nobody knows, list the classes and write "encoding"'):
+        open_dataset(root)
+
+
+def painted(root: Path, number: int, *colours: str) -> None:
+    """Save a mask with a palette of these colours and a row of each of its numbers, the last in all rows left."""
+    image = Image.fromarray(np.minimum(np.arange(6), len(colours) - 1).astype(np.uint8)[:, None].repeat(8, axis=1))
+    image.putpalette([channel for colour in colours for channel in ImageColor.getrgb(colour)])
+    image.save(root / "masks" / f"c{number}.png")
+
+
+def test_numbers_of_palettes_that_a_program_chose_are_no_classes(root, tmp_path):
+    """A palette sorted by how often colours occur: by them, red is class 1 in one mask and 2 in another."""
+    for number, colours in enumerate((("black", "red", "blue"), ("black", "blue", "red"), ("black",))):
+        painted(root, number, *colours)
+    by_colour = 'makes classes of the colours; if the numbers are those of classes, write "encoding": "index"'
+    with pytest.raises(
+        DataError, match=rf"c1\.png holds #0000ff as number 1 .* and c0\.png as number 2\. .* {by_colour}"
+    ):
+        open_dataset(root)
+    painted(root, 1, "yellow", "white", "black")
+    with pytest.raises(DataError, match=r"c1\.png holds black as number 2 of its palette, where 0 is the background"):
+        open_dataset(root)
+    assert "black as number 2" in check_dataset(root).problems[0].what
+    painted(root, 1, "red", "blue", "black")
+    carry_out(plan_import("pairs", root), tmp_path / "new")
+    dataset = open_dataset(tmp_path / "new")
+    assert dataset.classes == ("background", "#0000ff", "#ff0000")
+    assert dataset.read_mask(dataset.case("c1"))[:, 0].tolist() == [2, 1, 0, 0, 0, 0]
+    (root / "dataset.json").write_text('{"encoding": "index"}')
+    dataset = open_dataset(root)
+    assert dataset.read_mask(dataset.case("c1"))[:, 0].tolist() == [0, 1, 2, 2, 2, 2]
+    assert not plan_import("pairs", root).left_out
+
+
+def test_palettes_of_two_colours_in_any_order_are_one_object(root):
+    """Whichever of the two is number 0, black is the background; where the object has several colours, that is said."""
+    for number, colours in enumerate((("red", "black"), ("black", "red"), ("black",))):
+        painted(root, number, *colours)
+    dataset = open_dataset(root)
+    assert [int(dataset.read_mask(case).sum()) for case in dataset.labeled] == [8, 40, 0]
+    assert dataset.notes == ()
+    painted(root, 1, "black", "blue")
+    (note,) = open_dataset(root).notes
+    assert "one number in several colours (#ff0000, #0000ff), and the number counts" in note
+
+
+def test_fixed_palettes_of_a_program_become_classes_by_their_colours(root):
+    """Red is number 15 of one; but palettes that skip one class, or that dataset.json explains, stay as they are."""
+    fixed = ["black", *(f"#0000{i:02x}" for i in range(1, 15)), "red"]
+    for number in range(3):
+        painted(root, number, *fixed)
+        stored = Image.open(root / "masks" / f"c{number}.png")
+        high = Image.fromarray(np.where(np.asarray(stored) > 3, 15, 0).astype(np.uint8))
+        high.putpalette(stored.getpalette() or [])
+        high.save(root / "masks" / f"c{number}.png")
+    (note,) = check_dataset(root).notes
+    assert note.endswith("NEW` makes classes of the colours of their palettes")
+    assert plan_import("pairs", root).card["classes"] == ["background", "#ff0000"]
+    (root / "dataset.json").write_text(json.dumps({"classes": ["background", *map(str, range(15))]}))
+    assert len(plan_import("pairs", root).card["classes"]) == 16
+
+
+def test_a_list_of_classes_begins_with_the_background(root):
+    """A word for it in any data set; without one the classes are one short, or the first has the background's name."""
+    for i in range(3):
+        save(root / "masks" / f"c{i}.png", np.array([[0, 1, 2, 2]] * 6).repeat(2, axis=1))
+    (root / "dataset.json").write_text('{"classes": ["disc", "cup"]}')
+    dataset = open_dataset(root)
+    with pytest.raises(DataError, match=r'has class 2, .* Write "background" first in the classes of dataset\.json'):
+        dataset.read_mask(dataset.labeled[0])
+    (root / "dataset.json").write_text('{"classes": ["rim", "disc", "cup"]}')
+    note = "class 0 is called 'rim' in dataset.json, where the first name is that of the background"
+    assert open_dataset(root).notes == check_dataset(root).notes == (note,)
+    for first in ("Background", "_background_", "void", "Hintergrund"):
+        (root / "dataset.json").write_text(json.dumps({"classes": [first, "disc", "cup"]}))
+        assert open_dataset(root).notes == ()
+    (root / "dataset.json").write_text('{"classes": ["unlabeled", "background", "cup"]}')
+    assert open_dataset(root).classes[1] == "background"

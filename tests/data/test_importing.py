@@ -10,9 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+import tifffile
 from dicom_files import SECRETS, write_contours, write_series
 from PIL import Image
 
+from criinet.data.check import check_dataset
 from criinet.data.dataset import open_dataset
 from criinet.data.importing import IMPORTERS, Wanted, carry_out, plan_import
 from criinet.data.inputs import images_in
@@ -548,3 +550,83 @@ def test_a_slice_that_cannot_be_converted_says_how_to_go_on(tmp_path):
     (folder / "s2.dcm").write_bytes((folder / "s2.dcm").read_bytes()[:-10])
     with pytest.raises(DataError, match=r"s2\.dcm is damaged.* then import again\.$"):
         carry_out(plan_import("dicom", tmp_path / "source", Wanted()), tmp_path / "data")
+
+
+def test_grays_are_colours_too(tmp_path):
+    """Classes that are told apart by their gray, in 8 bits or 16."""
+    squares = coloured(tmp_path / "source", (85, 85, 85), (170, 170, 170), (255, 255, 255))
+    grays = (squares * 85).astype(np.uint8)
+    Image.fromarray(grays).save(tmp_path / "source" / "masks" / "a.png")
+    picture(tmp_path / "source" / "images" / "b.png", 1)
+    Image.fromarray(grays.astype(np.uint16)).save(tmp_path / "source" / "masks" / "b.tif")
+    said = "masks are copied as they are, .*, to make classes of the values 85, 170, 255, .*--structure NAME=#ffffff"
+    assert re.match(said, plan_import("pairs", tmp_path / "source").left_out[0])
+    wanted = Wanted(structures=("rim=#555555", "cup=#aaaaaa", "disc=white"))
+    carry_out(plan_import("pairs", tmp_path / "source", wanted), tmp_path / "data")
+    dataset = open_dataset(tmp_path / "data")
+    assert dataset.classes == ("background", "rim", "cup", "disc")
+    for case in dataset.cases:
+        np.testing.assert_array_equal(dataset.read_mask(case), squares)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_blurred_colours_become_the_nearest_that_is_named(suffix, tmp_path):
+    """By a JPEG, or by smooth edges; what is far from all of them, as a white frame and its edge, stays background."""
+    squares = coloured(tmp_path / "source", (255, 0, 0), (0, 0, 255), (255, 255, 255))
+    masks = tmp_path / "source" / "masks"
+    large = Image.open(masks / "a.png").resize((160, 120), Image.Resampling.NEAREST)
+    (masks / "a.png").unlink()
+    soft = large if suffix == ".jpg" else large.resize((80, 60)).resize((160, 120))
+    soft.save(masks / f"a{suffix}", **({"quality": 90} if suffix == ".jpg" else {}))
+    with pytest.raises(DataError, match="each pixel takes the nearest: --structure NAME=COLOUR, once for each"):
+        plan_import("pairs", tmp_path / "source")
+    if suffix == ".jpg":
+        with pytest.raises(DataError, match=r"is a mask in colour.*or name the colours, and .*--structure NAME=red"):
+            open_dataset(tmp_path / "source")
+    plan = plan_import("pairs", tmp_path / "source", Wanted(structures=("a=red", "b=blue")))
+    assert re.fullmatch(r"[\d,]+ pixels of 1 blurred masks take the nearest of these colours", plan.left_out[-1])
+    carry_out(plan, tmp_path / "data")
+    dataset = open_dataset(tmp_path / "data")
+    found = dataset.read_mask(dataset.cases[0])
+    truth = np.array([0, 1, 2, 0])[squares].repeat(10, axis=0).repeat(10, axis=1)
+    assert (found != truth).mean() < 0.01
+    assert set(np.unique(found)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "2 pages"),
+        ({"imagej": True, "metadata": {"axes": "CYX"}}, "2 channels"),
+        ({"ome": True, "metadata": {"axes": "CYX"}}, "2 channels"),
+        ({"imagej": True, "metadata": {"axes": "ZYX"}}, "2 pages"),
+    ],
+)
+def test_one_channel_is_taken_of_images_whose_masks_are_flat(options, said, tmp_path):
+    """Which count as volumes for their pages; the masks are not to blame. All 16 bits of a page are kept."""
+    source = tmp_path / "source"
+    values = np.random.default_rng(0).integers(0, 60000, (2, 12, 16)).astype(np.uint16)
+    for part in ("images", "masks"):
+        (source / part).mkdir(parents=True)
+    for name in "ab":
+        tifffile.imwrite(source / "images" / f"{name}.tif", values, photometric="minisblack", **options)
+    picture(source / "masks" / "a.png", 0, 2)
+    sentence = rf"a\.tif holds {said}, so that it counts as a volume, though its mask a\.png is flat\. .*--channel 0`"
+    with pytest.raises(DataError, match=sentence):
+        open_dataset(source)
+    assert [problem.file for problem in check_dataset(source).problems] == ["images/a.tif"]
+    plan = plan_import("pairs", source, Wanted(channel=1))
+    assert carry_out(plan, tmp_path / "data") == 3
+    assert carry_out(plan, tmp_path / "data") == 0
+    dataset = open_dataset(tmp_path / "data")
+    assert (dataset.dims, len(dataset.labeled)) == (2, 1)
+    np.testing.assert_array_equal(np.asarray(Image.open(dataset.cases[0].image)), values[1])
+    with pytest.raises(DataError, match="holds 2 pages, of which 0 is the first"):
+        carry_out(plan_import("pairs", source, Wanted(channel=2)), tmp_path / "new")
+    with pytest.raises(DataError, match="has no TIFF image of several pages or channels; leave out --channel"):
+        plan_import("pairs", tmp_path / "data", Wanted(channel=0))
+    (source / "masks" / "a.png").unlink()
+    tifffile.imwrite(source / "masks" / "a.tif", (values > 30000).astype(np.uint8), photometric="minisblack")
+    assert open_dataset(source).dims == 3
+    with pytest.raises(DataError, match="is a volume, so that its image is one"):
+        plan_import("pairs", source, Wanted(channel=0))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from criinet.data.bad_files import BadFileError
 from criinet.data.images import read_image
-from criinet.data.masks import PALETTE, read_mask, write_mask
+from criinet.data.masks import PALETTE, is_in_colour, read_colours, read_mask, read_object, write_mask
 from criinet.errors import DataError, ShapeError
 
 INDEX = np.array([[0, 1, 2], [3, 0, 1]], np.uint8)
@@ -112,13 +112,27 @@ def test_writing_refuses_what_is_no_mask(tmp_path):
 
 @pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0)])
 def test_a_mask_drawn_in_transparency_is_refused(tmp_path, colour):
-    """Its colours say nothing: all of it would be one class."""
+    """Its colours say nothing: all of it would be one class. What imports them reads what is opaque."""
     pixels = np.zeros((6, 8, 4), np.uint8)
     pixels[..., :3] = colour
     pixels[2:4, 3:6, 3] = 255
-    with pytest.raises(BadFileError, match=r"is a mask drawn in transparency.*one gray channel"):
+    with pytest.raises(BadFileError, match=r"is a mask drawn in transparency.*or let `criinet data import pairs FOL"):
         read_mask(save(tmp_path / "a.png", pixels), "binary255", TWO)
     with pytest.raises(BadFileError, match="is a mask drawn in transparency"):
         read_mask(save(tmp_path / "b.png", pixels[..., 2:]), "binary255", TWO)
+    for name in ("a.png", "b.png"):
+        assert is_in_colour(tmp_path / name)
+        np.testing.assert_array_equal(read_object(tmp_path / name), pixels[..., 3] > 0)
+        np.testing.assert_array_equal(read_colours(tmp_path / name), np.where(pixels[..., 3], 0xFFFFFF, 0))
     pixels[..., 3] = 255
     assert read_mask(save(tmp_path / "c.png", pixels), "binary255", TWO).max() == colour[0] // 255
+
+
+def test_an_object_of_any_colour_is_found_whatever_number_its_palette_gives_black(tmp_path):
+    image = Image.fromarray(np.array([[0, 1, 2, 2]], np.uint8))
+    image.putpalette([255, 0, 0, 0, 0, 255, 0, 0, 0])
+    image.save(tmp_path / "a.png")
+    assert read_object(tmp_path / "a.png").tolist() == [[True, True, False, False]]
+    image.putpalette([0, 0, 0, 0, 0, 255, 0, 0, 0])
+    image.save(tmp_path / "b.png")
+    assert read_object(tmp_path / "b.png").tolist() == [[False, True, True, True]]

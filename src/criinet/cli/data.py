@@ -32,7 +32,7 @@ def check(
     import re
 
     from criinet.cli.show import bar, err, out, table
-    from criinet.data.check import check_dataset
+    from criinet.data.check import check_dataset, joined
     from criinet.data.contact_sheet import contact_sheet
     from criinet.data.dataset import open_dataset
 
@@ -44,10 +44,12 @@ def check(
         out.print(table(report.name, ("what", "found"), facts(report), words=True))
         for note in report.notes:
             out.print(f"note: {note}")
-    for problem in report.problems:
-        err.print(f"criinet: {problem}")
+    sentences = joined(report.problems)
+    for sentence in sentences:
+        err.print(f"criinet: {sentence}")
     if report.problems:
         count = f"{len(report.problems)} problem{'s' if len(report.problems) > 1 else ''}"
+        count += ", --json lists the file of each" if len(sentences) < len(report.problems) else ""
         err.print(f"criinet: {count}; a contact sheet is drawn once there are none.")
         raise typer.Exit(2)
     sheet = sheet or Path(re.sub(r"\W+", "-", report.name) + "_check.png")
@@ -66,7 +68,12 @@ def import_(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of the unpacked data set.")],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of the new dataset.")],
     channel: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Which channel of scans that have several.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Which channel of scans, or page of TIFF images (pairs), that have several; 0 is the first.",
+        ),
     ] = None,
     structure: Annotated[
         list[str] | None,

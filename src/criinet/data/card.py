@@ -12,7 +12,7 @@ from criinet.config import Millimetres
 from criinet.data.bad_files import BadFileError
 from criinet.data.files import read_json
 from criinet.data.kinds import comparable
-from criinet.data.masks import MaskEncoding
+from criinet.data.masks import BACKGROUND, MaskEncoding, is_background, letters_of
 from criinet.data.volumes import Partial
 
 GROUPS = "groups.csv"
@@ -45,6 +45,9 @@ class DatasetCard(BaseModel):
         if classes is not None and (not 2 <= len(classes) <= 256 or len(set(classes)) < len(classes)):
             raise ValueError("list two or more different names, background first")
         require_plain(classes or ())
+        first, *others = classes or (BACKGROUND,)
+        if not is_background(first) and BACKGROUND in map(letters_of, others):
+            raise ValueError(f"the first name is that of the background, but '{first}' stands before it")
         return classes
 
     @field_validator("partial", mode="before")

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,13 +15,13 @@ import numpy as np
 from criinet.data.bad_files import BadFileError
 from criinet.data.card import GROUPS, DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.dataset import build_dataset
-from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
+from criinet.data.encodings import MaskFacts, has_scattered_palette, read_encoding, read_mask_facts
 from criinet.data.formats import Volume
 from criinet.data.geometry import Spacing, voxel_of
 from criinet.data.images import read_header
 from criinet.data.kinds import comparable, key_of, not_read, suffix_of
 from criinet.data.layout import Layout, read_layout
-from criinet.data.masks import MaskEncoding, MaskMeaning
+from criinet.data.masks import IMPORT_COLOURS, MaskEncoding, MaskMeaning
 from criinet.data.notes import inverted_note, leaks, patients_note
 from criinet.data.scans import mask_mismatch, read_scan, spatial
 from criinet.data.splits import DEFAULT, load_split
@@ -30,6 +31,7 @@ from criinet.errors import DataError
 from criinet.registry import nearest
 
 T = TypeVar("T")
+_NUMBERS_AND_NAMES = re.compile(r"[^\s/]+\.\w+|\d+")
 AIR = -500.0
 """Hounsfield units below which hardly anything but air lies."""
 
@@ -44,6 +46,19 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.file} {self.what}. {self.remedy}."
+
+
+def joined(problems: Sequence[Problem]) -> list[str]:
+    """Return a sentence on each problem; files of one folder that differ in numbers and names alone share one."""
+    alike: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        said = _NUMBERS_AND_NAMES.sub("", f"{problem.what}. {problem.remedy}")
+        alike.setdefault((problem.file.rpartition("/")[0], said), []).append(problem)
+    sentences: list[str] = []
+    for first, *others in alike.values():
+        more = f" and {len(others)} other{'s' if len(others) > 1 else ''}:" if others else ""
+        sentences.append(f"{first.file}{more} {first.what}. {first.remedy}.")
+    return sentences
 
 
 @dataclass(frozen=True)
@@ -149,7 +164,8 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
     looked_at = in_threads(lambda name: _case_facts(name, layout, card, voxel), names, advance)
     facts = dict(zip(names, looked_at, strict=True))
     problems += [problem for case in facts.values() for problem in case.problems] + cards
-    meaning = _meaning(root, card, layout, facts, problems)
+    odd: list[str] = []
+    meaning = _meaning(root, card, layout, facts, problems, odd)
     group_of = _attempt(lambda: read_groups(root, names, groups), root / GROUPS, problems) or {}
     given = groups is not None or (root / GROUPS).exists()
     of_patients = [] if given or (root / DEFAULT).exists() else patients_note(root, names)
@@ -172,7 +188,12 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
         groups=len(set(group_of.values())),
         groups_given=given,
         problems=tuple(Problem(_inside(one.path, root), one.what, one.remedy) for one in problems),
-        notes=(*of_patients, *_notes(layout, facts, group_of), *_notes_on_classes(card, facts, meaning)),
+        notes=(
+            *of_patients,
+            *_notes(layout, facts, group_of),
+            *odd,
+            *_notes_on_classes(card, facts, None if _has_bad_mask(problems, root) else meaning),
+        ),
         **_figures(facts, layout),
         **_mask_figures(facts, meaning),
     )
@@ -235,11 +256,24 @@ def _attempt(work: Callable[[], T], path: Path, problems: list[BadFileError]) ->
 
 
 def _meaning(
-    root: Path, card: DatasetCard, layout: Layout, facts: dict[str, _CaseFacts], problems: list[BadFileError]
+    root: Path,
+    card: DatasetCard,
+    layout: Layout,
+    facts: dict[str, _CaseFacts],
+    problems: list[BadFileError],
+    odd: list[str],
 ) -> MaskMeaning | None:
-    """Tell encoding and classes from the masks that were read; masks that contradict them go to the problems."""
+    """Tell encoding and classes from the masks that were read; masks that contradict them go to the problems.
+
+    Args:
+        odd: gets a sentence on whatever looks odd, though it can be used.
+    """
     known = {layout.masks[name]: case.mask for name, case in facts.items() if case.mask is not None}
-    meaning = _attempt(lambda: read_encoding(card, list(known), known, dims=layout.dims), root / "masks", problems)
+
+    def read() -> MaskMeaning:
+        return read_encoding(card, list(known), known, dims=layout.dims, warn=odd.append)
+
+    meaning = _attempt(read, root / "masks", problems)
     if meaning is None:
         return None
     encoding, classes = meaning
@@ -370,8 +404,16 @@ def _without_an_image(layout: Layout) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
 
+def _has_bad_mask(problems: Sequence[BadFileError], root: Path) -> bool:
+    return any((root / "masks") in problem.path.parents for problem in problems)
+
+
 def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: MaskMeaning | None) -> list[str]:
-    """Return what looks odd in dataset.json and in the values of the masks, though all of it can be used."""
+    """Return what looks odd in dataset.json and in the values of the masks, though all of it can be used.
+
+    Args:
+        meaning: None where it is not known, or some masks cannot be used: the others are not all.
+    """
     notes = [
         f"'{key}' in dataset.json means nothing.{nearest(key, DatasetCard.model_fields)}"
         for key in card.model_extra or ()
@@ -391,7 +433,11 @@ def _notes_on_classes(card: DatasetCard, facts: dict[str, _CaseFacts], meaning: 
     if card.classes is None and absent:
         values = ", ".join(map(str, np.flatnonzero(counts)))
         notes.append(
-            f"masks hold the values {values} alone, so {absent} of {len(classes) - 1} classes are in none; list the "
-            "classes in dataset.json, or count them from 1 on"
+            f"masks hold the values {values} alone, so {absent} of {len(classes) - 1} classes are in none; "
+            + (
+                f"{IMPORT_COLOURS} makes classes of the colours of their palettes"
+                if has_scattered_palette(known)
+                else "list the classes in dataset.json, or count them from 1 on"
+            )
         )
     return notes

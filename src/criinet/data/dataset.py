@@ -50,7 +50,7 @@ class Dataset:
     skipped: one sentence for each file that was left out as unreadable.
     dropped: names of the cases that were left out, in Unicode's form NFC.
     groups_given: whether groups.csv, or another file, says whose each case is.
-    unread: sentences on files and folders among the images and masks that nothing reads.
+    notes: sentences on what may be fine but is worth knowing, as files among the images and masks that nothing reads.
     """
 
     root: Path
@@ -69,7 +69,7 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     dropped: frozenset[str] = frozenset()
     groups_given: bool = False
-    unread: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -202,10 +202,11 @@ def open_dataset(root: Path, *, skip_bad: bool = False, groups: Path | None = No
     facts, bad = _verify(layout, names, card) if skip_bad else ({}, {})
     names = [name for name in names if name not in bad]
     masks = [layout.masks[name] for name in names if name in layout.masks]
-    encoding, classes = read_encoding(card, masks, facts if skip_bad else None, dims=layout.dims)
+    notes = not_read(layout.others)
+    meaning = read_encoding(card, masks, facts if skip_bad else None, dims=layout.dims, warn=notes.append)
     for name in names:
         path = layout.masks.get(name)
-        problem = facts[path].contradicts(encoding, classes) if path in facts else None
+        problem = facts[path].contradicts(*meaning) if path in facts else None
         if path is not None and problem is not None:
             bad[name] = BadFileError(path, *problem)
     skipped = [*layout.problems, *bad.values()]
@@ -214,7 +215,7 @@ def open_dataset(root: Path, *, skip_bad: bool = False, groups: Path | None = No
     kept = [name for name in names if name not in bad]
     dropped = {*map(comparable, bad), *(key_of(problem.path) for problem in layout.problems)}
     dropped -= set(map(comparable, kept))
-    return build_dataset(root, layout, card, kept, (encoding, classes), groups, skipped, dropped)
+    return build_dataset(root, layout, card, kept, meaning, groups, skipped, dropped, notes)
 
 
 def _verify(
@@ -247,6 +248,7 @@ def build_dataset(
     groups: Path | None,
     skipped: Sequence[BadFileError],
     dropped: Iterable[str],
+    notes: Iterable[str] = (),
 ) -> Dataset:
     """Put a dataset together from its parts; ``names`` are the cases to keep, ``meaning`` is encoding and classes.
 
@@ -272,5 +274,5 @@ def build_dataset(
         skipped=tuple(problem.without_hint for problem in skipped),
         dropped=frozenset(dropped),
         groups_given=groups is not None or (root / GROUPS).exists(),
-        unread=tuple(not_read(layout.others)),
+        notes=tuple(notes),
     )

@@ -220,6 +220,30 @@ def _pixels(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("RGB"))
 
 
+def read_page(path: Path, number: int) -> NDArray[Any]:
+    """Read one page of a TIFF, from 0 on, with the values that are stored: (H, W) or (H, W, C).
+
+    Raises:
+        BadFileError: if the file cannot be read, or has not as many pages.
+    """
+    with opened(path) as image:
+        pages = int(getattr(image, "n_frames", 1))
+        if number >= pages:
+            raise BadFileError(path, f"holds {pages} pages, of which 0 is the first", f"Choose below {pages}")
+        image.seek(number)
+        return np.asarray(image)
+
+
+def write_tiff(path: Path, values: NDArray[Any]) -> None:
+    """Write (H, W) or (H, W, 3) values as a TIFF of one page, with all their bits.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    image = Image.fromarray(values)
+    write_atomically(path, lambda file: image.save(file, format="TIFF"))
+
+
 def _is_deep_colour(image: Image.Image) -> bool:
     """Tell whether an opened file, not decoded yet, holds colours of 16 bits, of which Pillow keeps the upper eight."""
     return image.mode in ("RGB", "RGBA") and any(";16" in str(tile) for tile in getattr(image, "tile", ()))

@@ -18,6 +18,8 @@ _COMPANIONS = (".raw", ".zraw")
 """Pixels that a .nhdr or .mhd header beside them points to."""
 
 _MAGIC = b"DICM"
+_DESCRIPTION = 270
+_CHANNELS = re.compile(r"(^channels=|\bSizeC=\")(?P<number>\d+)", re.MULTILINE)
 _MARK = re.compile(r"[_. -]+(segmentation|(cp[_. -]?)?masks?|seg|gt|labels?)(?P<number>[_. -]?\d+)?$", re.IGNORECASE)
 
 
@@ -119,6 +121,17 @@ def pages(path: Path) -> int:
             return int(getattr(image, "n_frames", 1))
     except Exception:  # Pillow raises nearly anything on a damaged file; reading it says so in a sentence.
         return 1
+
+
+def pages_of(path: Path) -> str:
+    """Return how many pages a TIFF has, or channels, where its ImageJ or OME description says that they are such."""
+    from PIL import Image
+
+    number = pages(path)
+    with path.open("rb") as file, Image.open(file, formats=("TIFF",)) as image:
+        described = str(getattr(image, "tag_v2", {}).get(_DESCRIPTION, ""))
+    channels = _CHANNELS.search(described)
+    return f"{number} {'channels' if channels and int(channels['number']) == number else 'pages'}"
 
 
 def is_volume(path: Path) -> bool:

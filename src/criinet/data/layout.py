@@ -16,6 +16,7 @@ from criinet.data.kinds import (
     is_readable,
     is_volume,
     key_of,
+    pages_of,
     stem_of,
     suffix_of,
     unmarked,
@@ -123,7 +124,10 @@ def _keep_apart(layout: Layout) -> None:
     """Tell whether the dataset is of images or of volumes, by most files; what is of the other kind is a problem."""
     paths = [*layout.images.values()]
     volumes = [path.is_dir() or suffix_of(path) in VOLUME_SUFFIXES for path in paths]
-    layout.dims = 3 if 2 * sum(volumes) > len(paths) or (paths and not any(volumes) and is_volume(paths[0])) else 2
+    by_pages = bool(paths) and not any(volumes) and is_volume(paths[0])
+    layout.dims = 3 if 2 * sum(volumes) > len(paths) or by_pages else 2
+    if by_pages:
+        _keep_from_flat_masks(layout)
     for part in (layout.images, layout.masks):
         for name, path in list(part.items()):
             volume = path.is_dir() or suffix_of(path) in VOLUME_SUFFIXES
@@ -134,6 +138,20 @@ def _keep_apart(layout: Layout) -> None:
             del part[name]
             if part is layout.images:
                 layout.masks.pop(name, None)
+
+
+def _keep_from_flat_masks(layout: Layout) -> None:
+    """Make a problem of each image that counts as a volume for its pages, though its mask has one; the mask goes."""
+    for name, mask in list(layout.masks.items()):
+        image = layout.images[name]
+        if is_volume(image) and not is_volume(mask):
+            root = shlex.quote(str(image.parent.parent))
+            what = f"holds {pages_of(image)}, so that it counts as a volume, though its mask {mask.name} is flat"
+            remedy = (
+                f"`criinet data import pairs {root} NEW --channel 0` takes the first of each image, 1 the second, ..."
+            )
+            layout.problems.append(BadFileError(image, what, remedy, LISTED))
+            del layout.masks[name]
 
 
 def _by_key(folder: Path, layout: Layout) -> dict[str, Path]:

@@ -112,7 +112,8 @@ def paired_masks(predictions: Path, targets: Path) -> Iterator[MaskPair]:
     card = DatasetCard() if root is None else read_card(root)
     declared = None if root is None else declared_spacing(card, root, dims)
     groups = {stem: stem for stem in truth} if root is None else read_groups(root, list(truth))
-    mine, my_classes = read_encoding(DatasetCard(), files, dims=dims)
+    named = card.classes is not None
+    mine, my_classes = read_encoding(DatasetCard(), files, dims=dims, named=named)
     theirs, their_classes = read_encoding(card, list(truth.values()), dims=dims)
     further = my_classes[len(their_classes) :]
     classes = (*their_classes, *further) if card.classes else max(their_classes, my_classes, key=len)

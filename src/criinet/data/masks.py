@@ -2,6 +2,7 @@
 
 import colorsys
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,23 @@ IMPORT_ANY_VALUE = "`criinet data import pairs FOLDER NEW --any-value-is-object`
 IMPORT_COLOURS = "`criinet data import pairs FOLDER NEW`"
 """The command that makes classes of colours."""
 
+BACKGROUND = "background"
+_BACKGROUNDS = tuple(
+    f"{BACKGROUND} bg back none nothing other others rest void empty unlabeled unlabelled unclassified outside air "
+    "normal healthy hintergrund fond fondo sfondo fundo achtergrond".split()
+)
+BLACK = 0
+RGB_TO_NUMBER = np.array([2**16, 2**8, 1], np.uint32)
+"""By which red, green and blue are added up to 0xRRGGBB."""
+
 _FEWEST_EDGE_VALUES = 5
+_FEWEST_GRAYS = 32
+"""A value below is the number of a class rather than a gray."""
+
+
+def import_named(colour: str) -> str:
+    """Return the command that makes classes of chosen colours, of which ``colour`` is one, in as many words."""
+    return f"`criinet data import pairs FOLDER NEW --structure NAME={colour}`, with --structure once for each, does it"
 
 
 def _colors() -> tuple[tuple[int, int, int], ...]:
@@ -61,19 +78,21 @@ class RawMask:
     values: (H, W) uint8, as stored.
     lossy: the file is a JPEG, so only "above 127" means anything.
     zero_one: a palette or 1-bit file that holds 0 and 1 only, which reads the same in both encodings.
+    palette: the colour of each index of a palette file as 0xRRGGBB, empty of any other.
     """
 
     values: Pixels
     lossy: bool
     zero_one: bool
+    palette: tuple[int, ...] = ()
 
 
 def read_raw_mask(path: Path) -> RawMask:
     """Decode a mask upright without giving its values a meaning.
 
-    A palette file yields its palette indices; where those are 0 for white and 1 for black, as programs save that sort
-    colours by how often they occur, they are turned round. Gray files, and colour files whose channels are equal, yield
-    their gray.
+    A palette file yields its palette indices; where those are 0 for a colour and 1 for black, as programs save that
+    sort colours by brightness or by how often they occur, they are turned round. Gray files, and colour files whose
+    channels are equal, yield their gray.
 
     Raises:
         BadFileError: if it cannot be read, has different colour channels, or values that are no integers in 0..255.
@@ -81,25 +100,45 @@ def read_raw_mask(path: Path) -> RawMask:
     with opened(path) as image:
         refuse_pages(image, path)
         mode, lossy, orientation = image.mode, image.format in LOSSY, orientation_of(image)
-        hidden = mode in ("LA", "RGBA") and bool(np.ptp(np.asarray(image.getchannel("A"))))
+        hidden = _is_drawn_in_transparency(image)
         values: NDArray[Any] = np.asarray(image.convert("L") if mode in ("LA", "La") else image)
-        if mode == "P" and values.max() <= 1 and (image.getpalette("RGB") or [])[:6] == [255, 255, 255, 0, 0, 0]:
-            values = 1 - values
+        palette = _palette(image)
+        if len(palette) > 1 and values.max() <= 1 and palette[0] != BLACK == palette[1]:
+            values, palette = 1 - values, (BLACK, palette[0])
+    if hidden:
+        what = "is a mask drawn in transparency, under which everything has one colour"
+        remedy = f"Save it as one gray channel that holds the class index, or let {IMPORT_COLOURS} do it"
+        raise BadFileError(path, what, remedy)
     if mode in ("RGB", "RGBA", "RGBX"):
         if _differ(values, lossy=lossy):
-            remedy = f"Save it as one gray channel that holds the class index, or let {IMPORT_COLOURS} do it"
+            way = f"name the colours, and {import_named('red')}" if lossy else f"let {IMPORT_COLOURS} do it"
+            remedy = f"Save it as one gray channel that holds the class index, or {way}"
             raise BadFileError(path, "is a mask in colour", remedy)
         values = values[..., 0]
-    if hidden and not np.ptp(values):
-        what = "is a mask drawn in transparency, under which everything has one colour"
-        raise BadFileError(path, what, "Save it as one gray channel that holds the class index")
     numbers = values.ndim == 2 and values.dtype.kind in "iub"
     if not numbers or values.min() < 0 or values.max() > 255:
         what = f"has values from {values.min()} to {values.max()}" if numbers else f"is a mask of mode {mode}"
         otherwise = f"where all above 0 is the object, {IMPORT_ANY_VALUE} does it"
         raise BadFileError(path, what, f"Save it as 8-bit gray that holds the class index; {otherwise}")
     values = upright(values.astype(np.uint8), orientation)
-    return RawMask(values, lossy, mode in ("P", "1") and int(values.max()) <= 1)
+    return RawMask(values, lossy, mode in ("P", "1") and int(values.max()) <= 1, palette)
+
+
+def _palette(image: Image.Image) -> tuple[int, ...]:
+    """Return the colours of a palette file as 0xRRGGBB, nothing of any other."""
+    stored = image.getpalette("RGB") if image.mode == "P" else None
+    channels = np.array(stored or [], np.uint32).reshape(-1, 3)
+    return tuple((channels @ RGB_TO_NUMBER).tolist())
+
+
+def is_palette(path: Path) -> bool:
+    """Tell from the header whether a mask is a palette file.
+
+    Raises:
+        BadFileError: if it cannot be read.
+    """
+    with opened(path) as image:
+        return image.mode == "P"
 
 
 def _differ(values: NDArray[Any], *, lossy: bool) -> bool:
@@ -107,38 +146,71 @@ def _differ(values: NDArray[Any], *, lossy: bool) -> bool:
     return bool((np.ptp(values[..., :3], axis=2) > (32 if lossy else 0)).any())
 
 
+def _is_drawn_in_transparency(image: Image.Image) -> bool:
+    """Tell whether an image has one colour, and its alpha more than one value."""
+    if image.mode not in ("LA", "RGBA") or not np.ptp(np.asarray(image.getchannel("A"))):
+        return False
+    return not any(np.ptp(np.asarray(image.getchannel(band))) for band in image.getbands()[:-1])
+
+
+def _shown(image: Image.Image) -> Pixels:
+    """Return what an image shows on black, (H, W, 3).
+
+    Of one drawn in transparency that is its colour where it is rather opaque, and white if that colour is black.
+    """
+    rgba = np.asarray(image.convert("RGBA"))
+    if _is_drawn_in_transparency(image):
+        opaque = rgba[..., 3] > rgba[..., 3].max() / 2
+        colours = rgba[..., :3] if rgba[..., :3].any() else np.full_like(rgba[..., :3], 255)
+        return np.where(opaque[..., None], colours, np.uint8(0))
+    black = Image.new("RGBA", image.size, "black")
+    return np.asarray(Image.alpha_composite(black, Image.fromarray(rgba)))[..., :3]
+
+
 def is_in_colour(path: Path) -> bool:
-    """Tell whether a mask's classes are colours: neither class indices nor black and white.
+    """Tell whether a mask's classes are colours: neither class indices nor black and white, or drawn in transparency.
 
     Raises:
         BadFileError: if it cannot be read.
     """
     with opened(path) as image:
         coloured = image.mode in ("RGB", "RGBA", "RGBX")
-        return coloured and _differ(np.asarray(image), lossy=image.format in LOSSY)
+        differ = coloured and _differ(np.asarray(image), lossy=image.format in LOSSY)
+        return differ or _is_drawn_in_transparency(image)
+
+
+def is_lossy(path: Path) -> bool:
+    """Tell from the header whether a mask is a JPEG.
+
+    Raises:
+        BadFileError: if it cannot be read.
+    """
+    with opened(path) as image:
+        return image.format in LOSSY
 
 
 def read_colours(path: Path) -> NDArray[np.uint32]:
-    """Decode a mask in colour upright: (H, W), each pixel as 0xRRGGBB; what is transparent is black.
+    """Decode a mask in colour or gray upright: (H, W), each pixel as 0xRRGGBB; what is transparent is black.
 
     Raises:
-        BadFileError: if it cannot be read, is a JPEG, or has more than 8 bits.
+        BadFileError: if it cannot be read, or has values beyond 8 bits.
     """
     with opened(path) as image:
         refuse_pages(image, path)
-        if image.format in LOSSY or image.mode in DEEP_MODES:
-            what = "is a JPEG, which blurs colours" if image.format in LOSSY else f"is a mask of mode {image.mode}"
-            raise BadFileError(path, what, "Save it as PNG with 8 bits and one colour for each class")
-        shown = image.convert("RGBA")
-        black = Image.new("RGBA", shown.size, "black")
-        values = np.asarray(Image.alpha_composite(black, shown))[..., :3].astype(np.uint32)
-        return upright(values @ np.array([2**16, 2**8, 1], np.uint32), orientation_of(image))
+        if image.mode in DEEP_MODES:
+            grays = np.asarray(image)
+            if grays.dtype.kind == "f" or grays.min() < 0 or grays.max() > 255:
+                what = f"is a mask of mode {image.mode} with values from {grays.min()} to {grays.max()}"
+                raise BadFileError(path, what, "Save it as PNG with 8 bits and one colour for each class")
+            return upright(grays.astype(np.uint32) * 0x010101, orientation_of(image))
+        return upright(_shown(image).astype(np.uint32) @ RGB_TO_NUMBER, orientation_of(image))
 
 
 def read_object(path: Path) -> NDArray[np.bool_]:
     """Decode a mask of any numbers upright, (H, W): whatever is above 0 is the object.
 
-    So are instances that are numbered in 16 bits, 0 and 255 in floating point, and colours other than black.
+    So are instances that are numbered in 16 bits, 0 and 255 in floating point, and colours other than black; what is
+    transparent is not.
 
     Raises:
         BadFileError: if it cannot be read, or is a JPEG, whose background is not quite 0.
@@ -147,7 +219,10 @@ def read_object(path: Path) -> NDArray[np.bool_]:
         refuse_pages(image, path)
         if image.format in LOSSY:
             raise BadFileError(path, "is a JPEG, whose background is not quite 0", "Save it as PNG")
-        values = np.asarray(image) if image.mode in ("1", "L", "P", *DEEP_MODES) else np.asarray(image.convert("RGB"))
+        values = np.asarray(image) if image.mode in ("1", "L", "P", *DEEP_MODES) else _shown(image)
+        palette = _palette(image)
+        if palette and palette[0] != BLACK and BLACK in (palette[i] for i in np.unique(values)):
+            values = _shown(image)
         orientation = orientation_of(image)
     return upright(values if values.ndim == 2 else values.max(2), orientation) > 0
 
@@ -175,7 +250,10 @@ def contradiction(
             return what, THRESHOLD
         if values[-1] == IGNORED_VALUE and odd[-1] < WHITE_ABOVE:
             return what, f"Where 255 says that nobody knows, {AS_IGNORED}; else save it as PNG with 0 and 255 alone"
-        return what, "Save it as PNG with 0 for background and 255 for foreground"
+        gray = f"#{odd[-1]:02x}{odd[-1]:02x}{odd[-1]:02x}"
+        way = f"where all above 0 is one kind of object, {IMPORT_ANY_VALUE} does it"
+        way = way if odd[-1] < _FEWEST_GRAYS else f"to make classes of its grays, {import_named(gray)}"
+        return what, f"Save it as PNG with 0 for background and 255 for foreground; or, {way}"
     if lossy:
         return "is a JPEG, which blurs class indices", "Save it as PNG"
     if not values.size or values[-1] < len(classes):
@@ -184,9 +262,21 @@ def contradiction(
     if values[-1] == IGNORED_VALUE and len(values) > 1 and values[-2] < len(classes):
         both = '"encoding": "binary255"'
         return what, f"Where 255 is the object, write {both} into dataset.json; where nobody knows, {AS_IGNORED}"
+    if values[-1] == len(classes) and not is_background(classes[0]):
+        return what, 'Write "background" first in the classes of dataset.json: class 0 is the background'
     if len(classes) == 2 and (value := only_value(counts)):
         return what, f"Where {value} is the object, save the mask with 0 and 1; else add the class to dataset.json"
     return what, "Correct the mask, or add the class to dataset.json"
+
+
+def is_background(name: str) -> bool:
+    """Tell whether a class is called like the background, in one of the words that data sets have for it."""
+    return letters_of(name) in _BACKGROUNDS
+
+
+def letters_of(name: str) -> str:
+    """Return a name without signs, and in lower case."""
+    return re.sub(r"[\W_]+", "", name.casefold())
 
 
 def has_gray_edges(counts: NDArray[np.intp]) -> bool:

@@ -167,7 +167,7 @@ def carry_out(
         announce(job.config, job.split, job.dataset)
     pools = load_pools(job.dataset, job.split, job.config, spill=nearest_folder(folder.root))
     try:
-        told = [*job.dataset.unread, *label_warnings(job.dataset, job.split, pools)]
+        told = [*job.dataset.notes, *label_warnings(job.dataset, job.split, pools)]
         if warn is not None:
             for sentence in [*told, *split_notes(job.dataset, job.split)]:
                 warn(sentence)

@@ -29,7 +29,7 @@ IMPORTERS: dict[str, Callable[[Path, Wanted], ImportPlan]] = {
     "ssl4mis-h5": plan_ssl4mis,
 }
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "--channel": ("msd", "nnunet"),
+    "--channel": ("msd", "nnunet", "pairs"),
     "--structure": ("coco", "dicom", "labelme", "pairs"),
     "--any-value-is-object": ("pairs",),
 }

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError
-from criinet.data.card import GROUPS, read_card, read_groups
+from criinet.data.card import GROUPS, DatasetCard, read_card, read_groups
+from criinet.data.encodings import read_encoding
+from criinet.data.images import read_page
 from criinet.data.importing.colours import read_key
 from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written
-from criinet.data.kinds import is_readable, is_volume, key_of, stem_of, suffix_of, unmarked
+from criinet.data.kinds import is_readable, is_volume, key_of, pages, stem_of, suffix_of, unmarked
 from criinet.data.masks import read_object, read_raw_mask
 from criinet.data.patient_folders import PairFolders, pair_folders
 from criinet.data.volumes import read_raw_labels, read_volume
@@ -86,35 +88,75 @@ def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
         )
     _require_no_strays(folders)
     items = tuple(item for each in folders for item in _by_name(*each, objects=wanted.any_value_is_object))
+    if wanted.channel is not None:
+        items = _of_one_page(source, items, wanted.channel)
     made: dict[str, Any] = {"encoding": "binary255"} if wanted.any_value_is_object else {}
     notes: tuple[str, ...] = ()
     drawn = [item.mask for item in items if isinstance(item.mask, Path) and not is_volume(item.mask)]
-    if not wanted.any_value_is_object and (key := read_key(source, drawn, wanted.structures)) is not None:
+    card, left_out = _card_of_pairs(source)
+    if not wanted.any_value_is_object and (key := read_key(source, drawn, wanted.structures, card)) is not None:
         items = tuple(replace(item, mask=key.mask(item.mask) if item.mask in drawn else item.mask) for item in items)
-        made, notes = key.card, (key.left_out,) if key.left_out else ()
+        made, notes = key.card, key.notes
     if (source / GROUPS).exists():
         group_of = read_groups(source, [item.name for item in items])
         items = tuple(replace(item, group=group_of[item.name]) for item in items)
-    card, left_out = _card_of_pairs(source, made)
-    named = {"name": re.sub(r"\W+", "-", source.resolve().name)} | card
+    if drawn and not made:
+        notes = _doubts(card, drawn)
+    named = {"name": re.sub(r"\W+", "-", source.resolve().name)} | _said(card, made)
     return ImportPlan(items, named, left_out=notes + left_out)
 
 
-def _card_of_pairs(source: Path, made: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return what dataset.json beside the folders says that still holds, and a sentence if it cannot be used.
+def _of_one_page(source: Path, items: Sequence[Item], number: int) -> tuple[Item, ...]:
+    """Take one page, or channel, of each image that has several.
+
+    Raises:
+        DataError: if no image has several, or a mask has, so that they are volumes.
+    """
+    deep = next((item.mask for item in items if isinstance(item.mask, Path) and is_volume(item.mask)), None)
+    if deep is not None:
+        raise BadFileError(deep, "is a volume, so that its image is one", "Leave out --channel")
+    several = {item.image for item in items if isinstance(item.image, Path) and pages(item.image) > 1}
+    if not several:
+        raise DataError(f"{source} has no TIFF image of several pages or channels; leave out --channel.")
+
+    def page_of(path: Path) -> Written:
+        return Written(".tif", lambda: (read_page(path, number), None))
+
+    return tuple(
+        replace(item, image=page_of(item.image)) if isinstance(item.image, Path) and item.image in several else item
+        for item in items
+    )
+
+
+def _doubts(card: DatasetCard, masks: Sequence[Path]) -> tuple[str, ...]:
+    """Return what the check of the new dataset will say of masks that are copied as they are."""
+    notes: list[str] = []
+    try:
+        read_encoding(card, masks, warn=notes.append)
+    except DataError as problem:
+        return (f"masks are copied as they are, but {problem}",)
+    return tuple(notes)
+
+
+def _card_of_pairs(source: Path) -> tuple[DatasetCard, tuple[str, ...]]:
+    """Return what dataset.json beside the folders says, and a sentence if it cannot be used."""
+    try:
+        return read_card(source), ()
+    except BadFileError as problem:
+        return DatasetCard(), (f"dataset.json is left out: {problem}",)
+
+
+def _said(card: DatasetCard, made: dict[str, Any]) -> dict[str, Any]:
+    """Return what a card says that still holds.
 
     Args:
         made: what is to be said of masks that are made; empty where they are copied.
     """
-    try:
-        card = read_card(source)
-    except BadFileError as problem:
-        return made, (f"dataset.json is left out: {problem}",)
     said = card.model_dump(mode="json", exclude_unset=True, include=set(type(card).model_fields))
     if not made:
-        return said, ()
+        return said
     meaning = {"encoding", "ignore", "partial", "regions", *(() if len(card.classes or ()) == 2 else ("classes",))}
-    return {key: value for key, value in said.items() if key not in meaning} | made, ()
+    return {key: value for key, value in said.items() if key not in meaning} | made
 
 
 def _require_no_strays(folders: Sequence[PairFolders]) -> None:

@@ -15,6 +15,7 @@ from criinet.data.bad_files import BadFileError
 from criinet.data.card import GROUPS
 from criinet.data.files import csv_text, write_atomically, write_json, write_text_atomically
 from criinet.data.geometry import Geometry
+from criinet.data.images import write_tiff
 from criinet.data.kinds import suffix_of
 from criinet.data.masks import read_raw_mask, write_mask
 from criinet.data.threads import Advance
@@ -47,7 +48,7 @@ Content = tuple[NDArray[Any], Geometry | None]
 
 @dataclass(frozen=True)
 class Written:
-    """A file that is made, not copied: of a volume with its geometry, or a mask of class indices in (H, W)."""
+    """A file that is made, not copied: a volume with its geometry, an image as TIFF, or a mask of class indices."""
 
     suffix: str
     make: Callable[[], Content]
@@ -212,7 +213,9 @@ def _place(source: Source, folder: Path, name: str) -> int:
         if np.array_equal(read_raw_mask(path).values, values):
             return 0
         raise DataError(f"{path} is there already and is not what the source draws; remove it, or choose a new folder.")
-    if geometry is None:
+    if source.suffix == ".tif":
+        write_tiff(path, values)
+    elif geometry is None:
         write_mask(path, values, 256)
     else:
         write_volume(path, values, geometry)
