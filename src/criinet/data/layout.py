@@ -145,11 +145,9 @@ def _keep_from_flat_masks(layout: Layout) -> None:
     for name, mask in list(layout.masks.items()):
         image = layout.images[name]
         if is_volume(image) and not is_volume(mask):
-            root = shlex.quote(str(image.parent.parent))
+            command = f"`criinet data import pairs {shlex.quote(str(image.parent.parent))} NEW --channel 0`"
             what = f"holds {pages_of(image)}, so that it counts as a volume, though its mask {mask.name} is flat"
-            remedy = (
-                f"`criinet data import pairs {root} NEW --channel 0` takes the first of each image, 1 the second, ..."
-            )
+            remedy = f"{command} takes the first of each image, 1 the second, and so on"
             layout.problems.append(BadFileError(image, what, remedy, LISTED))
             del layout.masks[name]
 
