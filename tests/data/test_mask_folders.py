@@ -1,5 +1,6 @@
 """Two folders of masks are compared file by file, each read in its own encoding."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +205,17 @@ def test_a_prediction_that_was_written_twice_counts_once(tmp_path):
         masks_by_stem(tmp_path)
     (tmp_path / ".prediction.json").write_text("{}")
     assert masks_by_stem(tmp_path) == {"a": tmp_path / "a.nii.gz"}
+
+
+def test_numbered_objects_are_no_classes_to_compare_unless_the_dataset_names_them(tmp_path):
+    found, truth = tmp_path / "found", tmp_path / "set" / "masks"
+    for name, most in (("a", 7), ("b", 6)):
+        mask = np.zeros((20, 4))
+        mask[: 2 * most : 2] = np.arange(1, most + 1)[:, None]
+        for folder in (found, truth):
+            save(folder / f"{name}.png", mask)
+    with pytest.raises(DataError, match=r"a\.png holds the values 1 to 7, each in one piece.*numbered objects"):
+        list(paired_masks(found, truth))
+    names = ["background", *(f"vertebra {k}" for k in range(1, 8))]
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps({"classes": names}))
+    assert [len(pair.classes) for pair in paired_masks(found, truth)] == [8, 8]
