@@ -105,9 +105,9 @@ def import_(
         return
     with bar("importing") as advance:
         written = carry_out(plan, dataset, advance)
-    err.print(
-        f"{dataset}: {written} files written, all others were there already; next: `criinet data check {dataset}`"
-    )
+    left = plan.files - written
+    there = f", the other {left} were there already" if left else ""
+    err.print(f"{dataset}: {written} files written{there}; next: `criinet data check {dataset}`")
 
 
 @app.command("groups")

@@ -82,14 +82,19 @@ class ImportPlan:
     left_out: tuple[str, ...] = ()
     wanted: Wanted = Wanted()
 
+    @property
+    def files(self) -> int:
+        """How many images and masks there will be."""
+        return len(self.items) + sum(item.mask is not None for item in self.items)
+
     def summary(self) -> list[str]:
         """Say in a few lines what will be written."""
-        masks = sum(item.mask is not None for item in self.items)
+        masks = self.files - len(self.items)
         made = sum(isinstance(part, Written) for item in self.items for part in (item.image, item.mask))
         groups = len({item.group for item in self.items})
         lines = [
             f"{len(self.items)} images, {masks} with a mask, in {groups} groups",
-            f"{len(self.items) + masks - made} files are copied as they are, {made} are converted",
+            f"{self.files - made} files are copied as they are, {made} are converted",
         ]
         lines += [f"{key}: {', '.join(v) if isinstance(v, list | tuple) else v}" for key, v in self.card.items()]
         if self.splits:
