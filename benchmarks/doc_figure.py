@@ -3,8 +3,9 @@
     python benchmarks/doc_figure.py
 
 One panel for each benchmark of PANELS: a line for each method, a small dot for each draw of labels, a large one for
-their mean, and a broken line where plain training is with all masks. The picture carries its own text, by which a test
-knows that it is one of the results that are published now.
+their mean, and a broken line where plain training is with all masks. In the last panel, the rows of BY_STEPS over the
+length of training. The picture carries its own text, by which a test knows that it is one of the results that are
+published now.
 """
 
 import re
@@ -23,7 +24,15 @@ PANELS = {
     "deep_supervision_from_scratch": "Polyps, from scratch",
     "deep_supervision_heart": "Heart slices, pretrained",
     "deep_supervision_heart_from_scratch": "Heart slices, from scratch",
+    "deep_supervision_from_scratch_long": "Polyps, from scratch, 3000 steps",
 }
+LENGTHS = (
+    "deep_supervision_from_scratch",
+    "deep_supervision_from_scratch_long",
+    "deep_supervision_from_scratch_longer",
+)
+BY_STEPS = ("crii-plus", "crii", "unimatch", "supervised", "supervised-full")
+BY_STEPS_TITLE = "Polyps, from scratch, by steps of training"
 OURS, PEER, PLAIN = "#0072b2", "#d55e00", "#7a7a7a"
 ALL_MASKS, SUPERVISED = "supervised-full", "supervised"
 
@@ -36,6 +45,18 @@ def found() -> dict[str, dict[str, list[float]]]:
         dice = {row["row"]: [other["dice"] for other in rows if other["row"] == row["row"]] for row in rows}
         shown[title] = dict(sorted(dice.items(), key=lambda item: -mean(item[1])))
     return shown
+
+
+def by_steps() -> dict[str, dict[int, list[float]]]:
+    """Return the Dice of every draw, of the rows of BY_STEPS, at each length of training."""
+    rows = sorted(
+        (row for name in LENGTHS for row in measured(RESULTS / name, []) if row["row"] in BY_STEPS),
+        key=lambda row: (BY_STEPS.index(row["row"]), row["iterations"], row["draw"]),
+    )
+    dice: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        dice.setdefault(row["row"], {}).setdefault(row["iterations"], []).append(row["dice"])
+    return dice
 
 
 def mean(values: list[float]) -> float:
@@ -54,6 +75,11 @@ def alternative_text() -> str:
         f"{title}: " + ", ".join(f"{method} {without_zero(mean(dice))}" for method, dice in rows.items())
         for title, rows in found().items()
     ]
+    lengths = [
+        f"{method} " + " ".join(f"{without_zero(mean(dice))} ({steps})" for steps, dice in of.items())
+        for method, of in by_steps().items()
+    ]
+    panels.append(f"{BY_STEPS_TITLE}: " + ", ".join(lengths))
     return "Dice with 4 % of the masks. " + ". ".join(panels) + "."
 
 
@@ -62,11 +88,16 @@ def filled(text: str) -> str:
     return PLACE.sub(f"![{alternative_text()}](docs/images/dice.png)", text)
 
 
+def color_of(method: str) -> str:
+    """Return the colour of a method: ours, plain training, or a peer."""
+    return OURS if method.startswith("crii") else PLAIN if method.startswith(SUPERVISED) else PEER
+
+
 def draw_panel(axes: Axes, title: str, rows: dict[str, list[float]]) -> None:
     """Draw one benchmark."""
     methods = [method for method in rows if method != ALL_MASKS]
     for y, method in enumerate(methods):
-        color = OURS if method.startswith("crii") else PLAIN if method == SUPERVISED else PEER
+        color = color_of(method)
         axes.scatter(rows[method], [y] * len(rows[method]), s=12, color=color, alpha=0.5, linewidths=0)
         axes.scatter([mean(rows[method])], [y], s=55, color=color, zorder=3)
         axes.annotate(without_zero(mean(rows[method])), (1.02, y), xycoords=("axes fraction", "data"), va="center")
@@ -81,15 +112,37 @@ def draw_panel(axes: Axes, title: str, rows: dict[str, list[float]]) -> None:
     axes.set_xlabel("Dice")
 
 
+def draw_steps(axes: Axes) -> None:
+    """Draw Dice over the length of training, one line for each row, with its name at the end."""
+    for method, of in by_steps().items():
+        color, full = color_of(method), method == ALL_MASKS
+        name = "all masks" if full else method
+        for steps, dice in of.items():
+            axes.scatter([steps] * len(dice), dice, s=12, color=color, alpha=0.5, linewidths=0)
+        means = [mean(dice) for dice in of.values()]
+        style = (0, (4, 3)) if full else "--" if method == "crii" else "-"
+        axes.plot(list(of), means, color=color, linestyle=style, linewidth=1 if full else 1.6, marker="o", markersize=5)
+        axes.annotate(f"  {name}", (max(of), means[-1]), va="center", color=color)
+    lengths = sorted({steps for of in by_steps().values() for steps in of})
+    axes.set_xlim(lengths[0] * 0.8, lengths[-1] * 1.3)
+    axes.set_xticks(lengths, [str(steps) for steps in lengths])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda dice, _: without_zero(dice, 2)))
+    axes.set_title(BY_STEPS_TITLE, loc="left")
+    axes.set_xlabel("steps")
+    axes.set_ylabel("Dice")
+
+
 def main() -> None:
     """Draw the picture and fill in its text."""
     shown = found()
     style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True}
     with mpl.rc_context(style | {"axes.grid.axis": "x", "grid.linewidth": 0.5, "axes.axisbelow": True}):
-        figure = Figure(figsize=(9.2, 5.8), layout="constrained")
+        figure = Figure(figsize=(9.2, 8.7), layout="constrained")
         canvas = FigureCanvasAgg(figure)
-        for axes, (title, rows) in zip(figure.subplots(2, 2).flat, shown.items(), strict=True):
+        *panels, last = figure.subplots(3, 2).flat
+        for axes, (title, rows) in zip(panels, shown.items(), strict=True):
             draw_panel(axes, title, rows)
+        draw_steps(last)
         canvas.draw()
         figure.savefig(PICTURE, dpi=100, metadata={"Description": alternative_text(), "Software": None})
     readme = ROOT / "README.md"

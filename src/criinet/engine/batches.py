@@ -22,7 +22,7 @@ LABELED, UNLABELED, AUGMENT, METHOD = range(STREAMS)
 
 
 class Batches:
-    """Draws and augments the batches of each step; it remembers nothing from one to the next.
+    """Draws and augments the batches of each step, which depend on the seed and the step, not on those before.
 
     generator: of the augmentation, on the device.
     pseudo_labeled: what a round before labeled, in place of the unlabeled pool; None before there is such a round.

@@ -28,7 +28,10 @@ OF_DATASET = ("path", "name", "classes")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run: config.json, split.json, metrics.jsonl, checkpoints/, results.json, cases.csv, predictions/."""
+    """A run's folder: the paths of what stands in it, who may write it, and its records.
+
+    It holds config.json, split.json, metrics.jsonl, checkpoints/, results.json, cases.csv and predictions/.
+    """
 
     root: Path
 
