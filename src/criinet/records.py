@@ -1,8 +1,8 @@
 """What a training writes down as it goes, a line of `metrics.jsonl` each; and how written numbers are read."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, ClassVar
 
 
@@ -37,7 +37,7 @@ class ValidationRecord:
     step: int
     dice: float
     dice_by_class: Mapping[str, float]
-    shift: float
+    shift: float = 0.0  # Older runs have none.
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,9 @@ class Alarm:
 
 
 Record = TrainRecord | ValidationRecord | MonitorRecord | Alarm
+KINDS: Mapping[str, type[Record]] = {
+    record.kind: record for record in (TrainRecord, ValidationRecord, MonitorRecord, Alarm)
+}
 
 
 def to_line(record: Record) -> dict[str, Any]:
@@ -79,38 +82,11 @@ def from_line(line: Mapping[str, Any]) -> Record | None:
     Raises:
         KeyError, TypeError, ValueError, AttributeError: if the line is damaged.
     """
-    step = int(line["step"])
-    match line["kind"]:
-        case TrainRecord.kind:
-            return TrainRecord(
-                step=step,
-                progress=to_number(line.get("progress")),
-                seconds=to_number(line.get("seconds")),
-                learning_rate=to_number(line.get("learning_rate")),
-                loss=to_number(line.get("loss")),
-                terms=_to_numbers(line.get("terms")),
-                weights=_to_numbers(line.get("weights")),
-                images_per_second=to_number(line.get("images_per_second")),
-            )
-        case ValidationRecord.kind:
-            return ValidationRecord(
-                step=step,
-                dice=to_number(line.get("dice")),
-                dice_by_class=_to_numbers(line.get("dice_by_class")),
-                shift=to_number(line.get("shift", 0.0)),  # Older runs have none.
-            )
-        case MonitorRecord.kind:
-            return MonitorRecord(
-                step=step,
-                confident=to_number(line.get("confident")),
-                area=_to_numbers(line.get("area")),
-                labeled_area=_to_numbers(line.get("labeled_area")),
-                target_change=to_number(line.get("target_change")),
-            )
-        case Alarm.kind:
-            return Alarm(step, str(line["message"]))
-        case _:
-            return None
+    record = KINDS.get(line["kind"])
+    if record is None:
+        return None
+    known = [field for field in fields(record) if field.name in line or field.default is MISSING]
+    return record(**{field.name: READ[field.type](line.get(field.name)) for field in known})
 
 
 def to_number(value: Any) -> float:
@@ -124,5 +100,26 @@ def to_count(value: Any) -> int:
     return int(number) if math.isfinite(number) else 0
 
 
-def _to_numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
+def to_numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return numbers by name that were written; none for null."""
     return {str(name): to_number(value) for name, value in (values or {}).items()}
+
+
+def to_text(value: Any) -> str:
+    """Return text that was written.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+READ: Mapping[Any, Callable[[Any], Any]] = {
+    int: int,
+    float: to_number,
+    str: to_text,
+    Mapping[str, float]: to_numbers,
+}
+"""How the value of a field of a record is read, by its type."""

@@ -272,8 +272,11 @@ def test_the_run_is_measured_on_the_device_that_was_asked_for(session, monkeypat
 def rounds(tmp_path, monkeypatch) -> Rounds:
     """Rounds of a run of 10 steps and seed 5, whose trainings never begin; nine cases of six patients."""
     run = RunFolder(tmp_path)
-    sections: dict[str, dict] = {section: {} for section in ("method", "network", "data", "dataset")}
-    run.config.write_text(json.dumps({**sections, "trainer": {"iterations": 10, "threads": 1}, "seed": 5}))
+    sections: dict[str, dict] = {section: {} for section in ("method", "network", "data")}
+    dataset = {"path": str(tmp_path / "data"), "name": "data", "classes": ["background", "lesion"]}
+    run.config.write_text(
+        json.dumps({**sections, "dataset": dataset, "trainer": {"iterations": 10, "threads": 1}, "seed": 5})
+    )
     run.split.write_text(SPLIT.model_dump_json())
     monkeypatch.setattr(Rounds, "_launch", lambda *_: None)
     return Rounds(run, device="cpu", groups={f"c{i}": f"p{max(0, i - 3)}" for i in range(9)}, iterations=None)
