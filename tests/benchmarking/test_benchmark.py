@@ -66,6 +66,7 @@ def test_tables_that_are_no_plan_leave_nothing_behind(tmp_path):
     assert not (tmp_path / "bench").exists()
 
 
+@pytest.mark.slow
 def test_another_row_is_run_beside_what_is_there(benched, tiny, tmp_path):
     out = tmp_path / "bench"
     shutil.copytree(benched, out)
@@ -81,6 +82,7 @@ def test_two_jobs_find_what_one_finds(benched, tiny, table, tmp_path):
     assert table(tmp_path / "bench") == table(benched)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_others_go_on(tiny, tmp_path):
     """On one of two datasets the rate makes every loss explode."""
     seen = []
@@ -193,6 +195,7 @@ def without_cases(run: RunFolder) -> None:
     run.cases.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [cut_off, broken_in_half, without_cases])
 def test_what_is_not_whole_counts_as_not_done(harm, benched, tiny, tmp_path):
     """And is mended by the next start: a run goes on, and measures are taken again."""
