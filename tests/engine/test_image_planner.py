@@ -11,7 +11,7 @@ from PIL import Image
 from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split
 from criinet.engine.image_planner import Facts, look_at, plan
-from criinet.engine.plan_choices import object_count, object_diameters, weighted_median
+from criinet.engine.plan_choices import diameters_by_class, object_count, object_diameters, weighted_median
 from criinet.engine.settings import resolve
 
 
@@ -71,8 +71,8 @@ def test_objects_are_counted_without_specks_and_of_one_class():
             mask[10 * row : 10 * row + 6, 10 * column : 10 * column + 6] = 1
     mask[8:28:10, ::2] = 1
     mask[32:36:2, 32:36:2] = 3
-    assert object_count(mask) == 9
-    assert object_count(np.zeros((4, 4), np.uint8)) == 0
+    assert object_count(diameters_by_class(mask)) == 9
+    assert object_count(diameters_by_class(np.zeros((4, 4), np.uint8))) == 0
 
 
 def test_small_objects_are_worth_a_larger_size():

@@ -54,6 +54,7 @@ class Projects:
     folders: frozenset[Path]
 
     @classmethod
+    @cache
     def of(cls, *modules: str) -> "Projects":
         """Find the projects of ``modules``."""
         own = {module.partition(".")[0] for module in modules}
@@ -71,6 +72,7 @@ class Projects:
         return package in self.packages or (bool(self.folders) and folder_of(package) in self.folders)
 
 
+@cache
 def sources_of(*built: Callable[..., Any]) -> tuple[str, ...]:
     """Return the modules that define classes or functions, and those by which their plugins registered them.
 

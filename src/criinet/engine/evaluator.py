@@ -186,8 +186,8 @@ def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) 
     """Measure a folder of masks against a folder of ground truth, file by file of the same stem.
 
     Of targets with ground truth in a part alone, which ``partial`` counts, that part is measured. Predictions without a
-    target, which ``without_target`` counts, are left out. Where the targets are
-    the masks of a dataset, its spacing, regions and groups count as they do for a run.
+    target, which ``without_target`` counts, are left out. Where the targets are the masks of a dataset, its spacing,
+    regions and groups count as they do for a run.
 
     Args:
         predictions: masks of any tool, in class indices, 0/255 or palette.

@@ -18,9 +18,9 @@ from criinet.engine.plan_choices import (
     asked_for,
     batch_choices,
     device_name,
+    diameters_by_class,
     mirrored_choices,
     object_count,
-    object_diameters,
     precision_choice,
     upright_choices,
     weighted_median,
@@ -72,8 +72,9 @@ def look_at(dataset: Dataset, split: Split) -> Facts:
     objects: list[int] = []
     for i in evenly(len(labeled), SAMPLED):
         mask = dataset.read_mask(labeled[i])
-        diameters += [diameter / max(mask.shape) for diameter in object_diameters(mask)]
-        objects.append(object_count(mask))
+        by_class = diameters_by_class(mask)
+        diameters += [diameter / max(mask.shape) for of_class in by_class for diameter in of_class]
+        objects.append(object_count(by_class))
     return Facts(
         height=int(np.median(sizes[:, 0])),
         width=int(np.median(sizes[:, 1])),

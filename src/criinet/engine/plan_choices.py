@@ -18,8 +18,8 @@ USUAL_SIDE, BATCH = (128, 256), (4, 12)
 PRETRAINED = Choice("network.name", DEFAULT_NETWORK, "an ImageNet-pretrained encoder needs the fewest masks")
 
 
-def object_diameters(mask: NDArray[Any], voxel: float = 1.0) -> list[float]:
-    """Return the diameter of the disc, or ball, as large as each connected object of each class.
+def diameters_by_class(mask: NDArray[Any], voxel: float = 1.0) -> list[list[float]]:
+    """Return the diameter of the disc, or ball, as large as each connected object, of class 1, 2, ... apart.
 
         d = (4 / pi * area)^(1/2)   of a mask (H, W)
         d = (6 / pi * volume)^(1/3)   of a mask (D, H, W)
@@ -28,29 +28,27 @@ def object_diameters(mask: NDArray[Any], voxel: float = 1.0) -> list[float]:
         voxel: area of a pixel or volume of a voxel, in the square or the cube of the diameters' unit.
     """
     share = 4 if mask.ndim == 2 else 6
-    return [float((share / math.pi * size * voxel) ** (1 / mask.ndim)) for size in object_sizes(mask)]
-
-
-def object_count(mask: NDArray[Any]) -> int:
-    """Count the connected objects of the class that has the most, without specks.
-
-    A speck is less than half as wide as the object that the median pixel of its class lies in.
-    """
-    counts = [0]
-    for c in range(1, int(mask.max()) + 1):
-        diameters = object_diameters((mask == c).astype(np.uint8))
-        least = weighted_median(diameters, mask.ndim) / 2
-        counts.append(sum(diameter >= least for diameter in diameters))
-    return max(counts)
-
-
-def object_sizes(mask: NDArray[Any]) -> list[int]:
-    """Count the pixels, or voxels, of every connected object of every class."""
-    sizes: list[int] = []
+    found: list[list[float]] = []
     for c in range(1, int(mask.max()) + 1):
         objects, _ = ndimage.label(mask == c)  # pyright: ignore[reportGeneralTypeIssues]
-        sizes += np.bincount(objects.ravel())[1:].tolist()
-    return sizes
+        sizes = np.bincount(objects.ravel())[1:].tolist()
+        found.append([float((share / math.pi * size * voxel) ** (1 / mask.ndim)) for size in sizes])
+    return found
+
+
+def object_diameters(mask: NDArray[Any], voxel: float = 1.0) -> list[float]:
+    """Return the diameters of the objects of all classes together."""
+    return [diameter for of_class in diameters_by_class(mask, voxel) for diameter in of_class]
+
+
+def object_count(diameters: Sequence[Sequence[float]], dims: int = 2) -> int:
+    """Count the objects of the class that has the most, without specks, by their diameters in each class.
+
+    A speck is less than half as wide as the object that the median pixel, or voxel with ``dims`` 3, of its class lies
+    in.
+    """
+    least = [weighted_median(of_class, dims) / 2 for of_class in diameters]
+    return max((sum(d >= small for d in of_class) for of_class, small in zip(diameters, least, strict=True)), default=0)
 
 
 def weighted_median(diameters: Sequence[float], dims: int = 2, *, none: float = 1.0) -> float:

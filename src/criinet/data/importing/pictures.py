@@ -101,7 +101,7 @@ def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
         group_of = read_groups(source, [item.name for item in items])
         items = tuple(replace(item, group=group_of[item.name]) for item in items)
     if drawn and not made:
-        notes = _doubts(card, drawn)
+        notes = _notes_of_check(card, drawn)
     named = {"name": re.sub(r"\W+", "-", source.resolve().name)} | _said(card, made)
     return ImportPlan(items, named, left_out=notes + left_out)
 
@@ -128,7 +128,7 @@ def _of_one_page(source: Path, items: Sequence[Item], number: int) -> tuple[Item
     )
 
 
-def _doubts(card: DatasetCard, masks: Sequence[Path]) -> tuple[str, ...]:
+def _notes_of_check(card: DatasetCard, masks: Sequence[Path]) -> tuple[str, ...]:
     """Return what the check of the new dataset will say of masks that are copied as they are."""
     notes: list[str] = []
     try:
