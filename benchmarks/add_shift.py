@@ -23,7 +23,6 @@ from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.evaluator import evaluate
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split
-from criinet.engine.settings import from_recorded
 from criinet.engine.shift import choose_shift, dice_of_images
 from criinet.report.benchmark.page import write_benchmark_report
 
@@ -51,9 +50,9 @@ def main() -> None:
 def add_shift(run: RunFolder, checkpoint: str) -> float:
     """Write the shift that the run's own validation cases choose into one of its checkpoints, and return it."""
     recorded = run.read_config()
-    dataset = open_recorded(recorded)
+    dataset = open_recorded(recorded.dataset)
     cases = dataset.select(recorded_split(run).val)
-    store = load_store(dataset, cases, from_recorded(recorded).data, with_masks=True)
+    store = load_store(dataset, cases, recorded.config().data, with_masks=True)
     method = load(run.root, checkpoint=checkpoint, device="cpu").method
     shift = choose_shift(dice_of_images(store, lambda image: method.predict(image).probs))
     file = run.checkpoint(checkpoint)

@@ -24,7 +24,6 @@ from criinet.data.files import write_json
 from criinet.data.synthetic import write_dataset
 from criinet.engine.pools import load_pools
 from criinet.engine.prediction import predict_unlabeled
-from criinet.engine.settings import from_recorded
 from criinet.engine.trainer import LOG_EVERY
 from criinet.engine.training import train
 
@@ -86,7 +85,7 @@ def whole_run(folder: Path, count: int, asked: argparse.Namespace) -> dict[str, 
     opened = open_dataset(data)
     split = make_split(opened, str(LABELED))
     decoding = time.perf_counter()
-    pools = load_pools(opened, split, from_recorded(trained.read_config()), spill=folder)
+    pools = load_pools(opened, split, trained.read_config().config(), spill=folder)
     pools.unlabeled.require_all()
     decoding = time.perf_counter() - decoding
     return {

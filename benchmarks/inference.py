@@ -98,7 +98,7 @@ def main(run: Path, float_file: Path, int8_file: Path) -> None:
     files = {"onnx float": float_file, "onnx int8": int8_file}
     recorded = RunFolder(run).read_config()
     card = load_exported(float_file).card
-    found = images_in(Path(recorded["dataset"]["path"]))
+    found = images_in(recorded.dataset.path)
     paths = [path for path in found if path.stem in set(spaced([path.stem for path in found], IMAGES))]
     images = [read_image(path) for path in paths]
     batch = np.random.default_rng(0).random((BATCH, card.channels, *card.size), dtype=np.float32)

@@ -28,7 +28,7 @@ from criinet.data.store import Store, load_store
 from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split
-from criinet.engine.settings import RunConfig, from_recorded
+from criinet.engine.settings import RunConfig
 from criinet.engine.shift import dice_by_class, shifted
 from criinet.methods import Method
 from criinet.methods.coarse_refined import CoarseRefinedMethod
@@ -68,7 +68,7 @@ class Opened:
 def open_run(run: Path) -> Opened:
     """Return what looking into a run needs beside its weights."""
     recorded = RunFolder(run).read_config()
-    config, dataset = from_recorded(recorded), open_recorded(recorded)
+    config, dataset = recorded.config(), open_recorded(recorded.dataset)
     held_out = dataset.select(make_split(dataset, measure="val").test)
     store = load_store(dataset, held_out, config.data, with_masks=True)
     return Opened(config, recorded_split(RunFolder(run)), dataset, store)

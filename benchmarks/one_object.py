@@ -42,7 +42,7 @@ def main() -> None:
 
 def measure(run: Path) -> list[dict[str, Any]]:
     """Return a row for each class."""
-    dataset = open_recorded(RunFolder(run).read_config())
+    dataset = open_recorded(RunFolder(run).read_config().dataset)
     predictor = load(run, uncertainty=False)
     predictor.data = predictor.data.model_copy(update={"one_object": ()})
     cases = dataset.select(make_split(dataset, measure="val").test)

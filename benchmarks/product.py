@@ -41,21 +41,21 @@ HERE = Path(__file__).parent
 
 def row_of(run: Path) -> str:
     """Return the row that a run belongs to."""
-    config = RunFolder(run).read_config()
-    return f"{config['method']['name']}, {'pretrained' if config['network'].get('pretrained') else 'from scratch'}"
+    recorded = RunFolder(run).read_config()
+    return f"{recorded.method['name']}, {'pretrained' if recorded.network.get('pretrained') else 'from scratch'}"
 
 
 def dice_of_recipe(asked: argparse.Namespace, run: Path) -> dict[str, float]:
     """Train the recipe on the split of a run; return Dice of every test case, the mean of its classes."""
     torch.set_num_threads(1)
-    config = RunFolder(run).read_config()
+    config = RunFolder(run).read_config().config()
     dataset = open_dataset(asked.data / asked.dataset)
     split = load_split(RunFolder(run).split, dataset)
-    trainer = config["trainer"]
-    asked.size, asked.batch = config["data"]["size"][0], trainer["labeled_batch"]
+    trainer = config.trainer
+    asked.size, asked.batch = config.data.size[0], trainer.labeled_batch
     channels = 1 if look_at(dataset, split).gray else 3
-    way = RecipesWay(asked, dataset, split, channels, "cpu", total=trainer["iterations"])
-    way.run(trainer["iterations"] - 1)
+    way = RecipesWay(asked, dataset, split, channels, "cpu", total=trainer.iterations)
+    way.run(trainer.iterations - 1)
     way.network.eval()
     found: dict[str, float] = {}
     for case in dataset.select(split.test):
@@ -108,12 +108,12 @@ def main() -> None:
     rows: dict[str, list[Path]] = {}
     for run in asked.against:
         rows.setdefault(row_of(run), []).append(run)
-    config = RunFolder(asked.against[0]).read_config()
+    config = RunFolder(asked.against[0]).read_config().config()
     record = {
         **provenance(f"{asked.jobs} trainings at a time", "one thread each"),
         "dataset": asked.dataset,
-        "iterations": config["trainer"]["iterations"],
-        "size": config["data"]["size"],
+        "iterations": config.trainer.iterations,
+        "size": config.data.size,
         "rows": [
             compared(row, [dice_of_run(run) for run in runs], [trained[split_of[run]] for run in runs])
             for row, runs in rows.items()

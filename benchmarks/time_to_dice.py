@@ -28,6 +28,7 @@ def main() -> None:
     asked = parser.parse_args()
     folder = RunFolder(asked.run)
     recorded, records = folder.read_config(), folder.records()
+    config = recorded.config()
     seconds = {each.step: each.seconds for each in records if isinstance(each, TrainRecord)}
     seen = [
         {"step": each.step, "minutes": round(seconds[each.step] / 60, 2), "dice": round(each.dice, 4)}
@@ -40,11 +41,11 @@ def main() -> None:
     record = {
         **provenance(),
         "run": {
-            "dataset": recorded["dataset"]["name"],
-            "method": recorded["method"]["name"],
-            "network": recorded["network"]["name"],
-            "size": recorded["data"]["size"],
-            "iterations": recorded["trainer"]["iterations"],
+            "dataset": recorded.dataset.name,
+            "method": config.method_name,
+            "network": config.network_name,
+            "size": config.data.size,
+            "iterations": config.trainer.iterations,
         },
         "at": within[-1],
         "end": seen[-1],

@@ -116,7 +116,7 @@ def test_the_mean_is_over_the_classes_of_each_case_then_over_cases():
 
 def test_the_speed_of_a_run_that_was_cut_off_is_that_of_the_steps_it_did(run):
     """200 of 1000 steps of 2 labeled and 2 unlabeled images in 20 s are 40 images a second, not 200."""
-    recorded = run.read_config()
+    recorded = json.loads(run.config.read_text())
     batches = {"labeled_batch": 2, "unlabeled_batch": 2}
     recorded["trainer"] = {**recorded["trainer"], "iterations": 1000, **batches}
     run.config.write_text(json.dumps(recorded))

@@ -2,12 +2,14 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -138,8 +140,8 @@ def test_values_are_compared_as_they_are_read(run, drawn, fit):
     """The number 1e-3 of a command line is text to YAML, and still the recorded 0.001."""
     asked = {"learning_rate": "1e-3", "precision": 32}
     again = fit(drawn, run.root, method="crii", trainer=asked, labeled="6", resume=True)
-    trainer = again.read_config()["trainer"]
-    assert (trainer["learning_rate"], trainer["precision"]) == (0.001, "32")
+    trainer = again.read_config().config().trainer
+    assert (trainer.learning_rate, trainer.precision) == (0.001, "32")
 
 
 def test_an_unknown_key_is_refused_when_resuming_too(run, drawn, fit):
@@ -366,3 +368,31 @@ def test_a_split_that_is_none_is_named(content, drawn, fit, tmp_path):
     run.split.write_text(content)
     with pytest.raises(RunError, match=r"split\.json cannot be read. Restore it, or train anew"):
         recorded_split(run)
+
+
+DAMAGE: dict[str, tuple[dict[str, Any] | None, str]] = {
+    "is no object": (None, r"config\.json holds no settings of a run\."),
+    "lacks a key": ({"seed": None}, r"config\.json lacks 'seed'\."),
+    "lacks a key of the dataset": ({"dataset": {"path": "data", "name": "data"}}, r"lacks 'dataset\.classes'\."),
+    "has a wrong value": ({"seed": "three"}, r"config\.json has 'three' for 'seed'\."),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), DAMAGE.values(), ids=DAMAGE)
+def test_damaged_settings_are_named(change, said, drawn, fit, tmp_path):
+    run = fit(drawn, tmp_path / "run")
+    found = {**json.loads(run.config.read_text()), **(change or {})}
+    written = {key: value for key, value in found.items() if value is not None}
+    run.config.write_text(json.dumps(written if change else [written]))
+    with pytest.raises(RunError, match=f"{said} Restore it, or train anew"):
+        run.read_config()
+
+
+def test_what_a_newer_version_recorded_is_kept_where_the_dataset_has_moved(drawn, fit, tmp_path):
+    run = fit(drawn, tmp_path / "run", labeled="6")
+    found = json.loads(run.config.read_text())
+    run.config.write_text(json.dumps({**found, "novelty": 1, "dataset": {**found["dataset"], "colour": "red"}}))
+    moved = Path(shutil.copytree(drawn, tmp_path / "moved"))
+    fit(moved, run.root, labeled="6", resume=True)
+    again = json.loads(run.config.read_text())
+    assert (again["novelty"], again["dataset"]["colour"], again["dataset"]["path"]) == (1, "red", str(moved))

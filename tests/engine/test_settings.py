@@ -1,11 +1,13 @@
 """What is asked lies over what was picked; every key is checked, and a run's settings can be read back."""
 
 import json
+from typing import Any
 
 import pytest
 
 from criinet.config import Ramp
-from criinet.engine.settings import Choice, TrainerConfig, first_difference, from_recorded, resolve
+from criinet.engine.run_record import RunRecord
+from criinet.engine.settings import Choice, RunConfig, TrainerConfig, first_difference, resolve
 from criinet.errors import ConfigError
 
 PICKED = (
@@ -13,6 +15,13 @@ PICKED = (
     Choice("data.size", (64, 96), "as the images are"),
     Choice("trainer.iterations", 700, "what a CPU does in minutes"),
 )
+
+
+def read(settings: dict[str, Any]) -> RunConfig:
+    """Return the settings of a ``config.json`` that says these."""
+    about = {"path": "data", "name": "data", "classes": ["background", "object"]}
+    machine = {"version": "0", "python": "3", "torch": "2", "device": "cpu", "threads": 1}
+    return RunRecord.model_validate({**settings, "dataset": about, "environment": machine}).config()
 
 
 def test_what_is_picked_holds_where_nothing_is_asked():
@@ -58,7 +67,7 @@ def test_a_wrong_key_or_value_is_refused_with_the_right_one(asked, fragments):
 def test_a_run_reads_its_settings_back_from_json():
     asked = {"method": {"weights": {"consistency": {"to": 0.3}}}, "network": {"channels": [8, 8], "dropout": []}}
     config = resolve(asked, PICKED, seed=5)
-    back = from_recorded(json.loads(json.dumps(config.to_dict())))
+    back = read(json.loads(json.dumps(config.to_dict())))
     assert back.to_dict() == config.to_dict()
     assert (back.method, back.network, back.data, back.trainer) == (
         config.method,
@@ -74,8 +83,8 @@ def test_a_run_that_recorded_the_only_target_there_is_reads_its_settings_back():
     """crii-plus once had the setting ``target``, whose single legal value stands in the runs of that time."""
     recorded = resolve({"method": {"name": "crii-plus"}}, PICKED).to_dict()
     older = {**recorded, "method": {**recorded["method"], "target": "refined"}}
-    assert from_recorded(older).to_dict() == from_recorded(recorded).to_dict()
-    assert "target" not in from_recorded(older).to_dict()["method"]
+    assert read(older).to_dict() == read(recorded).to_dict()
+    assert "target" not in read(older).to_dict()["method"]
 
 
 def test_precision_may_be_written_as_a_number():

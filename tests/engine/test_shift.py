@@ -138,8 +138,7 @@ def test_images_larger_than_a_window_are_validated_whole(drawn, tiny_settings, t
     """In overlapping windows, as they are predicted: the Dice is that of the masks that the run writes."""
     settings = tiny_settings({"data": {"window": "patch"}, "trainer": {"shift": False}})
     run = train(drawn, tmp_path / "run", method="supervised", settings=settings, device="cpu")
-    recorded = run.read_config()
-    opened = open_recorded(recorded)
+    opened = open_recorded(run.read_config().dataset)
     cases = opened.select(recorded_split(run).val)
     predictor = load(run.root, device="cpu", tta=False)
     scores = [case_dice(predictor.predict(opened.read_scan(c)).mask, opened.read_mask(c), 2) for c in cases]

@@ -15,8 +15,11 @@ from criinet.data.settings import DataConfig
 from criinet.data.splits import Split, load_split
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
+from criinet.engine.machine import environment
 from criinet.engine.origin import open_recorded
 from criinet.engine.predictor import Predictor
+from criinet.engine.run_record import DatasetRecord, RunRecord
+from criinet.engine.settings import resolve
 from criinet.engine.training import train
 from criinet.errors import CheckpointError, DataError, RunError, StorageError
 from criinet.methods import Prediction
@@ -272,11 +275,12 @@ def test_the_run_is_measured_on_the_device_that_was_asked_for(session, monkeypat
 def rounds(tmp_path, monkeypatch) -> Rounds:
     """Rounds of a run of 10 steps and seed 5, whose trainings never begin; nine cases of six patients."""
     run = RunFolder(tmp_path)
-    sections: dict[str, dict] = {section: {} for section in ("method", "network", "data")}
-    dataset = {"path": str(tmp_path / "data"), "name": "data", "classes": ["background", "lesion"]}
-    run.config.write_text(
-        json.dumps({**sections, "dataset": dataset, "trainer": {"iterations": 10, "threads": 1}, "seed": 5})
+    record = RunRecord(
+        **resolve({"trainer": {"iterations": 10, "threads": 1}}, seed=5).to_dict(),
+        dataset=DatasetRecord(path=tmp_path / "data", name="data", classes=("background", "lesion")),
+        environment=environment("cpu"),
     )
+    run.config.write_text(record.model_dump_json())
     run.split.write_text(SPLIT.model_dump_json())
     monkeypatch.setattr(Rounds, "_launch", lambda *_: None)
     return Rounds(run, device="cpu", groups={f"c{i}": f"p{max(0, i - 3)}" for i in range(9)}, iterations=None)

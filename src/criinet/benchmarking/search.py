@@ -174,7 +174,7 @@ def with_settings(variant: Variant, settings: Mapping[str, float]) -> Variant:
 def final_dice(run: RunFolder) -> float | None:
     """Return the validation Dice at a run's last step; None for a run that was not trained to its end."""
     looks = [record for record in run.records() if isinstance(record, ValidationRecord)]
-    whole = looks and looks[-1].step == run.read_config()["trainer"]["iterations"]
+    whole = looks and looks[-1].step == run.read_config().config().trainer.iterations
     return looks[-1].dice if whole else None
 
 

@@ -178,6 +178,7 @@ def require_images(folder: RunFolder, predictor: Predictor) -> None:
 def describe(folder: RunFolder, predictor: Predictor, checkpoint: str) -> ModelCard:
     """Return the card of a run's checkpoint; ``predictor`` was loaded with mirrors."""
     recorded = folder.read_config()
+    config = recorded.config()
     data = predictor.data
     height, width = data.size[-2:]
     multiple = predictor.method.networks[0].backbone.multiple
@@ -194,9 +195,9 @@ def describe(folder: RunFolder, predictor: Predictor, checkpoint: str) -> ModelC
         tta=data.tta,
         outputs=("probabilities",) if found.coarse is None else ("probabilities", "coarse"),
         shift=predictor.shift,
-        method=recorded["method"]["name"],
-        network=recorded["network"]["name"],
-        dataset=recorded["dataset"]["name"],
+        method=config.method_name,
+        network=config.network_name,
+        dataset=recorded.dataset.name,
         checkpoint=checkpoint,
         step=load_checkpoint(folder.checkpoint(checkpoint))["step"],
         version=version("criinet"),

@@ -1,7 +1,6 @@
 """Whether an exported file gives what the run gives, on real images."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,7 +45,7 @@ class Probes:
 
 def find_probes(folder: RunFolder, card: ModelCard) -> Probes:
     """Return images of the run's dataset, evenly spaced by name, unlabeled ones if there are; else random ones."""
-    root, split = Path(folder.read_config()["dataset"]["path"]), recorded_split(folder)
+    root, split = folder.read_config().dataset.path, recorded_split(folder)
     here = {key_of(path): path for path in images_in(root)} if (root / "images").is_dir() else {}
     names = [name for name in map(comparable, split.unlabeled or split.labeled) if name in here]
     if names:

@@ -45,11 +45,12 @@ def quantise(content: bytes, card: ModelCard, folder: RunFolder) -> tuple[bytes,
     """
     import onnx
 
-    recorded, split = folder.read_config(), recorded_split(folder)
-    root = Path(recorded["dataset"]["path"])
-    if not root.is_dir():
-        raise RunError(f"--int8 needs the run's images, but {root} is gone. Restore it, or export without --int8.")
-    dataset = open_recorded(recorded)
+    about, split = folder.read_config().dataset, recorded_split(folder)
+    if not about.path.is_dir():
+        raise RunError(
+            f"--int8 needs the run's images, but {about.path} is gone. Restore it, or export without --int8."
+        )
+    dataset = open_recorded(about)
     seen = dataset.select(spaced(split.unlabeled or split.labeled, CALIBRATION))
     small = onnx.load_from_string(to_int8(content, [crop(read_image(case.image), card) for case in seen]))
     cases = dataset.select(split.val)

@@ -13,7 +13,7 @@ from criinet.engine.machine import pick_device
 from criinet.engine.method_calls import named
 from criinet.engine.predictor import Predictor
 from criinet.engine.requirements import require_values
-from criinet.engine.settings import RunConfig, from_recorded
+from criinet.engine.settings import RunConfig
 from criinet.errors import OVERWRITE, CheckpointError
 from criinet.methods import Method, methods
 from criinet.networks import Network, build_network
@@ -106,7 +106,7 @@ def load_trained(
 ) -> Trained:
     """Load a checkpoint of a run with what it says of itself; the arguments are those of :func:`load`."""
     recorded = folder.read_config()
-    config, classes = from_recorded(recorded), tuple(recorded["dataset"]["classes"])
+    config, classes = recorded.config(), recorded.dataset.classes
     method = build_method(config, classes, initial=False)
     state = fill(
         method.load_state_dict,
@@ -114,7 +114,6 @@ def load_trained(
         f"Another version of criinet wrote it: train anew with {OVERWRITE}.",
     )
     where = pick_device(device)
-    voxel = recorded["dataset"].get("voxel")
     predictor = Predictor(
         method,
         config.data,
@@ -124,7 +123,7 @@ def load_trained(
         tta=tta,
         uncertainty=uncertainty,
         keep_probs=keep_probs,
-        voxel=voxel and (voxel[0], voxel[1], voxel[2]),
+        voxel=recorded.dataset.voxel,
     )
     return Trained(predictor, state["step"], state["seconds"], state["memory"])
 

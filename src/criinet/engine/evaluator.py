@@ -18,6 +18,7 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split, require_same_classes
 from criinet.engine.predictor import Predictor
 from criinet.engine.requirements import require_masks_fit
+from criinet.engine.run_record import RunRecord
 from criinet.engine.summaries import Row, strata_rows, summary_rows, unit_of
 from criinet.errors import RunError
 from criinet.labels import IGNORE
@@ -78,8 +79,8 @@ def evaluate(
             f"{run} has no test cases, so its quality cannot be measured. "
             f"Give {TO_HOLD_OUT}, or a split with test cases."
         )
-    opened = open_recorded(recorded, None if dataset is None else Path(dataset))
-    require_same_classes(recorded, opened, folder.root)
+    opened = open_recorded(recorded.dataset, None if dataset is None else Path(dataset))
+    require_same_classes(recorded.dataset, opened, folder.root)
     test = TestSet.open(opened, opened.select(split.test))
     names = ["last", *(["best"] if folder.checkpoint("best").exists() else [])]
     trained = {name: load_trained(folder, name, device) for name in names}
@@ -116,32 +117,32 @@ def offset(advance: Advance | None, before: int, total: int) -> Advance | None:
     return None if advance is None else lambda done, _: advance(before + done, total)
 
 
-def describe_run(recorded: Mapping[str, Any], split: Split, last: Trained) -> Row:
+def describe_run(recorded: RunRecord, split: Split, last: Trained) -> Row:
     """Return what every row of a result says about where it came from."""
-    trainer, method = recorded["trainer"], last.predictor.method
-    images = last.step * (trainer["labeled_batch"] + trainer["unlabeled_batch"] * bool(method.views))
+    config, method = recorded.config(), last.predictor.method
+    trainer = config.trainer
+    images = last.step * (trainer.labeled_batch + trainer.unlabeled_batch * bool(method.views))
     pretrained = any(network.backbone.pretrained for network in method.networks)
-    environment = recorded["environment"]
     return {
-        "method": recorded["method"]["name"],
-        "dataset": recorded["dataset"]["name"],
+        "method": config.method_name,
+        "dataset": recorded.dataset.name,
         "labeled": len(split.labeled),
         "unlabeled": len(split.unlabeled),
         "val": len(split.val),
         "fraction": split.fraction,
         "draw": split.seed,
-        "seed": recorded["seed"],
-        "network": recorded["network"]["name"],
+        "seed": config.seed,
+        "network": config.network_name,
         "regime": "pretrained" if pretrained else "scratch",
         "parameters": sum(p.numel() for p in method.student.parameters()),
-        "iterations": trainer["iterations"],
-        "size": "x".join(str(side) for side in recorded["data"]["size"]),
-        "kind": recorded["data"].get("kind", "images"),
-        "classes": recorded["dataset"]["classes"],
+        "iterations": trainer.iterations,
+        "size": "x".join(str(side) for side in config.data.size),
+        "kind": config.data.kind,
+        "classes": list(recorded.dataset.classes),
         "split_hash": split.hash,
-        "version": environment["version"],
-        "device": environment["device"],
-        "threads": environment["threads"],
+        "version": recorded.environment.version,
+        "device": recorded.environment.device,
+        "threads": recorded.environment.threads,
         "train_seconds": round(last.seconds, 3),
         "images_per_second": round(images / max(last.seconds, 1e-9), 2),
         "peak_memory_mb": round(last.memory),

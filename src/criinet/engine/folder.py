@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from criinet.data.files import (
     TEMPORARY,
     jsonable,
@@ -18,12 +20,9 @@ from criinet.data.files import (
     write_text_atomically,
 )
 from criinet.engine.lock import LOCK, exclusive
+from criinet.engine.run_record import RunRecord, damage
 from criinet.errors import OVERWRITE, RESUME, RunError, StorageError
 from criinet.records import Record, from_line, to_line
-
-RECORDED = ("method", "network", "data", "trainer", "seed", "dataset")
-OF_DATASET = ("path", "name", "classes")
-"""What config.json always holds, and what it does of the dataset."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,7 @@ class RunFolder:
         """Remove the folder and what is in it, as far as the system lets it."""
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def read_config(self) -> dict[str, Any]:
+    def read_config(self) -> RunRecord:
         """Return ``config.json``.
 
         Raises:
@@ -222,15 +221,11 @@ class RunFolder:
         if not self.config.is_file():
             raise RunError(f"{self.root} holds no run (no config.json). Give the folder that `criinet train` wrote.")
         try:
-            recorded = json.loads(self.config.read_text(encoding="utf-8"))
+            return RunRecord.model_validate(json.loads(self.config.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            raise RunError(f"{self.config} {damage(error)}. Restore it, or train anew with {OVERWRITE}.") from error
         except (OSError, ValueError) as error:
             raise RunError(f"{self.config} cannot be read. Restore it, or train anew with {OVERWRITE}.") from error
-        found = _table(recorded)
-        missing = [key for key in RECORDED if key not in found]
-        missing += [f"dataset.{key}" for key in OF_DATASET if key not in _table(found.get("dataset"))]
-        if missing:
-            raise RunError(f"{self.config} lacks '{missing[0]}'. Restore it, or train anew with {OVERWRITE}.")
-        return recorded
 
     def whole_results(self) -> dict[str, Any] | None:
         """Return ``results.json`` if the weights it measures were trained to their end and ``cases.csv`` is there, too.
@@ -270,8 +265,3 @@ class RunFolder:
         if self.metrics.exists():
             kept = [json.dumps(jsonable(to_line(record))) + "\n" for record in self.records() if record.step <= step]
             write_text_atomically(self.metrics, "".join(kept))
-
-
-def _table(value: Any) -> dict[str, Any]:
-    """Return an object of JSON, empty for anything else."""
-    return value if isinstance(value, dict) else {}

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
 
 import torch
 
+from criinet.engine.run_record import Environment
 from criinet.errors import ConfigError
 
 MALLOC = {-1: 2**31 - 1, -2: 2**26, -4: 0}
@@ -67,12 +67,12 @@ def peak_memory(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def environment(device: str) -> dict[str, Any]:
+def environment(device: str) -> Environment:
     """Return versions and hardware, without names of people or machines."""
-    return {
-        "version": version("criinet"),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "device": torch.cuda.get_device_name() if device == "cuda" else f"cpu ({platform.machine()})",
-        "threads": torch.get_num_threads(),
-    }
+    return Environment(
+        version=version("criinet"),
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        device=torch.cuda.get_device_name() if device == "cuda" else f"cpu ({platform.machine()})",
+        threads=torch.get_num_threads(),
+    )

@@ -10,7 +10,8 @@ from criinet.data.dataset import Dataset, open_dataset
 from criinet.data.draws import make_split
 from criinet.data.splits import Split, load_split
 from criinet.engine.folder import RunFolder
-from criinet.engine.settings import SECTIONS, RunConfig, first_difference, from_recorded, resolve
+from criinet.engine.run_record import DatasetRecord
+from criinet.engine.settings import SECTIONS, RunConfig, first_difference, resolve
 from criinet.errors import OVERWRITE, DataError, RunError
 
 
@@ -46,38 +47,33 @@ def as_path(path: Path | str | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-def describe(dataset: Dataset, asked: Asked) -> dict[str, Any]:
-    """Return what a run must remember of its dataset, and of the run whose weights it began with."""
-    begun = {} if asked.initial is None else {"initial": str(asked.initial.resolve())}
-    return begun | {
-        "dataset": {
-            "path": str(dataset.root.resolve()),
-            "name": dataset.name,
-            "classes": list(dataset.classes),
-            "dims": dataset.dims,
-            "voxel": None if dataset.voxel is None else list(dataset.voxel),
-            "spacing": None if (spacing := dataset.spacing_of(dataset.cases[0])) is None else list(spacing),
-            "regions": {region: list(members) for region, members in dataset.regions.items()},
-            "groups": None if asked.groups is None else str(asked.groups.resolve()),
-            "skip_bad": asked.skip_bad,
-        }
-    }
+def describe(dataset: Dataset, asked: Asked) -> DatasetRecord:
+    """Return what a run must remember of its dataset."""
+    return DatasetRecord(
+        path=dataset.root.resolve(),
+        name=dataset.name,
+        classes=dataset.classes,
+        dims=dataset.dims,
+        voxel=dataset.voxel,
+        spacing=dataset.spacing_of(dataset.cases[0]),
+        regions=dataset.regions,
+        groups=None if asked.groups is None else asked.groups.resolve(),
+        skip_bad=asked.skip_bad,
+    )
 
 
-def open_recorded(recorded: Mapping[str, Any], moved: Path | None = None) -> Dataset:
-    """Open the dataset of a run as training opened it, from ``config.json``; ``moved`` is where it is now.
+def open_recorded(about: DatasetRecord, moved: Path | None = None) -> Dataset:
+    """Open the dataset of a run as training opened it; ``moved`` is where it is now.
 
     Raises:
         DataError: if it is not there, or cannot be used.
     """
-    about = recorded["dataset"]
-    if moved is None and not Path(about["path"]).is_dir():
+    if moved is None and not about.path.is_dir():
         raise DataError(
-            f"the run's dataset {about['path']} does not exist; put it back, or give the folder where it is now, as "
+            f"the run's dataset {about.path} does not exist; put it back, or give the folder where it is now, as "
             "`criinet evaluate RUN --dataset DIR` does."
         )
-    groups = as_path(about.get("groups"))
-    return open_dataset(moved or Path(about["path"]), skip_bad=about.get("skip_bad", False), groups=groups)
+    return open_dataset(moved or about.path, skip_bad=about.skip_bad, groups=about.groups)
 
 
 def recorded_split(folder: RunFolder) -> Split:
@@ -100,7 +96,7 @@ def recorded_run(folder: RunFolder, dataset: Dataset, asked: Asked) -> tuple[Run
         DataError: if the dataset has other classes now.
     """
     recorded = folder.read_config()
-    config = from_recorded(recorded)
+    config = recorded.config()
     difference = changed(config, asked.settings, asked.seed)
     if difference is not None:
         name, before, now = difference
@@ -108,7 +104,7 @@ def recorded_run(folder: RunFolder, dataset: Dataset, asked: Asked) -> tuple[Run
             f"{folder.root} was trained with {name}={before}, now {now} is asked. "
             f"Start another run with another --out, or drop that option to resume."
         )
-    require_same_classes(recorded, dataset, folder.root)
+    require_same_classes(recorded.dataset, dataset, folder.root)
     recorded_split(folder)  # Says best how to mend a file that is missing.
     parts = load_split(folder.split, dataset)
     if asked.labeled is not None or asked.split is not None:
@@ -139,15 +135,14 @@ def changed(config: RunConfig, asked: Mapping[str, Any], seed: int | None) -> tu
     return first_difference(before, {key: now[key] for key in (*SECTIONS, "seed")})
 
 
-def require_same_classes(recorded: Mapping[str, Any], dataset: Dataset, run: Path) -> None:
-    """Check that a dataset has the classes that a run was trained on, by its ``config.json``, in their order.
+def require_same_classes(about: DatasetRecord, dataset: Dataset, run: Path) -> None:
+    """Check that a dataset has the classes that a run was trained on, in their order.
 
     Raises:
         DataError: otherwise.
     """
-    classes = recorded["dataset"]["classes"]
-    if list(classes) != list(dataset.classes):
+    if about.classes != dataset.classes:
         raise DataError(
-            f"{run} was trained on the classes {', '.join(classes)}, but {dataset.root} has "
+            f"{run} was trained on the classes {', '.join(about.classes)}, but {dataset.root} has "
             f"{', '.join(dataset.classes)}. Give the dataset that it was trained on, with its classes in their order."
         )

@@ -95,7 +95,7 @@ def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | Non
     """
     folder = RunFolder(run)
     recorded = folder.read_config()
-    dataset, split = open_recorded(recorded), recorded_split(folder)
+    dataset, split = open_recorded(recorded.dataset), recorded_split(folder)
     unlabeled = dataset.select(split.unlabeled)
     partial = {case.image: mask for case, mask in partly_annotated(dataset, split.labeled)}
     predictor = load(run, device=device)
@@ -106,7 +106,7 @@ def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | Non
     shown = set(spaced([case.name for case in unlabeled], 6))
     examples: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
     paths = [*(case.image for case in unlabeled), *partial]
-    with threads(int(recorded["trainer"]["threads"])):
+    with threads(recorded.config().trainer.threads):
         for path, scan, predicted in predict_files(predictor, paths, dataset.voxel, None, advance):
             name = stem_of(path)
             if name in shown:

@@ -1,7 +1,7 @@
 """All settings of one run: resolved from the plan, a file and the command line, and dumped beside every checkpoint."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -199,13 +199,6 @@ def overridden(setting: str, asked: Mapping[str, Any]) -> bool:
             return False
         value = value[part]
     return True
-
-
-def from_recorded(recorded: Mapping[str, Any]) -> RunConfig:
-    """Rebuild the settings of a run from its ``config.json``."""
-    choices = tuple(Choice(**choice) for choice in recorded.get("choices", []))
-    config = resolve({section: recorded[section] for section in SECTIONS}, seed=recorded["seed"])
-    return replace(config, choices=choices)
 
 
 def first_difference(

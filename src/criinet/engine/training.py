@@ -22,6 +22,7 @@ from criinet.engine.machine import environment, keep_memory, pick_device, thread
 from criinet.engine.origin import Asked, as_path, describe, recorded_run
 from criinet.engine.pools import label_warnings, load_pools
 from criinet.engine.requirements import require_kind, require_masks_fit, require_one, require_seed
+from criinet.engine.run_record import RunRecord
 from criinet.engine.settings import Choice, RunConfig, resolve
 from criinet.engine.tracking import tensorboard
 from criinet.engine.trainer import Trainer, Watcher
@@ -133,12 +134,12 @@ def resumed(folder: RunFolder, asked: Asked, device: str) -> TrainingJob:
     if not folder.config.exists():
         raise RunError(f"{folder.root} holds no run to go on with (no config.json); start it without resume.")
     recorded = folder.read_config()
-    about, saved = recorded["dataset"], folder.checkpoint("last").exists()
+    about, saved = recorded.dataset, folder.checkpoint("last").exists()
     asked = replace(
         asked,
-        skip_bad=asked.skip_bad or about.get("skip_bad", False),
-        groups=asked.groups or as_path(about.get("groups")),
-        initial=None if saved else asked.initial or as_path(recorded.get("initial")),
+        skip_bad=asked.skip_bad or about.skip_bad,
+        groups=asked.groups or about.groups,
+        initial=None if saved else asked.initial or recorded.initial,
     )
     dataset = asked.open()
     config, split = recorded_run(folder, dataset, asked)
@@ -190,9 +191,18 @@ def prepare(job: TrainingJob, trainer: Trainer) -> None:
         if job.overwrite:
             trainer.pools.unlabeled.require_all()  # What stands there goes only when every file was read.
         folder.create(overwrite=job.overwrite)
-        described = describe(job.dataset, job.asked)
-        write_json(folder.config, {**job.config.to_dict(), **described, "environment": environment(job.device)})
+        write_json(folder.config, record_of(job).model_dump(mode="json"))
         save_split(job.split, folder.split)
+
+
+def record_of(job: TrainingJob) -> RunRecord:
+    """Return what a run is made from."""
+    return RunRecord(
+        **job.config.to_dict(),
+        initial=None if job.asked.initial is None else job.asked.initial.resolve(),
+        dataset=describe(job.dataset, job.asked),
+        environment=environment(job.device),
+    )
 
 
 def look(dataset: Dataset, split: Split) -> Facts | VolumeFacts:
@@ -223,9 +233,9 @@ def pick(facts: Facts | VolumeFacts, device: str, asked: Mapping[str, Any]) -> t
 def go_on(folder: RunFolder, dataset: Dataset, *, further: bool) -> None:
     """Note where the dataset of a resumed run is now; if it trains ``further``, old results are no longer its own."""
     recorded = folder.read_config()
-    place = str(dataset.root.resolve())
-    if recorded["dataset"]["path"] != place:
-        write_json(folder.config, {**recorded, "dataset": {**recorded["dataset"], "path": place}})
+    moved = recorded.dataset.model_copy(update={"path": dataset.root.resolve()})
+    if moved != recorded.dataset:
+        write_json(folder.config, recorded.model_copy(update={"dataset": moved}).model_dump(mode="json"))
     if further:
         folder.forget_results()
 

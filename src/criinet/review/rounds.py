@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from criinet.config import merge
 from criinet.data.files import jsonable, write_text_atomically
 from criinet.data.splits import Split, save_split
 from criinet.engine.children import start_child
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import recorded_split
-from criinet.engine.settings import SECTIONS
 from criinet.errors import INTERRUPTED, CriinetError, RunError, StorageError
 from criinet.metrics import paired_difference, verdict
 from criinet.records import TrainRecord, ValidationRecord
@@ -76,8 +76,8 @@ class Rounds:
     ) -> None:
         self.run, self.device, self.groups, self.finished = run, device, groups, finished
         self.recorded = run.read_config()
-        asked = int(self.recorded["trainer"]["iterations"])
-        self.iterations = iterations or max(1, asked // 2)
+        self.trainer = self.recorded.config().trainer
+        self.iterations = iterations or max(1, self.trainer.iterations // 2)
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._follower: threading.Thread | None = None
@@ -99,7 +99,7 @@ class Rounds:
             masks=len(split.labeled),
             minutes=0.0,
             started=now(),
-            iterations=int(self.recorded["trainer"]["iterations"]),
+            iterations=self.trainer.iterations,
         )
         return RoundBook(rounds=(first,))
 
@@ -297,17 +297,17 @@ class Rounds:
         Raises:
             StorageError: if the disk is full.
         """
-        settings = {section: dict(self.recorded[section]) for section in SECTIONS}
-        settings["trainer"]["iterations"] = begun.iterations
+        settings = merge(self.recorded.settings, {"trainer": {"iterations": begun.iterations}})
+        about = self.recorded.dataset
         job = RoundJob(
             dataset=str(dataset.resolve()),
             split=str(self._split(begun.number).resolve()),
             initial=str(self.folder(begun.began_from or 0).root.resolve()),
             settings=settings,
-            seed=int(self.recorded["seed"]) + begun.number,
+            seed=self.recorded.seed + begun.number,
             device=self.device,
-            skip_bad=bool(self.recorded["dataset"].get("skip_bad", False)),
-            groups=self.recorded["dataset"].get("groups"),
+            skip_bad=about.skip_bad,
+            groups=None if about.groups is None else str(about.groups),
         )
         write_text_atomically(self._job(begun.number), json.dumps(vars(job), indent=1) + "\n")
 
@@ -329,7 +329,7 @@ class Rounds:
                 "criinet.review.worker",
                 self._job(begun.number),
                 self.run.review / f"round_{begun.number}.log",
-                threads=int(self.recorded["trainer"]["threads"]),
+                threads=self.trainer.threads,
                 own_session=True,
             )
         except StorageError as error:

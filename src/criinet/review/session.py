@@ -67,7 +67,7 @@ class ReviewSession:
     def __init__(self, run: Path, dataset: Path, *, device: str = "auto", iterations: int | None = None) -> None:
         folder = RunFolder(run)
         self.device = pick_device(device)
-        self.recorded = folder.read_config()
+        self.recorded = folder.read_config().dataset
         self.dataset = open_recorded(self.recorded, dataset)
         require_same_classes(self.recorded, self.dataset, run)
         self.split = load_split(folder.split, self.dataset)

@@ -35,8 +35,8 @@ def do(job: RoundJob, folder: RunFolder) -> None:
         initial=Path(job.initial),
         resume=begun,
     )
-    recorded, split = folder.read_config(), recorded_split(folder)
-    write_dice(folder, measure(load(folder.root, device=job.device), open_recorded(recorded), split.val))
+    dataset, split = open_recorded(folder.read_config().dataset), recorded_split(folder)
+    write_dice(folder, measure(load(folder.root, device=job.device), dataset, split.val))
 
 
 def main(file: Path) -> int:
