@@ -1,6 +1,7 @@
 """Bidirectional copy-paste: two stages, two regions, and pseudo-labels of one piece."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,15 +10,34 @@ from criinet.labels import IGNORE
 from criinet.methods import parse_method
 from criinet.types import LabeledBatch, UnlabeledBatch
 
+Pairs = list[tuple[float, int]]
+"""Probability of the foreground and class of each pixel."""
 
-def by_hand(probs: list[float], target: list[int]) -> float:
+
+def by_hand(probs: list[float], target: list[int], dice_of: Callable[[Pairs], float] | None = None) -> float:
     """Return (cross-entropy + Dice) / 2 of foreground probabilities, pixel by pixel; IGNORE is skipped."""
     pairs = [(p, y) for p, y in zip(probs, target, strict=True) if y != IGNORE]
     if not pairs:
         return 0.0
     cross_entropy = sum(-math.log(p if y else 1 - p) for p, y in pairs) / len(pairs)
-    overlap, total = sum(p for p, y in pairs if y), sum(p + y for p, y in pairs)
-    return (cross_entropy + 1 - (2 * overlap + 1) / (total + 1)) / 2
+    return (cross_entropy + 1 - (dice_of or summed)(pairs)) / 2
+
+
+def summed(pairs: Pairs) -> float:
+    """Return the foreground's Dice with sums below the line, smoothed by one pixel, as true regions have it."""
+    return (2 * sum(p for p, y in pairs if y) + 1) / (sum(p + y for p, y in pairs) + 1)
+
+
+def squared(pairs: Pairs) -> float:
+    """Return the mean Dice of both classes with squares below the line, as pseudo-labeled regions have it."""
+    turned = [(1 - p, 1 - y) for p, y in pairs]
+    return (
+        sum(
+            (2 * sum(p for p, y in each if y) + 1e-5) / (sum(p**2 + y for p, y in each) + 1e-5)
+            for each in (pairs, turned)
+        )
+        / 2
+    )
 
 
 KNOWN, TARGET = [0.8, 0.3, 0.6, 0.4, 0.7, 0.2], [1, 0, 1, 1, IGNORE, 0]
@@ -43,7 +63,8 @@ def test_mixed_images_by_hand(glass, batches):
     for is_known in (inside, [not b for b in inside]):
         mixed = [k if here else u for here, k, u in zip(is_known, KNOWN, UNKNOWN, strict=True)]
         true.append(by_hand(mixed, [y if here else IGNORE for here, y in zip(is_known, TARGET, strict=True)]))
-        pseudo.append(by_hand(mixed, [IGNORE if here else q for here, q in zip(is_known, PIECES, strict=True)]))
+        guessed = [IGNORE if here else q for here, q in zip(is_known, PIECES, strict=True)]
+        pseudo.append(by_hand(mixed, guessed, squared))
     torch.manual_seed(4)
     terms = method.losses(*batches, 0.25)
     assert terms["pretraining"].item() == 0
@@ -107,5 +128,5 @@ def test_the_pseudo_label_is_the_teachers(glass, batches):
         method.teacher.network.head.weight.mul_(-1)
     terms = method.losses(*batches, 0.5)
     terms["pseudo_region"].backward()
-    assert terms["pseudo_region"].item() == pytest.approx(by_hand(UNKNOWN, [0, 0, 0, 0, 1, 1]) / 2, abs=1e-5)
+    assert terms["pseudo_region"].item() == pytest.approx(by_hand(UNKNOWN, [0, 0, 0, 0, 1, 1], squared) / 2, abs=1e-5)
     assert all(parameter.grad is None for parameter in method.teacher.parameters())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from criinet.losses import cross_entropy_dice
+from criinet.losses import cross_entropy_dice, squared_dice_loss
 from criinet.methods.st_plus_plus import mean_iou
 from criinet.types import UnlabeledBatch
 
@@ -39,7 +39,7 @@ def test_the_pseudo_label_is_mixed_as_the_strong_view_was(tasks):
     assert batch.pseudo_label is not None
     mixed = batch.pseudo_label.clone()
     mixed[:, 5:10, 7:14] = batch.pseudo_label.roll(1, 0)[:, 5:10, 7:14]
-    expected = cross_entropy_dice(method.student(batch.views["strong_1"]).logits, mixed)
+    expected = cross_entropy_dice(method.student(batch.views["strong_1"]).logits, mixed, squared_dice_loss)
     assert method.losses(task.labeled_batch(), batch, 0.0)["pseudo"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 

@@ -1,6 +1,7 @@
 """Losses between logits or probabilities and targets, pixel by pixel."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -77,12 +78,15 @@ def _on_valid_pixels(probs: Tensor, target: Tensor) -> tuple[Tensor, Tensor, lis
     return probs * valid, truth, [0, *range(2, probs.ndim)]
 
 
-def cross_entropy_dice(logits: Tensor, target: Tensor) -> Tensor:
+def cross_entropy_dice(
+    logits: Tensor, target: Tensor, dice: Callable[[Tensor, Tensor], Tensor] = soft_dice_loss
+) -> Tensor:
     """Compute the supervised loss of the field, (cross-entropy + soft Dice) / 2, in float32.
 
     Args:
         logits: (B, K, ...) before softmax.
         target: (B, ...) int64 class indices; IGNORE is left out.
+        dice: ``squared_dice_loss`` where the target is pseudo-labels.
 
     Returns:
         Scalar >= 0; 0 is best. Zero, with a gradient of zero, if no pixel is valid.
@@ -94,7 +98,7 @@ def cross_entropy_dice(logits: Tensor, target: Tensor) -> Tensor:
     logits = logits.float()
     pixels = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum")
     cross_entropy = pixels / (target != IGNORE).sum().clamp(min=1)
-    return (cross_entropy + soft_dice_loss(logits.softmax(1), target)) / 2
+    return (cross_entropy + dice(logits.softmax(1), target)) / 2
 
 
 def mean_squared(probs: Tensor, target_probs: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from criinet.config import Fraction, LossWeights
 from criinet.labels import IGNORE
-from criinet.losses import cross_entropy_dice
+from criinet.losses import cross_entropy_dice, squared_dice_loss
 from criinet.methods.boxes import random_boxes
 from criinet.methods.components import largest_components
 from criinet.methods.taught import Taught, TaughtConfig
@@ -19,17 +19,18 @@ class BidirectionalCopyPaste(Taught):
     """A student learns from images that are partly labeled and partly not, after a stage on labeled images alone.
 
         first:  L = sup(f(z), y) where z is x_l + sup(f(z), y') where it is x_l',   z = M x_l + (1 - M) x_l'
-        then:   L = mean over both directions of  sup(f(z), y) where z is labeled + .5 sup(f(z), q) where it is not
+        then:   L = mean over both directions of  sup(f(z), y) where z is labeled + .5 pseudo(f(z), q) where it is not
                 z_1 = M x_l + (1 - M) x_u,   z_2 = M x_u + (1 - M) x_l
 
-    M is a box of 2/3 of every side; sup = (cross-entropy + soft Dice) / 2; q is the teacher's most probable class, the
-    largest connected component of every foreground class alone.
+    M is a box of 2/3 of every side; sup = (cross-entropy + soft Dice) / 2, pseudo the same with ``squared_dice_loss``;
+    q is the teacher's most probable class, the largest connected component of every foreground class alone.
 
     Reference: Bai et al., CVPR 2023, arXiv 2305.00673, section 3.
     Differs: one run, of which ``pretraining`` is the first stage (.25, the 10k of 40k iterations of public code), with
     one optimizer and one learning rate; the teacher follows from the first step instead of starting as the best
-    pretrained network; both directions mix the same pairs and are averaged; each
-    image has a box of its own; Dice is of the foreground classes.
+    pretrained network; both directions mix the same pairs and are averaged; each image has a box of its own; Dice on
+    labeled pixels is of the foreground classes, with sums below the line; labeled images vary in colour, blur and
+    noise, unlabeled ones do not.
     """
 
     class Config(TaughtConfig):
@@ -79,7 +80,8 @@ class BidirectionalCopyPaste(Taught):
         for is_known in (box, ~box):
             logits = self.student(torch.where(is_known, known, unknown)).logits
             true.append(cross_entropy_dice(logits, torch.where(is_known.squeeze(1), target, IGNORE)))
-            pseudo.append(cross_entropy_dice(logits, torch.where(is_known.squeeze(1), IGNORE, pseudo_label)))
+            guessed = torch.where(is_known.squeeze(1), IGNORE, pseudo_label)
+            pseudo.append(cross_entropy_dice(logits, guessed, squared_dice_loss))
         return torch.stack(true).mean(), torch.stack(pseudo).mean()
 
     def draw_boxes(self, image: Tensor) -> Tensor:

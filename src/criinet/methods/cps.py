@@ -24,12 +24,13 @@ class CrossPseudoSupervision(Method):
     and each network learns from the other's mixed classes on the mixed images.
 
     The two variants that papers report: as the defaults stand, w ramps to .1 without mixing, as in medical benchmarks;
-    with ``method.cutmix=true`` and ``method.weights.cross=1`` it is the paper's own, constant with CutMix.
+    with ``method.cutmix=true`` and ``method.weights.cross=1`` it is constant with CutMix, as in the paper.
 
     Reference: Chen et al., CVPR 2021, arXiv 2106.01226, section 3.
     Differs: cross-entropy + Dice on labeled images; the cross term on unlabeled images only; f1 alone predicts, as in
-    the public benchmarks; boxes cover half of the image as in CutMix-Seg; the second network's seed is drawn from the
-    run's, and where weights are pretrained only what is not differs at the start.
+    the public benchmarks; one box covers half of the image as in CutMix-Seg, where public code has three smaller ones;
+    the second network's seed is drawn from the run's, and where weights are pretrained only what is not differs at the
+    start.
     """
 
     class Config(MethodConfig):

@@ -26,8 +26,9 @@ class DualTaskConsistency(Method):
     segmentation head predicts.
 
     Reference: Luo et al., AAAI 2021, arXiv 2009.04448.
-    Differs: any number of classes; the border runs between pixels, where the authors' code sets the inner border pixels
-    to zero; an absent class is at distance +1 everywhere, not 0; pixels without ground truth are left out of the
+    Differs: cross-entropy and Dice instead of Dice alone; weights of the authors' code, which is for volumes, on images
+    too; any number of classes; the border runs between pixels, where the authors' code sets the inner border pixels to
+    zero; an absent class is at distance +1 everywhere, not 0; pixels without ground truth are left out of the
     regression; labeled and unlabeled images are two terms; the ramp ends after 40 % of training.
     """
 

@@ -25,8 +25,9 @@ class MutualConsistency(Method):
     every method is compared at the same price.
 
     Reference: Wu et al., Medical Image Analysis 2022, arXiv 2109.09960 (MC-Net+); two decoders: arXiv 2103.02911.
-    Differs: means over decoders and pairs instead of sums, with the same weight of one to the other (.1 times six pairs
-    to .5 times three decoders, half of it on either kind of image); cross-entropy and Dice instead of Dice alone; the
+    Differs: means over decoders and pairs instead of sums, with the same weight of one to the other as in the authors'
+    code for slices (.1 times six pairs to .5 times three decoders, half of it on either kind of image; their code for
+    volumes has ten times as much, which ``method.weights`` sets); cross-entropy and Dice instead of Dice alone; the
     sharpened target has no gradient; labeled and unlabeled images are two terms; sharpening over any number of classes;
     the ramp ends after 40 % of training.
     """

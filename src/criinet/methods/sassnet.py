@@ -23,10 +23,11 @@ class ShapeAware(Method):
     its own side only. The segmentation head predicts.
 
     Reference: Li, Zhang & He, MICCAI 2020, arXiv 2007.10732.
-    Differs: squared error for the distances, as in the authors' code; the border runs between pixels, and an absent
-    class is at +1 everywhere; both sides step at once, in one optimizer whose moments are by parameter, with one
-    learning rate and one clipping of the gradient; three convolutions in the discriminator, which sees the image in
-    gray; the ramp ends after 40 % of training.
+    Differs: cross-entropy and Dice instead of Dice alone; squared error for the distances, as in the authors' code; the
+    border runs between pixels, and an absent class is at +1 everywhere; both sides step at once, in one optimizer whose
+    moments are by parameter, with one learning rate and one clipping of the gradient; three convolutions in the
+    discriminator, which sees the image in gray, where the authors have five, wider ones with dropout; the ramp ends
+    after 40 % of training.
     """
 
     class Config(MethodConfig):

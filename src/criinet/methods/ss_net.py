@@ -39,11 +39,12 @@ class SmoothnessSeparation(Method):
     copies of the running statistics, so a step moves those by one pass on x_l and one on x_u.
 
     Reference: Wu et al., MICCAI 2022, arXiv 2203.01324; Miyato et al., TPAMI 2018, arXiv 1704.03976.
-    Differs: unlabeled images alone are changed; the change is measured by its root mean square against the image's
-    contrast, and its gradient is taken at its own size; 256 pixels a batch are drawn, all classes alike, instead of all
-    pixels; the memory is first-in first-out and holds the background too, without learned selectors of pixels;
-    projections have no batch normalisation; cross-entropy and Dice instead of Dice alone; the ramp to w = .1 ends after
-    40 % of training instead of at its end.
+    Differs: weights of the authors' code for slices; their code for volumes has ten times as much, on smaller changes
+    (``method.weights``, ``method.radius``); unlabeled images alone are changed; the change is measured by its root mean
+    square against the image's contrast, and its gradient is taken at its own size; 256 pixels a batch are drawn, all
+    classes alike, instead of all pixels; the memory is first-in first-out and holds the background too, without learned
+    selectors of pixels; projections have no batch normalisation; cross-entropy and Dice instead of Dice alone; the ramp
+    to w = .1 ends after 40 % of training instead of at its end.
     """
 
     class Config(MethodConfig):

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from criinet.config import Fraction, LossWeights, MethodConfig
-from criinet.losses import cross_entropy_dice
+from criinet.losses import cross_entropy_dice, squared_dice_loss
 from criinet.methods.base import probabilities
 from criinet.methods.in_rounds import InRounds
 from criinet.networks import Network
@@ -19,17 +19,20 @@ class STPlusPlus(InRounds):
     """Three rounds, each from the first weights: labeled images alone, then the reliable half too, then all.
 
         round 0:  L = sup(f(x_l), y)
-        round r:  L = sup(f(x_l), y) + sup(f(s(x_u)), y_u),   y_u = argmax f_{r-1}(x_u), averaged over mirrored images
+        round r:  L = sup(f(x_l), y) + pseudo(f(s(x_u)), y_u)
+                  y_u = argmax f_{r-1}(x_u), averaged over mirrored images
 
         reliability(x_u) = mean over earlier checkpoints j of IoU(argmax f_j(x_u), y_u)
 
-    s(x) is a strong view, and y_u is mixed by the same CutMix. An IoU is the mean over the classes that either mask
+    s(x) is a strong view, and y_u is mixed by the same CutMix; sup = (cross-entropy + soft Dice) / 2, pseudo the same
+    with ``squared_dice_loss``. An IoU is the mean over the classes that either mask
     holds, background included.
 
     Reference: Yang et al., CVPR 2022, arXiv 2106.05095, eq. 1 to 3 and algorithm 1.
     Differs: the rounds share one run's iterations, so that the method costs what others cost; two earlier checkpoints,
-    at a third and two thirds of a round; a step takes labeled and pseudo-labeled images in equal parts, where the paper
-    draws from their union; strong views are those of this project, with CutMix in place of Cutout.
+    at a third and two thirds of a round; the last round labels all images anew, not the unreliable ones alone; Dice
+    beside the cross-entropy; a step takes labeled and pseudo-labeled images in equal parts, where the paper draws from
+    their union; strong views are those of this project, with CutMix in place of Cutout.
     """
 
     class Config(MethodConfig):
@@ -69,7 +72,7 @@ class STPlusPlus(InRounds):
             return {"supervised": supervised, "pseudo": supervised.new_zeros(())}
         label = unlabeled.mixes["strong_1"].apply_to_labels(unlabeled.pseudo_label)
         logits = self.student(unlabeled.views["strong_1"]).logits
-        return {"supervised": supervised, "pseudo": cross_entropy_dice(logits, label)}
+        return {"supervised": supervised, "pseudo": cross_entropy_dice(logits, label, squared_dice_loss)}
 
     def remember(self, progress: float) -> None:
         """Keep the student as it is at each third of a round."""
