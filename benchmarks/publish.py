@@ -4,8 +4,8 @@
 
 A folder is the --out of `criinet benchmark`, or one of benchmarks/results: so a row, a draw or a data set can be added
 to a published table without training the rest of it again. Folders must have had the same splits. The plan, its command
-and machine are those of the first; with --plan the plan is the one in that file, which does all of these runs at once,
-and those of them on DATA, the folder of its datasets, that no FOLDER has stand as pending. Nothing is computed but the
+and machine are those of the first; with --plan the plan is the one in that file, which does all of these runs at once:
+other runs of a FOLDER are left out, and those on DATA, the folder of its datasets, that no FOLDER has stand as pending. Nothing is computed but the
 report: results.json and cases.csv are the runs' own.
 
 `records.tar.xz` holds all that a run wrote but its weights and pictures: settings (without the path of the data),
@@ -48,9 +48,10 @@ def main() -> None:
         parser.error("--plan and --data go together: what of the plan was not run depends on its datasets.")
     with tempfile.TemporaryDirectory() as scratch:
         joined = Path(scratch) / "joined"
-        join([unpacked(folder, Path(scratch)) for folder in asked.folders], joined)
+        wanted = None if asked.plan is None else runs_of(asked.plan, asked.data)
+        join([unpacked(folder, Path(scratch)) for folder in asked.folders], joined, wanted)
         if asked.plan is not None:
-            tell_plan(joined, asked.plan, asked.data, asked.name)
+            tell_plan(joined, asked.plan, wanted or [], asked.name)
         write_benchmark_report(joined)
         publish(joined, RESULTS / asked.name)
 
@@ -65,9 +66,16 @@ def unpacked(folder: Path, scratch: Path) -> Path:
     return place
 
 
-def join(folders: Iterable[Path], out: Path) -> None:
-    """Write the folder of one benchmark with every run of several; of a run that two have, the first is taken."""
+def runs_of(plan: Path, data: Path) -> list[str]:
+    """Return the names of all runs of a plan."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return [run for cell in cells_of(read_plan(str(plan)), data, Path(scratch), "cpu") for run in cell.runs]
+
+
+def join(folders: Iterable[Path], out: Path, wanted: Iterable[str] | None) -> None:
+    """Write the folder of one benchmark with every run of several, or those wanted; of two that are one, the first."""
     out.mkdir()
+    names = None if wanted is None else {without_identity(run) for run in wanted}
     first: Row = {}
     lists: dict[str, list[Row]] = {"rows": [], "strata": [], "cases": [], "failed": []}
     pending: list[str] = []
@@ -78,6 +86,7 @@ def join(folders: Iterable[Path], out: Path) -> None:
         first = first or found
         known = {place(row) for row in lists["rows"]}
         new = {row["run"] for row in found["rows"] if place(row) not in known}
+        new = {run for run in new if names is None or without_identity(run) in names}
         for name, rows in lists.items():
             rows.extend(row for row in found[name] if row["run"] in new or name == "failed")
         pending.extend(found["pending"])
@@ -93,12 +102,10 @@ def join(folders: Iterable[Path], out: Path) -> None:
     write_text_atomically(out / "cases.csv", csv_text(cases, columns))
 
 
-def tell_plan(folder: Path, plan: Path, data: Path, name: str) -> None:
+def tell_plan(folder: Path, plan: Path, wanted: Iterable[str], name: str) -> None:
     """Let a folder's results be of the plan in a file, with the command that does it and what of it is still to run."""
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     grid = read_plan(str(plan))
-    with tempfile.TemporaryDirectory() as scratch:
-        wanted = [run for cell in cells_of(grid, data, Path(scratch), "cpu") for run in cell.runs]
     results["pending"] = without_runs_of(wanted, [*results["rows"], *results["failed"]])
     command = re.sub(r"benchmark \S+", f"benchmark {plan.as_posix()}", results["plan"]["command"])
     command = re.sub(r"--out \S+", f"--out runs/{name}", command).removesuffix(" --resume")
