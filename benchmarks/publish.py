@@ -5,8 +5,8 @@
 A folder is the --out of `criinet benchmark`, or one of benchmarks/results: so a row, a draw or a data set can be added
 to a published table without training the rest of it again. Folders must have had the same splits. The plan, its command
 and machine are those of the first; with --plan the plan is the one in that file, which does all of these runs at once:
-other runs of a FOLDER are left out, and those on DATA, the folder of its datasets, that no FOLDER has stand as pending. Nothing is computed but the
-report: results.json and cases.csv are the runs' own.
+other runs of a FOLDER are left out, and those on DATA, the folder of its datasets, that no FOLDER has stand as pending.
+Nothing is computed but the report: results.json and cases.csv are the runs' own.
 
 `records.tar.xz` holds all that a run wrote but its weights and pictures: settings (without the path of the data),
 split, log, results and cases. Unpacked, it is a benchmark's folder, of which `criinet report` makes the page.
