@@ -17,6 +17,13 @@ from criinet.errors import DataError
 from volume_sets import write_volumes
 
 
+def shaded(value: int) -> np.ndarray:
+    """Draw a 10x20 image of a value, one pixel apart."""
+    image = np.full((10, 20), value, np.uint8)
+    image[0, 0] += 100
+    return image
+
+
 @pytest.fixture
 def root(tmp_path):
     """Six 10x20 images i0..i5; i0..i3 have index masks, the mask of i0 is empty and i2 has 50 px of class 2."""
@@ -24,7 +31,7 @@ def root(tmp_path):
     for name in ("images", "masks", "splits"):
         (folder / name).mkdir(parents=True)
     for i in range(6):
-        Image.fromarray(np.full((10, 20), 10 * i, np.uint8)).save(folder / "images" / f"i{i}.png")
+        Image.fromarray(shaded(10 * i)).save(folder / "images" / f"i{i}.png")
     for i in range(4):
         mask = np.zeros((10, 20), np.uint8)
         mask[:5, :10] = i
@@ -351,6 +358,37 @@ def test_a_scan_that_lost_its_intercept_is_named(tmp_path):
     assert check_dataset(tmp_path).notes == ()
 
 
+def test_volumes_with_voxels_that_are_no_number_are_named(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for name in "abc":
+        values = rng.normal(size=(8, 8, 8))
+        if name == "b":
+            values[:2] = np.nan
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "images" / f"{name}.nii.gz")
+    (note,) = check_dataset(tmp_path).notes
+    assert note.startswith("volumes with voxels that are no finite number: 1, as b.nii.gz (25.00% of its voxels)")
+
+
+def test_labeled_slices_that_stand_alone_unevenly_are_named(tmp_path):
+    """Two of sixteen slices are too few for a pattern: nobody knows whether the others were annotated."""
+    write_volumes(tmp_path, count=3)
+    masks = sorted((tmp_path / "masks").iterdir())
+    stored = nib.load(masks[0])
+    labels = np.asarray(stored.dataobj).astype(np.uint8)
+    kept = np.flatnonzero(labels.any((0, 1)))[[0, 2]]
+    alone = np.zeros_like(labels)
+    alone[:, :, kept] = labels[:, :, kept]
+    nib.save(nib.Nifti1Image(alone, stored.affine), masks[0])
+    (note,) = [note for note in check_dataset(tmp_path).notes if "alone" in note]
+    assert f"as of {masks[0].name.removesuffix('.nii.gz')} (2 of {labels.shape[2]} slices)" in note
+    assert '"partial": true' in note
+    card = tmp_path / "dataset.json"
+    known = json.loads(card.read_text()) if card.exists() else {}
+    card.write_text(json.dumps({**known, "partial": False}))
+    assert not [note for note in check_dataset(tmp_path).notes if "alone" in note]
+
+
 def test_one_sentence_says_what_is_wrong_with_many_files_alike(root):
     """They differ in numbers and in names; what the masks hold that can be read is nothing to judge all of them by."""
     for i in range(1, 4):
@@ -361,10 +399,10 @@ def test_one_sentence_says_what_is_wrong_with_many_files_alike(root):
     report = check_dataset(root)
     assert len(report.problems) == 5
     assert joined(report.problems) == [
-        "masks/scan_mask.png and 1 other: has no image of the same name. Name it scan.png, if that is its image, or "
-        "remove it.",
-        "masks/i1.png and 2 others: has class 4, but the dataset has 4 classes: background, a, b, c. Correct the mask, "
-        "or add the class to dataset.json.",
+        "masks/scan_mask.png (and likewise x7b_mask.png): has no image of the same name. Name it scan.png, if that is "
+        "its image, or remove it.",
+        "masks/i1.png (and likewise i2.png, i3.png): has class 4, but the dataset has 4 classes: background, a, b, c. "
+        "Correct the mask, or add the class to dataset.json.",
     ]
-    assert report.notes == ()
+    assert report.notes == ("images of a single value: 2, as scan.png; nothing can be seen in them",)
     assert joined(report.problems[:1]) == [str(report.problems[0])]

@@ -32,7 +32,7 @@ def root(tmp_path: Path) -> Path:
     """Five images c0..c4 of 6x8; c0, c1 and c2 have masks of 0 and 255."""
     folder = tmp_path / "eyes"
     for i in range(5):
-        save(folder / "images" / f"c{i}.png", np.full((6, 8, 3), 40 * i))
+        save(folder / "images" / f"c{i}.png", np.arange(144).reshape(6, 8, 3) + 10 * i)
         if i < 3:
             mask = np.zeros((6, 8))
             mask[: i + 1] = 255
@@ -360,7 +360,7 @@ def numbered_set(folder: Path, *counts: int) -> Path:
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
     for i, count in enumerate(counts):
-        save(folder / "images" / f"c{i}.png", np.full((12, 20), i))
+        save(folder / "images" / f"c{i}.png", np.arange(240).reshape(12, 20) + i)
         save(folder / "masks" / f"c{i}.png", numbered(count))
     return folder
 

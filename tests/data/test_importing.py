@@ -1,5 +1,6 @@
 """Each published layout becomes a dataset folder that opens; a second import changes nothing."""
 
+import gzip
 import json
 import re
 import unicodedata
@@ -479,6 +480,15 @@ def test_what_a_person_added_to_dataset_json_outlives_a_second_import(tmp_path):
     card.write_text(json.dumps({**json.loads(card.read_text()), "partial": False}))
     carry_out(plan_import("acdc", tmp_path / "source"), tmp_path / "data")
     assert json.loads(card.read_text())["partial"] is False
+
+
+def test_labels_of_nnunet_may_be_stored_otherwise_than_their_images(tmp_path):
+    nnunet(tmp_path)
+    labels = sorted((tmp_path / "labelsTr").glob("*.nii.gz"))
+    for path in labels:
+        path.with_name(path.name.removesuffix(".gz")).write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    assert sum(item.mask is not None for item in plan_import("nnunet", tmp_path).items) == len(labels) > 0
 
 
 def test_labels_of_nnunet_may_be_strings_and_must_be_there(tmp_path):

@@ -18,6 +18,7 @@ from criinet.data.geometry import Geometry
 from criinet.data.kinds import stem_of
 from criinet.data.volumes import (
     annotated_slices,
+    lone_slices,
     read_labels,
     read_raw_labels,
     read_volume,
@@ -195,6 +196,16 @@ def test_an_organ_is_never_taken_for_a_partial_annotation(first, last, axis):
     labels = np.zeros((20, 20, 20), np.uint8)
     np.moveaxis(labels, axis, 0)[first:last, 4:9, 3:12] = 1
     assert annotated_slices(labels, "auto") is None
+
+
+def test_slices_that_stand_alone_are_counted_whatever_their_pattern():
+    labels = np.zeros((20, 8, 8), np.uint8)
+    labels[[3, 5], 2:6, 2:6] = 1
+    assert (annotated_slices(labels, "auto"), lone_slices(labels)) == (None, (2, 20))
+    labels[4, 3, 3] = 1
+    assert lone_slices(labels) is None
+    labels[4:] = 0
+    assert lone_slices(labels) is None, "a single slice may be a small object"
 
 
 def test_what_dataset_json_calls_partial_is_partial():

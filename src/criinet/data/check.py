@@ -22,7 +22,7 @@ from criinet.data.images import read_header
 from criinet.data.kinds import comparable, key_of, not_read, suffix_of
 from criinet.data.layout import Layout, read_layout
 from criinet.data.masks import IMPORT_COLOURS, MaskEncoding, MaskMeaning
-from criinet.data.notes import inverted_note, leaks, patients_note
+from criinet.data.notes import alone_note, inverted_note, leaks, patients_note
 from criinet.data.scans import mask_mismatch, read_scan, spatial
 from criinet.data.splits import DEFAULT, load_split
 from criinet.data.threads import Advance, in_threads
@@ -48,6 +48,10 @@ class Problem:
         return f"{self.file} {self.what}. {self.remedy}."
 
 
+_NAMED = 3
+"""How many files of those that share a sentence are named beside the first."""
+
+
 def joined(problems: Sequence[Problem]) -> list[str]:
     """Return a sentence on each problem; files of one folder that differ in numbers and names alone share one."""
     alike: dict[tuple[str, str], list[Problem]] = {}
@@ -56,7 +60,9 @@ def joined(problems: Sequence[Problem]) -> list[str]:
         alike.setdefault((problem.file.rpartition("/")[0], said), []).append(problem)
     sentences: list[str] = []
     for first, *others in alike.values():
-        more = f" and {len(others)} other{'s' if len(others) > 1 else ''}:" if others else ""
+        names = [problem.file.rpartition("/")[2] for problem in others]
+        left = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        more = f" (and likewise {', '.join(names[:_NAMED])}{left}):" if others else ""
         sentences.append(f"{first.file}{more} {first.what}. {first.remedy}.")
     return sentences
 
@@ -130,12 +136,15 @@ class CheckReport:
 class _CaseFacts:
     """What decoding one case told; ``size`` is None if the image cannot be read, ``least`` is of a volume.
 
+    unknown: share of voxels that are no finite number. flat: every pixel has the same value.
     turned: an EXIF tag turns the image, and its size does not tell whether its mask was drawn on the turned one.
     """
 
     size: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
     least: float = math.nan
+    unknown: float = 0.0
+    flat: bool = False
     orientation: str = ""
     gray: bool = False
     deep: bool = False
@@ -219,11 +228,13 @@ def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | N
         if isinstance(scan, Volume):
             values, facts.gray, facts.deep = scan.values, True, scan.values.dtype != np.uint8
             facts.least = float(np.fmin.reduce(values, axis=None))
+            facts.unknown = 0.0 if values.dtype.kind != "f" else float(1 - np.isfinite(values).mean())
             facts.spacing = scan.geometry.spacing if scan.geometry.known else None
             facts.orientation = scan.geometry.code if scan.geometry.known else ""
         else:
             header = read_header(path)
             values, facts.gray, facts.deep = scan, header.gray, header.deep
+        facts.flat = bool((values == values.flat[0]).all())
         facts.digest = hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
     except BadFileError as problem:
         facts.problems.append(problem)
@@ -364,10 +375,14 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
             f"masks of some slices alone: {len(some)}, as of {name} ({seen} of {of} slices); the other slices count "
             'as not annotated. If they are background, write "partial": false in dataset.json'
         )
+    notes += alone_note({name: case.mask.alone for name, case in facts.items() if case.mask and case.mask.alone})
     stored = Counter(case.orientation for case in facts.values() if case.orientation)
     if len(stored) > 1:
         kinds = ", ".join(f"{count} {code}" for code, count in sorted(stored.items()))
         notes.append(f"volumes are stored in different orientations ({kinds}); they are turned alike when read")
+    flat = [layout.images[name].name for name, case in facts.items() if case.flat]
+    if flat:
+        notes.append(f"images of a single value: {len(flat)}, as {flat[0]}; nothing can be seen in them")
     if layout.dims == 3:
         notes += _notes_on_volumes({layout.images[name].name: case for name, case in facts.items() if case.size})
     if not any(case.mask for case in facts.values()) and (found := _without_an_image(layout)):
@@ -377,7 +392,7 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
 
 
 def _notes_on_volumes(facts: dict[str, _CaseFacts]) -> list[str]:
-    """Return what is odd about some of the volumes, by file: voxels of no known size, and CT that is hardly in HU.
+    """Return what is odd about some volumes, by file: voxels of no known size or value, and CT that is hardly in HU.
 
     CT is told by the air in most of the volumes. Tissue alone has values below 0, too: fat, and noise. A volume that
     has none at all lost its intercept, or was scaled.
@@ -386,6 +401,12 @@ def _notes_on_volumes(facts: dict[str, _CaseFacts]) -> list[str]:
     unsized = [name for name, case in facts.items() if case.spacing is None]
     if 0 < len(unsized) < len(facts):
         notes.append(without_voxel_size(unsized, len(facts), "volumes"))
+    unknown = [name for name, case in facts.items() if case.unknown]
+    if unknown:
+        notes.append(
+            f"volumes with voxels that are no finite number: {len(unknown)}, as {unknown[0]} "
+            f"({facts[unknown[0]].unknown:.2%} of its voxels); NaN is read as the darkest value"
+        )
     with_air = sum(case.least < AIR for case in facts.values())
     positive = [name for name, case in facts.items() if case.least >= 0]
     if positive and 2 * with_air > len(facts):

@@ -28,7 +28,7 @@ from criinet.data.masks import (
 from criinet.data.objects import largest_shares
 from criinet.data.sampling import evenly
 from criinet.data.threads import in_threads
-from criinet.data.volumes import Partial, annotated_slices, read_raw_labels
+from criinet.data.volumes import Partial, annotated_slices, lone_slices, read_raw_labels
 from criinet.errors import DataError
 
 SAMPLED_MASKS = 32
@@ -46,6 +46,7 @@ class MaskFacts:
     """What is remembered of a decoded mask: its size, the pixels of each stored value (256,), and how to read it.
 
     annotated: slices that hold labels, and of how many, where others seem to be unannotated.
+    alone: the same where others count as background, though no two that hold labels are neighbours.
     pieces: of three values above 0 or more, how many lie mostly in one connected piece each; 0 of a volume.
     colours: of a palette file whose colours tell its indices apart, the colour ``#rrggbb`` of each index that it holds.
     """
@@ -55,6 +56,7 @@ class MaskFacts:
     lossy: bool
     zero_one: bool
     annotated: tuple[int, int] | None = None
+    alone: tuple[int, int] | None = None
     pieces: int = 0
     colours: Mapping[int, str] = field(default_factory=dict[int, str])
 
@@ -85,7 +87,8 @@ def read_mask_facts(
         counts = value_counts(values, ignore=ignore)
         annotated = None if ignore and (values == 255).any() else annotated_slices(values, partial)
         seen = None if annotated is None else (int(annotated[1].sum()), len(annotated[1]))
-        return MaskFacts(values.shape, counts, False, bool(values.max() <= 1), seen)
+        alone = lone_slices(values) if partial == "auto" and annotated is None and not ignore else None
+        return MaskFacts(values.shape, counts, False, bool(values.max() <= 1), seen, alone)
     raw = read_raw_mask(path)
     size = (raw.values.shape[0], raw.values.shape[1])
     counts = value_counts(raw.values, ignore=ignore)

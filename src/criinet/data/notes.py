@@ -1,7 +1,7 @@
 """What is no error but makes a score too good or a training useless, in sentences that several commands say."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from criinet.data.dataset import Dataset
@@ -70,6 +70,18 @@ def inverted_note(classes: Sequence[str], shares: Sequence[float]) -> list[str]:
     if len(classes) != 2 or not shares or (mean := sum(shares) / len(shares)) <= 0.5:
         return []
     return [f"{classes[1]} covers {mean:.0%} of a mask in the mean: are the masks inverted? Background is 0"]
+
+
+def alone_note(counts: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Say that labeled slices stand alone, and that the others count as background; ``counts`` is by mask."""
+    if not counts:
+        return []
+    name, (seen, of) = next(iter(counts.items()))
+    return [
+        f"masks whose labeled slices all stand alone, though not evenly: {len(counts)}, as of {name} ({seen} of {of} "
+        'slices); the other slices count as background. If nobody annotated those, write "partial": true in '
+        "dataset.json"
+    ]
 
 
 def _command(root: Path) -> str:

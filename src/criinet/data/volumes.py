@@ -118,7 +118,8 @@ def read_raw_labels(path: Path, image: Path | None = None) -> RawLabels:
         values = whole
     if values.size and (values.min() < 0 or values.max() > 255):
         what = f"is a mask with values from {values.min():g} to {values.max():g}"
-        raise BadFileError(path, what, "Save it as 8-bit class indices")
+        unknown = ', and 255 with "ignore": true in dataset.json where there is no ground truth'
+        raise BadFileError(path, what, f"Save it as 8-bit class indices{unknown if values.min() < 0 else ''}")
     return RawLabels(values.astype(np.uint8), volume.geometry)
 
 
@@ -167,8 +168,10 @@ def annotated_slices(labels: Array, partial: Partial) -> tuple[int, NDArray[np.b
     """Find the slices that a person annotated, where not all are.
 
     Along one axis, at least three slices hold labels, each has empty neighbours, and most gaps between them are equal:
-    nobody's organ looks so, but every tenth slice does. With ``partial="yes"`` the slices that hold labels are the
-    annotated ones whatever their pattern, along the axis on which they are fewest; with "no" all slices are.
+    nobody's organ looks so, but every tenth slice does. Lesions of which each is in one slice may; then, or where an
+    annotator's slices are fewer or uneven (:func:`lone_slices`), somebody has to say. With ``partial="yes"`` the slices
+    that hold labels are the annotated ones whatever their pattern, along the axis on which they are fewest; with "no"
+    all slices are.
 
     Args:
         labels: (D, H, W) class indices.
@@ -179,13 +182,32 @@ def annotated_slices(labels: Array, partial: Partial) -> tuple[int, NDArray[np.b
     if partial == "no" or not labels.any():
         return None
     best: tuple[float, int, Array] | None = None
-    for axis in range(3):
-        seen: Array = np.asarray((labels > 0).any(axis=tuple(other for other in range(3) if other != axis)))
+    for axis, seen in enumerate(_labeled_slices(labels)):
         gaps = np.diff(np.flatnonzero(seen))
         sparse = len(gaps) >= 2 and gaps.min() >= 2 and (gaps == np.median(gaps)).mean() > 0.5
         if (sparse or partial == "yes") and (best is None or seen.mean() < best[0]):
             best = (float(seen.mean()), axis, seen)
     return None if best is None or best[2].all() else (best[1], best[2])
+
+
+def lone_slices(labels: Array) -> tuple[int, int] | None:
+    """Count the slices that hold labels, and all slices, along an axis where no two that do are neighbours.
+
+    Two at least: whether the others are background or were not annotated, the mask does not tell.
+
+    Args:
+        labels: (D, H, W) class indices.
+
+    Returns:
+        Of the axis with the least share of labeled slices; None if there is none.
+    """
+    found = [seen for seen in _labeled_slices(labels) if seen.sum() >= 2 and not (seen[1:] & seen[:-1]).any()]
+    return min(((int(seen.sum()), len(seen)) for seen in found), key=lambda count: count[0] / count[1], default=None)
+
+
+def _labeled_slices(labels: Array) -> list[NDArray[np.bool_]]:
+    """Return, for each axis, which slices across it hold labels."""
+    return [np.asarray((labels > 0).any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
 
 
 def write_labels(path: Path, labels: Array, geometry: Geometry) -> None:

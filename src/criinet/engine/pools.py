@@ -6,14 +6,19 @@ from pathlib import Path
 import torch
 
 from criinet.data.dataset import Dataset
-from criinet.data.notes import inverted_note
+from criinet.data.notes import alone_note, inverted_note
+from criinet.data.sampling import evenly
 from criinet.data.spill import Spill
 from criinet.data.splits import Split
 from criinet.data.store import Store, load_store
+from criinet.data.volumes import lone_slices
 from criinet.engine.requirements import require_masks_fit
 from criinet.engine.settings import RunConfig
 from criinet.errors import DataError
 from criinet.labels import IGNORE
+
+_LOOKED_AT = 8
+"""How many masks of volumes are read again to see how their slices are labeled."""
 
 
 @dataclass(frozen=True)
@@ -83,4 +88,14 @@ def label_warnings(dataset: Dataset, split: Split, pools: Pools) -> list[str]:
     if partial:
         share = sum(float((mask != IGNORE).float().mean()) for mask in pools.labeled.masks) / count
         warnings.append(f"{partial} of {count} labeled cases have ground truth in a part alone, {share:.1%} on average")
-    return warnings
+    return warnings + alone_note(_lone_slices(dataset, split))
+
+
+def _lone_slices(dataset: Dataset, split: Split) -> dict[str, tuple[int, int]]:
+    """Return the labeled slices of masks, of some, in which they stand alone and the others count as background."""
+    if dataset.dims == 2 or dataset.partial != "auto":
+        return {}
+    names = [split.labeled[i] for i in evenly(len(split.labeled), _LOOKED_AT)]
+    masks = {case.name: dataset.read_mask(case) for case in dataset.select(names)}
+    found = {name: lone_slices(mask) for name, mask in masks.items() if not (mask == IGNORE).any()}
+    return {name: count for name, count in found.items() if count is not None}

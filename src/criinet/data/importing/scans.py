@@ -82,9 +82,9 @@ def _described(source: Path, content: Mapping[str, Any], channel: int | None) ->
     return card, ignored
 
 
-def _mask(path: Path, ignored: int | None) -> Source | None:
-    """Return a mask as it is, or with the ignored value brought to ours."""
-    if not path.exists():
+def _mask(path: Path | None, ignored: int | None) -> Source | None:
+    """Return a mask as it is, or with the ignored value brought to ours; None if there is no file."""
+    if path is None or not path.exists():
         return None
     if ignored is None:
         return path
@@ -107,14 +107,14 @@ def plan_nnunet(source: Path, wanted: Wanted) -> ImportPlan:
     items: list[Item] = []
     channels: set[int] = set()
     for part in ("Tr", "Ts"):
+        labels = {stem_of(path): path for path in sorted((source / f"labels{part}").glob("*")) if suffix_of(path)}
         for path in sorted((source / f"images{part}").glob("*")):
             found = re.fullmatch(r"(.+)_(\d{4})", stem_of(path))
             if found is None or not suffix_of(path) or path.name.startswith("."):
                 continue
             channels.add(int(found[2]))
             if int(found[2]) == (channel or 0):
-                mask = source / f"labels{part}" / f"{found[1]}{suffix_of(path)}"
-                items.append(Item(found[1], path, _mask(mask, ignored), found[1]))
+                items.append(Item(found[1], path, _mask(labels.get(found[1]), ignored), found[1]))
     if len(channels) > 1 and channel is None:
         names = content.get("channel_names") or content.get("modality") or {}
         said = ", ".join(f"{number} {names.get(str(number), '')}".strip() for number in sorted(channels))
