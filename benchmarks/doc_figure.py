@@ -4,18 +4,20 @@
 
 One panel for each benchmark of PANELS: a line for each method, a small dot for each draw of labels, a large one for
 their mean, and a broken line where plain training is with all masks. In the last panel, the rows of BY_STEPS over the
-length of training. The picture carries its own text, by which a test knows that it is one of the results that are
-published now.
+length of training, with the draws that all of them have there. The picture carries its own text, by which a test knows
+that it is one of the results that are published now.
 """
 
 import re
 
 import matplotlib as mpl
-from doc_tables import RESULTS, ROOT, measured
+from doc_tables import RESULTS, ROOT, Row, measured
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from criinet.report.text import number
 
 PICTURE = ROOT / "docs" / "images" / "dice.png"
 PLACE = re.compile(r"!\[[^\]]*\]\(docs/images/dice\.png\)")
@@ -48,15 +50,26 @@ def found() -> dict[str, dict[str, list[float]]]:
 
 
 def by_steps() -> dict[str, dict[int, list[float]]]:
-    """Return the Dice of every draw, of the rows of BY_STEPS, at each length of training."""
-    rows = sorted(
-        (row for name in LENGTHS for row in measured(RESULTS / name, []) if row["row"] in BY_STEPS),
-        key=lambda row: (BY_STEPS.index(row["row"]), row["iterations"], row["draw"]),
-    )
+    """Return the Dice of the rows of BY_STEPS at each length of training, of the draws that all of them have there."""
+    found = [row for name in LENGTHS for row in measured(RESULTS / name, []) if row["row"] in BY_STEPS]
+    rows = sorted(in_common(found), key=lambda row: (BY_STEPS.index(row["row"]), row["iterations"], row["draw"]))
     dice: dict[str, dict[int, list[float]]] = {}
     for row in rows:
         dice.setdefault(row["row"], {}).setdefault(row["iterations"], []).append(row["dice"])
     return dice
+
+
+def in_common(rows: list[Row]) -> list[Row]:
+    """Return the rows of those draws of labels that every method has at their length of training.
+
+    Other draws of one method alone would move its mean and not that of the others. With all masks nothing is drawn.
+    """
+    draws: dict[int, dict[str, set[int]]] = {}
+    for row in rows:
+        if row["row"] != ALL_MASKS:
+            draws.setdefault(row["iterations"], {}).setdefault(row["row"], set()).add(row["draw"])
+    common = {length: set.intersection(*of.values()) for length, of in draws.items()}
+    return [row for row in rows if row["row"] == ALL_MASKS or row["draw"] in common[row["iterations"]]]
 
 
 def mean(values: list[float]) -> float:
@@ -64,19 +77,14 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def without_zero(dice: float, places: int = 3) -> str:
-    """Return a Dice as it is written in text."""
-    return f"{dice:.{places}f}".removeprefix("0")
-
-
 def alternative_text() -> str:
     """Return what the figure shows, in words."""
     panels = [
-        f"{title}: " + ", ".join(f"{method} {without_zero(mean(dice))}" for method, dice in rows.items())
+        f"{title}: " + ", ".join(f"{method} {number(mean(dice))}" for method, dice in rows.items())
         for title, rows in found().items()
     ]
     lengths = [
-        f"{method} " + " ".join(f"{without_zero(mean(dice))} ({steps})" for steps, dice in of.items())
+        f"{method} " + " ".join(f"{number(mean(dice))} ({steps})" for steps, dice in of.items())
         for method, of in by_steps().items()
     ]
     panels.append(f"{BY_STEPS_TITLE}: " + ", ".join(lengths))
@@ -100,7 +108,7 @@ def draw_panel(axes: Axes, title: str, rows: dict[str, list[float]]) -> None:
         color = color_of(method)
         axes.scatter(rows[method], [y] * len(rows[method]), s=12, color=color, alpha=0.5, linewidths=0)
         axes.scatter([mean(rows[method])], [y], s=55, color=color, zorder=3)
-        axes.annotate(without_zero(mean(rows[method])), (1.02, y), xycoords=("axes fraction", "data"), va="center")
+        axes.annotate(number(mean(rows[method])), (1.02, y), xycoords=("axes fraction", "data"), va="center")
     if ALL_MASKS in rows:
         axes.axvline(mean(rows[ALL_MASKS]), color=PLAIN, linestyle=(0, (4, 3)), linewidth=1)
         axes.annotate("all masks ", (mean(rows[ALL_MASKS]), len(methods) - 0.5), ha="right", color=PLAIN)
@@ -108,7 +116,7 @@ def draw_panel(axes: Axes, title: str, rows: dict[str, list[float]]) -> None:
     axes.set_ylim(len(methods) - 0.2, -0.6)
     axes.set_title(title, loc="left")
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda dice, _: without_zero(dice, 2)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda dice, _: number(dice, 2)))
     axes.set_xlabel("Dice")
 
 
@@ -126,7 +134,7 @@ def draw_steps(axes: Axes) -> None:
     lengths = sorted({steps for of in by_steps().values() for steps in of})
     axes.set_xlim(lengths[0] * 0.8, lengths[-1] * 1.3)
     axes.set_xticks(lengths, [str(steps) for steps in lengths])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda dice, _: without_zero(dice, 2)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda dice, _: number(dice, 2)))
     axes.set_title(BY_STEPS_TITLE, loc="left")
     axes.set_xlabel("steps")
     axes.set_ylabel("Dice")

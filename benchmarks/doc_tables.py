@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from criinet.report.text import interval, number, signed
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PLACE = re.compile(r"<!-- methods (across|down|labels): (([^\s;]+)(?:; ([^>]+))?) -->\n.*?<!-- end -->", re.DOTALL)
@@ -47,15 +49,25 @@ def across(folder: Path, shown: list[str]) -> list[str]:
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         by_method = {row["row"]: row for row in rows if row["dataset"] == dataset}
         first = next(iter(by_method.values()))
-        cells = [interval(by_method[method]) if method in by_method else "" for method in methods]
+        cells = [with_interval(by_method[method]) if method in by_method else "" for method in methods]
         counts = f"{first['labeled']} of {first['labeled'] + first['unlabeled']}"
         lines.append(f"| {dataset} | {counts} | {' | '.join(cells)} |")
     return lines
 
 
-def interval(row: Row) -> str:
+def with_interval(row: Row) -> str:
     """Return Dice with its interval."""
-    return f"{row['dice']:.3f} [{row['dice_low']:.3f}, {row['dice_high']:.3f}]"
+    return with_zeros(f"{number(row['dice'])} {interval(row['dice_low'], row['dice_high'])}")
+
+
+def with_zeros(text: str) -> str:
+    """Return numbers as ``.812`` written as ``0.812``, as the tables of the documentation have them."""
+    return re.sub(r"(?<!\d)\.(?=\d)", "0.", text)
+
+
+def average(dice: list[float]) -> str:
+    """Return the mean in writing; nothing where there is no Dice."""
+    return with_zeros(number(sum(dice) / len(dice))) if dice else ""
 
 
 def labels(folder: Path, shown: list[str]) -> list[str]:
@@ -74,7 +86,7 @@ def labels(folder: Path, shown: list[str]) -> list[str]:
     titles = [" to ".join(map(str, sorted({min(counts[a]), max(counts[a])}))) + " masks" for a in amounts]
 
     def cell(found: list[float]) -> str:
-        return f"{sum(found) / len(found):.3f} ({len(found)})" if found else ""
+        return f"{average(found)} ({len(found)})" if found else ""
 
     lines = ["| method | " + " | ".join(titles) + " |", "|---|" + "---|" * len(amounts)]
     for method, of in sorted(dice.items(), key=lambda item: -max(max(found) for found in item[1].values())):
@@ -109,8 +121,8 @@ def down(folder: Path, shown: list[str]) -> list[str]:
         cells: list[str] = []
         for dataset in datasets:
             found = draws(method, dataset)
-            mean = f"{sum(found) / len(found):.3f}" if found else ""
-            cells += [mean, " ".join(f"{dice:.3f}" for dice in found), against(effects.get((dataset, method)))]
+            each = " ".join(average([dice]) for dice in found)
+            cells += [average(found), each, against(effects.get((dataset, method)))]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines
 
@@ -125,7 +137,7 @@ def against(effect: Row | None) -> str:
     if effect is None:
         return ""
     paired = effect["paired"]
-    return f"{effect['verdict']} {paired['mean']:+.3f} [{paired['low']:+.3f}, {paired['high']:+.3f}]"
+    return with_zeros(f"{effect['verdict']} {signed(paired['mean'])} {interval(paired['low'], paired['high'], signed)}")
 
 
 def main() -> None:

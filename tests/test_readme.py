@@ -40,6 +40,24 @@ def test_the_figure_of_the_readme_is_that_of_the_results(monkeypatch):
         assert picture.info["Description"] == figure.alternative_text()
 
 
+def test_a_length_of_training_is_drawn_with_the_draws_that_all_rows_have(monkeypatch):
+    """What one method has more than the others would move its mean alone; with all masks there is one draw always."""
+    figure = script("doc_figure", monkeypatch)
+    alike = [(row, 1000, draw) for row in ("crii", "unimatch") for draw in (0, 1)]
+    longer = [("crii", 6000, 0), ("unimatch", 6000, 0), ("unimatch", 6000, 1)]
+    found = [*alike, *longer, ("supervised-full", 1000, 0), ("supervised-full", 6000, 0)]
+    rows = [{"row": row, "iterations": length, "draw": draw} for row, length, draw in found]
+    left = [row for row in rows if row not in figure.in_common(rows)]
+    assert left == [{"row": "unimatch", "iterations": 6000, "draw": 1}]
+
+
+def test_a_table_of_the_documentation_keeps_the_sign_of_an_interval(monkeypatch):
+    tables = script("doc_tables", monkeypatch)
+    effect = {"verdict": "hurt", "paired": {"mean": -0.0226, "low": -0.0441, "high": -0.0001}}
+    assert tables.against(effect) == "hurt -0.023 [-0.044, -0.0001]"
+    assert tables.with_interval({"dice": 0.9996, "dice_low": 0.91, "dice_high": 1.0}) == "0.999 [0.910, 1.000]"
+
+
 @pytest.mark.slow
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Train, load, predict and evaluate by plain strings, as the reader copies them; two steps instead of hundreds."""

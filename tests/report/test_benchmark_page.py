@@ -64,6 +64,17 @@ def test_the_page_says_verdicts_first_and_then_the_evidence(whole):
     assert "moles-bcp" in found.text
 
 
+def test_the_page_says_what_its_numbers_are_about(whole):
+    _, found, _ = whole
+    for said in (
+        "another draw of labeled images or another seed moves Dice, often by more than the interval",
+        "over groups (patients) where several images belong to one",
+        "on straight lines between the measured amounts over the logarithm of the number of masks",
+        "for which nothing at all of it was predicted",
+    ):
+        assert said in found.text
+
+
 def test_nothing_is_loaded_from_elsewhere(whole):
     _, found, text = whole
     assert all(link.startswith(("#", "data:image/webp;base64,")) for link in found.links)

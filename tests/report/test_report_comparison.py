@@ -203,5 +203,5 @@ def test_numbers_are_written_short():
     assert [number(v) for v in (0.8124, 1.0, -0.0126, 0.0, math.nan, math.inf)] == [
         ".812", "1.000", "-.013", ".000", "–", "–",
     ]  # fmt: skip
-    assert [signed(v) for v in (0.041, -0.012, 0.0)] == ["+.041", "-.012", "+.000"]
+    assert [signed(v) for v in (0.041, -0.012, 0.0)] == ["+.041", "-.012", ".000"]
     assert interval(math.nan, 1.0) == ""

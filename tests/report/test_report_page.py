@@ -218,3 +218,29 @@ def test_rounds_of_review_are_drawn_against_masks_and_minutes(make, tmp_path):
 def test_a_run_that_was_not_reviewed_shows_no_rounds(pair_page):
     found, _ = pair_page
     assert "Rounds of review" not in found.text
+
+
+def test_objects_with_dice_0_stand_beside_the_misses(make, tmp_path):
+    """Of 30 cases 4 are false alarms; 3 have Dice 0, one of them for want of the object."""
+    run = make.settings("crii", "crii", classes=("background", "core", "rim"))
+    dice = np.stack([supervised_dice()] * 2, axis=1)
+    dice[:3, 0] = 0.0
+    make.results(run, dice, ("core", "rim"))
+    results = json.loads((run / "results.json").read_text())
+    for row in results["rows"]:
+        row["false_alarms"] = 4
+    (run / "results.json").write_text(json.dumps(results))
+    cases = (run / "cases.csv").read_text()
+    start = "last,test_000,patient_00,core,0.0,0.5,inf,False,"
+    (run / "cases.csv").write_text(cases.replace(f"{start}False", f"{start}True"))
+    _, text = page([run], tmp_path)
+    for counts in (("1 of 52", 2, 4), ("1 of 26", 2, 4), ("1 of 26", 0, 4)):
+        assert "".join(f"<td>{count}</td>" for count in counts) in text
+    (run / "cases.csv").write_text(cases.replace("false_alarm", "unknown"))
+    assert "<td>1 of 52</td><td>–</td><td>4</td>" in page([run], tmp_path)[1]
+
+
+def test_the_page_says_what_its_intervals_are_about(pair_page):
+    found, _ = pair_page
+    assert "another draw of labeled images or another seed moves Dice, often by more than the interval" in found.text
+    assert "for which nothing at all of it was predicted" in found.text

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from criinet.report.comparison import SUPERVISED, Comparison, Effect, compare
 from criinet.report.figures import Panel, Style, inline_svg, panels, run_styles
 from criinet.report.overlays import Gallery, gallery, heat_colors
 from criinet.report.reading import Pixels, read_run
-from criinet.report.records import BEST, LAST, MEAN, RecordedRun, ResultRow
+from criinet.report.records import LAST, MEAN, RecordedRun, ResultRow, zero_dice
 from criinet.report.text import chance_text, distance, interval, minutes, number, percent, signed
 
 _HERE = Path(__file__).parent
@@ -29,10 +29,15 @@ _GROUPS = ("dice_by_quartile", "rounds", "curves", "losses", "stability")
 
 @dataclass(frozen=True)
 class Measured:
-    """One line of the table of measures."""
+    """One line of the table of measures, of one checkpoint or class.
+
+    objects: of how many the misses are. zero_dice: how many of them have Dice 0; None if unknown.
+    """
 
     checkpoint: str
     row: ResultRow
+    objects: int
+    zero_dice: int | None
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class RunView:
     run: RecordedRun
     style: Style
     measured: tuple[Measured, ...]
-    classes: tuple[ResultRow, ...]
+    classes: tuple[Measured, ...]
     hardest: float
     command: str
     settings: str
@@ -157,15 +162,15 @@ def _kind(effect: Effect) -> str:
 def _views(runs: Sequence[RecordedRun], comparison: Comparison) -> list[RunView]:
     views: list[RunView] = []
     for run, style, headline in zip(runs, run_styles(runs), comparison.rows, strict=True):
-        both = ((LAST, headline.last), (BEST, headline.best))
+        both = _measured(run, (headline.last, headline.best))
         rows = run.results.rows if run.results else ()
-        classes = tuple(row for row in rows if row.checkpoint == LAST and row.class_name != MEAN)
+        classes = [row for row in rows if row.checkpoint == LAST and row.class_name != MEAN]
         views.append(
             RunView(
                 run=run,
                 style=style,
-                measured=tuple(Measured(name, row) for name, row in both if row is not None),
-                classes=classes if len(classes) > 1 else (),
+                measured=both,
+                classes=_measured(run, classes) if len(classes) > 1 else (),
                 hardest=headline.hardest,
                 command=_command(run),
                 settings=json.dumps(_without_places(run.config), indent=2, ensure_ascii=False),
@@ -173,6 +178,15 @@ def _views(runs: Sequence[RecordedRun], comparison: Comparison) -> list[RunView]
             )
         )
     return views
+
+
+def _measured(run: RecordedRun, rows: Iterable[ResultRow | None]) -> tuple[Measured, ...]:
+    """Return the lines of those rows that there are, with the counts that follow from the whole run."""
+    return tuple(
+        Measured(row.checkpoint, row, run.results.measured(row), zero_dice(run.cases, row))
+        for row in rows
+        if row is not None and run.results is not None
+    )
 
 
 def _without_places(value: Any) -> Any:

@@ -276,4 +276,5 @@ def case_row(row: Mapping[str, str]) -> CaseRecord:
         dice=to_number(row["dice"]),
         contrast_quartile=to_count(row.get("contrast_quartile")),
         region=row.get("region") == "True",
+        false_alarm=row["false_alarm"] == "True" if row.get("false_alarm") else None,
     )

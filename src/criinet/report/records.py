@@ -1,7 +1,7 @@
 """What a run recorded, as the report draws it: settings, split, curves, results, cases and examples."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,10 @@ class Results:
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """Dice of one class, or region, of one test case; ``contrast_quartile`` is 0 where it is unknown."""
+    """Dice of one class, or region, of one test case; ``contrast_quartile`` is 0 where it is unknown.
+
+    false_alarm: the class was predicted in a case without it; None where that was not recorded.
+    """
 
     checkpoint: str
     case: str
@@ -108,6 +111,25 @@ class CaseRecord:
     dice: float
     contrast_quartile: int
     region: bool = False
+    false_alarm: bool | None = None
+
+
+def zero_dice(cases: Iterable[CaseRecord], row: ResultRow) -> int | None:
+    """Return how many cases hold the class of a row and have Dice 0 there, for "mean" summed over the classes.
+
+    These are its misses, and the cases in which nothing of what was predicted meets the object. None where the cases
+    were not recorded.
+    """
+    found = [case for case in cases if case.checkpoint == row.checkpoint and _counts_for(case, row.class_name)]
+    if not found or any(case.false_alarm is None for case in found):
+        return None
+    return sum(case.dice == 0 and not case.false_alarm for case in found)
+
+
+def _counts_for(case: CaseRecord, class_name: str) -> bool:
+    if class_name == MEAN:
+        return case.class_name != MEAN and not case.region
+    return case.class_name == class_name
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def _view(
     unit = next((recorded[name].unit for name in names if name in recorded), "px")
     return SettingView(
         title=report.title,
-        dice=tables.dice_table(report, unit),
+        dice=tables.dice_table(report, unit, grid),
         comparisons=tuple(tables.comparison_tables(report)),
         strata=tables.strata_table(report),
         stability=tables.stability_table(report.title, stability),
@@ -163,7 +163,7 @@ def _write_tables(benchmark: _Benchmark, views: Sequence[SettingView]) -> None:
     """Write every table as CSV of plain numbers, and as LaTeX."""
     reports, found = benchmark.reports, benchmark.found
     written: dict[str, tuple[list[tables.Record], list[TextTable]]] = {
-        "dice": (tables.dice_records(reports), [view.dice for view in views]),
+        "dice": (tables.dice_records(reports, benchmark.grid), [view.dice for view in views]),
         "strata": (tables.strata_records(reports), [view.strata for view in views if view.strata.rows]),
         "stability": (
             tables.stability_records(reports, benchmark.stability),

@@ -8,16 +8,19 @@ from typing import Any
 from criinet.data.files import csv_text
 from criinet.metrics.difficulty import STRATA
 from criinet.report.benchmark.analysis import COSTS, MEASURES, Entry, Measured, SettingReport
+from criinet.report.benchmark.grid import Grid
 from criinet.report.benchmark.savings import Saving, best_peers
 from criinet.report.benchmark.sentences import masks_interval, masks_text, with_sd
 from criinet.report.benchmark.stability import QUARTERS, Stability
 from criinet.report.benchmark.standing import Standing
 from criinet.report.comparison import FEWEST, Effect
-from criinet.report.records import BEST, LAST
+from criinet.report.records import BEST, LAST, zero_dice
 from criinet.report.text import MISSING, chance_text, distance, interval, minutes, number, signed
 
 Record = dict[str, Any]
 _TWO_COLUMNS = ("Row", "Against")
+_BOUNDS = {"bound": "needed", "low_bound": "low", "high_bound": "high"}
+"""What says whether a number of masks lies beyond what was measured, and of which number."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,11 @@ class TextTable:
         return frozenset(column for at, column in self.strong if at == row)
 
 
-def dice_table(report: SettingReport, unit: str) -> TextTable:
+def dice_table(report: SettingReport, unit: str, grid: Grid) -> TextTable:
     """Return the measures of every row, the highest Dice first."""
     headers = ("Row", "Runs", "Dice", "95 % interval", "Dice, best weights", "IoU", f"HD95 ({unit})")
-    headers += ("Surface Dice", "Boundary IoU", f"Band Dice 5 {unit}", "Misses", "False alarms")
-    rows = tuple(_measures(entry) for entry in report.entries)
+    headers += ("Surface Dice", "Boundary IoU", f"Band Dice 5 {unit}", "Misses", "Dice 0", "False alarms")
+    rows = tuple(_measures(entry, zero_dice_of(grid, report, entry, LAST)) for entry in report.entries)
     return TextTable(
         f"{report.title}: mean ± sd over draws and seeds, final weights", headers, rows, strong=_best(report)
     )
@@ -142,7 +145,7 @@ def wins_table(found: Standing) -> TextTable:
     return TextTable(caption, headers, rows, font="tiny", gap=2)
 
 
-def dice_records(reports: Iterable[SettingReport]) -> list[Record]:
+def dice_records(reports: Iterable[SettingReport], grid: Grid) -> list[Record]:
     """Return every measure of every row at both checkpoints."""
     return [
         {
@@ -154,6 +157,7 @@ def dice_records(reports: Iterable[SettingReport]) -> list[Record]:
             "dice_low": measured.low,
             "dice_high": measured.high,
             "misses": measured.misses,
+            "zero_dice": zero_dice_of(grid, report, entry, checkpoint),
             "false_alarms": measured.false_alarms,
             "measured": measured.measured,
             **_spreads({name: measured.values[name] for name in MEASURES}),
@@ -218,10 +222,9 @@ def stability_records(reports: Sequence[SettingReport], found: Sequence[Sequence
 
 def saving_records(savings: Iterable[Saving]) -> list[Record]:
     """Return the masks that every row needs for the Dice of every other; those beyond what was measured say so."""
-    bounds = {0.0: "at most fewest", math.inf: "more than most"}
     return [
-        {**vars(one), "needed": min(max(one.needed, one.fewest), one.most), "bound": bounds.get(one.needed, "")}
-        | {"low": min(max(one.low, one.fewest), one.most), "high": min(max(one.high, one.fewest), one.most)}
+        {**vars(one), **{name: _tried(one, getattr(one, name)) for name in ("needed", "low", "high")}}
+        | {bound: _bound(getattr(one, name)) for bound, name in _BOUNDS.items()}
         for one in savings
     ]
 
@@ -236,12 +239,32 @@ def as_csv(records: Sequence[Record]) -> str:
     return csv_text({key: _plain(value) for key, value in record.items()} for record in records)
 
 
+def zero_dice_of(grid: Grid, report: SettingReport, entry: Entry, checkpoint: str) -> int | None:
+    """Return how many objects of a row have Dice 0, summed over its runs; None where a run has no cases."""
+    setting = report.setting
+    runs = [run for run in grid.runs if run.label == entry.label and (run.full or run.setting == setting)]
+    of_data = [run for run in runs if (run.setting.dataset, run.setting.network) == (setting.dataset, setting.network)]
+    found = [(run, row) for run in of_data if (row := run.results.row(checkpoint)) is not None]
+    counts = [zero_dice(run.cases, row) for run, row in found]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
 def verdict_word(effect: Effect, *, peer: bool) -> str:
     """Say in a word how a row compares with supervised training, or with its peer."""
     if effect.paired.n < FEWEST:
         return "too few images"
     words = {"helped": "better", "did nothing": "not told apart", "hurt": "worse"}
     return words[effect.verdict] if peer else effect.verdict
+
+
+def _tried(saving: Saving, masks: float) -> float:
+    """Return a number of masks, or the nearest that the other was measured with."""
+    return min(max(masks, saving.fewest), saving.most)
+
+
+def _bound(masks: float) -> str:
+    return {0.0: "at most fewest", math.inf: "more than most"}.get(masks, "")
 
 
 def _plain(value: Any) -> Any:
@@ -282,7 +305,7 @@ def _best(report: SettingReport) -> frozenset[tuple[int, int]]:
     return frozenset({(0, 2)}) if len(report.rows) > 1 else frozenset()
 
 
-def _measures(entry: Entry) -> tuple[str, ...]:
+def _measures(entry: Entry, zero: int | None) -> tuple[str, ...]:
     last, values = entry.last, entry.last.values
     return (
         entry.label,
@@ -294,6 +317,7 @@ def _measures(entry: Entry) -> tuple[str, ...]:
         distance(values["hd95"].mean),
         *(number(values[name].mean) for name in ("surface_dice", "boundary_iou", "band_dice_5")),
         f"{last.misses} of {last.measured}",
+        MISSING if zero is None else str(zero),
         str(last.false_alarms),
     )
 

@@ -5,6 +5,7 @@ import * as drafts from "./drafts.js";
 import { along, differing, disc, fill, polygon, snappedDisc, union } from "./draw.js";
 import { History } from "./history.js";
 import { ModelPanel } from "./model.js";
+import { number as shareOf } from "./numbers.js";
 import { encodeGray } from "./png.js";
 import { Queue, statusWord } from "./queue.js";
 import { View } from "./view.js";
@@ -786,8 +787,7 @@ function showStatus() {
   const parts = [`${status.reviewed.toLocaleString("en")} of ${status.to_review.toLocaleString("en")} reviewed`];
   if (status.minutes) parts.push(`${status.minutes} min`);
   if (status.expected) {
-    const short = (v) => v.toFixed(3).replace(/^0/, "");
-    parts.push(`model expects ${short(status.expected.before)} → ${short(status.expected.now)}`);
+    parts.push(`model expects ${shareOf(status.expected.before)} → ${shareOf(status.expected.now)}`);
   }
   $("progress-text").textContent = parts.join(" · ");
   $("progress-text").title = "The Dice that the model expects over all masks to review: with its own alone → with yours";

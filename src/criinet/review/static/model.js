@@ -1,9 +1,7 @@
 // The model's panel: retrain, follow, cancel; every round with what it reached, and the way back to it.
 
 import { rounds } from "./api.js";
-
-const number = (value) => value.toFixed(3).replace(/^0/, "");
-const signed = (value) => (value < 0 ? "−" : "+") + number(Math.abs(value));
+import { end, number, signed } from "./numbers.js";
 
 function element(name, text = "", className = "") {
   const made = document.createElement(name);
@@ -88,7 +86,7 @@ export class ModelPanel {
       if (one.dice !== null) row.append(element("span", `Dice ${number(one.dice)}`));
       if (one.verdict)
         row.append(element("span", `${one.verdict} (${signed(one.difference)}${one.low === null ? "" :
-          `, 95 % ${signed(one.low)} to ${signed(one.high)}`})`, `verdict ${one.verdict.split(" ")[0]}`));
+          `, 95 % ${end(one.low)} to ${end(one.high)}`})`, `verdict ${one.verdict.split(" ")[0]}`));
       if (one.current) row.append(element("span", "in use", "quiet"));
       else if (!status.training) {
         const use = this.button("Use this", { action: "use", number: one.number });
