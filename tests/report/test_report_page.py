@@ -139,7 +139,7 @@ def test_four_classes_are_told_apart(make, tmp_path):
     found, text = page(paths, tmp_path)
     assert "Class by class" in found.text
     assert "1 of 29" in found.text
-    assert "missed objects 1 of 89" in found.text
+    assert "misses 1 of 89" in found.text
     assert "Missed objects and false alarms have none: they are left out here" in found.text
     assert text.count('class="word helped"') == 3
     for name in classes:
