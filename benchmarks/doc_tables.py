@@ -54,7 +54,9 @@ def across(folder: Path, shown: list[str]) -> list[str]:
 
 
 def interval(row: Row) -> str:
-    """Return Dice with its interval."""
+    """Return Dice with its interval; without one where there are too few images or patients for it."""
+    if row["dice_low"] is None:
+        return f"{row['dice']:.3f}"
     return f"{row['dice']:.3f} [{row['dice_low']:.3f}, {row['dice_high']:.3f}]"
 
 
@@ -125,6 +127,8 @@ def against(effect: Row | None) -> str:
     if effect is None:
         return ""
     paired = effect["paired"]
+    if paired["low"] is None:
+        return f"{effect['verdict']} {paired['mean']:+.3f}"
     return f"{effect['verdict']} {paired['mean']:+.3f} [{paired['low']:+.3f}, {paired['high']:+.3f}]"
 
 
