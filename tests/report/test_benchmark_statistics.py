@@ -51,7 +51,7 @@ def test_means_and_sds_over_draws(grid):
     assert report.entries[1].best.dice.mean == pytest.approx(0.72)
     assert report.entries[0].last.values["iou"].mean == pytest.approx(0.655)
     assert report.entries[0].last.strata["contrast"][0].mean == pytest.approx(0.71 + 0.015), "cases 0 and 1"
-    assert report.masks == (8,)
+    assert report.masks == (8, 8), "of each draw"
     assert math.isnan(report.entries[3].last.dice.sd)
 
 
