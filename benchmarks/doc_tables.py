@@ -9,6 +9,7 @@ training, "labels" one for each method and a column for each number of masks. `N
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,13 @@ def across(folder: Path, shown: list[str]) -> list[str]:
 
 
 def with_interval(row: Row) -> str:
-    """Return Dice with its interval."""
-    return with_zeros(f"{number(row['dice'])} {interval(row['dice_low'], row['dice_high'])}")
+    """Return Dice with its interval; without one where there are too few images or patients for it."""
+    return with_zeros(f"{number(row['dice'])} {ends(row['dice_low'], row['dice_high'])}".strip())
+
+
+def ends(low: float | None, high: float | None, write: Callable[[float, int], str] = number) -> str:
+    """Return an interval in writing; nothing where there is none."""
+    return "" if low is None or high is None else interval(low, high, write)
 
 
 def with_zeros(text: str) -> str:
@@ -137,7 +143,8 @@ def against(effect: Row | None) -> str:
     if effect is None:
         return ""
     paired = effect["paired"]
-    return with_zeros(f"{effect['verdict']} {signed(paired['mean'])} {interval(paired['low'], paired['high'], signed)}")
+    change = f"{signed(paired['mean'])} {ends(paired['low'], paired['high'], signed)}".strip()
+    return with_zeros(f"{effect['verdict']} {change}")
 
 
 def main() -> None:

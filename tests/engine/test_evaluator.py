@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from criinet.engine.summaries import per_case, strata_rows, summary_rows, unit_o
 from criinet.errors import DataError, RunError
 from criinet.metrics import case_dice, case_metrics, finite_mean
 from criinet.metrics.difficulty import STRATA
+from criinet.metrics.statistics import expansion
 
 CONTRACT = {"method", "dataset", "labeled", "fraction", "draw", "seed", "network", "regime", "dice", "hd95", "assd"}
 
@@ -110,7 +112,7 @@ def test_the_mean_is_over_the_classes_of_each_case_then_over_cases():
         for name, target in targets.items()
         for row in case_metrics(predicted[name], target, classes)
     ]
-    mean = next(row for row in summary_rows(rows) if row["class"] == "mean")
+    mean = next(row for row in summary_rows(rows, "px") if row["class"] == "mean")
     assert mean["dice"] == finite_mean([case_dice(predicted[name], targets[name], 3) for name in targets]) == 0.75
 
 
@@ -177,8 +179,22 @@ def test_the_smallest_object_is_in_the_first_quartile_of_size(drawn):
     assert sorted(found["size_quartile"] for found in test.difficulty.values()) == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
+def test_a_case_without_an_object_is_in_no_quartile_and_keeps_its_share(drawn, tmp_path):
+    """Two of ten have nothing: the smallest objects are those of the other eight."""
+    data = shutil.copytree(drawn, tmp_path / "data")
+    opened = open_dataset(data)
+    for case in opened.labeled[:2]:
+        save(case.mask, np.zeros((48, 48)))
+    test = TestSet.open(opened, opened.labeled[:10])
+    found = [test.difficulty[case.name] for case in test.cases]
+    assert [one["object_share"] for one in found[:2]] == [0, 0]
+    for stratum in STRATA:
+        assert [one[f"{stratum}_quartile"] for one in found[:2]] == [0, 0]
+        assert sorted(one[f"{stratum}_quartile"] for one in found[2:]) == [1, 1, 2, 2, 3, 3, 4, 4]
+
+
 def test_strata_by_hand():
-    """Four cases of contrast 1, boundary 2 and size 3: patient p has three of .8, r one of .4, so .4 to .8 about .7.
+    """Four cases of contrast 1, boundary 2 and size 3: patient p has three of .8, r one of .4, .7 over cases.
 
     The best checkpoint has p's at .9: .775.
     """
@@ -195,7 +211,8 @@ def test_strata_by_hand():
     whole = {("contrast", 1), ("boundary", 2), ("size", 3)}
     assert all(row["cases"] == 4 * ((by, quartile) in whole) for (_, by, quartile), row in found.items())
     row = found["last", "size", 3]
-    assert (row["dice"], row["dice_low"], row["dice_high"]) == pytest.approx((0.7, 0.4, 0.8))
+    assert row["dice"] == pytest.approx(0.7)
+    assert math.isnan(row["dice_low"]), "two patients say nothing of others"
     assert (row["band_dice_5"], found["best", "size", 3]["dice"]) == pytest.approx((0.35, 0.775))
 
 
@@ -258,23 +275,27 @@ def test_a_class_that_a_case_lacks_is_left_out_of_its_mean():
     ]
     (case,) = per_case(rows)
     assert (case["dice"], case["miss"], case["class"]) == (0.25, 1, "mean")
-    summed = {summary["class"]: summary for summary in summary_rows(rows)}
+    summed = {summary["class"]: summary for summary in summary_rows(rows, "px")}
     assert (summed["disc"]["cases"], summed["disc"]["both_empty"]) == (0, 1)
     assert (summed["rim"]["dice"], summed["rim"]["misses"], summed["mean"]["misses"]) == (0.0, 1, 1)
     assert {name: row["distance_cases"] for name, row in summed.items()} == {"cup": 1, "disc": 0, "rim": 0, "mean": 1}
 
 
 def test_the_interval_is_over_patients_and_the_mean_over_cases():
-    """Two patients, one with three cases of .8 and one with a case of .4: the mean is .7, drawn patients .4 to .8."""
+    """Six patients, one with three cases of .8 and five with a case of .4: the mean is .55 over eight cases.
+
+    Without the first patient, as in a third of the drawings, it is .4: that end is moved away from .55 as for six.
+    """
     row = {"checkpoint": "last", "class": "lesion", "region": False, "miss": False, "false_alarm": False}
     rows = [
         {**row, "case": f"{patient}{i}", "group": patient, "dice": dice, "hd95": 1.0}
-        for patient, dice, count in (("a", 0.8, 3), ("b", 0.4, 1))
+        for patient, dice, count in (("a", 0.8, 3), *((patient, 0.4, 1) for patient in "bcdef"))
         for i in range(count)
     ]
-    for summary in summary_rows(rows):
-        assert summary["cases"] == 4
-        assert (summary["dice"], summary["dice_low"], summary["dice_high"]) == pytest.approx((0.7, 0.4, 0.8))
+    for summary in summary_rows(rows, "px"):
+        assert summary["cases"] == 8
+        assert (summary["dice"], summary["dice_low"]) == pytest.approx((0.55, 0.55 - expansion(6) * 0.15))
+        assert 0.55 < summary["dice_high"] <= 1
 
 
 def save(path: Path, mask: np.ndarray) -> None:
@@ -310,7 +331,7 @@ def test_measuring_folders_writes_nothing_unasked(tmp_path):
 def test_folders_are_measured_as_the_dataset_of_the_targets_says(tmp_path):
     """A disc 2 px of 3 mm off is 6 mm off; cup and disc together are a row; seven images are two patients.
 
-    Six right images of one patient and one wrong of the other: patients drawn anew reach from Dice 0 to 1.
+    Six right images of one patient and one wrong of the other: two patients have no interval, seven images would.
     """
     data, found = tmp_path / "data", tmp_path / "found"
     mask, moved = np.zeros((9, 9)), np.zeros((9, 9))
@@ -327,14 +348,28 @@ def test_folders_are_measured_as_the_dataset_of_the_targets_says(tmp_path):
     assert results["unit"] == "mm"
     assert (rows["disc"]["hd95"], rows["mean"]["hd95"]) == (pytest.approx(6 / 7), pytest.approx(3 / 7))
     assert (rows["disc"]["dice"], rows["both"]["dice"]) == (pytest.approx(6 / 7), pytest.approx(6.5 / 7))
-    assert (rows["disc"]["dice_low"], rows["disc"]["dice_high"]) == (0, 1)
+    assert math.isnan(rows["disc"]["dice_low"])
     with (tmp_path / "out" / "cases.csv").open() as file:
         assert {(row["case"], row["group"]) for row in csv.DictReader(file)} >= {("v0", "a"), ("v5", "a"), ("v6", "b")}
 
 
 def test_the_unit_says_where_spacings_are_known():
-    """Means over millimetres and pixels are of neither, which the unit says."""
     assert [unit_of(spacings) for spacings in ([None], [(1.0, 1.0)], [None, (1.0, 1.0)])] == ["px", "mm", "mm or px"]
+
+
+def test_millimetres_and_pixels_have_no_mean():
+    """Shares keep theirs: each is of a band of its own case."""
+    about = {"checkpoint": "last", "class": "lesion", "region": False, "miss": False, "false_alarm": False}
+    rows = [
+        {**about, "case": case, "group": case, "dice": 0.8, "hd95": 4.0, "assd": 2.0, "surface_dice": 0.9}
+        for case in "ab"
+    ]
+    for unit in ("mm", "px"):
+        assert {row["hd95"] for row in summary_rows(rows, unit)} == {4}
+    for row in summary_rows(rows, unit_of([None, (1.0, 1.0)])):
+        assert math.isnan(row["hd95"])
+        assert math.isnan(row["assd"])
+        assert (row["dice"], row["surface_dice"]) == pytest.approx((0.8, 0.9))
 
 
 def test_every_row_is_of_the_checkpoint_that_it_names(run, drawn):

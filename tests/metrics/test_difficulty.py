@@ -144,6 +144,7 @@ def test_quartiles():
 
 def test_quartiles_of_equal_values_keep_their_order():
     assert quartiles([1.0] * 8).tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert quartiles([2.0, 1.0, 1.0, 1.0]).tolist() == [4, 1, 2, 3]
 
 
 @pytest.mark.parametrize("values", [[], [math.nan], [math.nan, math.nan]])

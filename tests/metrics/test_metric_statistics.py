@@ -11,7 +11,15 @@ from scipy import stats
 
 from criinet.errors import ShapeError
 from criinet.metrics import Paired, Summary, holm, paired_difference, summarise, verdict
-from criinet.metrics.statistics import Ranking, critical_difference, indistinct_groups, rank_methods, resampled_means
+from criinet.metrics.statistics import (
+    FEWEST,
+    Ranking,
+    critical_difference,
+    expansion,
+    indistinct_groups,
+    rank_methods,
+    resampled_means,
+)
 
 NAN, INF = math.nan, math.inf
 
@@ -21,7 +29,9 @@ def test_summary_by_hand():
     summary = summarise([1, 2, 3, 6])
     assert (summary.mean, summary.n, summary.missing, summary.infinite) == (3, 4, 0, 0)
     assert summary.sd == pytest.approx(math.sqrt(14 / 3))
-    assert 1 <= summary.low < 3 < summary.high <= 6
+    assert math.isnan(summary.low)
+    assert math.isnan(summary.high)
+    assert 1 <= summarise([1, 2, 3, 6] * 8).low < 3 < summarise([1, 2, 3, 6] * 8).high <= 6
 
 
 def test_nan_and_inf_are_counted_and_left_out():
@@ -35,7 +45,9 @@ def test_nan_and_inf_are_counted_and_left_out():
         ([], Summary(NAN, NAN, NAN, NAN, 0, 0, 0)),
         ([NAN, INF], Summary(NAN, NAN, NAN, NAN, 0, 1, 1)),
         ([0.5], Summary(0.5, NAN, NAN, NAN, 1, 0, 0)),
-        ([0.5, 0.5], Summary(0.5, 0, 0.5, 0.5, 2, 0, 0)),
+        ([0.5, 0.5], Summary(0.5, 0, NAN, NAN, 2, 0, 0)),
+        ([0.5] * (FEWEST - 1), Summary(0.5, 0, NAN, NAN, FEWEST - 1, 0, 0)),
+        ([0.5] * FEWEST, Summary(0.5, 0, 0.5, 0.5, FEWEST, 0, 0)),
     ],
 )
 def test_too_few_values_never_become_zero(values, expected):
@@ -47,6 +59,27 @@ def test_the_interval_agrees_with_scipy_and_covers_what_it_says():
     mine = summarise(values, resamples=9999)
     theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(1)).confidence_interval
     assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high), abs=2e-3)
+
+
+def test_the_interval_of_few_units_is_widened_by_the_formula():
+    """t(.975; 5) is 2.571 and t(.975; 19) is 2.093 in any table; from 30 units on the percentiles are as they are."""
+    assert expansion(6) == pytest.approx(2.571 * math.sqrt(6 / 5) / 1.96, abs=1e-3)
+    assert expansion(20) == pytest.approx(2.093 * math.sqrt(20 / 19) / 1.96, abs=1e-3)
+    assert [expansion(units) for units in (30, 31, 500)] == [1, 1, 1]
+    values = np.random.default_rng(0).normal(0.8, 0.1, 10)
+    bare = np.percentile(resampled_means(values[None]), [2.5, 97.5])
+    expected = values.mean() + expansion(10) * (bare - values.mean())
+    found, paired = summarise(values), paired_difference(values, np.zeros(10))
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    assert (paired.low, paired.high) == pytest.approx(tuple(expected))
+
+
+def test_an_interval_of_dice_stays_within_its_bounds_and_one_of_differences_has_none():
+    """Five times 1 and once 0: widened, it would end above 1."""
+    values = [1.0] * 5 + [0.0]
+    assert summarise(values).high > 1 == summarise(values, bounds=(0, 1)).high
+    assert summarise([1 - v for v in values], bounds=(0, 1)).low == 0
+    assert paired_difference(values, [0.0] * 6).high > 1
 
 
 def test_the_seed_alone_decides():
@@ -85,7 +118,8 @@ def test_pairs_with_a_miss_are_left_out_and_counted():
         ([], [], Paired(NAN, NAN, NAN, NAN, 0, 0)),
         ([NAN], [1], Paired(NAN, NAN, NAN, NAN, 0, 1)),
         ([0.5], [0.25], Paired(0.25, NAN, NAN, 1, 1, 0)),
-        ([0.3, 0.6], [0.3, 0.6], Paired(0, 0, 0, 1, 2, 0)),
+        ([0.3, 0.6], [0.3, 0.6], Paired(0, NAN, NAN, 1, 2, 0)),
+        ([0.3] * FEWEST, [0.3] * FEWEST, Paired(0, 0, 0, 1, FEWEST, 0)),
         ([0.1 + 0.2], [0.3], Paired(0, NAN, NAN, 1, 1, 0)),
     ],
 )
@@ -251,7 +285,8 @@ def test_cases_of_one_group_are_drawn_together():
 
 def test_a_case_without_a_value_takes_its_group_out_of_no_other_case():
     """A first case that is NaN leaves the others what they are: two cases of a, two of b."""
-    values, groups = [NAN, 0.1, 0.1, 0.9, 0.9], list("aaabb")
+    values, groups = [NAN, 0.1, 0.1, 0.9, 0.9, 0.2, 0.3, 0.4, 0.5], list("aaabbcdef")
+    assert math.isfinite(summarise(values, groups=groups).low)
     assert summarise(values, groups=groups) == replace(summarise(values[1:], groups=groups[1:]), missing=1)
 
 
@@ -259,15 +294,17 @@ def test_groups_of_one_case_are_cases():
     many = np.random.default_rng(0).random(40)
     one, other = summarise(many), summarise(many, groups=[f"{i:02}" for i in range(40)])
     assert (other.low, other.high) == pytest.approx((one.low, one.high))
-    values = [0.1, 0.9, float("nan"), 0.5, 0.7]
-    alone, grouped = summarise(values), summarise(values, groups=list("abcde"))
-    assert (grouped.low, grouped.high, grouped.n) == pytest.approx((alone.low, alone.high, 4))
+    values = [0.1, 0.9, float("nan"), 0.5, 0.7, 0.2, 0.3]
+    alone, grouped = summarise(values), summarise(values, groups=list("abcdefg"))
+    assert (grouped.low, grouped.high, grouped.n) == pytest.approx((alone.low, alone.high, 6))
 
 
-def test_one_group_has_no_interval():
+def test_few_groups_have_no_interval_however_many_cases_they_have():
     one = summarise([0.1, 0.9, float("nan")], groups=["a", "a", "b"])
     assert one.mean == pytest.approx(0.5)
     assert math.isnan(one.low)
+    assert math.isnan(summarise(np.arange(50.0), groups=[f"{i % (FEWEST - 1)}" for i in range(50)]).low)
+    assert math.isfinite(summarise(np.arange(50.0), groups=[f"{i % FEWEST}" for i in range(50)]).low)
     with pytest.raises(ShapeError, match="groups has 2"):
         summarise([0.1, 0.9, 0.3], groups=["a", "b"])
 
@@ -285,5 +322,5 @@ def test_resampled_rows_see_the_same_cases():
 
 
 def test_where_all_cases_are_alike_the_size_of_a_group_changes_no_mean():
-    found = summarise([0.7] * 9, groups=["a", *"bbb", *"ccccc"])
+    found = summarise([0.7] * 12, groups=["a", *"bbb", *"ccccc", *"def"])
     assert (found.low, found.high) == pytest.approx((0.7, 0.7))

@@ -95,7 +95,7 @@ class RunMaker:
         rows, cases, strata = [], [], []
         for checkpoint, shift in (("last", 0.0), ("best", 0.006)):
             columns = [(name, dice[:, i] + shift) for i, name in enumerate(classes)]
-            means = np.nanmean(np.stack([values for name, values in columns if name not in regions]), axis=0)
+            means = _case_means(np.stack([values for name, values in columns if name not in regions]))
             for name, values in [*columns, ("mean", means)]:
                 about = {**facts, "checkpoint": checkpoint, "step": 500, "class": name, "region": name in regions}
                 rows.append({**about, **_measures(values)})
@@ -182,6 +182,12 @@ def picture(index: int, shift: int, *, coarse: bool, classes: int, side: int = 9
     if coarse:
         arrays |= {"coarse": first, "disagreement": (90 * (edge > 0)).astype(np.uint8)}
     return arrays
+
+
+def _case_means(dice: np.ndarray) -> np.ndarray:
+    """Return the mean over the classes (first axis) that a case has, NaN where it has none."""
+    known = np.isfinite(dice)
+    return np.where(known.any(0), np.nansum(dice, axis=0) / np.maximum(known.sum(0), 1), np.nan)
 
 
 def _measures(dice: np.ndarray) -> dict[str, object]:

@@ -13,6 +13,7 @@ from criinet.report.benchmark.analysis import analyse
 from criinet.report.benchmark.savings import best_peers, masks_needed, savings_of
 from criinet.report.benchmark.sentences import notes, verdicts
 from criinet.report.benchmark.standing import Tally, standing
+from criinet.report.benchmark.tables import comparison_records, comparison_tables, verdict_word
 
 GAIN = np.arange(1, 9) / 100
 EVEN = np.tile([0.01, -0.01], 4)
@@ -50,7 +51,7 @@ def test_means_and_sds_over_draws(grid):
     assert report.entries[1].best.dice.mean == pytest.approx(0.72)
     assert report.entries[0].last.values["iou"].mean == pytest.approx(0.655)
     assert report.entries[0].last.strata["contrast"][0].mean == pytest.approx(0.71 + 0.015), "cases 0 and 1"
-    assert report.masks == (8,)
+    assert report.masks == (8, 8), "of each draw"
     assert math.isnan(report.entries[3].last.dice.sd)
 
 
@@ -71,7 +72,7 @@ def test_against_supervised_by_hand(grid):
 
 
 def test_the_best_peer_is_never_the_supervised_row(grid):
-    """crii - cps is 0, .03, .02, .05, ...: seven differ, p = 2/128. Three rows: Holm takes 3, 2 and 1 times p."""
+    """crii - cps is 0, .03, .02, .05, ...: seven differ, p = 2/128. Three pairs: Holm takes 3, 2 and 1 times p."""
     peers = {effect.run: effect for effect in analyse(grid)[0].peers}
     assert {run: effect.baseline for run, effect in peers.items()} == {
         "crii": "cps",
@@ -112,6 +113,7 @@ def test_verdicts_say_what_the_numbers_say(grid):
         "moles, 4 % labeled (8 masks): crii is best with Dice .755 ± .014 over 2 runs, +.0"
     )
     assert said[1].sentence.endswith("over its best peer cps (Holm's p = .031).")
+    assert "one draw" not in said[1].sentence
     assert said[1].also == ("Against supervised: crii helped; cps did nothing measurable.",)
 
 
@@ -156,6 +158,96 @@ def test_patients_with_several_images_count_once(tmp_path):
     assert report.entries[0].last.groups == 4
 
 
+def test_too_few_patients_are_called_that(tmp_path):
+    maker = GridMaker(tmp_path / "out")
+    for row, change in (("supervised", 0 * GAIN), ("crii", GAIN), ("cps", 2 * GAIN)):
+        maker.run(row, 0.7 + change, per_group=2)
+    grid = read_grid(maker.write())
+    (report,) = analyse(grid)
+    (said,) = said_of(grid)
+    assert said.sentence.endswith(", on 8 test images of 4 patients, too few to tell in 3 comparisons.")
+    assert said.also == ("Against supervised: cps and crii cannot be judged on so few patients.",)
+    assert verdict_word(report.peers[0], peer=True) == "too few patients"
+
+
+def test_a_comparison_over_draws_that_disagree_says_so(tmp_path):
+    """crii gains .09 to .16 in the first draw and loses .01 in the second."""
+    maker = GridMaker(tmp_path / "out")
+    for draw, change in enumerate((GAIN + 0.08, GAIN * 0 - 0.01)):
+        maker.run("supervised", np.full(8, 0.6), draw=draw)
+        maker.run("cps", np.full(8, 0.6) + EVEN, draw=draw)
+        maker.run("crii", 0.6 + change, draw=draw)
+    grid = read_grid(maker.write())
+    (report,) = analyse(grid)
+    crii = next(effect for effect in report.supervised if effect.run == "crii")
+    assert crii.by_draw == pytest.approx((0.125, -0.01))
+    assert (crii.paired.p, crii.verdict) == (pytest.approx(2 * 2 / 256), "did nothing")
+    (said,) = said_of(grid)[1:]
+    assert said.kind == "nothing"
+    assert said.sentence.endswith("(Holm's p = .023; the draws disagree: +.125 -.010).")
+    assert "crii did nothing measurable, as the draws disagree" in said.also[0]
+    assert verdict_word(crii, peer=False) == "draws disagree"
+    record = next(r for r in comparison_records([report]) if (r["row"], r["family"]) == ("crii", "supervised"))
+    assert record["by_draw"] == "+0.125 -0.010"
+    shown = comparison_tables(report)[0]
+    assert dict(zip(shown.headers, shown.rows[0], strict=False))["Each draw"] == "+.125 -.010"
+
+
+def test_the_reference_of_a_row_was_chosen_by_the_same_cases(tmp_path):
+    """Four rows have six pairs: p of the best row against its best peer is 6 times 2/256, not 4 times."""
+    maker = GridMaker(tmp_path / "out")
+    for i, row in enumerate(("cps", "ict", "ema", "crii")):
+        maker.run(row, 0.6 + i * GAIN)
+    (report,) = analyse(read_grid(maker.write()))
+    pairs = {frozenset((effect.run, effect.baseline)): effect for effect in report.pairs}
+    assert len(pairs) == 6
+    assert report.peer("crii").paired.p == pytest.approx(6 * 2 / 256)
+    for peers, family in ((report.peers, report.pairs), (report.peers_hard, report.pairs_hard)):
+        own = {frozenset((effect.run, effect.baseline)): effect for effect in family}
+        for effect in peers:
+            other = own[frozenset((effect.run, effect.baseline))]
+            assert (effect.paired.p, effect.comparisons) == (other.paired.p, 6)
+            assert abs(effect.paired.mean) == abs(other.paired.mean)
+    assert {effect.run: effect.baseline for effect in report.peers}["cps"] == "crii"
+    assert report.peer("cps").paired.mean == pytest.approx(-3 * 0.045)
+
+
+def test_false_alarms_that_are_avoided_are_said_of_a_setting(tmp_path):
+    """Of twelve images four hold nothing: cps finds something in them, crii in one of them."""
+    maker = GridMaker(tmp_path / "out")
+    level = np.full(12, 0.7)
+    cps, crii = level.copy(), level.copy()
+    cps[8:], crii[8:11], crii[11] = 0, math.nan, 0
+    maker.run("cps", cps, best=0)
+    maker.run("crii", crii, best=0)
+    for row in maker.rows:
+        row["dice"] = float(np.nanmean(cps if row["row"] == "cps" else crii))
+    grid = read_grid(maker.write())
+    (report,) = analyse(grid)
+    assert report.peer("crii").paired.mean == pytest.approx(3 / 12)
+    assert (report.peer("crii").images, report.peer("crii").credited) == (12, 3)
+    assert any(
+        "in up to 3 test images of a comparison one row found" in note for note in notes(grid, [report], standing(grid))
+    )
+    assert standing(grid).tallies["crii", "cps"] == Tally(0, 1, 0)
+
+
+def test_every_draw_counts_once_in_the_number_of_masks(tmp_path):
+    """Draws of 52, 52 and 66 masks: 56.67 on average, and 52 to 66 in the title; a second row changes nothing."""
+    maker = GridMaker(tmp_path / "out")
+    for amount, counts in (("50", (52, 52, 66)), ("100", (100, 104, 104))):
+        for draw, labeled in enumerate(counts):
+            for row in ("crii", "cps"):
+                maker.run(row, 0.6 + EVEN, draw=draw, fraction=np.median(counts) / 200, amount=amount, labeled=labeled)
+    grid = read_grid(maker.write())
+    few, many = analyse(grid)
+    assert (few.masks, many.masks) == ((52, 52, 66), (100, 104, 104))
+    assert few.amount == pytest.approx(170 / 3)
+    assert few.title == "moles, 26 % labeled (52 to 66 masks)"
+    found = {(one.label, one.other): one for one in savings_of(grid, [few, many]) if one.masks < 60}
+    assert found["crii", "cps"].masks == found["crii", "cps"].fewest == pytest.approx(170 / 3)
+
+
 def test_harm_and_a_supervised_leader_are_said(tmp_path):
     maker = GridMaker(tmp_path / "out")
     maker.run("supervised", np.full(8, 0.7))
@@ -168,7 +260,7 @@ def test_harm_and_a_supervised_leader_are_said(tmp_path):
 
 
 def test_noise_and_few_images_are_no_verdict(tmp_path):
-    """unimatch - cps is 0 and .02 in turn: four of eight cases differ, p = 2/16, twice that after Holm."""
+    """unimatch - cps is 0 and .02 in turn: four of eight cases differ, p = 2/16; the two are one comparison."""
     maker = GridMaker(tmp_path / "out")
     maker.run("cps", 0.7 + EVEN)
     maker.run("unimatch", np.full(8, 0.71))
@@ -177,8 +269,10 @@ def test_noise_and_few_images_are_no_verdict(tmp_path):
     grid = read_grid(maker.write())
     noise, few = said_of(grid)[1:]
     assert (noise.kind, few.kind) == ("nothing", "nothing")
-    assert "unimatch has the highest Dice, .710, but is not told apart from cps: +.010 [" in noise.sentence
-    assert noise.sentence.endswith("(Holm's p = .25).")
+    assert "on this one draw unimatch has the highest Dice, .710, but is not told apart from cps: +.010 [" in (
+        noise.sentence
+    )
+    assert noise.sentence.endswith("(p = .12).")
     assert few.sentence.endswith("unimatch has the highest Dice, .800, on 4 test images, too few to tell.")
 
 
@@ -373,14 +467,14 @@ def test_a_curve_that_falls_reaches_its_level_where_it_first_does():
 
 
 def test_the_interval_is_of_the_mean_that_it_stands_beside(tmp_path):
-    """Six cases of one patient with .2 and two of others with .9: the mean over cases lies inside its interval."""
+    """Six cases of one patient with .2 and five of others with .9: the mean over cases lies inside its interval."""
     maker = GridMaker(tmp_path / "out")
-    maker.run("crii", [0.2] * 6 + [0.9] * 2)
+    maker.run("crii", [0.2] * 6 + [0.9] * 5)
     for case in maker.cases:
         number = int(str(case["case"])[-3:])
         case["group"] = "a" if number < 6 else f"patient_{number}"
     (report,) = analyse(read_grid(maker.write()))
     found = report.entries[0].last
-    assert found.dice.mean == pytest.approx((6 * 0.2 + 2 * 0.9) / 8)
-    assert found.low <= found.dice.mean <= found.high
-    assert (found.low, found.groups) == (pytest.approx(0.2), 3)
+    assert found.dice.mean == pytest.approx((6 * 0.2 + 5 * 0.9) / 11)
+    assert 0 <= found.low <= found.dice.mean <= found.high <= 1
+    assert found.groups == 6

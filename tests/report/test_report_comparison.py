@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from report_runs import supervised_dice
 
+from criinet.metrics import paired_difference
 from criinet.report import compare, read_run
+from criinet.report.comparison import Pairs, judged, matched, spared, turned
 from criinet.report.text import interval, number, signed
 
 
@@ -27,7 +29,8 @@ def test_a_gain_is_told_with_interval_cases_and_p(make):
     assert effect.verdict == "helped"
     low, high = effect.paired.low, effect.paired.high
     assert effect.sentence == (
-        f"crii helped: Dice +.040 [{signed(low)}, {signed(high)}] over supervised on 30 test images (p < .001)."
+        f"crii helped in this one training: Dice +.040 [{signed(low)}, {signed(high)}] over supervised on 30 test "
+        "images (p < .001)."
     )
     assert comparison.sentences == (effect.sentence,)
 
@@ -35,13 +38,13 @@ def test_a_gain_is_told_with_interval_cases_and_p(make):
 def test_noise_is_nothing_measurable(make):
     change = np.random.default_rng(5).normal(0, 0.05, 30)
     effect = versus(make, change - change.mean()).effects[0]
-    assert effect.sentence.startswith("crii did nothing measurable: Dice ")
+    assert effect.sentence.startswith("crii did nothing measurable in this one training: Dice ")
     assert "against supervised on 30 test images (p = ." in effect.sentence
 
 
 def test_harm_is_told_with_advice(make):
     comparison = versus(make, np.linspace(-0.05, -0.03, 30))
-    assert comparison.effects[0].sentence.startswith("crii hurt: Dice -.040 [-.04")
+    assert comparison.effects[0].sentence.startswith("crii hurt in this one training: Dice -.040 [-.04")
     assert comparison.effects[0].sentence.endswith("Use supervised here.")
     assert "Use supervised" not in comparison.hardest[0].sentence
 
@@ -178,7 +181,62 @@ def test_images_of_one_patient_are_one_value(make):
         runs.append(run)
     effect = compared(*runs).effects[0]
     assert (effect.paired.n, effect.images) == (10, 30)
-    assert "on 30 test images of 10 groups" in effect.sentence
+    assert "on 30 test images of 10 patients" in effect.sentence
+    assert effect.by_draw == (pytest.approx(0.05),)
+
+
+def test_a_false_alarm_that_is_avoided_is_a_gain(make):
+    """Half of the images hold nothing: supervised finds something in all 15, crii in 5 of them and rightly none in 10.
+
+    So ten of thirty pairs are 1 - 0, and five are 0 - 0; where both rightly find nothing, there is no pair.
+    """
+    base = supervised_dice()
+    alarms, crii = base.copy(), base.copy()
+    alarms[15:], crii[15:20], crii[20:] = 0, 0, math.nan
+    make.evaluated("supervised", "supervised", alarms)
+    make.evaluated("crii", "crii", crii)
+    comparison = compared(make.root / "supervised", make.root / "crii")
+    effect = comparison.effects[0]
+    assert (effect.verdict, effect.images, effect.credited) == ("helped", 30, 10)
+    assert effect.paired.mean == pytest.approx(10 / 30)
+    assert comparison.notes == (
+        "In 10 test images either crii or supervised found something where there is nothing (Dice 0) and the other "
+        "rightly did not, which counts as Dice 1 in their comparison.",
+    )
+
+
+def test_cases_in_which_both_rightly_find_nothing_or_one_was_not_measured_are_left_out():
+    first, second = {"a": math.nan, "b": 0.5, "c": 0.5}, {"a": math.nan, "b": 0.25, "d": math.nan}
+    assert matched(first, second) == {"b": (0.5, 0.25)}
+    assert spared(first, second) == set()
+    assert matched({"a": 0.0}, first) == {"a": (0.0, 1.0)}
+    assert matched(first, {"a": 0.0}) == {"a": (1.0, 0.0)}
+
+
+def test_what_no_number_of_gains_could_show_after_holm_is_too_few_to_tell():
+    """Six pairs have p = 2 / 64 at least; nine comparisons make .28 of it, so a clear gain is no "did nothing"."""
+    six = np.full(6, 0.8) + np.arange(6) / 100
+    family = [Pairs(f"m{i}", "supervised", "", paired_difference(six + 0.1, six), 380, True, (0.1,)) for i in range(9)]
+    nine, alone = judged(family)[0], judged(family[:1])[0]
+    assert nine.sentence == (
+        "m0 cannot be judged: Dice +.100 [+.100, +.100] against supervised on 380 test images of 6 patients, too few "
+        "to tell in 9 comparisons."
+    )
+    assert (nine.too_few, alone.too_few, alone.verdict) == (True, False, "helped")
+
+
+def test_draws_that_disagree_tell_nothing_apart():
+    """One draw gains .09 and the other loses .01: the mean is clear over images, and not over draws."""
+    gains = np.linspace(0.03, 0.05, 30)
+    about = ("crii", "supervised", "", paired_difference(gains, np.zeros(30)), 30, False)
+    apart, same = (judged([Pairs(*about, by_draw, trainings=2)])[0] for by_draw in ((0.09, -0.01), (0.07, 0.01)))
+    assert (apart.verdict, same.verdict) == ("did nothing", "helped")
+    assert apart.sentence.startswith("crii did nothing measurable: Dice +.040 [")
+    assert apart.sentence.endswith(" on 30 test images (p < .001; the draws disagree: +.090 -.010).")
+    assert same.sentence.endswith(" on 30 test images (p < .001).")
+    assert turned(same).sentence == judged([Pairs(
+        "supervised", "crii", "", paired_difference(np.zeros(30), gains), 30, False, (-0.07, -0.01), trainings=2
+    )])[0].sentence  # fmt: skip
 
 
 def test_the_table_has_a_cell_for_every_header(make):

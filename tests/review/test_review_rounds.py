@@ -458,6 +458,13 @@ def test_a_round_is_judged_by_patients_against_the_one_that_it_began_from(rounds
     assert (second.verdict, rounds.current.number) == ("worse", 2)
 
 
+def test_a_round_that_stops_false_alarms_is_better(rounds):
+    """Nine images of six patients hold nothing: the first model finds something in each, the round rightly nothing."""
+    rounds.measure_first(dict.fromkeys((f"c{i}" for i in range(9)), 0.0))
+    first = end(rounds, begin(rounds)[0], *[float("nan")] * 9)
+    assert (first.difference, first.verdict) == (1, "better")
+
+
 def test_a_round_is_judged_against_an_earlier_model_that_it_began_from(rounds):
     end(rounds, begin(rounds)[0], *[0.7] * 9)
     end(rounds, begin(rounds)[0], *[0.2] * 9)

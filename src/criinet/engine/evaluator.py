@@ -1,5 +1,6 @@
 """The test set, opened once: every measure of every case, with intervals, strata and misses beside the means."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +38,16 @@ class TestSet:
 
     @classmethod
     def open(cls, dataset: Dataset, cases: Sequence[Case]) -> "TestSet":
-        """Measure contrast, boundary and size of every case, and freeze the quartiles."""
+        """Measure contrast, boundary and size of every case, and freeze the quartiles.
+
+        A case without any object is in no quartile (0): it has no contrast and no boundary, and no small object either.
+        """
         require_masks_fit(cases, dataset.dims)
         facts = {case.name: difficulty_of(dataset, case) for case in cases}
         rows: dict[str, Row] = {name: dict(found) for name, found in facts.items()}
         for stratum, measure in STRATA.items():
-            for name, quartile in zip(facts, quartiles([f[measure] for f in facts.values()]), strict=True):
+            values = [f[measure] if f["object_share"] > 0 else math.nan for f in facts.values()]
+            for name, quartile in zip(facts, quartiles(values), strict=True):
                 rows[name][f"{stratum}_quartile"] = int(quartile)
         return cls(dataset, tuple(cases), rows)
 
@@ -87,11 +92,12 @@ def evaluate(
     states = {name: {"step": each.step, "shift": each.predictor.shift} for name, each in trained.items()}
     about = describe_run(recorded, split, trained["last"])
     rows = measure_all(folder, trained, test, advance)
+    unit = unit_of(opened.spacing_of(case) for case in test.cases)
     results = {
         "format": 1,
-        "unit": unit_of(opened.spacing_of(case) for case in test.cases),
+        "unit": unit,
         "run": about,
-        "rows": [{**about, **row, **states[row["checkpoint"]]} for row in summary_rows(rows)],
+        "rows": [{**about, **row, **states[row["checkpoint"]]} for row in summary_rows(rows, unit)],
         "strata": strata_rows(rows, test.difficulty),
     }
     write_text_atomically(folder.cases, csv_text([{**row, **test.difficulty[row["case"]]} for row in rows]))
@@ -207,12 +213,13 @@ def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) 
         spacings.append(pair.spacing)
         found = case_metrics(pair.prediction, pair.target, pair.classes, pair.spacing, regions=pair.regions)
         rows += [{"checkpoint": "files", "case": pair.stem, "group": pair.group, **row} for row in found]
+    unit = unit_of(spacings)
     results: dict[str, Any] = {
         "format": 1,
-        "unit": unit_of(spacings),
+        "unit": unit,
         "partial": partial,
         "without_target": match_masks(predictions, targets)[1],
-        "rows": summary_rows(rows),
+        "rows": summary_rows(rows, unit),
     }
     if out is not None:
         write_text_atomically(out / "cases.csv", csv_text(rows))

@@ -89,6 +89,9 @@ def choose_shift(dice: Tensor) -> float:
     As good: its mean Dice is at most one standard error of the cases' differences below that of the best one. A class
     that is rightly found nowhere counts as Dice 1. Fewer than FEWEST cases: 0.
 
+    Limitation: the standard error takes cases as independent. Slices of few patients are alike, so it is too small for
+    them, and a shift is chosen where patients as units would have left 0.
+
     Args:
         dice: (N, S, K - 1) as ``dice_by_shift`` returns it.
 

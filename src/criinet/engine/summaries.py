@@ -8,13 +8,16 @@ from criinet.metrics import Summary, finite_mean, summarise
 from criinet.metrics.difficulty import STRATA
 
 COUNTED = ("miss", "false_alarm")
+DISTANCES = ("hd95", "assd")
+MIXED = "mm or px"
 NOT_MEASURES = {"class", "region", "checkpoint", "case", "group", "target_pixels", "predicted_pixels", *COUNTED}
 Row = dict[str, Any]
 
 
 def unit_of(spacings: Iterable[Sequence[float] | None]) -> str:
-    """Return the unit of distances: mm where spacings are known, px where they are not, "mm or px" if some are."""
-    return " or ".join(sorted({"px" if spacing is None else "mm" for spacing in spacings}))
+    """Return the unit of distances: mm where spacings are known, px where they are not, MIXED if some are."""
+    units = {"px" if spacing is None else "mm" for spacing in spacings}
+    return MIXED if len(units) > 1 else "".join(units)
 
 
 def per_case(rows: Sequence[Row]) -> list[Row]:
@@ -44,11 +47,16 @@ def measures(row: Row) -> list[str]:
     return [key for key in row if key not in NOT_MEASURES]
 
 
-def summary_rows(rows: Sequence[Row]) -> list[Row]:
+def summary_rows(rows: Sequence[Row], unit: str = "px") -> list[Row]:
     """Return a row for each checkpoint and class or region, and one for the mean over classes: means, and misses.
 
     Intervals are over groups (patients) where several cases belong to one. Of ``distance_cases`` the distances are the
     mean: a miss and a false alarm have none.
+
+    Args:
+        unit: of distances, see :func:`unit_of`. Where it is MIXED, the means of distances are NaN: they would add
+            millimetres to pixels. Shares within a band or a tolerance stay: each is of its own case's outline, 2 mm or
+            2 px wide, as the unit beside them says.
     """
     grouped: dict[tuple[str, str], list[Row]] = {}
     for row in [*rows, *per_case(rows)]:
@@ -59,6 +67,7 @@ def summary_rows(rows: Sequence[Row]) -> list[Row]:
         summary: Row = {"checkpoint": checkpoint, "class": name, "region": found[0]["region"], "cases": dice.n}
         summary |= {"dice_sd": dice.sd, "dice_low": dice.low, "dice_high": dice.high, "both_empty": dice.missing}
         summary |= {key: finite_mean([row[key] for row in found]) for key in measures(found[0])}
+        summary |= dict.fromkeys(DISTANCES, math.nan) if unit == MIXED else {}
         summary["distance_cases"] = sum(math.isfinite(row["hd95"]) for row in found)
         summary["misses"] = sum(int(row["miss"]) for row in found)
         summary["false_alarms"] = sum(int(row["false_alarm"]) for row in found)
@@ -68,7 +77,7 @@ def summary_rows(rows: Sequence[Row]) -> list[Row]:
 
 def dice_of(rows: Sequence[Row]) -> Summary:
     """Summarise the Dice of rows, whole groups of cases drawn for the interval."""
-    return summarise([row["dice"] for row in rows], groups=[row["group"] for row in rows])
+    return summarise([row["dice"] for row in rows], groups=[row["group"] for row in rows], bounds=(0, 1))
 
 
 def strata_rows(rows: Sequence[Row], difficulty: Mapping[str, Row]) -> list[Row]:

@@ -78,6 +78,9 @@ def contrast_to_noise(image: NDArray[Any], mask: BoolArray) -> float:
         image: (H, W), (D, H, W) gray or (H, W, 3) sRGB.
         mask: (H, W) or (D, H, W) bool, ground truth.
 
+    Limitation: distances are in pixels or voxels whatever the spacing, so in a volume of thick slices the ring reaches
+    further across slices than within them.
+
     Returns:
         >= 0, low is hard; 0 for an image that is flat there, inf for a contrast without noise; NaN if the mask is empty
         or leaves no ring.
@@ -95,6 +98,9 @@ def boundary_gradient(image: NDArray[Any], mask: BoolArray) -> float:
 
     The contour is the mask minus its 4- or 6-connected erosion, save where the object is only cut off by the border of
     the array: no edge is seen there.
+
+    Limitation: sigma and gradient are per pixel or voxel whatever the spacing, so in a volume of thick slices an edge
+    across slices weighs more than one within them.
 
     Args:
         image: (H, W), (D, H, W) gray or (H, W, 3) sRGB.
@@ -121,8 +127,9 @@ def quartiles(values: Sequence[float] | FloatArray) -> IntArray:
         values: (N,) float, low is hard, as of :func:`contrast_to_noise`.
 
     Returns:
-        (N,) int64: 1 for the lowest (hardest) quarter to 4 for the highest; 0 for NaN. Equal values keep their order,
-        so the same list always gives the same groups.
+        (N,) int64: 1 for the lowest (hardest) quarter to 4 for the highest; 0 for NaN. Where a cut falls among equal
+        values, those that come first in the list (of test cases: the order of the split) are in the lower group: so
+        groups stay of equal size, and the same list always gives the same ones.
     """
     numbers = np.asarray(values, dtype=np.float64)
     groups = np.zeros(numbers.shape, dtype=np.int64)

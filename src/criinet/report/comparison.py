@@ -13,21 +13,23 @@ from criinet.report.text import MISSING, chance_text, distance, interval, minute
 
 SUPERVISED = "supervised"
 NO_RESULTS = "No Dice is claimed: no masks were held out, or `criinet evaluate RUN` was not run."
-FEWEST = 6
-"""Fewest pairs from which Wilcoxon's test can reach p < .05."""
-
 HARDEST = "the lowest-contrast quarter"
+Matched = dict[str, tuple[float, float]]
+"""Case to the Dice of both arms."""
+
 _NEARLY = 0.95
 _NOT_THE_METHOD = ("trainer.threads", "trainer.checks", "trainer.iterations")
 
 
 @dataclass(frozen=True)
-class Effect:
-    """One run against its supervised baseline on one set of cases.
+class Pairs:
+    """Dice of two rows on the same cases, averaged over the classes of a case and the cases of a group.
 
     scope: "" for every test case, else what was compared ("the lowest-contrast quarter", "class 'polyp'").
-    paired: of the Dice of both, per case (or per group, where groups have several cases); p after Holm's correction.
-    images: number of test images behind it.
+    paired: of the Dice of both, per case (or per group, where groups have several cases).
+    images: number of test images behind it. groups: True if a value is the mean of several cases.
+    by_draw: the mean difference in each draw of the labels, over its seeds, in their order. trainings: of each row.
+    credited: images in which the Dice of one row was set to 1, see :func:`matched`.
     class_name: the class, for a comparison of one class.
     """
 
@@ -36,14 +38,81 @@ class Effect:
     scope: str
     paired: Paired
     images: int
-    verdict: Verdict
-    sentence: str
+    groups: bool
+    by_draw: tuple[float, ...]
+    trainings: int = 1
+    credited: int = 0
     class_name: str = ""
 
     @property
+    def one_sign(self) -> bool:
+        """Whether the difference is above 0 in every draw, or below 0 in every draw."""
+        return all(change > 0 for change in self.by_draw) or all(change < 0 for change in self.by_draw)
+
+    @property
     def interval(self) -> str:
-        """The interval of the difference in writing; empty below two pairs."""
+        """The interval of the difference in writing; empty where there are too few units for one."""
         return interval(self.paired.low, self.paired.high, signed)
+
+    @property
+    def change(self) -> str:
+        """The difference with its interval, ``+.041 [+.020, +.060]``."""
+        return f"{signed(self.paired.mean)} {self.interval}".strip()
+
+    @property
+    def each_draw(self) -> str:
+        """The difference in each draw, ``+.012 +.030 -.004``."""
+        return " ".join(map(signed, self.by_draw))
+
+    @property
+    def units(self) -> str:
+        """What is paired, in a word."""
+        return "patients" if self.groups else "images"
+
+    @property
+    def on(self) -> str:
+        """How many images there are, and of how many patients where these are what is paired."""
+        return _images(self.images) + (f" of {self.paired.n} patients" if self.groups else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect(Pairs):
+    """One row against another, judged: ``paired`` has p after Holm's correction.
+
+    comparisons: in the family that Holm's correction covers, as far as there was something to test.
+    verdict: of the interval and p; "did nothing" also where several draws do not agree on the sign, as these trainings
+        alone then make the difference: over draws of the labels it scatters more than over images.
+    """
+
+    comparisons: int
+    verdict: Verdict
+    sentence: str = ""
+
+    @property
+    def too_few(self) -> bool:
+        """Whether nothing could have been told apart, however clear: 2^(1 - n) is the least p of n pairs.
+
+        It is multiplied by the number of comparisons at Holm's first step.
+        """
+        least = max(1, self.comparisons) * 2.0 ** (1 - self.paired.n)
+        return self.verdict == "did nothing" and least >= 0.05
+
+    @property
+    def draws_disagree(self) -> bool:
+        """Whether interval and p tell the rows apart, and only the draws do not."""
+        return self.verdict != verdict(self.paired)
+
+    @property
+    def too_few_text(self) -> str:
+        """What to say where there are too few units."""
+        return "too few to tell" + (f" in {self.comparisons} comparisons" if self.comparisons > 1 else "")
+
+    @property
+    def chance(self) -> str:
+        """Write ``p = .012``, or ``Holm's p = .012``; with the draws where they are why there is no verdict."""
+        p = chance_text(self.paired.p)
+        said = ("Holm's p " if self.comparisons > 1 else "p ") + (p if p.startswith(("<", ">")) else f"= {p}")
+        return f"{said}; the draws disagree: {self.each_draw}" if self.draws_disagree else said
 
 
 @dataclass(frozen=True)
@@ -104,28 +173,13 @@ class Comparison:
         return headers, [_cells(row) for row in self.rows]
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Dice of two runs on the same cases, averaged over the classes of a case and the cases of a group.
-
-    scope, images, class_name: as in :class:`Effect`. groups: True if a value is the mean of several cases.
-    """
-
-    run: str
-    baseline: str
-    scope: str
-    paired: Paired
-    images: int
-    groups: bool
-    class_name: str = ""
-
-
 def compare(runs: Sequence[RecordedRun]) -> Comparison:
     """Set runs side by side, and judge each against the supervised run with the same split and iterations.
 
     Dice is compared at the last checkpoint, case by case, as the mean over the classes that a case has; where several
     cases belong to one group (patient), the group's mean is one value. Holm's correction covers the runs compared (and
-    the classes, for the verdicts by class). Runs on different splits are never compared; a note says so.
+    the classes, for the verdicts by class). Runs on different splits are never compared; a note says so. Every verdict
+    is on one training of each: it says what these weights do, not what the method does in another draw or seed.
     """
     labels = run_labels(runs)
     notes = [note for run in runs for note in run.notes]
@@ -141,6 +195,7 @@ def compare(runs: Sequence[RecordedRun]) -> Comparison:
         name = labels[next(i for i, other in enumerate(runs) if other is baseline)]
         notes += _differences(run, label, baseline, name)
         overall.append(_pairs(run, baseline, label, name, "", lambda _: True))
+        notes += _credited(overall[-1])
         hardest.append(_pairs(run, baseline, label, name, HARDEST, is_hard))
         by_class += _class_pairs(run, baseline, label, name)
     return Comparison(
@@ -290,6 +345,16 @@ def _flat(table: Mapping[str, Any], at: str = "") -> Iterable[tuple[str, Any]]:
             yield name, value
 
 
+def _credited(pairs: Pairs) -> list[str]:
+    """Say that a false alarm that one of two runs avoided counts for it; nothing where there is none."""
+    if not pairs.credited:
+        return []
+    return [
+        f"In {_images(pairs.credited)} either {pairs.run} or {pairs.baseline} found something where there is nothing "
+        "(Dice 0) and the other rightly did not, which counts as Dice 1 in their comparison."
+    ]
+
+
 def is_hard(case: CaseRecord) -> bool:
     """Tell whether a case is in the quarter of lowest contrast."""
     return case.contrast_quartile == 1
@@ -312,7 +377,10 @@ def _pairs(
     mine, theirs = (dice_by_case(r.cases, chosen) for r in (run, baseline))
     group = {case.case: case.group for case in run.cases}
     first, second, images = paired_values(mine, theirs, group)
-    return Pairs(label, name, scope, paired_difference(first, second), images, len(first) < images)
+    paired = paired_difference(first, second)
+    by_draw = (paired.mean,) if images else ()
+    credited = len(spared(mine, theirs))
+    return Pairs(label, name, scope, paired, images, len(first) < images, by_draw, credited=credited)
 
 
 def group_means(dice: Mapping[str, float], group: Mapping[str, str]) -> list[float]:
@@ -326,10 +394,37 @@ def group_means(dice: Mapping[str, float], group: Mapping[str, str]) -> list[flo
 def paired_values(
     first: Mapping[str, float], second: Mapping[str, float], group: Mapping[str, str]
 ) -> tuple[list[float], list[float], int]:
-    """Return the group means of both arms over the cases that have a value in both, and the number of those cases."""
-    both = [case for case in first if math.isfinite(first[case]) and math.isfinite(second.get(case, math.nan))]
-    one, two = (group_means({case: dice[case] for case in both}, group) for dice in (first, second))
-    return one, two, len(both)
+    """Return the group means of both arms over the cases that :func:`matched` pairs, and the number of those cases."""
+    pairs = matched(first, second)
+    one, two = (group_means({case: dice[arm] for case, dice in pairs.items()}, group) for arm in (0, 1))
+    return one, two, len(pairs)
+
+
+def matched(first: Mapping[str, float], second: Mapping[str, float]) -> Matched:
+    """Return the Dice of both arms on every case in which they are compared; all paired comparisons are of these.
+
+    An arm that rightly finds nothing in a case has no Dice there (NaN), as 0 / 0 says nothing. If the other arm finds
+    something, a false alarm of Dice 0, the first counts 1: were the pair left out, an arm that stops false alarms would
+    gain nothing by it. If both rightly find nothing, or a case was measured in one arm alone, it is left out. A class
+    that only one arm finds in a case with other objects is 0 in the mean of that arm's classes, and in no other mean.
+
+    Args:
+        first, second: case to its Dice, the mean over the classes that have one; NaN where none has.
+
+    Reference: Maier-Hein et al., Metrics reloaded, Nature Methods 21, 2024, on empty references, for which a metric has
+        to be defined before values are aggregated.
+    """
+    both = ((case, dice, second[case]) for case, dice in first.items() if case in second)
+    return {
+        case: (1.0 if math.isnan(a) else a, 1.0 if math.isnan(b) else b)
+        for case, a, b in both
+        if not (math.isnan(a) and math.isnan(b))
+    }
+
+
+def spared(first: Mapping[str, float], second: Mapping[str, float]) -> set[str]:
+    """Return the cases of both arms in which one rightly found nothing and the other has a false alarm."""
+    return {case for case in first.keys() & second.keys() if math.isnan(first[case]) != math.isnan(second[case])}
 
 
 def dice_by_case(
@@ -349,30 +444,45 @@ def judged(family: Iterable[Pairs]) -> tuple[Effect, ...]:
     pairs = list(family)
     adjusted = holm([p.paired.p for p in pairs])
     tests = sum(p.paired.n > 0 for p in pairs)
-    effects: list[Effect] = []
-    for pair, p in zip(pairs, adjusted, strict=True):
-        paired = replace(pair.paired, p=float(p))
-        said = verdict(paired)
-        sentence = _sentence(pair, paired, said, tests)
-        arms = (pair.run, pair.baseline, pair.scope)
-        effects.append(Effect(*arms, paired, pair.images, said, sentence, pair.class_name))
-    return tuple(effects)
+    corrected = (
+        replace(pair, paired=replace(pair.paired, p=float(p))) for pair, p in zip(pairs, adjusted, strict=True)
+    )
+    return tuple(_judge(Effect(**vars(pair), comparisons=tests, verdict="did nothing")) for pair in corrected)
 
 
-def _sentence(pair: Pairs, paired: Paired, said: Verdict, family: int) -> str:
-    run, baseline = pair.run, pair.baseline
-    where = f"On {pair.scope}, " if pair.scope.startswith("the ") else f"For {pair.scope}, " if pair.scope else ""
-    on = _images(pair.images) + (f" of {paired.n} groups" if pair.groups else "")
-    if paired.n == 0:
+def turned(effect: Effect) -> Effect:
+    """Return the same comparison seen from the other row."""
+    paired = effect.paired
+    other = replace(paired, mean=0 - paired.mean, low=0 - paired.high, high=0 - paired.low)
+    by_draw = tuple(0 - change for change in effect.by_draw)
+    return _judge(replace(effect, run=effect.baseline, baseline=effect.run, paired=other, by_draw=by_draw))
+
+
+def _judge(effect: Effect) -> Effect:
+    """Return a comparison, whose p is corrected already, with its verdict and the sentence on it."""
+    effect = replace(effect, verdict=verdict(effect.paired) if effect.one_sign else "did nothing")
+    return replace(effect, sentence=_sentence(effect))
+
+
+def _sentence(effect: Effect) -> str:
+    run, baseline, scope = effect.run, effect.baseline, effect.scope
+    where = f"On {scope}, " if scope.startswith("the ") else f"For {scope}, " if scope else ""
+    if effect.paired.n == 0:
         return f"{where}{run} cannot be judged: no test image has a Dice in both runs."
-    change = f"Dice {signed(paired.mean)} {interval(paired.low, paired.high, signed)}".strip()
-    if paired.n < FEWEST:
-        return f"{where}{run} cannot be judged: {change} against {baseline} on {on}, too few to tell."
-    p = chance_text(paired.p)
-    chance = ("Holm's p " if family > 1 else "p ") + (p if p.startswith("<") else f"= {p}")
-    if said == "helped":
-        return f"{where}{run} helped: {change} over {baseline} on {on} ({chance})."
-    if said == "hurt":
-        advice = "" if pair.scope else f" Use {baseline} here."
-        return f"{where}{run} hurt: {change} against {baseline} on {on} ({chance}).{advice}"
-    return f"{where}{run} did nothing measurable: {change} against {baseline} on {on} ({chance})."
+    change = f"Dice {effect.change}"
+    if effect.too_few:
+        return f"{where}{run} cannot be judged: {change} against {baseline} on {effect.on}, {effect.too_few_text}."
+    once = _once(effect)
+    if effect.verdict == "helped":
+        return f"{where}{run} helped{once}: {change} over {baseline} on {effect.on} ({effect.chance})."
+    if effect.verdict == "hurt":
+        advice = "" if scope else f" Use {baseline} here."
+        return f"{where}{run} hurt{once}: {change} against {baseline} on {effect.on} ({effect.chance}).{advice}"
+    return f"{where}{run} did nothing measurable{once}: {change} against {baseline} on {effect.on} ({effect.chance})."
+
+
+def _once(effect: Effect) -> str:
+    """Say that a verdict is on one training, or one draw; nothing where it is on more, or on a part of the cases."""
+    if effect.scope or len(effect.by_draw) > 1:
+        return ""
+    return " in this one training" if effect.trainings == 1 else " on this one draw"

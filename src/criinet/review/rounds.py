@@ -365,7 +365,10 @@ class Rounds:
         return self._update(begun, status="failed", reason=self._why(begun.number, code))
 
     def _finish(self, begun: Round) -> Round:
-        """Note what a round reached, and use its model from now on."""
+        """Note what a round reached, and use its model from now on.
+
+        A false alarm that one of the two models avoided counts for it, as everywhere that two are compared.
+        """
         dice = read_dice(self.folder(begun.number))
         measured: dict[str, Any] = {"status": "done", "dice": mean_dice(dice)}
         before = read_dice(self.folder(begun.began_from or 0))

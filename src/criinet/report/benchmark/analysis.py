@@ -4,13 +4,27 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import fmean
 
 import numpy as np
 
 from criinet.metrics.difficulty import STRATA
 from criinet.metrics.statistics import paired_difference, summarise
 from criinet.report.benchmark.grid import Grid, GridRun, Setting
-from criinet.report.comparison import HARDEST, SUPERVISED, Effect, Pairs, dice_by_case, is_hard, judged, paired_values
+from criinet.report.comparison import (
+    HARDEST,
+    SUPERVISED,
+    Effect,
+    Matched,
+    Pairs,
+    dice_by_case,
+    is_hard,
+    judged,
+    matched,
+    paired_values,
+    spared,
+    turned,
+)
 from criinet.report.records import BEST, LAST, MEAN, CaseRecord, ResultRow
 from criinet.report.text import percent
 
@@ -83,11 +97,12 @@ class Entry:
 class SettingReport:
     """All methods in one setting, the highest Dice first and full supervision at the end.
 
-    masks: the number of labeled images of each draw.
-    supervised: every method against the supervised row. peers: every row against the best of the others but the
-    supervised one. pairs: every row against every other that stands below it. All at the last checkpoint, each with
-    Holm's correction over its comparisons. supervised_hard, peers_hard, pairs_hard: the same on the quarter of lowest
-    contrast.
+    masks: the number of labeled images of each draw, rising.
+    supervised: every method against the supervised row. pairs: every row against every other that stands below it. Both
+    at the last checkpoint, each with Holm's correction over its comparisons. peers: every row against the best of the
+    others but the supervised one, out of ``pairs``: which row is best follows from the same cases, so the correction
+    has to cover every row that could have been it. supervised_hard, peers_hard, pairs_hard: the same on the quarter of
+    lowest contrast.
     """
 
     setting: Setting
@@ -108,7 +123,7 @@ class SettingReport:
 
     @property
     def amount(self) -> float:
-        """The number of masks, the mean over the draws."""
+        """The number of masks, the mean over the draws; a draw counts once, whatever other draws have."""
         return float(np.mean(self.masks))
 
     def peer(self, label: str) -> Effect | None:
@@ -173,24 +188,29 @@ def _setting(grid: Grid, setting: Setting, one_network: bool) -> SettingReport:
     entries = [entry for label, runs in rows.items() if (entry := _entry(label, runs)) is not None]
     entries.sort(key=_place)
     compared = {entry.label: rows[entry.label] for entry in entries if not entry.full and _has_cases(rows[entry.label])}
-    masks = sorted(
-        {int(run.fact("labeled")) for run in grid.runs if run.setting == setting and run.fact("labeled") > 0}
-    )
+    masks = _masks(run for run in grid.runs if run.setting == setting)
     against = [(label, SUPERVISED) for label in compared if label != SUPERVISED and SUPERVISED in compared]
     peers = [(label, peer) for label in compared if (peer := _best_peer(label, list(compared)))]
-    pairs = list(combinations(compared, 2))
+    both = list(combinations(compared, 2))
+    pairs, pairs_hard = _effects(compared, both, "", any_case), _effects(compared, both, HARDEST, is_hard)
     return SettingReport(
         setting=setting,
         title=_title(setting, masks, one_network),
-        masks=tuple(masks),
+        masks=masks,
         entries=tuple(entries),
         supervised=_effects(compared, against, "", any_case),
-        peers=_effects(compared, peers, "", any_case),
+        peers=_out_of(pairs, peers),
         supervised_hard=_effects(compared, against, HARDEST, is_hard),
-        peers_hard=_effects(compared, peers, HARDEST, is_hard),
-        pairs=_effects(compared, pairs, "", any_case),
-        pairs_hard=_effects(compared, pairs, HARDEST, is_hard),
+        peers_hard=_out_of(pairs_hard, peers),
+        pairs=pairs,
+        pairs_hard=pairs_hard,
     )
+
+
+def _masks(runs: Iterable[GridRun]) -> tuple[int, ...]:
+    """Return the number of labeled images of each draw, whose rows share them, rising."""
+    counts = {(run.block[0], int(run.fact("labeled"))) for run in runs if run.fact("labeled") > 0}
+    return tuple(sorted(labeled for _, labeled in counts))
 
 
 def _place(entry: Entry) -> tuple[bool, float]:
@@ -204,7 +224,7 @@ def _has_cases(runs: Sequence[GridRun]) -> bool:
 
 
 def _title(setting: Setting, masks: Sequence[int], one_network: bool) -> str:
-    counted = f"{masks[0]}" if len(masks) == 1 else f"{masks[0]} to {masks[-1]}" if masks else ""
+    counted = " to ".join(str(count) for count in sorted({masks[0], masks[-1]})) if masks else ""
     known = f" ({counted} {'mask' if counted == '1' else 'masks'})" if counted else ""
     return f"{setting.dataset}, {percent(setting.fraction)} labeled{known}" + (
         "" if one_network else f", {setting.network}"
@@ -233,7 +253,7 @@ def _measured(runs: Sequence[GridRun], checkpoint: str) -> Measured | None:
     dice = case_means((run for run, _ in found), any_case, checkpoint)
     group_of = groups_of(runs)
     groups = [group_of[case] for case in dice]
-    summary = summarise(list(dice.values()), groups=groups)
+    summary = summarise(list(dice.values()), groups=groups, bounds=(0, 1))
     return Measured(
         runs=len(rows),
         values={name: spread(row.value(name) for row in rows) for name in MEASURES},
@@ -281,21 +301,47 @@ def _effects(
     return judged(pair for pair in pairs if pair.images or not scope)
 
 
+def _out_of(pairs: Sequence[Effect], against: Iterable[tuple[str, str]]) -> tuple[Effect, ...]:
+    """Return how rows compare with the one that each is set against, out of the comparisons of all pairs."""
+    found = {(effect.run, effect.baseline): effect for effect in pairs}
+    found |= {(effect.baseline, effect.run): turned(effect) for effect in pairs}
+    return tuple(found[pair] for pair in against if pair in found)
+
+
 def _pairs(
     label: str, mine: Sequence[GridRun], other: str, theirs: Sequence[GridRun], scope: str, chosen: Chosen
 ) -> Pairs:
-    """Pair the Dice of every case, the mean over the draws and seeds in which both rows have one."""
+    """Pair the Dice of every case, the mean over the draws and seeds in which both rows can be compared on it."""
     by_block = {run.block: run for run in theirs}
-    first: dict[str, list[float]] = {}
-    second: dict[str, list[float]] = {}
-    for run in mine:
-        if run.block not in by_block:
-            continue
-        a, b = (dice_by_case(r.cases, chosen) for r in (run, by_block[run.block]))
-        for case in a:
-            if case in b and math.isfinite(a[case]) and math.isfinite(b[case]):
-                first.setdefault(case, []).append(a[case])
-                second.setdefault(case, []).append(b[case])
-    a_mean, b_mean = ({case: float(np.mean(values)) for case, values in dice.items()} for dice in (first, second))
-    one, two, images = paired_values(a_mean, b_mean, groups_of(mine))
-    return Pairs(label, other, scope, paired_difference(one, two), images, len(one) < images)
+    draws: dict[int, list[Matched]] = {}
+    credited: set[str] = set()
+    for run in sorted(mine, key=lambda run: run.block):
+        if run.block in by_block:
+            a, b = (dice_by_case(r.cases, chosen) for r in (run, by_block[run.block]))
+            draws.setdefault(run.block[0], []).append(matched(a, b))
+            credited |= spared(a, b)
+    group = groups_of(mine)
+    runs = [found for several in draws.values() for found in several]
+    one, two, images = paired_values(*_arm_means(runs), group)
+    differences = [np.subtract(*paired_values(*_arm_means(several), group)[:2]) for several in draws.values()]
+    return Pairs(
+        label,
+        other,
+        scope,
+        paired_difference(one, two),
+        images,
+        groups=len(one) < images,
+        by_draw=tuple(round(float(found.mean()), 12) for found in differences if found.size),
+        trainings=len(runs),
+        credited=len(credited),
+    )
+
+
+def _arm_means(runs: Iterable[Matched]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the Dice of both arms on every case, the mean over the runs that pair it."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for run in runs:
+        for case, dice in run.items():
+            found.setdefault(case, []).append(dice)
+    first = {case: fmean(a for a, _ in dice) for case, dice in found.items()}
+    return first, {case: fmean(b for _, b in dice) for case, dice in found.items()}

@@ -8,10 +8,10 @@ from criinet.report.benchmark.analysis import Entry, SettingReport
 from criinet.report.benchmark.grid import Grid
 from criinet.report.benchmark.savings import Saving, best_peers
 from criinet.report.benchmark.standing import Standing
-from criinet.report.comparison import FEWEST, NO_RESULTS, SUPERVISED, Effect
-from criinet.report.text import chance_text, interval, number, signed
+from criinet.report.comparison import NO_RESULTS, SUPERVISED, Effect
+from criinet.report.text import chance_text, interval, number
 
-_WORDS = (("helped", "helped"), ("did nothing", "did nothing measurable"), ("hurt", "hurt"))
+_WORDS = {"helped": "helped", "did nothing": "did nothing measurable", "hurt": "hurt"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ def notes(grid: Grid, reports: Sequence[SettingReport], found: Standing) -> list
             said.append(f"{report.title}: fewer than {most} runs of {listed(short)}: less certain than the others.")
         if report.rows and SUPERVISED not in {entry.label for entry in report.rows}:
             said.append(f"{report.title}: there is no supervised row, so nothing is said of help or harm.")
+        if credited := max((effect.credited for effect in report.pairs), default=0):
+            said.append(
+                f"{report.title}: in up to {credited} test images of a comparison one row found something where there "
+                "is nothing (Dice 0) and the other rightly did not, which counts as Dice 1 there."
+            )
     if found.blocks and found.ranking.blocks < found.blocks and len(found.labels) > 1:
         left = found.blocks - found.ranking.blocks
         names = ", ".join(f"{label} ({count})" for label, count in found.absent.items())
@@ -63,12 +68,6 @@ def notes(grid: Grid, reports: Sequence[SettingReport], found: Standing) -> list
 def listed(names: Sequence[str]) -> str:
     """Write ``a, b and c``."""
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
-
-
-def chance(effect: Effect) -> str:
-    """Write ``p = .012``."""
-    text = chance_text(effect.paired.p)
-    return f"Holm's p {text if text.startswith('<') else f'= {text}'}"
 
 
 def with_sd(mean: float, sd: float) -> str:
@@ -116,7 +115,7 @@ def _ranks(found: Standing) -> str:
     told = f"{listed(first)} {'rank' if len(first) > 1 else 'ranks'} best over {blocks} blocks (setting, draw, seed)"
     place = f"average rank {number(rank, 1)} of {len(ranked)}"
     test = chance_text(ranking.p) if math.isfinite(ranking.p) else ""
-    place += f", Friedman's p {test if test.startswith('<') else f'= {test}'}" if test else ""
+    place += f", Friedman's p {test if test.startswith(('<', '>')) else f'= {test}'}" if test else ""
     near = [label for group in found.groups if best in group for label in group if label not in first]
     limit = f"the critical difference is {number(ranking.critical_difference, 1)}"
     if len(first) == len(ranked):
@@ -142,19 +141,17 @@ def _leader(report: SettingReport, leader: Entry) -> tuple[str, str]:
         return "hurt", f"no method has a higher Dice than supervised, {_dice(leader)}."
     if effect is None:
         return "plain", f"{leader.label} has the highest Dice, {_dice(leader)}."
-    change = f"{signed(effect.paired.mean)} {interval(effect.paired.low, effect.paired.high, signed)}".strip()
-    if effect.paired.n < FEWEST:
-        on = f"{effect.images} test image{'' if effect.images == 1 else 's'}, too few to tell"
-        return "nothing", f"{leader.label} has the highest Dice, {_dice(leader)}, on {on}."
+    highest = f"{leader.label} has the highest Dice, {_dice(leader)}"
+    if effect.too_few:
+        return "nothing", f"{highest}, on {effect.on}, {effect.too_few_text}."
+    once = "" if len(effect.by_draw) > 1 else "on this one draw "
     if effect.verdict == "helped":
         return "helped", (
-            f"{leader.label} is best with Dice {_dice(leader)}, {change} over its best peer {effect.baseline} "
-            f"({chance(effect)})."
+            f"{once}{leader.label} is best with Dice {_dice(leader)}, {effect.change} over its best peer "
+            f"{effect.baseline} ({effect.chance})."
         )
-    return "nothing", (
-        f"{leader.label} has the highest Dice, {_dice(leader)}, but is not told apart from {effect.baseline}: "
-        f"{change} ({chance(effect)})."
-    )
+    apart = "worse than" if effect.verdict == "hurt" else "not told apart from"
+    return "nothing", f"{once}{highest}, but is {apart} {effect.baseline}: {effect.change} ({effect.chance})."
 
 
 def _reached(entry: Entry) -> str:
@@ -170,9 +167,15 @@ def _against_supervised(effects: Sequence[Effect]) -> tuple[str, ...]:
     """Say which methods helped and which did not, in one sentence."""
     if not effects:
         return ()
-    parts = [
-        f"{listed(names)} {word}"
-        for verdict, word in _WORDS
-        if (names := [effect.run for effect in effects if effect.verdict == verdict])
-    ]
+    words: dict[str, list[str]] = {}
+    for effect in sorted(effects, key=lambda effect: list(_WORDS).index(effect.verdict)):
+        words.setdefault(_word(effect), []).append(effect.run)
+    parts = [f"{listed(names)} {word}" for word, names in words.items()]
     return (f"Against supervised: {'; '.join(parts)}.",)
+
+
+def _word(effect: Effect) -> str:
+    """Say in a few words what a method did, or why that cannot be said."""
+    if effect.too_few:
+        return f"cannot be judged on so few {effect.units}"
+    return _WORDS[effect.verdict] + (", as the draws disagree" if effect.draws_disagree else "")

@@ -66,7 +66,8 @@ def standing(grid: Grid) -> Standing:
     """Count wins, ties and losses of every pair of rows, and rank all rows.
 
     A row wins a block if the paired difference of Dice per case (or group) is significant: its bootstrap interval lies
-    above 0 and Wilcoxon's p is below .05, uncorrected. It loses if the interval lies below 0.
+    above 0 and Wilcoxon's p is below .05, uncorrected. It loses if the interval lies below 0. Either is of the one
+    training of each row in that block. Cases are paired by :func:`criinet.report.comparison.matched`.
     """
     labels = row_labels(grid)
     blocks: dict[Block, dict[str, GridRun]] = {}

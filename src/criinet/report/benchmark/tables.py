@@ -13,7 +13,7 @@ from criinet.report.benchmark.savings import Saving, best_peers
 from criinet.report.benchmark.sentences import masks_interval, masks_text, with_sd
 from criinet.report.benchmark.stability import QUARTERS, Stability
 from criinet.report.benchmark.standing import Standing
-from criinet.report.comparison import FEWEST, Effect
+from criinet.report.comparison import Effect
 from criinet.report.records import BEST, LAST, zero_dice
 from criinet.report.text import MISSING, chance_text, distance, interval, minutes, number, signed
 
@@ -66,20 +66,20 @@ def strata_table(report: SettingReport) -> TextTable:
 def comparison_tables(report: SettingReport) -> list[TextTable]:
     """Return how every row compares with supervised training, and with its best peer; only what there is."""
     families = (
-        ("against supervised training", report.supervised, report.supervised_hard, False),
-        ("against the best peer of each row", report.peers, report.peers_hard, True),
+        ("against supervised training", "these rows", report.supervised, report.supervised_hard, False),
+        ("against the best peer of each row", "all pairs of rows", report.peers, report.peers_hard, True),
     )
-    headers = (*_TWO_COLUMNS, "Dice", "95 % interval", "Holm's p", "Images", "Verdict")
+    headers = (*_TWO_COLUMNS, "Dice", "95 % interval", "Each draw", "Holm's p", "Images", "Verdict")
     headers += ("Hardest quarter", "95 % interval", "Holm's p", "Verdict")
     return [
         TextTable(
-            f"{report.title}: difference in Dice {against}, final weights, paired by image",
+            f"{report.title}: difference in Dice {against}, final weights, paired by image; Holm's p over {covered}",
             headers,
             tuple(_compared(effect, hard, peer=peer) for effect in effects),
             names=len(_TWO_COLUMNS),
             gap=3,
         )
-        for against, effects, hard, peer in families
+        for against, covered, effects, hard, peer in families
         if effects
     ]
 
@@ -252,8 +252,10 @@ def zero_dice_of(grid: Grid, report: SettingReport, entry: Entry, checkpoint: st
 
 def verdict_word(effect: Effect, *, peer: bool) -> str:
     """Say in a word how a row compares with supervised training, or with its peer."""
-    if effect.paired.n < FEWEST:
-        return "too few images"
+    if effect.too_few:
+        return f"too few {effect.units}"
+    if effect.draws_disagree:
+        return "draws disagree"
     words = {"helped": "better", "did nothing": "not told apart", "hurt": "worse"}
     return words[effect.verdict] if peer else effect.verdict
 
@@ -298,6 +300,7 @@ def _effect(effect: Effect) -> Record:
     paired = effect.paired
     about: Record = {"scope": effect.scope or "all test images", "difference": paired.mean}
     about |= {"low": paired.low, "high": paired.high, "p_holm": paired.p, "pairs": paired.n, "images": effect.images}
+    about["by_draw"] = " ".join(f"{change:+.3f}" for change in effect.by_draw)
     return {**about, "verdict": effect.verdict}
 
 
@@ -332,15 +335,19 @@ def _compared(effect: Effect, hard: Sequence[Effect], *, peer: bool) -> tuple[st
     return (
         effect.run,
         effect.baseline,
-        *_difference(effect),
+        signed(effect.paired.mean),
+        effect.interval or MISSING,
+        effect.each_draw or MISSING,
+        chance_text(effect.paired.p),
         str(effect.images),
         verdict_word(effect, peer=peer),
-        *((*_difference(own), verdict_word(own, peer=peer)) if own else (MISSING,) * 4),
+        *(_hard(own, peer=peer) if own else (MISSING,) * 4),
     )
 
 
-def _difference(effect: Effect) -> tuple[str, str, str]:
-    return signed(effect.paired.mean), effect.interval or MISSING, chance_text(effect.paired.p)
+def _hard(effect: Effect, *, peer: bool) -> tuple[str, ...]:
+    change, chance = signed(effect.paired.mean), chance_text(effect.paired.p)
+    return change, effect.interval or MISSING, chance, verdict_word(effect, peer=peer)
 
 
 def _costs(entry: Entry) -> tuple[str, ...]:
