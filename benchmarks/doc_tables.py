@@ -144,7 +144,14 @@ def against(effect: Row | None) -> str:
         return ""
     paired = effect["paired"]
     change = f"{signed(paired['mean'])} {ends(paired['low'], paired['high'], signed)}".strip()
-    return with_zeros(f"{effect['verdict']} {change}")
+    return with_zeros(f"{word(effect)} {change}")
+
+
+def word(effect: Row) -> str:
+    """Return the verdict; "draws disagree" where interval and p tell two rows apart and the draws alone do not."""
+    paired, signs = effect["paired"], {change > 0 for change in effect.get("by_draw", ())}
+    apart = paired["low"] is not None and (paired["low"] > 0 or paired["high"] < 0) and paired["p"] < 0.05
+    return "draws disagree" if apart and len(signs) > 1 else str(effect["verdict"])
 
 
 def main() -> None:
