@@ -150,8 +150,10 @@ def against(effect: Row | None) -> str:
 def word(effect: Row) -> str:
     """Return the verdict; "draws disagree" where interval and p tell two rows apart and the draws alone do not."""
     paired, signs = effect["paired"], {change > 0 for change in effect.get("by_draw", ())}
-    apart = paired["low"] is not None and (paired["low"] > 0 or paired["high"] < 0) and paired["p"] < 0.05
-    return "draws disagree" if apart and len(signs) > 1 else str(effect["verdict"])
+    if len(signs) < 2 or paired["low"] is None:
+        return str(effect["verdict"])
+    apart = (paired["low"] > 0 or paired["high"] < 0) and paired["p"] < 0.05
+    return "draws disagree" if apart else str(effect["verdict"])
 
 
 def main() -> None:
