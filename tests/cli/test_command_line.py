@@ -20,6 +20,8 @@ import criinet as package
 from criinet.cli.main import end_as_ctrl_c, share_cores
 from criinet.cli.show import err, table
 from criinet.cli.training import next_steps
+from criinet.data.geometry import Geometry
+from criinet.data.volumes import write_labels
 from criinet.defaults import DEFAULT_METHOD
 from criinet.engine.checkpoint import load_checkpoint
 
@@ -162,6 +164,22 @@ def test_folders_of_any_tool_are_evaluated(criinet, place):
 @pytest.mark.usefixtures("place")
 def test_the_table_of_a_run_is_of_test_cases(criinet):
     assert "test cases; distances in px" in criinet("evaluate", "run").out
+
+
+@pytest.mark.usefixtures("place")
+def test_distances_in_two_units_have_no_mean(criinet):
+    """One mask has a voxel size, its fellow none: millimetres and pixels are not added up."""
+    for folder in ("p", "t"):
+        Path(folder).mkdir()
+        for name, known in (("a", True), ("b", False)):
+            labels = np.zeros((8, 8, 8), np.uint8)
+            labels[2:6, 2:6, 2 : 6 + (folder == "p")] = 1
+            where = Geometry(np.eye(4)) if known else Geometry.unknown()
+            write_labels(Path(folder) / f"{name}.nii.gz", labels, where)
+    outcome = criinet("evaluate", "--predictions", "p", "--targets", "t")
+    assert "distances in mm or px" in outcome.out
+    assert " – " in outcome.out
+    assert "so distances have no mean" in outcome.err
 
 
 def write_masks(folder: str, values: Sequence[int]) -> None:

@@ -158,8 +158,12 @@ def evaluate(
 
 def notes_on(results: dict[str, Any], *, tabled: bool) -> Iterator[str]:
     """Yield what a person should know of results; ``tabled``: and of the table that shows them."""
+    from criinet.engine.summaries import MIXED
+
     if tabled and (note := note_on_distances(shown_rows(results))):
         yield note
+    if results["unit"] == MIXED:
+        yield "some masks have a voxel or pixel size and others have none, so distances have no mean"
     if results.get("partial"):
         yield f"partly annotated targets, measured only where annotated: {results['partial']}"
     if count := results.get("without_target"):
@@ -173,10 +177,9 @@ def notes_on(results: dict[str, Any], *, tabled: bool) -> Iterator[str]:
 
 
 def show_results(results: dict[str, Any], measured: str) -> None:
-    """Print the rows of results as a table under the name of what was measured; one case has no interval."""
-    import math
-
+    """Print the rows of results as a table under the name of what was measured; a few cases have no interval."""
     from criinet.cli.show import out, table
+    from criinet.report.text import distance, interval, number
 
     overlap, outline = ("Dice", "95 % interval", "IoU"), ("HD95", "surface Dice")
     headers = ("weights", "class", "cases", *overlap, *outline, "misses", "false alarms")
@@ -185,11 +188,11 @@ def show_results(results: dict[str, Any], measured: str) -> None:
             row["checkpoint"],
             row["class"],
             str(row["cases"]),
-            f"{row['dice']:.3f}",
-            f"{row['dice_low']:.3f}-{row['dice_high']:.3f}" if math.isfinite(row["dice_low"]) else "",
-            f"{row['iou']:.3f}",
-            f"{row['hd95']:.1f}",
-            f"{row['surface_dice']:.3f}",
+            number(row["dice"]),
+            interval(row["dice_low"], row["dice_high"]),
+            number(row["iou"]),
+            distance(row["hd95"]),
+            number(row["surface_dice"]),
             str(row["misses"]),
             str(row["false_alarms"]),
         ]

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from criinet.data.threads import Advance
 
-_NUMBER = 12
+_NUMBER = 16
 """Cells shorter than this, as an interval is, are never folded."""
 
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
