@@ -199,7 +199,7 @@ def test_false_alarms_stand_beside_misses(criinet):
     outcome = criinet("evaluate", "--predictions", "found", "--targets", "truth")
     (row,) = [line.split() for line in outcome.out.splitlines() if "files" in line]
     assert "alarms" in outcome.out
-    assert (row[3:5], row[-2:]) == (["3", "0.333"], ["0", "2"])
+    assert (row[3:5], row[-2:]) == (["3", ".333"], ["0", "2"])
     assert "0 cases" not in outcome.err
 
 
