@@ -8,11 +8,13 @@ training, "labels" one for each method and a column for each number of masks. `N
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from criinet.metrics.statistics import Paired, verdict
 from criinet.report.text import interval, number, signed
 
 ROOT = Path(__file__).parents[1]
@@ -149,11 +151,10 @@ def against(effect: Row | None) -> str:
 
 def word(effect: Row) -> str:
     """Return the verdict; "draws disagree" where interval and p tell two rows apart and the draws alone do not."""
-    paired, signs = effect["paired"], {change > 0 for change in effect.get("by_draw", ())}
-    if len(signs) < 2 or paired["low"] is None:
+    if "by_draw" not in effect:
         return str(effect["verdict"])
-    apart = (paired["low"] > 0 or paired["high"] < 0) and paired["p"] < 0.05
-    return "draws disagree" if apart else str(effect["verdict"])
+    paired = Paired(**{name: math.nan if value is None else value for name, value in effect["paired"].items()})
+    return "draws disagree" if verdict(paired) != effect["verdict"] else str(effect["verdict"])
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from criinet.metrics.statistics import Paired, Verdict, holm, paired_difference, verdict
 from criinet.report.records import BEST, LAST, CaseRecord, RecordedRun, ResultRow
-from criinet.report.text import MISSING, chance_text, distance, interval, minutes, number, signed
+from criinet.report.text import MISSING, chance_after, distance, interval, minutes, number, signed
 
 SUPERVISED = "supervised"
 NO_RESULTS = "No Dice is claimed: no masks were held out, or `criinet evaluate RUN` was not run."
@@ -110,8 +110,7 @@ class Effect(Pairs):
     @property
     def chance(self) -> str:
         """Write ``p = .012``, or ``Holm's p = .012``; with the draws where they are why there is no verdict."""
-        p = chance_text(self.paired.p)
-        said = ("Holm's p " if self.comparisons > 1 else "p ") + (p if p.startswith(("<", ">")) else f"= {p}")
+        said = ("Holm's p " if self.comparisons > 1 else "p ") + chance_after(self.paired.p)
         return f"{said}; the draws disagree: {self.each_draw}" if self.draws_disagree else said
 
 

@@ -21,7 +21,7 @@ from criinet.report.figures import Panel, Style, inline_svg, panels, run_styles
 from criinet.report.overlays import Gallery, gallery, heat_colors
 from criinet.report.reading import Pixels, read_run
 from criinet.report.records import LAST, MEAN, RecordedRun, ResultRow, zero_dice
-from criinet.report.text import chance_text, distance, interval, minutes, number, percent, signed
+from criinet.report.text import MISSING, chance_text, distance, interval, minutes, number, percent, signed
 
 _HERE = Path(__file__).parent
 _GROUPS = ("dice_by_quartile", "rounds", "curves", "losses", "stability")
@@ -128,6 +128,7 @@ def page_environment() -> Environment:
         "distance": distance,
         "minutes": minutes,
         "interval": _dice_interval,
+        "to": _ends,
         "percent": percent,
         "webp": _data_uri,
         "known": math.isfinite,
@@ -215,7 +216,11 @@ def _class_colors(runs: Sequence[RecordedRun]) -> list[tuple[str, str]]:
 
 
 def _dice_interval(row: ResultRow) -> str:
-    return interval(row.value("dice_low"), row.value("dice_high")) or "–"
+    return _ends(row.value("dice_low"), row.value("dice_high"))
+
+
+def _ends(low: float, high: float) -> str:
+    return interval(low, high) or MISSING
 
 
 def _data_uri(pixels: Pixels) -> str:

@@ -45,6 +45,12 @@ def chance_text(p: float) -> str:
     return "> .99" if 0.995 <= p < 1 else number(p, 3 if p < 0.1 else 2)
 
 
+def chance_after(p: float) -> str:
+    """Write what stands after the letter p: ``= .012``, or ``< .001``."""
+    text = chance_text(p)
+    return text if text.startswith(("<", ">")) else f"= {text}"
+
+
 def distance(value: float) -> str:
     """Write a distance with one decimal."""
     return f"{value:.1f}" if math.isfinite(value) else MISSING

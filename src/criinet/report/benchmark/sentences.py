@@ -9,7 +9,7 @@ from criinet.report.benchmark.grid import Grid
 from criinet.report.benchmark.savings import Saving, best_peers
 from criinet.report.benchmark.standing import Standing
 from criinet.report.comparison import NO_RESULTS, SUPERVISED, Effect
-from criinet.report.text import chance_text, interval, number
+from criinet.report.text import chance_after, interval, number
 
 _WORDS = {"helped": "helped", "did nothing": "did nothing measurable", "hurt": "hurt"}
 
@@ -114,8 +114,7 @@ def _ranks(found: Standing) -> str:
     first = [label for label, other in ranked if other == rank]
     told = f"{listed(first)} {'rank' if len(first) > 1 else 'ranks'} best over {blocks} blocks (setting, draw, seed)"
     place = f"average rank {number(rank, 1)} of {len(ranked)}"
-    test = chance_text(ranking.p) if math.isfinite(ranking.p) else ""
-    place += f", Friedman's p {test if test.startswith(('<', '>')) else f'= {test}'}" if test else ""
+    place += f", Friedman's p {chance_after(ranking.p)}" if math.isfinite(ranking.p) else ""
     near = [label for group in found.groups if best in group for label in group if label not in first]
     limit = f"the critical difference is {number(ranking.critical_difference, 1)}"
     if len(first) == len(ranked):
