@@ -104,7 +104,7 @@ def test_a_round_is_a_run_measured_on_the_frozen_cases_and_can_be_rolled_back(pl
     done = ended(session)
     assert (done.status, done.masks, done.minutes, done.began_from) == ("done", first.masks + 2, 1.0, 0)
     assert done.dice is not None
-    assert done.verdict in ("better", "worse", "no measurable change")
+    assert done.verdict == "too few to tell"
     folder = session.rounds.folder(1)
     split = load_split(folder.split, open_recorded(session.recorded, session.dataset.root))
     assert {OPEN, "case_0011"} <= set(split.labeled)
@@ -456,6 +456,14 @@ def test_a_round_is_judged_by_patients_against_the_one_that_it_began_from(rounds
     assert second.difference == pytest.approx(-0.2)
     assert (second.low, second.high) == pytest.approx((-0.2, -0.2))
     assert (second.verdict, rounds.current.number) == ("worse", 2)
+
+
+def test_five_patients_are_too_few_to_tell(rounds):
+    """Even if all gain: a sign test of five of five has p = 2 / 2^5 = .06."""
+    rounds.measure_first(dict.fromkeys((f"c{i}" for i in range(8)), 0.3))
+    first = end(rounds, begin(rounds)[0], *[0.7] * 8)
+    assert first.difference == pytest.approx(0.4)
+    assert (first.low, first.high, first.verdict) == (None, None, "too few to tell")
 
 
 def test_a_round_that_stops_false_alarms_is_better(rounds):

@@ -9,7 +9,7 @@ from criinet.errors import RunError
 
 FORMAT = 1
 RoundStatus = Literal["training", "stopped", "failed", "done"]
-Verdict = Literal["better", "worse", "no measurable change"]
+Verdict = Literal["better", "worse", "no measurable change", "too few to tell"]
 
 
 class Round(BaseModel):
@@ -17,7 +17,8 @@ class Round(BaseModel):
 
     masks: that it learned from. minutes: that people worked on masks until then. dice: mean over the frozen validation
     cases at their own size, None before it is measured, or without such cases. difference, low, high: of the Dice to
-    the round it began from, case by case, with the 95 % bootstrap interval. reason: why it failed.
+    the round it began from, case by case (or patient by patient), with the 95 % bootstrap interval; below six of them
+    there is none, and the verdict is "too few to tell". reason: why it failed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

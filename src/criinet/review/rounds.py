@@ -28,7 +28,7 @@ from criinet.engine.children import start_child
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import recorded_split
 from criinet.errors import INTERRUPTED, CriinetError, RunError, StorageError
-from criinet.metrics import paired_difference, verdict
+from criinet.metrics.statistics import FEWEST, paired_difference, verdict
 from criinet.records import TrainRecord, ValidationRecord
 from criinet.report.comparison import paired_values
 from criinet.review.book import Round, RoundBook, Verdict, read_book
@@ -376,7 +376,7 @@ class Rounds:
         if cases:
             paired = paired_difference(after, earlier)
             measured |= {"difference": finite(paired.mean), "low": finite(paired.low), "high": finite(paired.high)}
-            measured["verdict"] = WORDS[verdict(paired)]
+            measured["verdict"] = "too few to tell" if paired.n < FEWEST else WORDS[verdict(paired)]
         return self._update(begun, current=begun.number, **measured)
 
     def _why(self, number: int, code: int) -> str:
