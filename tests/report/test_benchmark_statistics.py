@@ -8,6 +8,7 @@ import pytest
 from benchmark_grids import GridMaker
 
 from criinet.errors import RunError
+from criinet.metrics import summarise
 from criinet.report.benchmark import is_benchmark, read_grid
 from criinet.report.benchmark.analysis import analyse
 from criinet.report.benchmark.savings import best_peers, masks_needed, savings_of
@@ -454,6 +455,29 @@ def test_the_interval_of_the_masks_follows_from_the_cases(tmp_path):
     assert 8 < one.low < one.needed < one.high == math.inf
     assert "crii reaches there cps needs 17 [" in said_of(grid)[-1].sentence
     assert said_of(grid)[-1].sentence.endswith(", more than 20] masks.")
+
+
+def test_the_interval_of_the_masks_is_wider_where_cases_are_few(tmp_path):
+    """cps is the same in every case, so the ends are the masks with which it has the two ends of crii's own Dice."""
+    maker = GridMaker(tmp_path / "out")
+    own = 0.7 + np.tile([0.05, -0.05], 4)
+    for fraction, level in ((0.04, 0.6), (0.4, 0.8)):
+        maker.run("crii", own, fraction=fraction)
+        maker.run("cps", np.full(8, level), fraction=fraction)
+    grid = read_grid(maker.write())
+    one = next(s for s in savings_of(grid, analyse(grid)) if (s.label, s.masks) == ("crii", 8))
+    dice = summarise(own)
+    ends = [8 * 10 ** ((end - 0.6) / 0.2) for end in (dice.low, dice.high)]
+    assert [one.low, one.high] == pytest.approx(ends, rel=0.02)
+
+
+def test_nothing_is_said_of_masks_saved_in_five_cases(tmp_path):
+    maker = GridMaker(tmp_path / "out")
+    for fraction in (0.04, 0.4):
+        maker.run("crii", np.full(5, 0.7), fraction=fraction)
+        maker.run("cps", np.full(5, 0.6 + fraction), fraction=fraction)
+    grid = read_grid(maker.write())
+    assert savings_of(grid, analyse(grid)) == ()
 
 
 def test_one_amount_of_masks_says_nothing_of_others(grid):

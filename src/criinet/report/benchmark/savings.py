@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from criinet.metrics.statistics import resampled_means
+from criinet.metrics.statistics import FEWEST, expansion, resampled_means
 from criinet.report.benchmark.analysis import SettingReport, any_case, case_means, groups_of, with_several_amounts
 from criinet.report.benchmark.grid import ALL_LABELS, Grid, GridRun
 from criinet.report.comparison import SUPERVISED, group_means
@@ -22,7 +22,9 @@ class Saving:
     dice: that Dice, over the cases (or groups) that every run of the dataset measured.
     needed: the masks with which the other's Dice first reaches it, on straight lines between the amounts that were
         measured over the logarithm of their number; 0 where its fewest masks are enough, inf where its most are not.
-    low, high: 95 % percentile bootstrap interval of ``needed`` over cases, those of both methods drawn together.
+    low, high: 95 % percentile bootstrap interval of ``needed`` over cases (or groups), those of both methods drawn
+        together, and the resampled means moved away from the mean where there are few, see
+        :func:`criinet.metrics.statistics.expansion`.
     fewest, most: masks with which the other was measured. Supervised training is also measured with every label.
     """
 
@@ -43,7 +45,8 @@ def savings_of(grid: Grid, reports: Iterable[SettingReport]) -> tuple[Saving, ..
     """Return what every row saves against every other, wherever there are several amounts of masks.
 
     Rows come in the order of the reports, from few masks to many; the row's own curve is never set against itself, and
-    a row that was measured with one amount has no curve for others to be found on.
+    a row that was measured with one amount has no curve for others to be found on. Nothing is said on fewer cases (or
+    groups) than there is an interval for.
     """
     return tuple(saving for members in with_several_amounts(reports) for saving in _savings(grid, members))
 
@@ -67,11 +70,13 @@ def _savings(grid: Grid, members: Sequence[SettingReport]) -> Iterator[Saving]:
     points = [(label, masks) for label, curve in curves.items() for masks in curve]
     dice = [curves[label][masks] for label, masks in points]
     common = [case for case in dice[0] if all(case in other for other in dice)] if dice else []
-    if len(common) < 2:
-        return
     groups = groups_of(grid.runs)
+    if len({groups[case] for case in common}) < FEWEST:
+        return
     table = np.array([group_means({case: values[case] for case in common}, groups) for values in dice])
-    means = dict(zip(points, np.column_stack([table.mean(axis=1), resampled_means(table)]), strict=True))
+    mean = table.mean(axis=1, keepdims=True)
+    resampled = mean + expansion(table.shape[1]) * (resampled_means(table) - mean)
+    means = dict(zip(points, np.hstack([mean, resampled]), strict=True))
     for report in members:
         for entry in report.rows:
             own = (entry.label, report.amount)
