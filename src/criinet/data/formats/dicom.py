@@ -397,9 +397,24 @@ def _pixels(file: Path) -> NDArray[Any]:
             with quietly():
                 pixels = np.asarray(dataset.pixel_array)
         except (RuntimeError, NotImplementedError, ImportError) as error:
-            remedy = "Install pip install 'criinet[dicom]', or export it uncompressed"
-            raise BadFileError(file, "is compressed in a way that cannot be decoded here", remedy) from error
+            raise _undecoded(file, dataset) from error
     return pixels.reshape(-1, *pixels.shape[-2:])
+
+
+def _undecoded(file: Path, dataset: Any) -> BadFileError:
+    """Return the problem of a file whose pixels cannot be decoded; it says how they are compressed."""
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))
+    try:
+        lacking = get_decoder(syntax).missing_dependencies
+    except NotImplementedError:  # Nothing reads it, whatever is installed.
+        lacking = []
+    installable = any("gdcm" in library for library in lacking)
+    remedy = "Install what decodes it with pip install 'criinet[dicom]', or export" if installable else "Export"
+    what = f"is compressed as {syntax.name}, which cannot be decoded here"
+    return BadFileError(file, what, f"{remedy} it again, uncompressed")
 
 
 def _window_in_units(window: tuple[float, float], frame: Frame) -> tuple[float, float]:
