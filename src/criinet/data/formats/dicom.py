@@ -448,11 +448,21 @@ def read_segmentation(path: Path) -> Volume:
     """Read a DICOM-SEG as class indices, a segment's number being the class, its slices in the order of a series'.
 
     Raises:
-        BadFileError: if segments overlap, or it lies on no regular grid.
+        BadFileError: if segments overlap, it holds fractions between 0 and 1, or it lies on no regular grid.
     """
     highdicom = library(path, "highdicom", "dicom")
     with quietly():
-        volume = highdicom.seg.segread(path).get_volume(combine_segments=True, dtype=np.uint8)
+        found = highdicom.seg.segread(path)
+        try:
+            volume = found.get_volume(combine_segments=True, dtype=np.uint8)
+        except (RuntimeError, ValueError) as error:  # A text alone tells what highdicom means.
+            if "overlap" in str(error):
+                what = "has segments that overlap, but a voxel has one class"
+                raise BadFileError(path, what, "Export it with segments that do not overlap") from error
+            if "MaximumFractionalValue" in str(error):
+                what = "holds fractions, as of probabilities, but a voxel is in a segment or not"
+                raise BadFileError(path, what, "Export it as a binary segmentation") from error
+            raise
     affine = np.asarray(volume.affine, np.float64)
     through = np.cross(affine[:3, 2], affine[:3, 1])
     if affine[:3, 0] @ through < 0:
