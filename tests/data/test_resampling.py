@@ -7,7 +7,8 @@ import torch
 
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry
-from criinet.data.resampling import fit_volume, from_grid, labels_to_grid, to_grid, training_grid
+from criinet.data.grid import training_grid
+from criinet.data.resampling import fit_volume, from_grid, labels_to_grid, to_grid
 from criinet.data.settings import DataConfig
 
 
