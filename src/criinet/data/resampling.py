@@ -42,13 +42,13 @@ def to_grid(gray: Pixels, grid: Grid) -> Pixels:
     depth, height, width = grid.shape
     if array.shape[1:] != (height, width):
         planes = np.empty((array.shape[0], height, width), np.uint8)
-        step = max(1, CHUNK // (array.shape[1] * array.shape[2]))
+        step = max(1, CHUNK // max(array.shape[1] * array.shape[2], height * width))
         for start in range(0, len(array), step):
             planes[start : start + step] = _resized(array[start : start + step], (height, width))
         array = planes
     if array.shape[0] != depth:
         upright = np.empty((depth, height, width), np.uint8)
-        step = max(1, CHUNK // (array.shape[0] * width))
+        step = max(1, CHUNK // (max(array.shape[0], depth) * width))
         for start in range(0, height, step):
             rows = np.ascontiguousarray(array[:, start : start + step].transpose(1, 0, 2))
             upright[:, start : start + step] = _resized(rows, (depth, width)).transpose(1, 0, 2)
