@@ -517,6 +517,28 @@ def test_headers_with_pixels_in_another_file_become_whole_files(tmp_path):
         assert read_volume(path).geometry.spacing == (3.0, 0.5, 0.5)
 
 
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_headers_of_nnunet_become_whole_files(suffix, tmp_path):
+    values = np.random.default_rng(0).integers(0, 2, (4, 6, 7)).astype(np.uint8)
+    source = tmp_path / "source"
+    for folder, names in (("imagesTr", ("a_0000", "b_0000")), ("labelsTr", ("a",))):
+        (source / folder).mkdir(parents=True)
+        for name in names:
+            image = sitk.GetImageFromArray(values)
+            image.SetSpacing((0.5, 0.5, 3.0))
+            sitk.WriteImage(image, source / folder / f"{name}{suffix}")
+    card = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "liver": 1}, "file_ending": suffix}
+    (source / "dataset.json").write_text(json.dumps(card))
+    assert carry_out(plan_import("nnunet", source), tmp_path / "data") == 3
+    assert carry_out(plan_import("nnunet", source), tmp_path / "data") == 0
+    assert check_dataset(tmp_path / "data").problems == ()
+    case, _ = open_dataset(tmp_path / "data").cases
+    assert case.mask is not None
+    for path in (case.image, case.mask):
+        np.testing.assert_array_equal(read_volume(path).values, values)
+        assert read_volume(path).geometry.spacing == (3.0, 0.5, 0.5)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_floating_point_images_of_hdf5_are_kept(dtype, tmp_path):
     ssl4mis(tmp_path / "source")

@@ -19,7 +19,7 @@ from criinet.data.images import write_tiff
 from criinet.data.kinds import suffix_of
 from criinet.data.masks import read_raw_mask, write_mask
 from criinet.data.threads import Advance
-from criinet.data.volumes import write_volume
+from criinet.data.volumes import read_raw_labels, read_volume, write_volume
 from criinet.errors import DataError
 from criinet.registry import nearest
 
@@ -56,6 +56,18 @@ class Written:
 
 Source = Path | Written
 """What becomes an image or a mask: a file that is copied as it is, or one that is made."""
+
+
+def whole(path: Path, *, labels: bool = False) -> Source:
+    """Return a file as it is, or, of a header with its pixels in another file, as one file."""
+    if suffix_of(path) not in (".mhd", ".nhdr"):
+        return path
+
+    def make() -> Content:
+        found = read_raw_labels(path) if labels else read_volume(path)
+        return found.values, found.geometry
+
+    return Written(".nii.gz", make)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from criinet.data.bad_files import BadFileError
 from criinet.data.formats import Volume
 from criinet.data.formats.nifti import read_channel
 from criinet.data.geometry import Geometry
-from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written
+from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written, whole
 from criinet.data.kinds import stem_of, suffix_of
 from criinet.data.masks import IGNORED_VALUE
 from criinet.data.volumes import read_raw_labels, read_volume
@@ -83,11 +83,11 @@ def _described(source: Path, content: Mapping[str, Any], channel: int | None) ->
 
 
 def _mask(path: Path | None, ignored: int | None) -> Source | None:
-    """Return a mask as it is, or with the ignored value brought to ours; None if there is no file."""
+    """Return a mask as it is, as one file, or with the ignored value brought to ours; None if there is no file."""
     if path is None or not path.exists():
         return None
     if ignored is None:
-        return path
+        return whole(path, labels=True)
 
     def make() -> Content:
         raw = read_raw_labels(path)
@@ -114,7 +114,7 @@ def plan_nnunet(source: Path, wanted: Wanted) -> ImportPlan:
                 continue
             channels.add(int(found[2]))
             if int(found[2]) == (channel or 0):
-                items.append(Item(found[1], path, _mask(labels.get(found[1]), ignored), found[1]))
+                items.append(Item(found[1], whole(path), _mask(labels.get(found[1]), ignored), found[1]))
     if len(channels) > 1 and channel is None:
         names = content.get("channel_names") or content.get("modality") or {}
         said = ", ".join(f"{number} {names.get(str(number), '')}".strip() for number in sorted(channels))
