@@ -473,6 +473,19 @@ def test_an_import_with_other_wishes_does_not_pass_for_the_same(kind, first, the
     assert files(tmp_path / "data") == before
 
 
+def test_an_import_that_failed_at_its_first_file_binds_nobody(tmp_path):
+    """dataset.json promises a third channel that the files have not."""
+    msd(tmp_path / "source")
+    card = json.loads((tmp_path / "source" / "dataset.json").read_text())
+    card["modality"]["2"] = "DWI"
+    (tmp_path / "source" / "dataset.json").write_text(json.dumps(card))
+    with pytest.raises(DataError, match=r"has 2 channels\. Choose --channel 0 to 1, then import again"):
+        carry_out(plan_import("msd", tmp_path / "source", Wanted(channel=2)), tmp_path / "data")
+    assert carry_out(plan_import("msd", tmp_path / "source", Wanted(channel=1)), tmp_path / "data") == 2
+    with pytest.raises(DataError, match="was imported with channel 1, now 0 is asked"):
+        carry_out(plan_import("msd", tmp_path / "source", Wanted(channel=0)), tmp_path / "data")
+
+
 def test_what_a_person_added_to_dataset_json_outlives_a_second_import(tmp_path):
     acdc(tmp_path / "source")
     carry_out(plan_import("acdc", tmp_path / "source"), tmp_path / "data")

@@ -171,21 +171,28 @@ def carry_out(plan: ImportPlan, root: Path, advance: Advance | None = None) -> i
     return written
 
 
+def _visible(folder: Path) -> list[str]:
+    """Return the sorted names of the files in a folder that are not hidden; none where there is no folder."""
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return [name for name in found if not name.startswith(".")]
+
+
 def _require_own(folder: Path, names: set[str]) -> None:
     """Refuse a folder that holds files of other names."""
-    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    foreign = next((name for name in found if not name.startswith(".") and name not in names), None)
+    foreign = next((name for name in _visible(folder) if name not in names), None)
     if foreign is not None:
         raise DataError(f"{folder} holds {foreign}, which is not of this import; choose a new folder.")
 
 
 def _require_same_wishes(plan: ImportPlan, root: Path) -> None:
-    """Refuse a dataset of other classes or other wishes, and note those of this import."""
+    """Refuse a dataset of other classes or, once it holds a file, of other wishes, and note those of this import."""
     note, card = root / NOTE, root / "dataset.json"
     wanted = plan.wanted
     wishes: dict[str, Any] = {"channel": wanted.channel, "structures": list(wanted.structures)}
     wishes[_ANY_VALUE] = wanted.any_value_is_object
-    for path, mine in ((note, wishes), (card, {"classes": plan.card.get("classes")})):
+    begun = any(_visible(root / "images")) or any(_visible(root / "masks"))
+    asked = wishes if begun else {}  # An import that failed at its first file binds nobody.
+    for path, mine in ((note, asked), (card, {"classes": plan.card.get("classes")})):
         try:
             theirs: Any = json.loads(path.read_text(encoding="utf-8-sig")) if path.exists() else {}
         except ValueError as error:
