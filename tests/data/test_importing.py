@@ -406,6 +406,18 @@ BAD = {
         msd,
         "2 channels (0 T2, 1 ADC), but one can be read; choose it with --channel",
     ),
+    "a channel of msd that is not there": (
+        "msd",
+        msd,
+        "{source} has no channel 9; choose one of 0 T2, 1 ADC.",
+        {"channel": 9},
+    ),
+    "a channel of nnunet that is not there": (
+        "nnunet",
+        nnunet,
+        "{source} has no channel 5; its only one is 0 CT; leave out --channel.",
+        {"channel": 5},
+    ),
     "no dataset.json": ("nnunet", isic, "is missing or names no labels"),
     "no two folders": ("pairs", isic, "needs a folder images and a folder masks"),
     "a structure that nobody drew": (

@@ -96,11 +96,28 @@ def _mask(path: Path | None, ignored: int | None) -> Source | None:
     return Written(".nii.gz", make)
 
 
+def _require_channel(source: Path, channel: int | None, there: Mapping[str, str]) -> None:
+    """Check that one of the channels was chosen where there are several, and that it is there.
+
+    Args:
+        there: the name of each by its number, "" of one without a name.
+
+    Raises:
+        DataError: otherwise.
+    """
+    said = ", ".join(f"{number} {name}".strip() for number, name in there.items())
+    if channel is None and len(there) > 1:
+        raise DataError(f"{source} has {len(there)} channels ({said}), but one can be read; choose it with --channel.")
+    if channel is not None and there and str(channel) not in there:
+        one = f"its only one is {said}; leave out --channel" if len(there) == 1 else f"choose one of {said}"
+        raise DataError(f"{source} has no channel {channel}; {one}.")
+
+
 def plan_nnunet(source: Path, wanted: Wanted) -> ImportPlan:
     """nnU-Net raw data: ``imagesTr/CASE_0000.nii.gz``, ``labelsTr/CASE.nii.gz``, ``imagesTs``, versions 1 and 2.
 
     Raises:
-        DataError: if cases have several channels and none was chosen.
+        DataError: if cases have several channels and none was chosen, or one that is not there.
     """
     content, channel = _card(source), wanted.channel
     card, ignored = _described(source, content, channel)
@@ -115,12 +132,8 @@ def plan_nnunet(source: Path, wanted: Wanted) -> ImportPlan:
             channels.add(int(found[2]))
             if int(found[2]) == (channel or 0):
                 items.append(Item(found[1], whole(path), _mask(labels.get(found[1]), ignored), found[1]))
-    if len(channels) > 1 and channel is None:
-        names = content.get("channel_names") or content.get("modality") or {}
-        said = ", ".join(f"{number} {names.get(str(number), '')}".strip() for number in sorted(channels))
-        raise DataError(
-            f"{source} has {len(channels)} channels ({said}), but one can be read; choose it with --channel."
-        )
+    names: dict[str, str] = content.get("channel_names") or content.get("modality") or {}
+    _require_channel(source, channel, {str(number): names.get(str(number), "") for number in sorted(channels)})
     return ImportPlan(tuple(items), card)
 
 
@@ -128,14 +141,12 @@ def plan_msd(source: Path, wanted: Wanted) -> ImportPlan:
     """Medical Segmentation Decathlon: ``imagesTr``, ``labelsTr``, ``imagesTs``; several channels are a fourth axis.
 
     Raises:
-        DataError: if cases have several channels and none was chosen.
+        DataError: if cases have several channels and none was chosen, or one that is not there.
     """
     content, channel = _card(source), wanted.channel
     card, ignored = _described(source, content, channel)
     names: dict[str, str] = content.get("modality") or {}
-    if len(names) > 1 and channel is None:
-        said = ", ".join(f"{number} {name}" for number, name in names.items())
-        raise DataError(f"{source} has {len(names)} channels ({said}), but one can be read; choose it with --channel.")
+    _require_channel(source, channel, names)
     items: list[Item] = []
     for part in ("Tr", "Ts"):
         for path in sorted((source / f"images{part}").glob("*.nii.gz")):
