@@ -73,9 +73,14 @@ def write_series(
 
 
 def write_sparse_segmentation(path: Path, labels: np.ndarray, folder: Path) -> None:
-    """Write (D, H, W) labels as a DICOM-SEG without empty slices, as highdicom does unless told otherwise."""
+    """Write labels as a DICOM-SEG without empty slices, as highdicom does unless told otherwise.
+
+    labels: (D, H, W) classes, or (D, H, W, S) of segments, whose floating-point numbers are fractions.
+    """
     import highdicom
 
+    fractions, separate = labels.dtype.kind == "f", labels.ndim == 4
+    kinds = highdicom.seg.SegmentationTypeValues
     sources = sorted((dcmread(file) for file in folder.iterdir()), key=lambda ds: float(ds.ImagePositionPatient[2]))
     code = highdicom.sr.CodedConcept("123037004", "SCT", "Anatomical structure")
     about = [
@@ -86,12 +91,12 @@ def write_sparse_segmentation(path: Path, labels: np.ndarray, folder: Path) -> N
             segmented_property_type=code,
             algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.MANUAL,
         )
-        for number in range(1, int(labels.max()) + 1)
+        for number in range(1, (labels.shape[3] if separate else int(labels.max())) + 1)
     ]
     highdicom.seg.Segmentation(
         source_images=sources,
-        pixel_array=labels.astype(np.uint8),
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        pixel_array=labels if fractions else labels.astype(np.uint8),
+        segmentation_type=kinds.FRACTIONAL if fractions else kinds.BINARY,
         segment_descriptions=about,
         series_instance_uid=generate_uid(),
         series_number=2,

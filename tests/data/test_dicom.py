@@ -8,6 +8,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from dicom_files import PERSON, SECRETS, write_contours, write_multiframe, write_series
+from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1
 from scipy.spatial.transform import Rotation
 from volume_arrays import numbers
 
@@ -144,6 +145,56 @@ def test_a_slice_whose_pixels_are_cut_off_is_named(tmp_path):
     third.write_bytes(third.read_bytes()[:-20])
     with pytest.raises(BadFileError, match=r"slice_2\.dcm is damaged"):
         read_volume(tmp_path / "scan")
+
+
+def compressed(source: Path, folder: Path, kind: str) -> None:
+    """Write the slices of a series again, compressed by the GDCM that SimpleITK holds."""
+    folder.mkdir()
+    for path in source.iterdir():
+        writer = sitk.ImageFileWriter()
+        writer.SetImageIO("GDCMImageIO")
+        writer.KeepOriginalImageUIDOn()
+        writer.UseCompressionOn()
+        writer.SetCompressor(kind)
+        writer.SetFileName(str(folder / path.name))
+        writer.Execute(sitk.ReadImage(str(path)))
+
+
+@pytest.mark.parametrize(("kind", "syntax"), [("JPEG", JPEGLosslessSV1), ("JPEG2000", JPEG2000Lossless)])
+def test_compressed_slices_are_read_as_they_were(kind, syntax, tmp_path):
+    """JPEG Lossless is what many archives export."""
+    if kind == "JPEG":
+        pytest.importorskip("gdcm", reason="python-gdcm of the extra dicom is not installed")
+    values = numbers((5, 40, 36))
+    write_series(tmp_path / "plain", values)
+    compressed(tmp_path / "plain", tmp_path / "packed", kind)
+    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in (tmp_path / "packed").iterdir()]
+    assert {header.file_meta.TransferSyntaxUID for header in headers} == {syntax}
+    np.testing.assert_array_equal(read_volume(tmp_path / "packed").values, values)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "remedy"),
+    [
+        (["pylibjpeg - requires pylibjpeg>=2.0"], "Export it again, uncompressed."),
+        (
+            ["gdcm - requires gdcm>=3.0.10"],
+            "Install what decodes it with pip install 'criinet[dicom]', or export it again, uncompressed.",
+        ),
+    ],
+)
+def test_a_compression_that_nothing_here_decodes_is_named(lacking, remedy, tmp_path, monkeypatch):
+    """The extra is named where it would help."""
+    write_multiframe(tmp_path / "a.dcm", numbers(dtype=np.int16), (1, 1, 1))
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    dataset.compress(pydicom.uid.RLELossless)
+    dataset.file_meta.TransferSyntaxUID = HTJ2KLossless
+    dataset.save_as(tmp_path / "a.dcm")
+    monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.missing_dependencies", lacking)
+    with pytest.raises(BadFileError) as refused:
+        read_volume(tmp_path / "a.dcm")
+    said = "is compressed as High-Throughput JPEG 2000 Image Compression (Lossless Only), which cannot be decoded here"
+    assert str(refused.value) == f"{tmp_path / 'a.dcm'} {said}. {remedy}"
 
 
 def test_what_is_no_image_may_lie_beside_a_series(tmp_path):

@@ -115,6 +115,32 @@ def test_slices_that_a_segmentation_leaves_out_are_background(kept, tmp_path):
         np.testing.assert_array_equal(pair.target, whole)
 
 
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ((1, 1), "has segments that overlap, but a voxel has one class. Export it with segments that do not overlap."),
+        ((0.8, 0.0), "holds fractions, as of probabilities, but a voxel is in a segment or not. Export it as a binary"),
+    ],
+)
+def test_a_segmentation_that_is_no_mask_says_why(shares, said, tmp_path):
+    """A sound file is not called damaged."""
+    write_series(tmp_path / "ct", np.zeros((5, 6, 7), np.int16))
+    segments = np.zeros((5, 6, 7, 2), type(shares[0]))
+    segments[1:4, 2:4, 2:5] = shares
+    segments[1:4, 1, 1, 1] = 1
+    write_sparse_segmentation(tmp_path / "seg.dcm", segments, tmp_path / "ct")
+    with pytest.raises(BadFileError) as refused:
+        read_raw_labels(tmp_path / "seg.dcm", tmp_path / "ct")
+    assert str(refused.value).startswith(f"{tmp_path / 'seg.dcm'} {said}")
+
+
+def test_fractions_of_0_and_1_are_a_mask(tmp_path):
+    write_series(tmp_path / "ct", np.zeros((5, 6, 7), np.int16))
+    drawn = labels()
+    write_sparse_segmentation(tmp_path / "seg.dcm", np.stack([drawn == 1, drawn == 2], -1) * 1.0, tmp_path / "ct")
+    np.testing.assert_array_equal(read_raw_labels(tmp_path / "seg.dcm", tmp_path / "ct").values, drawn)
+
+
 def test_a_segmentation_beyond_its_image_is_none_of_its_masks(tmp_path):
     write_series(tmp_path / "ct", np.zeros((5, 6, 7), np.int16))
     write_series(tmp_path / "higher", np.zeros((5, 6, 7), np.int16), origin=(-10.0, 20.0, 35.0))

@@ -406,6 +406,18 @@ BAD = {
         msd,
         "2 channels (0 T2, 1 ADC), but one can be read; choose it with --channel",
     ),
+    "a channel of msd that is not there": (
+        "msd",
+        msd,
+        "{source} has no channel 9; choose one of 0 T2, 1 ADC.",
+        {"channel": 9},
+    ),
+    "a channel of nnunet that is not there": (
+        "nnunet",
+        nnunet,
+        "{source} has no channel 5; its only one is 0 CT; leave out --channel.",
+        {"channel": 5},
+    ),
     "no dataset.json": ("nnunet", isic, "is missing or names no labels"),
     "no two folders": ("pairs", isic, "needs a folder images and a folder masks"),
     "a structure that nobody drew": (
@@ -473,6 +485,19 @@ def test_an_import_with_other_wishes_does_not_pass_for_the_same(kind, first, the
     assert files(tmp_path / "data") == before
 
 
+def test_an_import_that_failed_at_its_first_file_binds_nobody(tmp_path):
+    """dataset.json promises a third channel that the files have not."""
+    msd(tmp_path / "source")
+    card = json.loads((tmp_path / "source" / "dataset.json").read_text())
+    card["modality"]["2"] = "DWI"
+    (tmp_path / "source" / "dataset.json").write_text(json.dumps(card))
+    with pytest.raises(DataError, match=r"has 2 channels\. Choose --channel 0 to 1, then import again"):
+        carry_out(plan_import("msd", tmp_path / "source", Wanted(channel=2)), tmp_path / "data")
+    assert carry_out(plan_import("msd", tmp_path / "source", Wanted(channel=1)), tmp_path / "data") == 2
+    with pytest.raises(DataError, match="was imported with channel 1, now 0 is asked"):
+        carry_out(plan_import("msd", tmp_path / "source", Wanted(channel=0)), tmp_path / "data")
+
+
 def test_what_a_person_added_to_dataset_json_outlives_a_second_import(tmp_path):
     acdc(tmp_path / "source")
     carry_out(plan_import("acdc", tmp_path / "source"), tmp_path / "data")
@@ -511,6 +536,28 @@ def test_headers_with_pixels_in_another_file_become_whole_files(tmp_path):
         sitk.WriteImage(image, str(tmp_path / "source" / folder / f"a{suffix}"))
     carry_out(plan_import("pairs", tmp_path / "source", Wanted()), tmp_path / "data")
     (case,) = open_dataset(tmp_path / "data").cases
+    assert case.mask is not None
+    for path in (case.image, case.mask):
+        np.testing.assert_array_equal(read_volume(path).values, values)
+        assert read_volume(path).geometry.spacing == (3.0, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_headers_of_nnunet_become_whole_files(suffix, tmp_path):
+    values = np.random.default_rng(0).integers(0, 2, (4, 6, 7)).astype(np.uint8)
+    source = tmp_path / "source"
+    for folder, names in (("imagesTr", ("a_0000", "b_0000")), ("labelsTr", ("a",))):
+        (source / folder).mkdir(parents=True)
+        for name in names:
+            image = sitk.GetImageFromArray(values)
+            image.SetSpacing((0.5, 0.5, 3.0))
+            sitk.WriteImage(image, source / folder / f"{name}{suffix}")
+    card = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "liver": 1}, "file_ending": suffix}
+    (source / "dataset.json").write_text(json.dumps(card))
+    assert carry_out(plan_import("nnunet", source), tmp_path / "data") == 3
+    assert carry_out(plan_import("nnunet", source), tmp_path / "data") == 0
+    assert check_dataset(tmp_path / "data").problems == ()
+    case, _ = open_dataset(tmp_path / "data").cases
     assert case.mask is not None
     for path in (case.image, case.mask):
         np.testing.assert_array_equal(read_volume(path).values, values)

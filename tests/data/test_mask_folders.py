@@ -189,6 +189,16 @@ def test_dataset_json_says_the_voxel_of_volumes_that_do_not_know_theirs(tmp_path
     assert pair.spacing == (2, 0.5, 0.5)
 
 
+def test_a_prediction_that_lies_elsewhere_is_told_to_go_where_its_target_is(tmp_path):
+    """Folders of masks have no images."""
+    for folder, step in (("found", 1.0), ("truth", 3.0)):
+        (tmp_path / folder).mkdir()
+        write_volume(tmp_path / folder / "a.nii.gz", np.ones((3, 4, 5), np.uint8), Geometry.unknown((step, 1.0, 1.0)))
+    said = r"1 x 1 x 1 mm but its target 3 x 1 x 1 mm\. Resample it to the grid of its target\.$"
+    with pytest.raises(DataError, match=said):
+        list(paired_masks(tmp_path / "found", tmp_path / "truth"))
+
+
 def test_a_spacing_of_other_axes_is_named(tmp_path):
     for folder in ("data/masks", "found"):
         save(tmp_path / folder / "a.png", np.eye(6))

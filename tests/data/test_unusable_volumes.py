@@ -58,6 +58,29 @@ def cut_nrrd(path: Path) -> Path:
     return path / "a.nrrd"
 
 
+def cut_values(header: str, values: str, *, packed: bool = False) -> Callable[[Path], Path]:
+    """A header whose values end in the middle."""
+
+    def make(path: Path) -> Path:
+        sitk.WriteImage(sitk.GetImageFromArray(numbers((30, 30, 30))), path / header, useCompression=packed)
+        whole = (path / values).read_bytes()
+        (path / values).write_bytes(whole[: len(whole) // 2])
+        return path / header
+
+    return make
+
+
+def without_values(header: str) -> Callable[[Path], Path]:
+    """A header alone."""
+
+    def make(path: Path) -> Path:
+        sitk.WriteImage(sitk.GetImageFromArray(numbers()), path / header)
+        (path / "a.raw").unlink()
+        return path / header
+
+    return make
+
+
 def no_image_key(path: Path) -> Path:
     with h5py.File(path / "a.h5", "w") as file:
         file["picture"] = numbers()
@@ -179,6 +202,15 @@ FILES = {
     "no geometry": (flat_affine, "geometry without volume"),
     "colours": (colour, "3 values for each voxel"),
     "a cut NRRD": (cut_nrrd, "damaged, cut short, or no NRRD"),
+    "an .mhd alone": (without_values("a.mhd"), "takes its values from a.raw, which is not there"),
+    "an .nhdr alone": (without_values("a.nhdr"), "takes its values from a.raw, which is not there"),
+    "cut values of an .mhd": (cut_values("a.mhd", "a.raw"), "takes its values from a.raw, which is cut short"),
+    "cut values of a packed .mhd": (
+        cut_values("a.mhd", "a.zraw", packed=True),
+        "takes its values from a.zraw, which is cut short",
+    ),
+    "a cut .mha": (cut_values("a.mha", "a.mha"), "is cut short"),
+    "a cut packed .mha": (cut_values("a.mha", "a.mha", packed=True), "is cut short"),
     "HDF5 of another layout": (no_image_key, "no dataset called image"),
     "pages of two sizes": (mixed_pages, "pages of different sizes"),
     "no slices": (no_slices, "holds no DICOM files"),

@@ -1,6 +1,8 @@
 """A volume is read with its values and its place, whatever the format; and masks are written where their image lies."""
 
 import gzip
+import math
+import struct
 from pathlib import Path
 
 import h5py
@@ -260,6 +262,29 @@ def test_a_mask_says_where_it_lies_as_its_image_does(qform, sform, unit, suffix,
     np.testing.assert_array_equal(nib.load(mask).affine, nib.load(scan).affine)
     assert nib.load(mask).header.get_zooms() == nib.load(scan).header.get_zooms()
     assert read_volume_header(mask).geometry.difference(found.geometry, (5, 6, 7)) is None
+
+
+def with_a_quaternion_of(path: Path, squared: float, sform_code: int) -> Path:
+    """Write a scan whose qform turns by a quaternion b = c = d of a squared length, and whose sform has a code."""
+    nib.save(nib.Nifti1Image(numbers().transpose(2, 1, 0), AFFINES["plain"]), path)
+    header = bytearray(path.read_bytes())
+    struct.pack_into("<hhfff", header, 252, 1, sform_code, *[math.sqrt(squared / 3)] * 3)
+    path.write_bytes(header)
+    return path
+
+
+def test_a_scan_is_read_by_its_sform_where_its_qform_is_rounded(tmp_path):
+    """1e-6 above 1 is more than nibabel takes for the rounding of 32 bits; nothing needs the qform here."""
+    path = with_a_quaternion_of(tmp_path / "a.nii", 1 + 1e-6, sform_code=1)
+    found = read_volume(path)
+    np.testing.assert_array_equal(found.values, numbers())
+    np.testing.assert_array_equal(found.geometry.nifti, AFFINES["plain"])
+    write_labels(tmp_path / "mask.nii.gz", numbers(), found.geometry)
+    np.testing.assert_array_equal(nib.load(tmp_path / "mask.nii.gz").affine, AFFINES["plain"])
+    without = with_a_quaternion_of(tmp_path / "b.nii", 1 + 1e-6, sform_code=0)
+    for read in (read_volume, read_volume_header):
+        with pytest.raises(BadFileError, match=r"b\.nii says in its qform an orientation that is none .*affine again"):
+            read(without)
 
 
 def test_lengths_of_nifti_are_in_mm_whatever_its_unit(tmp_path):

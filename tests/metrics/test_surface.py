@@ -163,6 +163,21 @@ def test_a_distance_of_exactly_the_tolerance_is_within():
     assert surface_dice(prediction, target, 0.3, (0.1, 0.1)) == 1
 
 
+@pytest.mark.parametrize("step", [1.0000000239, 1.0000001])
+def test_the_rounding_of_a_voxel_in_32_bits_changes_no_measure(step):
+    """A square that is 2 px off is within 2 mm at 1.0000000239 mm too; its band of 2 mm and rim of 2 mm are the same.
+
+    0.4 mm is 0.4000000059604645 mm in 32 bits: 5 of them are within 2 mm.
+    """
+    prediction, target = square(4, 4, 7), square(4, 6, 7)
+    for measure, within in ((surface_dice, 2), (boundary_iou, 2), (band_dice, 2), (band_error, 2)):
+        exactly, rounded = (measure(prediction, target, within, (size, size)) for size in (1.0, step))
+        assert rounded == exactly, measure.__name__
+    assert surface_dice(prediction, target, 2, (step, step)) == 1
+    fine = float(np.float32(0.4))
+    assert surface_dice(square(4, 4, 1), square(4, 9, 1), 2, (fine, fine)) == 1
+
+
 # Edges
 
 

@@ -16,10 +16,11 @@ from criinet.data.bad_files import BadFileError
 from criinet.data.card import GROUPS, DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.dataset import build_dataset
 from criinet.data.encodings import MaskFacts, has_scattered_palette, read_encoding, read_mask_facts
-from criinet.data.formats import Volume
+from criinet.data.formats import Volume, VolumeHeader
 from criinet.data.geometry import Spacing, voxel_of
+from criinet.data.grid import oversized
 from criinet.data.images import read_header
-from criinet.data.kinds import comparable, key_of, not_read, suffix_of
+from criinet.data.kinds import comparable, key_of, not_read, stem_of, suffix_of
 from criinet.data.layout import Layout, read_layout
 from criinet.data.masks import IMPORT_COLOURS, MaskEncoding, MaskMeaning
 from criinet.data.notes import alone_note, inverted_note, leaks, patients_note
@@ -134,13 +135,14 @@ class CheckReport:
 
 @dataclass
 class _CaseFacts:
-    """What decoding one case told; ``size`` is None if the image cannot be read, ``least`` is of a volume.
+    """What decoding one case told; ``size`` is None if the image cannot be read, ``header``, ``least`` are of a volume.
 
     unknown: share of voxels that are no finite number. flat: every pixel has the same value.
     turned: an EXIF tag turns the image, and its size does not tell whether its mask was drawn on the turned one.
     """
 
     size: tuple[int, ...] | None = None
+    header: VolumeHeader | None = None
     spacing: tuple[float, ...] | None = None
     least: float = math.nan
     unknown: float = 0.0
@@ -172,6 +174,9 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
     card, voxel = _voxel(card, root, layout.dims, cards)
     looked_at = in_threads(lambda name: _case_facts(name, layout, card, voxel), names, advance)
     facts = dict(zip(names, looked_at, strict=True))
+    headers = {layout.images[name]: case.header for name, case in facts.items() if case.header is not None}
+    for path, problem in oversized(headers).items():
+        facts[stem_of(path)].problems.append(problem)
     problems += [problem for case in facts.values() for problem in case.problems] + cards
     odd: list[str] = []
     meaning = _meaning(root, card, layout, facts, problems, odd)
@@ -227,6 +232,7 @@ def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | N
         facts.size = spatial(scan)
         if isinstance(scan, Volume):
             values, facts.gray, facts.deep = scan.values, True, scan.values.dtype != np.uint8
+            facts.header = VolumeHeader(scan.shape, scan.geometry)
             facts.least = float(np.fmin.reduce(values, axis=None))
             facts.unknown = 0.0 if values.dtype.kind != "f" else float(1 - np.isfinite(values).mean())
             facts.spacing = scan.geometry.spacing if scan.geometry.known else None

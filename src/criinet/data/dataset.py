@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from criinet.data.bad_files import BadFileError
 from criinet.data.card import GROUPS, DatasetCard, declared_spacing, read_card, read_groups
 from criinet.data.encodings import MaskFacts, read_encoding, read_mask_facts
+from criinet.data.formats import Volume, VolumeHeader
 from criinet.data.geometry import Spacing, voxel_of
+from criinet.data.grid import oversized
 from criinet.data.kinds import comparable, key_of, mask_suffix, not_read, stem_of
 from criinet.data.layout import Layout, read_layout
 from criinet.data.masks import MaskEncoding, MaskMeaning
@@ -199,7 +201,8 @@ def open_dataset(root: Path, *, skip_bad: bool = False, groups: Path | None = No
         raise layout.problems[0]
     card = read_card(root)
     names = sorted(layout.images)
-    facts, bad = _verify(layout, names, card) if skip_bad else ({}, {})
+    voxel = voxel_of(declared_spacing(card, root, layout.dims), layout.dims)
+    facts, bad = _verify(layout, names, card, voxel) if skip_bad else ({}, {})
     names = [name for name in names if name not in bad]
     masks = [layout.masks[name] for name in names if name in layout.masks]
     notes = not_read(layout.others)
@@ -219,13 +222,17 @@ def open_dataset(root: Path, *, skip_bad: bool = False, groups: Path | None = No
 
 
 def _verify(
-    layout: Layout, names: Sequence[str], card: DatasetCard
+    layout: Layout, names: Sequence[str], card: DatasetCard, voxel: Spacing | None
 ) -> tuple[dict[Path, MaskFacts], dict[str, BadFileError]]:
     """Decode everything; return what the good masks hold, and the problem of each bad case."""
+    headers: dict[Path, VolumeHeader] = {}
 
     def verify(name: str) -> MaskFacts | BadFileError | None:
         try:
-            shape = spatial(read_scan(layout.images[name], layout.dims))
+            scan = read_scan(layout.images[name], layout.dims, voxel)
+            shape = spatial(scan)
+            if isinstance(scan, Volume):
+                headers[layout.images[name]] = VolumeHeader(scan.shape, scan.geometry)
             if name not in layout.masks:
                 return None
             mask, image = layout.masks[name], layout.images[name]
@@ -236,7 +243,8 @@ def _verify(
 
     results = dict(zip(names, in_threads(verify, names), strict=True))
     facts = {layout.masks[name]: result for name, result in results.items() if isinstance(result, MaskFacts)}
-    return facts, {name: result for name, result in results.items() if isinstance(result, BadFileError)}
+    bad = {name: result for name, result in results.items() if isinstance(result, BadFileError)}
+    return facts, {stem_of(path): problem for path, problem in oversized(headers).items()} | bad
 
 
 def build_dataset(

@@ -144,5 +144,6 @@ def _one_place(prediction: Path, target: Path) -> Geometry:
     own = read_mask_header(prediction, target)
     problem = place_mismatch(prediction, own.geometry, header.geometry, header.shape)
     if problem is not None:
-        raise BadFileError(prediction, problem.what.replace("its image", "its target"), problem.remedy)
+        what, remedy = (words.replace("its image", "its target") for words in (problem.what, problem.remedy))
+        raise BadFileError(prediction, what, remedy)
     return header.geometry

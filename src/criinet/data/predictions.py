@@ -13,6 +13,7 @@ from criinet.data.dicom_seg import placed_frames, require_dicom, write_segmentat
 from criinet.data.files import digest, make_folder, newest, write_npz
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
+from criinet.data.grid import require_grid
 from criinet.data.images import write_gray
 from criinet.data.inputs import Part, declared_voxel, images_in, spare_originals
 from criinet.data.kinds import mask_suffix, not_read, stem_of
@@ -312,14 +313,17 @@ def predict_files(
     def decoded() -> Iterator[Scan]:
         for path in paths:
             try:
-                readable.append((path, read_scan(path, predictor.scan_dims, voxel)))
+                scan = read_scan(path, predictor.scan_dims, voxel)
+                if isinstance(scan, Volume):
+                    require_grid(path, scan, predictor.spacing)
             except BadFileError as error:
                 if skipped is None:
                     raise
                 skipped.append(error.without_hint)
                 count()
                 continue
-            yield readable[-1][1]
+            readable.append((path, scan))
+            yield scan
 
     for predicted in predictor.predict_many(decoded()):
         yield *readable.pop(0), predicted

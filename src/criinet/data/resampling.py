@@ -1,7 +1,6 @@
 """From a volume's own voxels to those that the network is trained on, and back. Arrays are (D, H, W)."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,43 +9,25 @@ from torch.nn import functional as F
 
 from criinet.data.fitting import pad
 from criinet.data.formats import Volume
-from criinet.data.geometry import Axes, Geometry, Spacing
+from criinet.data.grid import TRUE_SIZE, Grid, grid_of, oversize
 from criinet.data.images import Pixels
 from criinet.data.intensity import limits_of, to_gray
 from criinet.data.settings import DataConfig
+from criinet.errors import DataError
 
-Shape = tuple[int, int, int]
 CHUNK = 2**22
 """About so many voxels are floating-point numbers at a time."""
 
 
-@dataclass(frozen=True)
-class Grid:
-    """The training grid of one volume: the same box of tissue, in the viewer's order, in voxels of another size.
-
-    axes: from the stored order to the viewer's. source: (D, H, W) in the viewer's order. shape: on the training grid.
-    """
-
-    axes: Axes
-    source: Shape
-    shape: Shape
-
-
-def training_grid(stored: Shape, geometry: Geometry, spacing: Spacing | None) -> Grid:
-    """Return the grid of a volume for training at ``spacing``; None keeps its own voxels.
-
-    n' = max(1, round(n s / s')) along each axis
-    """
-    axes = geometry.axes
-    source, steps = [stored[axis] for axis in axes.order], [geometry.spacing[axis] for axis in axes.order]
-    wanted = spacing or (steps[0], steps[1], steps[2])
-    shape = [max(1, round(n * step / new)) for n, step, new in zip(source, steps, wanted, strict=True)]
-    return Grid(axes, (source[0], source[1], source[2]), (shape[0], shape[1], shape[2]))
-
-
 def fit_volume(volume: Volume, config: DataConfig) -> tuple[Pixels, Grid]:
-    """Bring a volume to gray values on the training grid, padded to the window: (d, h, w) uint8."""
-    grid = training_grid(volume.shape, volume.geometry, config.spacing if volume.geometry.known else None)
+    """Bring a volume to gray values on the training grid, padded to the window: (d, h, w) uint8.
+
+    Raises:
+        DataError: if that grid has more than MAX_VOXELS voxels; ``require_grid`` names the file.
+    """
+    if what := oversize(volume, config.spacing):
+        raise DataError(f"a volume {what}. {TRUE_SIZE}.")
+    grid = grid_of(volume, config.spacing)
     gray = to_gray(volume.values, limits_of(volume, config.intensity, config.range))
     return pad(to_grid(gray, grid), config.box), grid
 
@@ -61,13 +42,13 @@ def to_grid(gray: Pixels, grid: Grid) -> Pixels:
     depth, height, width = grid.shape
     if array.shape[1:] != (height, width):
         planes = np.empty((array.shape[0], height, width), np.uint8)
-        step = max(1, CHUNK // (array.shape[1] * array.shape[2]))
+        step = max(1, CHUNK // max(array.shape[1] * array.shape[2], height * width))
         for start in range(0, len(array), step):
             planes[start : start + step] = _resized(array[start : start + step], (height, width))
         array = planes
     if array.shape[0] != depth:
         upright = np.empty((depth, height, width), np.uint8)
-        step = max(1, CHUNK // (array.shape[0] * width))
+        step = max(1, CHUNK // (max(array.shape[0], depth) * width))
         for start in range(0, height, step):
             rows = np.ascontiguousarray(array[:, start : start + step].transpose(1, 0, 2))
             upright[:, start : start + step] = _resized(rows, (depth, width)).transpose(1, 0, 2)

@@ -14,6 +14,7 @@ from criinet.data.dataset import Case, Dataset
 from criinet.data.decoding import Decoding
 from criinet.data.fitting import cut, fit, fit_mask, pad, with_channels
 from criinet.data.formats import Volume
+from criinet.data.grid import require_grid
 from criinet.data.resampling import fit_volume, labels_to_grid
 from criinet.data.settings import DataConfig
 from criinet.data.spill import Spill
@@ -125,7 +126,7 @@ def load_store(
             error.
 
     Raises:
-        DataError: if a file cannot be read.
+        DataError: if a file cannot be read, or is a volume of too many voxels on the training grid.
         StorageError: if neither memory nor disk has room for them.
     """
     keep = torch.from_numpy if spill is None else spill.keep
@@ -134,6 +135,7 @@ def load_store(
         scan = dataset.read_scan(case)
         mask = dataset.read_mask(case) if with_masks else None
         if isinstance(scan, Volume):
+            require_grid(case.image, scan, config.spacing)
             gray, grid = fit_volume(scan, config)
             pixels = keep(np.repeat(gray[None], config.channels, axis=0))
             fitted = None if mask is None else pad(labels_to_grid(mask, grid), config.box)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from criinet.data.dataset import Case, Dataset
 from criinet.data.formats import Volume, VolumeHeader
 from criinet.data.geometry import Spacing
+from criinet.data.grid import median_spacing
 from criinet.data.intensity import sampled
 from criinet.data.objects import largest_shares
 from criinet.data.sampling import evenly
@@ -110,15 +111,6 @@ def look_at_volumes(dataset: Dataset, split: Split) -> VolumeFacts:
         one_object=one_object_classes(dataset, labeled),
         unsized=without_voxel_size(unsized, len(seen), "volumes looked at") if unsized and spacing else "",
     )
-
-
-def median_spacing(headers: Sequence[VolumeHeader]) -> Spacing | None:
-    """Return the median (d, h, w) in mm, in the viewer's order, of the files that know theirs; None if none does."""
-    known = [header.geometry for header in headers if header.geometry.known]
-    if not known:
-        return None
-    d, h, w = np.median([[geometry.spacing[axis] for axis in geometry.axes.order] for geometry in known], axis=0)
-    return float(d), float(h), float(w)
 
 
 def one_object_classes(dataset: Dataset, labeled: Sequence[Case]) -> tuple[int, ...]:

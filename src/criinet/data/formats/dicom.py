@@ -397,9 +397,24 @@ def _pixels(file: Path) -> NDArray[Any]:
             with quietly():
                 pixels = np.asarray(dataset.pixel_array)
         except (RuntimeError, NotImplementedError, ImportError) as error:
-            remedy = "Install pip install 'criinet[dicom]', or export it uncompressed"
-            raise BadFileError(file, "is compressed in a way that cannot be decoded here", remedy) from error
+            raise _undecoded(file, dataset) from error
     return pixels.reshape(-1, *pixels.shape[-2:])
+
+
+def _undecoded(file: Path, dataset: Any) -> BadFileError:
+    """Return the problem of a file whose pixels cannot be decoded; it says how they are compressed."""
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))
+    try:
+        lacking = get_decoder(syntax).missing_dependencies
+    except NotImplementedError:  # Nothing reads it, whatever is installed.
+        lacking = []
+    installable = any("gdcm" in library for library in lacking)
+    remedy = "Install what decodes it with pip install 'criinet[dicom]', or export" if installable else "Export"
+    what = f"is compressed as {syntax.name}, which cannot be decoded here"
+    return BadFileError(file, what, f"{remedy} it again, uncompressed")
 
 
 def _window_in_units(window: tuple[float, float], frame: Frame) -> tuple[float, float]:
@@ -433,11 +448,21 @@ def read_segmentation(path: Path) -> Volume:
     """Read a DICOM-SEG as class indices, a segment's number being the class, its slices in the order of a series'.
 
     Raises:
-        BadFileError: if segments overlap, or it lies on no regular grid.
+        BadFileError: if segments overlap, it holds fractions between 0 and 1, or it lies on no regular grid.
     """
     highdicom = library(path, "highdicom", "dicom")
     with quietly():
-        volume = highdicom.seg.segread(path).get_volume(combine_segments=True, dtype=np.uint8)
+        found = highdicom.seg.segread(path)
+        try:
+            volume = found.get_volume(combine_segments=True, dtype=np.uint8)
+        except (RuntimeError, ValueError) as error:  # A text alone tells what highdicom means.
+            if "overlap" in str(error):
+                what = "has segments that overlap, but a voxel has one class"
+                raise BadFileError(path, what, "Export it with segments that do not overlap") from error
+            if "MaximumFractionalValue" in str(error):
+                what = "holds fractions, as of probabilities, but a voxel is in a segment or not"
+                raise BadFileError(path, what, "Export it as a binary segmentation") from error
+            raise
     affine = np.asarray(volume.affine, np.float64)
     through = np.cross(affine[:3, 2], affine[:3, 1])
     if affine[:3, 0] @ through < 0:

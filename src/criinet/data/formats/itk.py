@@ -2,19 +2,35 @@
 
 import os
 import re
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
-from criinet.data.bad_files import BadFileError
+from criinet.data.bad_files import SKIPPABLE, BadFileError
 from criinet.data.formats.volume import Format, Volume, VolumeHeader, library, plain_values, reading, three_axes
 from criinet.data.geometry import Geometry
+from criinet.data.kinds import suffix_of
 
 _KIND = "NRRD or MetaImage file"
 _META = re.compile(rb"ElementDataFile\s*[=:]\s*(.*)")
 _NRRD = re.compile(rb"data ?file:\s*(.*)", re.IGNORECASE)
 """The line of a header that names the file of its values, or says LIST before one name a line; MetaImage's last one."""
+_BYTES = {
+    b"MET_CHAR": 1,
+    b"MET_UCHAR": 1,
+    b"MET_SHORT": 2,
+    b"MET_USHORT": 2,
+    b"MET_INT": 4,
+    b"MET_UINT": 4,
+    b"MET_FLOAT": 4,
+    b"MET_DOUBLE": 8,
+    b"MET_LONG_LONG": 8,
+    b"MET_ULONG_LONG": 8,
+}
+"""Of one value; MET_LONG is missing, as machines differ."""
 
 
 def _require_own_values(path: Path) -> None:
@@ -28,6 +44,53 @@ def _require_own_values(path: Path) -> None:
         if place.anchor or ".." in place.parts:
             remedy = "Put the file of its values beside it, and name that without a folder"
             raise BadFileError(path, "takes its values from another folder", remedy)
+
+
+def _require_whole(path: Path) -> None:
+    """Check that the files are there that a header takes its values from, and that of MetaImage its one is not short.
+
+    ITK would print words of its own about them.
+
+    Raises:
+        BadFileError: otherwise.
+    """
+    names = [name for name in _data_files(path) if name and not name.startswith(b"LIST") and b"%" not in name]
+    beside = [path.parent / os.fsdecode(name) for name in names if name.upper() != b"LOCAL"]
+    missing = next((file for file in beside if not file.exists()), None)
+    if missing is not None:
+        what = f"takes its values from {missing.name}, which is not there"
+        raise BadFileError(path, what, "Put that beside it, or remove it", SKIPPABLE)
+    if len(names) != 1 or suffix_of(path) not in (".mha", ".mhd"):
+        return
+    fields, length = _meta_fields(path)
+    values = beside[0].stat().st_size if beside else path.stat().st_size - length
+    if values < _bytes_of_values(fields):
+        what = f"takes its values from {beside[0].name}, which is cut short" if beside else "is cut short"
+        raise BadFileError(path, what, "Copy it again or remove it", SKIPPABLE)
+
+
+def _meta_fields(path: Path) -> tuple[dict[bytes, bytes], int]:
+    """Return the fields of a MetaImage header, and its length in bytes."""
+    fields: dict[bytes, bytes] = {}
+    length = 0
+    with path.open("rb") as file:
+        for line in file:
+            length += len(line)
+            key, _, value = line.replace(b":", b"=", 1).partition(b"=")
+            fields[key.strip()] = value.strip()
+            if key.strip() == b"ElementDataFile":
+                break
+    return fields, length
+
+
+def _bytes_of_values(fields: Mapping[bytes, bytes]) -> int:
+    """Return how many bytes a MetaImage header says that its values take; 0 where it does not say."""
+    if fields.get(b"CompressedData", b"").lower() == b"true":
+        return int(fields.get(b"CompressedDataSize", b"0"))
+    if fields.get(b"BinaryData", b"").lower() != b"true":
+        return 0
+    channels = int(fields.get(b"ElementNumberOfChannels", b"1"))
+    return prod(map(int, fields[b"DimSize"].split())) * channels * _BYTES.get(fields[b"ElementType"], 0)
 
 
 def _data_files(path: Path) -> list[bytes]:
@@ -56,6 +119,7 @@ def _open(path: Path) -> tuple[Any, Any, VolumeHeader]:
     if not path.exists():
         raise FileNotFoundError(path)
     _require_own_values(path)
+    _require_whole(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()

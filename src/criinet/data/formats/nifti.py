@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError
 from criinet.data.formats.volume import Format, Volume, VolumeHeader, plain_values, reading, three_axes
@@ -18,13 +19,28 @@ _IN_MM = {"meter": 1000.0, "micron": 0.001}
 _PIECE = 2**20
 
 
-def _open(path: Path) -> tuple[Any, VolumeHeader]:
+def _load(path: Path) -> Any:
+    """Read a header by nibabel.
+
+    Raises:
+        BadFileError: if it has no sform, and the quaternion of its qform is longer than 1.
+    """
     import nibabel as nib
 
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image: Any = nib.load(path)
+        try:
+            return nib.load(path)
+        except ValueError as error:
+            if "w2 should be positive" not in str(error):  # What nibabel says of the quaternion alone.
+                raise
+            what = "says in its qform an orientation that is none (its quaternion is longer than 1), and has no sform"
+            raise BadFileError(path, what, "Write its affine again, for instance from the original scan") from error
+
+
+def _open(path: Path) -> tuple[Any, VolumeHeader]:
+    image = _load(path)
     shape = list(image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
@@ -37,7 +53,7 @@ def _geometry(path: Path, image: Any) -> Geometry:
     unknown = Geometry.unknown()
     if unit == "unknown" and np.array_equal(affine, unknown.nifti):
         return unknown
-    (qform, qform_code), (sform, sform_code) = image.get_qform(coded=True), image.get_sform(coded=True)
+    (qform, qform_code), (sform, sform_code) = _qform(image), image.get_sform(coded=True)
     scale = np.diag([_IN_MM.get(unit, 1.0)] * 3 + [1.0])
     forms = NiftiForms(affine, qform, int(qform_code), sform, int(sform_code), unit)
     geometry = Geometry.from_nifti(scale @ affine, forms)
@@ -45,6 +61,14 @@ def _geometry(path: Path, image: Any) -> Geometry:
     if problem is not None:
         raise BadFileError(path, problem, "Write its affine again, for instance from the original scan")
     return geometry
+
+
+def _qform(image: Any) -> tuple[NDArray[np.float64] | None, int]:
+    """Return the qform and its code; none where its quaternion is no rotation, so that the sform alone holds."""
+    try:
+        return image.get_qform(coded=True)
+    except ValueError:
+        return None, 0
 
 
 @contextmanager
@@ -81,10 +105,8 @@ def read_channel(path: Path, channel: int) -> Volume:
     Raises:
         BadFileError: if it has no such channel.
     """
-    import nibabel as nib
-
     with reading(path, "NIfTI file"):
-        image: Any = nib.load(path)
+        image = _load(path)
         if len(image.shape) != 4 or channel >= image.shape[3]:
             count = image.shape[3] if len(image.shape) == 4 else 1
             raise BadFileError(path, f"has {count} channels", f"Choose --channel 0 to {count - 1}")

@@ -136,7 +136,7 @@ def _filled(drawing: Drawing, numbers: Sequence[int], onto: VolumeHeader) -> lis
 
 def _placed(drawing: Drawing, numbers: Sequence[int], onto: VolumeHeader) -> list[NDArray[np.bool_]]:
     """Place the segments of a DICOM-SEG, which may hold some of the slices alone: a boolean (D, H, W) each."""
-    with reading(drawing.file, "DICOM-SEG without overlaps"):
+    with reading(drawing.file, "DICOM-SEG"):
         found = read_segmentation(drawing.file)
     whole = padded(found, onto)
     if whole is None:

@@ -14,11 +14,11 @@ from criinet.data.card import GROUPS, DatasetCard, read_card, read_groups
 from criinet.data.encodings import read_encoding
 from criinet.data.images import read_page
 from criinet.data.importing.colours import read_key
-from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written
+from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written, whole
 from criinet.data.kinds import is_readable, is_volume, key_of, pages, stem_of, suffix_of, unmarked
 from criinet.data.masks import read_object, read_raw_mask
 from criinet.data.patient_folders import PairFolders, pair_folders
-from criinet.data.volumes import read_raw_labels, read_volume
+from criinet.data.volumes import read_volume
 from criinet.errors import DataError
 
 
@@ -198,7 +198,7 @@ def _by_name(patient: str, images: Path, masks: Path | None, *, objects: bool = 
             raise BadFileError(path, f"is a second mask of {name}, beside {paired[name][0].name}", remedy)
     case_of = {name: f"{patient}_{stem_of(path)}" if patient else stem_of(path) for name, path in found.items()}
     return tuple(
-        Item(case_of[name], _whole(path), _mask(paired.get(name, []), objects=objects), patient or case_of[name])
+        Item(case_of[name], whole(path), _mask(paired.get(name, []), objects=objects), patient or case_of[name])
         for name, path in found.items()
     )
 
@@ -206,7 +206,7 @@ def _by_name(patient: str, images: Path, masks: Path | None, *, objects: bool = 
 def _mask(paths: Sequence[Path], *, objects: bool) -> Source | None:
     """Return what becomes the mask of a case that has these."""
     if not paths or not objects:
-        return _whole(paths[0], labels=True) if paths else None
+        return whole(paths[0], labels=True) if paths else None
     if not any(map(is_volume, paths)):
         return Written(".png", _joined(paths, read_object))
     if len(paths) > 1:
@@ -215,17 +215,5 @@ def _mask(paths: Sequence[Path], *, objects: bool) -> Source | None:
     def make() -> Content:
         found = read_volume(paths[0])
         return np.where(found.values > 0, 255, 0).astype(np.uint8), found.geometry
-
-    return Written(".nii.gz", make)
-
-
-def _whole(path: Path, *, labels: bool = False) -> Source:
-    """Return a file as it is, or, of a header with its pixels in another file, as one file."""
-    if suffix_of(path) not in (".mhd", ".nhdr"):
-        return path
-
-    def make() -> Content:
-        found = read_raw_labels(path) if labels else read_volume(path)
-        return found.values, found.geometry
 
     return Written(".nii.gz", make)

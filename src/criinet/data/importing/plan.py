@@ -19,7 +19,7 @@ from criinet.data.images import write_tiff
 from criinet.data.kinds import suffix_of
 from criinet.data.masks import read_raw_mask, write_mask
 from criinet.data.threads import Advance
-from criinet.data.volumes import write_volume
+from criinet.data.volumes import read_raw_labels, read_volume, write_volume
 from criinet.errors import DataError
 from criinet.registry import nearest
 
@@ -56,6 +56,18 @@ class Written:
 
 Source = Path | Written
 """What becomes an image or a mask: a file that is copied as it is, or one that is made."""
+
+
+def whole(path: Path, *, labels: bool = False) -> Source:
+    """Return a file as it is, or, of a header with its pixels in another file, as one file."""
+    if suffix_of(path) not in (".mhd", ".nhdr"):
+        return path
+
+    def make() -> Content:
+        found = read_raw_labels(path) if labels else read_volume(path)
+        return found.values, found.geometry
+
+    return Written(".nii.gz", make)
 
 
 @dataclass(frozen=True)
@@ -159,21 +171,28 @@ def carry_out(plan: ImportPlan, root: Path, advance: Advance | None = None) -> i
     return written
 
 
+def _visible(folder: Path) -> list[str]:
+    """Return the sorted names of the files in a folder that are not hidden; none where there is no folder."""
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return [name for name in found if not name.startswith(".")]
+
+
 def _require_own(folder: Path, names: set[str]) -> None:
     """Refuse a folder that holds files of other names."""
-    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    foreign = next((name for name in found if not name.startswith(".") and name not in names), None)
+    foreign = next((name for name in _visible(folder) if name not in names), None)
     if foreign is not None:
         raise DataError(f"{folder} holds {foreign}, which is not of this import; choose a new folder.")
 
 
 def _require_same_wishes(plan: ImportPlan, root: Path) -> None:
-    """Refuse a dataset of other classes or other wishes, and note those of this import."""
+    """Refuse a dataset of other classes or, once it holds a file, of other wishes, and note those of this import."""
     note, card = root / NOTE, root / "dataset.json"
     wanted = plan.wanted
     wishes: dict[str, Any] = {"channel": wanted.channel, "structures": list(wanted.structures)}
     wishes[_ANY_VALUE] = wanted.any_value_is_object
-    for path, mine in ((note, wishes), (card, {"classes": plan.card.get("classes")})):
+    begun = any(_visible(root / "images")) or any(_visible(root / "masks"))
+    asked = wishes if begun else {}  # An import that failed at its first file binds nobody.
+    for path, mine in ((note, asked), (card, {"classes": plan.card.get("classes")})):
         try:
             theirs: Any = json.loads(path.read_text(encoding="utf-8-sig")) if path.exists() else {}
         except ValueError as error:

@@ -12,7 +12,7 @@ from criinet.data.bad_files import BadFileError
 from criinet.data.formats import Volume
 from criinet.data.formats.nifti import read_channel
 from criinet.data.geometry import Geometry
-from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written
+from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written, whole
 from criinet.data.kinds import stem_of, suffix_of
 from criinet.data.masks import IGNORED_VALUE
 from criinet.data.volumes import read_raw_labels, read_volume
@@ -83,11 +83,11 @@ def _described(source: Path, content: Mapping[str, Any], channel: int | None) ->
 
 
 def _mask(path: Path | None, ignored: int | None) -> Source | None:
-    """Return a mask as it is, or with the ignored value brought to ours; None if there is no file."""
+    """Return a mask as it is, as one file, or with the ignored value brought to ours; None if there is no file."""
     if path is None or not path.exists():
         return None
     if ignored is None:
-        return path
+        return whole(path, labels=True)
 
     def make() -> Content:
         raw = read_raw_labels(path)
@@ -96,11 +96,28 @@ def _mask(path: Path | None, ignored: int | None) -> Source | None:
     return Written(".nii.gz", make)
 
 
+def _require_channel(source: Path, channel: int | None, there: Mapping[str, str]) -> None:
+    """Check that one of the channels was chosen where there are several, and that it is there.
+
+    Args:
+        there: the name of each by its number, "" of one without a name.
+
+    Raises:
+        DataError: otherwise.
+    """
+    said = ", ".join(f"{number} {name}".strip() for number, name in there.items())
+    if channel is None and len(there) > 1:
+        raise DataError(f"{source} has {len(there)} channels ({said}), but one can be read; choose it with --channel.")
+    if channel is not None and there and str(channel) not in there:
+        one = f"its only one is {said}; leave out --channel" if len(there) == 1 else f"choose one of {said}"
+        raise DataError(f"{source} has no channel {channel}; {one}.")
+
+
 def plan_nnunet(source: Path, wanted: Wanted) -> ImportPlan:
     """nnU-Net raw data: ``imagesTr/CASE_0000.nii.gz``, ``labelsTr/CASE.nii.gz``, ``imagesTs``, versions 1 and 2.
 
     Raises:
-        DataError: if cases have several channels and none was chosen.
+        DataError: if cases have several channels and none was chosen, or one that is not there.
     """
     content, channel = _card(source), wanted.channel
     card, ignored = _described(source, content, channel)
@@ -114,13 +131,9 @@ def plan_nnunet(source: Path, wanted: Wanted) -> ImportPlan:
                 continue
             channels.add(int(found[2]))
             if int(found[2]) == (channel or 0):
-                items.append(Item(found[1], path, _mask(labels.get(found[1]), ignored), found[1]))
-    if len(channels) > 1 and channel is None:
-        names = content.get("channel_names") or content.get("modality") or {}
-        said = ", ".join(f"{number} {names.get(str(number), '')}".strip() for number in sorted(channels))
-        raise DataError(
-            f"{source} has {len(channels)} channels ({said}), but one can be read; choose it with --channel."
-        )
+                items.append(Item(found[1], whole(path), _mask(labels.get(found[1]), ignored), found[1]))
+    names: dict[str, str] = content.get("channel_names") or content.get("modality") or {}
+    _require_channel(source, channel, {str(number): names.get(str(number), "") for number in sorted(channels)})
     return ImportPlan(tuple(items), card)
 
 
@@ -128,14 +141,12 @@ def plan_msd(source: Path, wanted: Wanted) -> ImportPlan:
     """Medical Segmentation Decathlon: ``imagesTr``, ``labelsTr``, ``imagesTs``; several channels are a fourth axis.
 
     Raises:
-        DataError: if cases have several channels and none was chosen.
+        DataError: if cases have several channels and none was chosen, or one that is not there.
     """
     content, channel = _card(source), wanted.channel
     card, ignored = _described(source, content, channel)
     names: dict[str, str] = content.get("modality") or {}
-    if len(names) > 1 and channel is None:
-        said = ", ".join(f"{number} {name}" for number, name in names.items())
-        raise DataError(f"{source} has {len(names)} channels ({said}), but one can be read; choose it with --channel.")
+    _require_channel(source, channel, names)
     items: list[Item] = []
     for part in ("Tr", "Ts"):
         for path in sorted((source / f"images{part}").glob("*.nii.gz")):
