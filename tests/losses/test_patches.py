@@ -67,6 +67,7 @@ def test_ignored_pixels_are_neither_a_class_nor_on_the_band():
     labels[:, :, 4] = IGNORE
     assert not boundary_band(labels, 1).any()
     assert boundary_band(labels, 2)[0].all(0).tolist() == [False, False, False, True, False, True, False, False]
+    assert not boundary_band(torch.tensor([[[2, IGNORE, 2]]]), 1).any(), "nor is it a class below all others"
 
 
 @pytest.mark.parametrize("sides", [PLANE, VOLUME])
@@ -224,3 +225,11 @@ def test_within_a_class_every_pixel_is_drawn_as_often():
     at, _ = draw_pixels(labels, torch.ones_like(labels, dtype=torch.bool), 2, 1)
     shares = torch.bincount(at.flatten(), minlength=6) / 20_000
     assert ((shares - torch.tensor([1 / 8] * 4 + [1 / 4] * 2)).abs() < 0.015).all()
+
+
+def test_classes_are_balanced_among_the_eligible_pixels():
+    """Of 90 and 10 pixels of two classes, 10 and 10 may be drawn: each class half of the time (+-.06 at 2,000)."""
+    labels = torch.tensor([0] * 90 + [1] * 10).expand(2000, -1)
+    eligible = (torch.arange(100) >= 80).expand(2000, -1)
+    _, drawn = draw_pixels(labels, eligible, 2, 1)
+    assert drawn.float().mean().item() == pytest.approx(0.5, abs=0.06)
