@@ -28,7 +28,7 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.interrupts import stop_on_interrupt
 from criinet.engine.machine import threads
 from criinet.engine.pools import load_pools
-from criinet.engine.settings import resolve
+from criinet.engine.settings import TrainerConfig, resolve
 from criinet.engine.trainer import Trainer
 from criinet.engine.training import train
 from criinet.errors import ConfigError, DataError, MethodError, RunError
@@ -165,6 +165,7 @@ def test_records_hold_raw_and_weighted_terms(trained):
     last = records(run, "train")[-1]
     assert last["loss"] == pytest.approx(sum(last["weights"][name] * last["terms"][name] for name in last["terms"]))
     assert (last["step"], last["progress"]) == (6, 1.0)
+    assert last["learning_rate"] == pytest.approx(TrainerConfig().learning_rate * TrainerConfig().rate(5 / 6))
     assert [record["step"] for record in records(run, "validation")] == [3, 6]
     assert [record["step"] for record in records(run, "monitor")] == [3, 6]
 
