@@ -112,6 +112,14 @@ def test_every_labeled_case_is_seen_equally_often(drawn, tiny, batches_of):
     assert sorted(seen) == sorted(list(range(6)) * 3)
 
 
+def test_every_unlabeled_image_is_seen_once_before_one_is_seen_again(drawn, tiny):
+    trainer = make_trainer(drawn, tiny())
+    pool = trainer.pools.unlabeled
+    assert len(pool) % 2 == 0 < len(pool)
+    seen = torch.cat([trainer.batches.draw(step)[3] for step in range(len(pool) // 2)])
+    assert len(seen) == len(seen.unique(dim=0)) == len(pool)
+
+
 def test_masks_of_unlabeled_and_test_cases_are_never_opened(dataset, fit, tmp_path):
     """Every mask but the labeled and validation ones is garbage: training does not notice."""
     shutil.copytree(dataset, tmp_path / "whole")
