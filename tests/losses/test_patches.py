@@ -8,6 +8,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from criinet.errors import ShapeError
 from criinet.labels import IGNORE
 from criinet.losses import at_stride, boundary_band, boundary_patches, draw_pixels, pure_patches
 from criinet.losses.patches import class_shares, window_share
@@ -100,6 +101,14 @@ def test_at_stride_takes_every_label_and_fills_with_ignored_ones():
     labels = torch.arange(15).view(1, 3, 5)
     expected = [[0, 2, 4, IGNORE], [10, 12, 14, IGNORE], [IGNORE] * 4]
     assert at_stride(labels, 2, torch.Size((3, 4)))[0].tolist() == expected
+
+
+def test_a_feature_that_has_no_room_for_the_labels_is_refused():
+    """They would be cropped: at the stride that a backbone has by default, half of the image would be taught."""
+    with pytest.raises(
+        ShapeError, match=r"^labels of \(4, 6\) pixels at stride 1 do not fit .* \(2, 3\); the stride is"
+    ):
+        at_stride(torch.zeros(1, 4, 6, dtype=torch.long), 1, torch.Size((2, 3)))
 
 
 def test_at_stride_one_is_the_labels_themselves():
