@@ -65,7 +65,7 @@ def refuse(*_):
         (
             "__init__",
             forget_the_base,
-            r"begins .* without its base; call super\(\)\.__init__\(network, config\) first\.$",
+            r"leaves out its base in __init__; begin that with super\(\)\.__init__\(netw",
         ),
         ("extra", lambda *_: 0.0, "returns for 'extra' a float; return a tensor of one number"),
         ("extra", lambda _, logits: logits.mean((1, 2, 3)), r"returns for 'extra' a tensor of shape \(2,\); "),

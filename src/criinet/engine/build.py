@@ -50,7 +50,7 @@ def seeded(config: RunConfig, network: Network) -> Method:
     with seeded_cpu(config.seed + 1), named(kind):
         method = kind(network, config.method)
     if not all(hasattr(method, name) for name in ("config", "classes", "student")):
-        raise mistake(kind, "begins in __init__ without its base; call super().__init__(network, config) first")
+        raise mistake(kind, "leaves out its base in __init__; begin that with super().__init__(network, config)")
     prefer_channels_last(method, network.backbone.dims)
     return method
 
