@@ -129,6 +129,18 @@ def test_a_case_that_is_seen_again_is_cropped_elsewhere(drawn, tiny, monkeypatch
         assert torch.equal(first[place], again[place]), name
 
 
+def test_a_case_that_is_seen_again_is_augmented_otherwise(drawn, tiny):
+    trainer = make_trainer(drawn, tiny())
+    images, views = trainer.batches.draw(0), []
+    for step in (1, 2, 1):
+        trainer.batches.seed(step)
+        labeled, unlabeled = trainer.batches.views_of(images)
+        views.append((labeled.image, unlabeled.weak))
+    first, second, again = views
+    assert all(map(torch.equal, first, again))
+    assert not any(map(torch.equal, first, second))
+
+
 def test_masks_of_unlabeled_and_test_cases_are_never_opened(dataset, fit, tmp_path):
     """Every mask but the labeled and validation ones is garbage: training does not notice."""
     shutil.copytree(dataset, tmp_path / "whole")
