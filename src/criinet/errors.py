@@ -6,6 +6,8 @@ RESUME = "--resume (in Python resume=True)"
 """How to go on with a run, in a sentence."""
 OVERWRITE = "--overwrite (in Python overwrite=True)"
 """How to replace a run, in a sentence."""
+DEBUG = "CRIINET_DEBUG"
+"""The environment variable that lets errors pass as they are."""
 
 
 class CriinetError(Exception):
@@ -30,6 +32,10 @@ class ConfigError(UserError):
 
 class MethodError(UserError):
     """A method that fails, or returns something else than the trainer asks for."""
+
+
+class NetworkError(UserError):
+    """A network that fails, or gives something else than it announces."""
 
 
 class RunError(UserError):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from criinet.errors import InterruptedRunError, RunError
 from files_of import contents
 
 TRAIN = ["train", "data", "--out", "new"]
@@ -406,6 +407,19 @@ def test_an_error_of_our_own_says_how_to_report_it(criinet, monkeypatch):
     assert "internal error (ZeroDivisionError: a bug)" in outcome.err
     assert "CRIINET_DEBUG=1" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+@pytest.mark.usefixtures("place")
+def test_with_debug_a_sentence_has_its_traceback_and_an_interruption_has_none(criinet, monkeypatch):
+    monkeypatch.setenv("CRIINET_DEBUG", "1")
+    with pytest.raises(RunError, match="nowhere"):
+        criinet("predict", "nowhere", "data", "--out", "masks")
+
+    def stopped(*_: object, **__: object) -> None:
+        raise InterruptedRunError("stopped after step 3.")
+
+    monkeypatch.setattr("criinet.engine.prediction.predict_folder", stopped)
+    assert criinet("predict", "run", "data", "--out", "masks").sentence == "criinet: stopped after step 3."
 
 
 def test_further_training_forgets_what_was_measured_before(criinet, place):

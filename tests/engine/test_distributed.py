@@ -1,6 +1,7 @@
 """Several processes that train one run: the same weights as one alone, one voice, and no harm from a killed one."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -133,3 +134,11 @@ def test_one_process_alone_needs_no_others():
     assert not torch.distributed.is_initialized()
     assert anyone(True, fabric)
     assert not anyone(False, fabric)
+
+
+def test_lightning_does_not_print_which_precision_it_was_asked_for(caplog, monkeypatch):
+    logger = logging.getLogger("lightning_fabric")
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    logger.setLevel(logging.INFO)
+    assert launch("cpu", "bf16").world_size == 1
+    assert caplog.messages == []

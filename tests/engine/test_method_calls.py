@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from criinet.engine.checkpoint import load_checkpoint
-from criinet.errors import DataError, MethodError
+from criinet.errors import DataError, MethodError, ShapeError
+from criinet.losses import cross_entropy_dice
 from criinet.methods import Method, Prediction
 
 
@@ -20,6 +21,18 @@ def fail(*_):
 
 def look_up_a_view(_, __, unlabeled, ___):
     return unlabeled.views["strong_1"]
+
+
+def lose_a_column(method, labeled, *_):
+    return {"supervised": cross_entropy_dice(method.student(labeled.image).logits[..., :-1], labeled.target)}
+
+
+def say_nothing(*_):
+    raise NotImplementedError
+
+
+def forget_the_base(method, *_):
+    torch.nn.Module.__init__(method)
 
 
 def use_up_memory(*_):
@@ -43,11 +56,28 @@ def refuse(*_):
         ),
         ("losses", fail, r"failed \(KeyError: 'tau'\); run it with CRIINET_DEBUG=1 to see where"),
         ("losses", look_up_a_view, "uses the view 'strong_1' without asking for it; add 'strong_1' to its views\\.$"),
+        (
+            "losses",
+            lose_a_column,
+            r"failed \(ShapeError: scores of .* targets of shape \(2, 32, 32\)\); run it with CRI",
+        ),
+        ("losses", say_nothing, r"failed \(NotImplementedError\); run it"),
+        (
+            "__init__",
+            forget_the_base,
+            r"leaves out its base in __init__; begin that with super\(\)\.__init__\(netw",
+        ),
         ("extra", lambda *_: 0.0, "returns for 'extra' a float; return a tensor of one number"),
         ("extra", lambda _, logits: logits.mean((1, 2, 3)), r"returns for 'extra' a tensor of shape \(2,\); "),
         ("extra", lambda _, logits: (logits - torch.ones(7)).mean(), r"failed \(RuntimeError: The size of tensor a"),
         ("after_step", fail, r"failed \(KeyError"),
         ("targets", fail, r"failed \(KeyError"),
+        ("targets", lambda *_: None, "returns a NoneType from targets; return a tensor of probabilities"),
+        (
+            "targets",
+            lambda _, image: image[:, 0].long(),
+            r"trains towards a tensor of shape \(\d, 32, 32\) for images .* of shape \(\d, 2, 32, 32\)\.$",
+        ),
         ("predict", fail, r"failed \(KeyError"),
         (
             "predict",
@@ -86,10 +116,11 @@ def test_errors_that_are_not_the_methods_own_pass_as_they_are(function, error, o
     assert not (tmp_path / "run").exists()
 
 
-def test_with_debug_the_error_itself_is_raised(own, monkeypatch):
+@pytest.mark.parametrize(("function", "error"), [(fail, KeyError), (lose_a_column, ShapeError)])
+def test_with_debug_the_error_itself_is_raised(own, monkeypatch, function, error):
     monkeypatch.setenv("CRIINET_DEBUG", "1")
-    with pytest.raises(KeyError, match="tau"):
-        own(losses=fail)
+    with pytest.raises(error, match=r"tau|scores of shape"):
+        own(losses=function)
 
 
 def test_a_method_that_cannot_be_built_is_named(own):

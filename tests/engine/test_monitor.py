@@ -19,6 +19,7 @@ class Says:
         counts = [round(share * 100) for share in shares]
         classes = torch.repeat_interleave(torch.arange(len(shares)), torch.tensor(counts)).view(10, 10)
         rest = (1 - confidence) / (len(shares) - 1)
+        self.classes = len(shares)
         self.probs = torch.nn.functional.one_hot(classes, len(shares)).permute(2, 0, 1) * (confidence - rest) + rest
 
     def targets(self, image):

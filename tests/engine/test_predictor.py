@@ -49,6 +49,19 @@ class LeftIsCup(Method):
         return Prediction(F.one_hot(left.long(), 3).T[None, :, None].float().expand(len(image), -1, image.shape[2], -1))
 
 
+class ByColumn(Method):
+    """Says class 1 with a probability that grows with the column of the window, from 0 to 1."""
+
+    classes = 2
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+
+    def predict(self, image):
+        p = torch.linspace(0, 1, image.shape[3]).expand(len(image), 1, *image.shape[2:])
+        return Prediction(torch.cat([1 - p, p], dim=1))
+
+
 def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
@@ -110,6 +123,14 @@ def test_the_middle_of_a_window_counts_most():
     assert weight[3, 23] / weight[7, 23] == pytest.approx(np.exp((0.5**2 - 4.5**2) / (2 * 2**2)))
     np.testing.assert_array_equal(weight, weight[::-1, ::-1])
     assert weight.min() == np.float32(1e-3)
+
+
+def test_where_windows_overlap_the_middle_of_a_window_counts_most():
+    """Windows start at columns 0 and 16: column 20 is the 20th of one and the 4th of the other."""
+    data = DataConfig(size=(32, 32), window="patch")
+    found = Predictor(ByColumn(), data, ("a", "b")).predict(picture((32, 48))).probs[1, 16, 20]
+    near, far = gaussian_window((32, 32))[16, [20, 4]]
+    assert found.item() == pytest.approx((near * 20 + far * 4) / (near + far) / 31, abs=1e-5)
 
 
 @pytest.mark.parametrize("window", ["whole", "patch"])

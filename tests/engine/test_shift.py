@@ -134,9 +134,10 @@ def test_validation_during_training_is_without_it(drawn, fit, tmp_path):
     assert ours == theirs
 
 
-def test_images_larger_than_a_window_are_validated_whole(drawn, tiny_settings, tmp_path):
-    """In overlapping windows, as they are predicted: the Dice is that of the masks that the run writes."""
-    settings = tiny_settings({"data": {"window": "patch"}, "trainer": {"shift": False}})
+@pytest.mark.parametrize("data", [{"window": "patch"}, {"window": "whole", "size": [48, 48]}])
+def test_images_are_validated_as_they_are_predicted(drawn, tiny_settings, tmp_path, data):
+    """Larger than a window, or of training size: the Dice is that of the masks that the run writes."""
+    settings = tiny_settings({"data": data, "trainer": {"shift": False}})
     run = train(drawn, tmp_path / "run", method="supervised", settings=settings, device="cpu")
     opened = open_recorded(run.read_config().dataset)
     cases = opened.select(recorded_split(run).val)

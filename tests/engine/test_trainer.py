@@ -28,7 +28,7 @@ from criinet.engine.folder import RunFolder
 from criinet.engine.interrupts import stop_on_interrupt
 from criinet.engine.machine import threads
 from criinet.engine.pools import load_pools
-from criinet.engine.settings import resolve
+from criinet.engine.settings import TrainerConfig, resolve
 from criinet.engine.trainer import Trainer
 from criinet.engine.training import train
 from criinet.errors import ConfigError, DataError, MethodError, RunError
@@ -112,6 +112,35 @@ def test_every_labeled_case_is_seen_equally_often(drawn, tiny, batches_of):
     assert sorted(seen) == sorted(list(range(6)) * 3)
 
 
+def test_every_unlabeled_image_is_seen_once_before_one_is_seen_again(drawn, tiny):
+    trainer = make_trainer(drawn, tiny())
+    pool = trainer.pools.unlabeled
+    assert len(pool) % 2 == 0 < len(pool)
+    seen = torch.cat([trainer.batches.draw(step)[3] for step in range(len(pool) // 2)])
+    assert len(seen) == len(seen.unique(dim=0)) == len(pool)
+
+
+def test_a_case_that_is_seen_again_is_cropped_elsewhere(drawn, tiny, monkeypatch):
+    trainer = make_trainer(drawn, merge(tiny(), {"data": {"window": "patch"}}))
+    monkeypatch.setattr(trainer.batches, "cases", lambda *_: [0, 1])
+    first, second, again = (trainer.batches.draw(step) for step in (1, 2, 1))
+    for place, name in ((0, "labeled images"), (1, "targets"), (3, "unlabeled images")):
+        assert not torch.equal(first[place], second[place]), name
+        assert torch.equal(first[place], again[place]), name
+
+
+def test_a_case_that_is_seen_again_is_augmented_otherwise(drawn, tiny):
+    trainer = make_trainer(drawn, tiny())
+    images, views = trainer.batches.draw(0), []
+    for step in (1, 2, 1):
+        trainer.batches.seed(step)
+        labeled, unlabeled = trainer.batches.views_of(images)
+        views.append((labeled.image, unlabeled.weak))
+    first, second, again = views
+    assert all(map(torch.equal, first, again))
+    assert not any(map(torch.equal, first, second))
+
+
 def test_masks_of_unlabeled_and_test_cases_are_never_opened(dataset, fit, tmp_path):
     """Every mask but the labeled and validation ones is garbage: training does not notice."""
     shutil.copytree(dataset, tmp_path / "whole")
@@ -165,6 +194,7 @@ def test_records_hold_raw_and_weighted_terms(trained):
     last = records(run, "train")[-1]
     assert last["loss"] == pytest.approx(sum(last["weights"][name] * last["terms"][name] for name in last["terms"]))
     assert (last["step"], last["progress"]) == (6, 1.0)
+    assert last["learning_rate"] == pytest.approx(TrainerConfig().learning_rate * TrainerConfig().rate(5 / 6))
     assert [record["step"] for record in records(run, "validation")] == [3, 6]
     assert [record["step"] for record in records(run, "monitor")] == [3, 6]
 
@@ -207,6 +237,13 @@ def test_a_step_minimises_the_weighted_sum_as_fast_as_the_settings_say(method, d
     gradients = [p.grad.flatten() for p in trainer.method.parameters() if p.grad is not None]
     assert torch.cat(gradients).norm() == pytest.approx(1e-3, rel=0.01)
     assert norm > 1e-2, "as long as it was"
+
+
+def test_a_step_forgets_the_gradient_of_the_one_before(drawn, tiny):
+    clean, left = (make_trainer(drawn, tiny()) for _ in range(2))
+    for parameter in left.method.student.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    assert clean.train_step(0.0)[1] == left.train_step(0.0)[1]
 
 
 def test_a_teacher_follows_what_the_step_made_of_the_student(drawn, tiny):
@@ -405,6 +442,16 @@ def test_what_a_method_draws_follows_from_the_seed_whatever_it_draws_from(own):
         seed_every_generator(seed)
         found.append(load_checkpoint(own(__init__=build, extra=extra, overwrite=True).checkpoint("last"))["method"])
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+
+
+def test_what_a_method_draws_in_a_step_follows_from_the_step(drawn, tiny):
+    trainer = make_trainer(drawn, tiny())
+    found = []
+    for step in (1, 2, 1):
+        trainer.batches.seed(step)
+        found.append(draw_from_every_generator())
+    assert found[0] == found[2]
+    assert all(one != other for one, other in zip(found[0], found[1], strict=True))
 
 
 def test_training_leaves_the_programs_random_numbers_alone_and_has_them_for_itself(dataset, tiny, fit, tmp_path):

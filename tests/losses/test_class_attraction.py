@@ -65,3 +65,12 @@ def test_zero_features_stay_finite():
 def test_other_lengths_are_refused():
     with pytest.raises(ShapeError, match="2 channels, keys have 3"):
         class_attraction(QUERIES, torch.zeros(4), torch.zeros(1, 3), torch.zeros(1))
+
+
+def test_half_precision_features_are_compared_in_float32():
+    generator = torch.Generator().manual_seed(0)
+    queries, keys = (torch.randn(n, 32, generator=generator).bfloat16() for n in (6, 9))
+    same = torch.zeros(6).long(), torch.zeros(9).long()
+    found = class_attraction(queries, same[0], keys, same[1])
+    assert found.dtype == torch.float32
+    assert found.item() == class_attraction(queries.float(), same[0], keys.float(), same[1]).item()

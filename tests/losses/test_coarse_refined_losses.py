@@ -55,6 +55,13 @@ def test_consistency_by_hand():
     assert coarse_refined_consistency(coarse, coarse + 5).item() == pytest.approx(0, abs=1e-12)
 
 
+def test_consistency_of_half_precision_logits_is_computed_in_float32():
+    logits = torch.randn(2, 2, 3, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
+    found = coarse_refined_consistency(logits, -logits)
+    assert found.dtype == torch.float32
+    assert found.item() == coarse_refined_consistency(logits.float(), -logits.float()).item()
+
+
 def test_consistency_moves_the_coarse_prediction_alone():
     """With a gradient to the refined one, the cheapest agreement would be to refine nothing."""
     coarse, refined = torch.randn(2, 3, 4, 5).requires_grad_(), torch.randn(2, 3, 4, 5).requires_grad_()
@@ -219,7 +226,8 @@ def test_positives_come_from_other_images_alone():
     query = described([0], [1], [3])
     keys = described([60, 90], [1, 1], [3, 4])
     assert inter_patch_ranked_loss(query, keys).item() == pytest.approx((math.sqrt(2) - 0.8) / 2, abs=1e-5)
-    assert inter_patch_ranked_loss(query, described([60], [1], [3])).item() == 0
+    for keys in (described([60], [1], [3]), described([0, 60], [1, 1], [3, 3])):
+        assert inter_patch_ranked_loss(query, keys).item() == 0, "whether of this batch or of the memory"
 
 
 def test_negatives_come_from_all_images():
@@ -315,3 +323,8 @@ def test_the_losses_work_on_volumes():
         assert loss.item() > 0
         assert torch.isfinite(gradient).all()
         assert gradient.abs().sum() > 0
+
+
+def test_pixels_without_ground_truth_are_no_background_of_an_image():
+    weight = low_contrast_weight(torch.tensor([[[[0.1, 0.2], [0.4, 0.9]]]]), torch.tensor([[[1, 1], [1, IGNORE]]]), 2.0)
+    assert weight.tolist() == [3.0]

@@ -8,6 +8,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from criinet.errors import ShapeError
 from criinet.labels import IGNORE
 from criinet.losses import at_stride, boundary_band, boundary_patches, draw_pixels, pure_patches
 from criinet.losses.patches import class_shares, window_share
@@ -67,6 +68,7 @@ def test_ignored_pixels_are_neither_a_class_nor_on_the_band():
     labels[:, :, 4] = IGNORE
     assert not boundary_band(labels, 1).any()
     assert boundary_band(labels, 2)[0].all(0).tolist() == [False, False, False, True, False, True, False, False]
+    assert not boundary_band(torch.tensor([[[2, IGNORE, 2]]]), 1).any(), "nor is it a class below all others"
 
 
 @pytest.mark.parametrize("sides", [PLANE, VOLUME])
@@ -99,6 +101,14 @@ def test_at_stride_takes_every_label_and_fills_with_ignored_ones():
     labels = torch.arange(15).view(1, 3, 5)
     expected = [[0, 2, 4, IGNORE], [10, 12, 14, IGNORE], [IGNORE] * 4]
     assert at_stride(labels, 2, torch.Size((3, 4)))[0].tolist() == expected
+
+
+def test_a_feature_that_has_no_room_for_the_labels_is_refused():
+    """They would be cropped: at the stride that a backbone has by default, half of the image would be taught."""
+    with pytest.raises(
+        ShapeError, match=r"^labels of \(4, 6\) pixels at stride 1 do not fit .* \(2, 3\); the stride is"
+    ):
+        at_stride(torch.zeros(1, 4, 6, dtype=torch.long), 1, torch.Size((2, 3)))
 
 
 def test_at_stride_one_is_the_labels_themselves():
@@ -224,3 +234,11 @@ def test_within_a_class_every_pixel_is_drawn_as_often():
     at, _ = draw_pixels(labels, torch.ones_like(labels, dtype=torch.bool), 2, 1)
     shares = torch.bincount(at.flatten(), minlength=6) / 20_000
     assert ((shares - torch.tensor([1 / 8] * 4 + [1 / 4] * 2)).abs() < 0.015).all()
+
+
+def test_classes_are_balanced_among_the_eligible_pixels():
+    """Of 90 and 10 pixels of two classes, 10 and 10 may be drawn: each class half of the time (+-.06 at 2,000)."""
+    labels = torch.tensor([0] * 90 + [1] * 10).expand(2000, -1)
+    eligible = (torch.arange(100) >= 80).expand(2000, -1)
+    _, drawn = draw_pixels(labels, eligible, 2, 1)
+    assert drawn.float().mean().item() == pytest.approx(0.5, abs=0.06)

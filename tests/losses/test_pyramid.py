@@ -66,6 +66,19 @@ def test_it_is_the_formula_on_many_pixels_and_classes():
     torch.testing.assert_close(uncertainty_rectified_consistency(scales), expected)
 
 
+def test_the_weights_of_unsure_pixels_have_a_gradient_too():
+    scales = [(3 * draw(seed, 2, 3, 4, 5)).requires_grad_() for seed in range(3)]
+    probs = [scale.softmax(1) for scale in scales]
+    mean = sum(probs) / 3
+    expected = torch.zeros(())
+    for p in probs:
+        kl = (mean * (mean / p).log()).sum(1, keepdim=True)
+        trust = kl.neg().exp()
+        expected = expected + ((trust * (mean - p) ** 2).mean() / trust.mean() + kl.mean()) / 3
+    found = torch.autograd.grad(uncertainty_rectified_consistency(scales), scales)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, scales), rtol=1e-3, atol=1e-6)
+
+
 def test_sure_and_opposite_scales_stay_finite():
     logits = torch.tensor([200.0, -200.0]).view(1, 2, 1, 1).requires_grad_()
     value = uncertainty_rectified_consistency([logits, -logits])

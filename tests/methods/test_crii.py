@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from criinet.config import Ramp
 from criinet.errors import ConfigError
@@ -22,7 +23,7 @@ from criinet.losses import (
     patch_descriptors,
     pure_patches,
 )
-from criinet.methods import CRIINet, parse_method
+from criinet.methods import CRIINet, coarse_refined, parse_method
 from criinet.networks import build_network, parse_network
 from criinet.types import LabeledBatch, UnlabeledBatch
 
@@ -158,6 +159,36 @@ def test_labeled_patches_are_remembered_as_prototypes_in_training_mode_alone(sce
     norms = method.student.prototypes.remembered.norm(dim=1)
     present = torch.bincount(labeled.target[labeled.target != IGNORE], minlength=3) > 0
     torch.testing.assert_close(norms[present], torch.ones(int(present.sum())))
+
+
+def test_memory_and_prototypes_learn_every_descriptor_of_the_batch_and_no_other(scene, monkeypatch):
+    """Of 3 boundary, 2 interior and 2 background patches of each image, one for each of three classes."""
+    make, labeled, unlabeled = scene
+    method = make()
+    method.losses(labeled, unlabeled, 0.0)  # Now the memory holds others.
+    added, learned = [], []
+    monkeypatch.setattr(method.memory, "add", added.append)
+    monkeypatch.setattr(method.student.prototypes, "remember", lambda *given: learned.append(given))
+    method.losses(labeled, unlabeled, 0.0)
+    (batch,), ((vector, label),) = added, learned
+    assert len(batch.label) == len(labeled) * (3 + 2 + 2) * 3
+    assert torch.equal(vector, batch.vector)
+    assert torch.equal(label, batch.label)
+
+
+@pytest.mark.parametrize(("sides", "size"), [((3, 20, 36), (3, 5, 9)), ((8, 8, 40), (4, 4, 10))])
+def test_a_patch_has_four_pixels_a_side_where_the_image_has_them(tasks, monkeypatch, sides, size):
+    """A quarter of the side; 3 voxels have no fourth, and of 8 a quarter is too little to hold two classes."""
+    task = tasks(dims=3, sides=sides)
+    method, batch, seen = task.method("crii", embedding=6, width=4, ranked=RANKED), task.labeled_batch(), []
+
+    def look(*given, **options):
+        seen.append(options["size"])
+        return boundary_patches(*given, **options)
+
+    monkeypatch.setattr(coarse_refined, "boundary_patches", look)
+    method.ranked_losses(F.normalize(torch.rand(len(batch), 6, *sides), dim=1), batch)
+    assert seen == [size]
 
 
 def test_a_temperature_of_zero_leaves_the_prototypes_out(tasks):

@@ -85,6 +85,17 @@ def test_strong_views_and_incomplete_features_learn_what_the_weak_view_means(sce
     )
 
 
+def test_without_dropped_channels_features_are_whole(scene):
+    make, labeled, unlabeled = scene
+    method = make(drop=0.0, confidence=0.0).eval()
+    output, coarse = method.at_scales(unlabeled.weak)
+    label = method.pseudo_label(output)
+    torch.testing.assert_close(
+        method.losses(labeled, unlabeled, 0.5)["features"],
+        deep_supervision(squared_dice_loss(each.softmax(1), label) for each in coarse),
+    )
+
+
 def test_the_consistency_teaches_through_incomplete_features_alone(scene):
     """Its target is the refined head on whole features, which gets no gradient: the refinement does not move."""
     make, labeled, unlabeled = scene

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from criinet.config import LossWeights, MethodConfig
 from criinet.errors import ConfigError, MethodError
-from criinet.methods import Method, methods, parse_method
+from criinet.methods import InRounds, Method, methods, parse_method
 
 
 class Config(MethodConfig):
@@ -22,7 +22,17 @@ class WithRequired(Config):
     tau: Annotated[float, Field(gt=0, description="least confidence")]
 
 
-COMPLETE = {"Config": Config, "summary": "one line", "reference": "none", "views": ("weak", "strong_1")}
+def function(*_):
+    return {}
+
+
+COMPLETE = {
+    "Config": Config,
+    "summary": "one line",
+    "reference": "none",
+    "views": ("weak", "strong_1"),
+    "losses": function,
+}
 
 
 @pytest.fixture
@@ -30,9 +40,9 @@ def register(monkeypatch):
     """Register a method of a class with these attributes, the others being complete; None leaves one out."""
     monkeypatch.setattr(methods, "_entries", dict(methods.items()))
 
-    def add(**attributes):
+    def add(base=Method, **attributes):
         kept = {key: value for key, value in {**COMPLETE, **attributes}.items() if value is not None}
-        return methods.add("own", type("Own", (Method,), kept))
+        return methods.add("own", type("Own", (base,), kept))
 
     return add
 
@@ -45,6 +55,12 @@ def register(monkeypatch):
         ({"Config": WithoutWeights}, r"names no losses; name every one in its Config, as weights: LossWeights = {"),
         ({"summary": None}, r"has no summary; write one line of text, as summary = \"...\"\."),
         ({"reference": 1999}, r"has no reference; write one line of text"),
+        (
+            {"losses": None},
+            r"has no losses; write def losses\(self, labeled, unlabeled, progress\), which returns every",
+        ),
+        ({"base": InRounds}, r"has no reliability; write def reliability\(self, image, probs\)"),
+        ({"base": InRounds, "reliability": function}, r"has no begin_round; write def begin_round\(self, number, reli"),
         ({"views": "weak"}, r"has views = 'weak', but views is a tuple; write for instance \(\"weak\",\)\."),
         ({"unlabeled_terms": "extra"}, r"has unlabeled_terms = 'extra', but .* write for instance \(\"extra\",\)\."),
         ({"views": 1}, r"has views = 1, but views is a tuple; write for instance \(\"weak\",\)\."),

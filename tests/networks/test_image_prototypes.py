@@ -116,6 +116,15 @@ def test_remembering_moves_the_known_classes_alone():
     assert torch.equal(module.remembered[:2], before[:2])
 
 
+def test_a_remembered_class_moves_by_a_tenth_however_many_patches_there_are():
+    module = prototypes()
+    vector = unit(5, 3)
+    module.remember(vector[:1], torch.tensor([0]))
+    module.remember(vector[1:], torch.tensor([0, 0, 0, 0]))
+    mean = F.normalize(vector[1:].sum(0), dim=0)
+    torch.testing.assert_close(module.remembered[0], F.normalize(0.9 * vector[0] + 0.1 * mean, dim=0))
+
+
 def test_the_likeness_stays_exact_under_autocast():
     embedding, logits = unit(2, 3, 8, 8), random_logits(2, 2, 8, 8)
     module = prototypes()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from criinet.cli import benchmark, data, demo, deploy, listing, results, review, training
-from criinet.errors import INTERRUPTED, CriinetError
+from criinet.errors import DEBUG, INTERRUPTED, CriinetError
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Click's base of all mistakes on a command line, which Typer does not export."""
@@ -55,7 +55,10 @@ def options(
 
 
 def run() -> None:
-    """Run the command line: exit 0 done, 1 internal, 2 the user's input, 130 interrupted."""
+    """Run the command line: exit 0 done, 1 internal, 2 the user's input, 130 interrupted.
+
+    With CRIINET_DEBUG an error ends it with its traceback.
+    """
     end_as_ctrl_c()
     share_cores()
     try:
@@ -66,16 +69,18 @@ def run() -> None:
     except UsageError as error:
         explain_usage(error)
     except CriinetError as error:
+        if os.environ.get(DEBUG) and error.exit_code != INTERRUPTED:
+            raise
         fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         fail("interrupted.", INTERRUPTED)
     except BrokenPipeError:
         os._exit(0)
     except Exception as error:
-        if os.environ.get("CRIINET_DEBUG"):
+        if os.environ.get(DEBUG):
             raise
         fail(
-            f"internal error ({type(error).__name__}: {error}). Run it with CRIINET_DEBUG=1 and report what it prints.",
+            f"internal error ({type(error).__name__}: {error}). Run it with {DEBUG}=1 and report what it prints.",
             1,
         )
 

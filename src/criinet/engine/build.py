@@ -10,7 +10,7 @@ from torch import Tensor
 from criinet.engine.checkpoint import load_checkpoint
 from criinet.engine.folder import RunFolder
 from criinet.engine.machine import pick_device
-from criinet.engine.method_calls import named
+from criinet.engine.method_calls import mistake, named
 from criinet.engine.predictor import Predictor
 from criinet.engine.requirements import require_values
 from criinet.engine.settings import RunConfig
@@ -41,10 +41,16 @@ def build_method(config: RunConfig, classes: tuple[str, ...], *, initial: bool =
 
 
 def seeded(config: RunConfig, network: Network) -> Method:
-    """Build the method's own layers from the seed too, leaving the global generators as they were."""
+    """Build the method's own layers from the seed too, leaving the global generators as they were.
+
+    Raises:
+        MethodError: if it fails, or leaves out what ``Method.__init__`` does.
+    """
     kind = methods.get(config.method_name)
     with seeded_cpu(config.seed + 1), named(kind):
         method = kind(network, config.method)
+    if not all(hasattr(method, name) for name in ("config", "classes", "student")):
+        raise mistake(kind, "leaves out its base in __init__; begin that with super().__init__(network, config)")
     prefer_channels_last(method, network.backbone.dims)
     return method
 

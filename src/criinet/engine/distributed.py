@@ -1,5 +1,6 @@
 """The processes that train one run together, as `torchrun` starts them."""
 
+import logging
 import os
 from datetime import timedelta
 from typing import cast
@@ -27,6 +28,7 @@ def launch(device: str, precision: str) -> Fabric:
     Raises:
         ConfigError: if there are more processes on this machine than GPUs.
     """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # It prints which precision it was asked for.
     mixed = "bf16-mixed" if precision == "bf16" else "32-true"
     count, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if count == 1:

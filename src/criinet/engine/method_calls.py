@@ -1,6 +1,5 @@
 """Calls of what the author of a method wrote: a mistake there is one sentence that names the method."""
 
-import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from weakref import WeakSet
@@ -8,14 +7,11 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from criinet.errors import CriinetError, MethodError
+from criinet.errors import MethodError
+from criinet.foreign import failed, passes
 from criinet.methods import Method, Prediction, methods
 from criinet.methods.declaration import is_view
 
-DEBUG = "CRIINET_DEBUG"
-"""The environment variable that lets errors pass as they are."""
-ALLOCATOR = "DefaultCPUAllocator"
-"""What PyTorch's error names when a CPU's memory is used up; it has no class of its own."""
 ROUNDING = 1e-2
 """How far probabilities in bfloat16, and their sum over classes, are from what they should be, at most."""
 SOUND: WeakSet[Method] = WeakSet()
@@ -37,23 +33,21 @@ def mistake(method: Method | type[Method], what: str) -> MethodError:
 def named(method: Method | type[Method]) -> Generator[None, None, None]:
     """Turn an error of the method's own code into one that names the method.
 
-    Errors of criinet pass as they are, memory that is used up does too, and with CRIINET_DEBUG all do.
+    Errors of criinet about anything but shapes pass as they are, memory that is used up does too, and with
+    CRIINET_DEBUG all do.
 
     Raises:
         MethodError: for any other error.
     """
     try:
         yield
-    except (CriinetError, MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:
-        if os.environ.get(DEBUG) or ALLOCATOR in str(error):
+        if passes(error):
             raise
         view = error.args[0] if isinstance(error, KeyError) and error.args else None
         if is_view(view) and view not in method.views:
             raise mistake(method, f"uses the view '{view}' without asking for it; add '{view}' to its views") from error
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise mistake(method, f"failed ({what}); run it with {DEBUG}=1 to see where") from error
+        raise mistake(method, failed(error)) from error
 
 
 def weighted_sum(method: Method, terms: object, weights: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -103,17 +97,29 @@ def predict(method: Method, image: Tensor) -> Prediction:
     if not isinstance(found, Prediction):  # pyright: ignore[reportUnnecessaryIsInstance] - Others wrote it.
         kind = type(found).__name__
         raise mistake(method, f"returns a {kind} from predict; return a Prediction, as Prediction(probs)")
-    expected = (len(image), method.classes, *image.shape[2:])
     for opinion in (found.probs, found.coarse):
         if opinion is None:
             continue
-        if opinion.shape != expected:
-            shapes = f"shape {tuple(opinion.shape)} for images of shape {tuple(image.shape)}"
-            raise mistake(method, f"predicts a tensor of {shapes}; return probabilities of shape {expected}")
+        require_shape(method, "predicts", opinion, image)
         if method not in SOUND:
             require_probabilities(method, opinion.detach())
     SOUND.add(method)
     return found
+
+
+def require_shape(method: Method, does: str, values: Tensor, image: Tensor) -> None:
+    """Check that there is one value for each class and pixel of the images (B, C, ...).
+
+    Args:
+        does: what the method does with the values, in a word.
+
+    Raises:
+        MethodError: if there is not.
+    """
+    expected = (len(image), method.classes, *image.shape[2:])
+    if values.shape != expected:
+        shapes = f"shape {tuple(values.shape)} for images of shape {tuple(image.shape)}"
+        raise mistake(method, f"{does} a tensor of {shapes}; return probabilities of shape {expected}")
 
 
 def require_probabilities(method: Method, values: Tensor) -> None:
@@ -135,9 +141,15 @@ def targets(method: Method, image: Tensor) -> Tensor:
     """Return what a method trains unlabeled images (B, C, ...) towards: (B, K, ...) for its K classes.
 
     Raises:
-        MethodError: if it fails, or these are its predictions and :func:`predict` refuses them.
+        MethodError: if it fails, does not return one value for each class and pixel, or these are its predictions and
+            :func:`predict` refuses them.
     """
     if type(method).targets is Method.targets:
         return predict(method, image).probs
     with named(method):
-        return method.targets(image)
+        found = method.targets(image)
+    if not isinstance(found, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance] - Others wrote it.
+        kind = type(found).__name__
+        raise mistake(method, f"returns a {kind} from targets; return a tensor of probabilities")
+    require_shape(method, "trains towards", found, image)
+    return found

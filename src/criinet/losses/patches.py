@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from criinet.errors import ShapeError
 from criinet.labels import IGNORE
 
 LEAST_SHARE = 0.05
@@ -40,8 +41,16 @@ def at_stride(labels: Tensor, stride: int, size: torch.Size) -> Tensor:
 
     Returns:
         (B, *size) int64.
+
+    Raises:
+        ShapeError: if the feature is smaller than the labels at this stride.
     """
     every = labels[(slice(None), *[slice(None, None, stride)] * (labels.ndim - 1))]
+    if any(side > room for side, room in zip(every.shape[1:], size, strict=True)):
+        raise ShapeError(
+            f"labels of {tuple(labels.shape[1:])} pixels at stride {stride} do not fit a feature of {tuple(size)}; "
+            "the stride is that of the backbone, image pixels per pixel of its decoder feature."
+        )
     missing = [0 if i % 2 == 0 else size[-1 - i // 2] - every.shape[-1 - i // 2] for i in range(2 * len(size))]
     return F.pad(every, missing, value=IGNORE)
 

@@ -5,6 +5,14 @@ from typing import Any
 from criinet.config import MethodConfig
 from criinet.errors import MethodError
 from criinet.methods.base import Method
+from criinet.methods.in_rounds import InRounds
+
+OWED: dict[str, tuple[type[Method], str]] = {
+    "losses": (Method, "def losses(self, labeled, unlabeled, progress), which returns every loss term by its name"),
+    "reliability": (InRounds, "def reliability(self, image, probs), which returns one number in [0, 1] for each image"),
+    "begin_round": (InRounds, "def begin_round(self, number, reliability), which returns the images it learns from"),
+}
+"""What a class must have itself: where it stands without a body, and what to write."""
 
 
 def is_view(name: object) -> bool:
@@ -27,6 +35,9 @@ def require_declared(name: str, method: type[Method]) -> None:
     for line in ("summary", "reference"):
         if not isinstance(getattr(method, line, None), str):
             raise MethodError(f"method '{name}' has no {line}; write one line of text, as {line} = \"...\".")
+    for owed, (base, example) in OWED.items():
+        if issubclass(method, base) and getattr(method, owed) is getattr(base, owed):
+            raise MethodError(f"method '{name}' has no {owed}; write {example}.")
     for names in ("views", "unlabeled_terms", "opponent_terms"):
         given: Any = getattr(method, names)
         if not isinstance(given, tuple | list):

@@ -6,6 +6,7 @@ from typing import Any
 
 from criinet.config import parse
 from criinet.errors import ConfigError
+from criinet.networks.announced import named, require_announced, require_kept
 from criinet.networks.base import (
     Backbone,
     Features,
@@ -95,15 +96,18 @@ def build_network(
 
     Raises:
         ConfigError: if the network cannot do ``dims`` dimensions, or its weights file does not fit.
+        NetworkError: if it fails, or gives other features than its backbone announces.
     """
     entry = networks.get(name)
     if dims not in entry.dims:
         fitting = [other for other, candidate in networks.items() if dims in candidate.dims]
         raise ConfigError(f"network '{name}' has no {dims}D form; {dims}D networks: {', '.join(fitting)}.")
-    with seeded_cpu(seed):
+    with seeded_cpu(seed), named(name):
         backbone = entry.build(in_channels, dims, config)
+        require_announced(name, backbone)
         network = Network(backbone, classes, initial=initial)
     if initial:
+        require_kept(name, backbone)
         backbone.load_initial()
     if initial and config.weights is not None:
         load_weights(backbone, config.weights)
