@@ -187,7 +187,6 @@ class ReviewSession:
             "status": entry.status,
             "version": entry.version,
             "by": last.by if last else "",
-            "at": last.at if last else "",
             "benefit": queue.benefit.get(name),
             "expected_dice": None if uncertainty is None else uncertainty.expected_dice,
             "disagreement": None if uncertainty is None else jsonable(uncertainty.disagreement),
