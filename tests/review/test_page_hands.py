@@ -40,7 +40,8 @@ def drawn(page: Page) -> list[int]:
         slices.get(0)?.forEach((value, i) => {
             if (value === before[i]) return;
             const [x, y] = [i % width, Math.floor(i / width)];
-            box.splice(0, 4, Math.min(box[0], x), Math.min(box[1], y), Math.max(box[2], x + 1), Math.max(box[3], y + 1));
+            const [x0, y0, x1, y1] = box;
+            box.splice(0, 4, Math.min(x0, x), Math.min(y0, y), Math.max(x1, x + 1), Math.max(y1, y + 1));
         });
         return box;
     }""")
@@ -62,3 +63,84 @@ def test_on_another_screen_strokes_land_where_they_are_drawn(page, shown):
         assert x0 < 24 < x1, shown
         assert abs((y0 + y1) / 2 - 24) <= 1
         page.emulate_media(color_scheme="dark")  # Only with this does the browser tell of the other screen.
+
+
+def test_after_a_click_keys_speak_to_the_image_again(page, shown):
+    """And who came to a button by Tab presses it with Enter."""
+    page.get_by_role("button", name="Got it").click()
+    page.get_by_role("button", name="Skip").click()
+    expect(page.locator("#case-name")).not_to_have_text(shown)
+    name = ready(page)
+    page.keyboard.press("Enter")
+    expect(page.locator("#case-name")).not_to_have_text(name)
+    expect(page.locator("#progress-text")).to_contain_text("1 of 12 reviewed")
+    assert page.evaluate("(name) => fetch(`/api/cases/${name}`).then((a) => a.json())", name)["status"] == "accepted"
+
+    ready(page)
+    page.get_by_label("Layers").get_by_label("Uncertainty").first.click()
+    page.keyboard.down(" ")
+    stroke(page)
+    page.keyboard.up(" ")
+    expect(page.locator("#layer-uncertainty")).to_be_checked()
+    expect(page.locator("#undo")).to_be_disabled()
+    page.locator("#zoom-fit").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#zoom-fit")).to_be_focused()
+    expect(page.locator("#size-value")).to_have_text("12 px")
+    page.locator("#canvas").dispatch_event("keydown", {"key": "]", "altKey": True, "ctrlKey": True, "bubbles": True})
+    expect(page.locator("#size-value")).to_have_text("16 px")
+
+    page.keyboard.press("?")
+    expect(page.locator("#help-title")).to_be_focused()
+    assert page.locator("#help").evaluate("(help) => help.scrollTop") == 0
+    page.keyboard.press("Escape")
+    name = ready(page)
+    page.get_by_label("Class").get_by_role("radio").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert ready(page) == name
+
+
+def test_a_polygon_is_closed_by_a_double_click_or_its_first_corner_and_never_lost(page, shown):
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.keyboard.press("m")
+    page.keyboard.press("p")
+    for corner in ((x - 90, y - 90), (x + 90, y - 90)):
+        page.mouse.click(*corner)
+    page.keyboard.press("Enter")
+    expect(page.locator("#message-text")).to_contain_text("A polygon needs three corners")
+    page.get_by_role("button", name="Accept").click()
+    assert ready(page) == shown
+    page.mouse.dblclick(x + 90, y + 90)
+    expect(page.locator("#undo")).to_be_enabled()
+    expect(page.locator("#message")).to_be_hidden()
+    expect(page.locator("#layer-mask")).to_be_checked()
+    page.keyboard.press("z")
+    expect(page.locator("#undo")).to_be_disabled()
+    for corner in ((x - 90, y - 90), (x + 90, y - 90), (x, y), (x - 87, y - 88)):
+        page.mouse.click(*corner)
+    expect(page.locator("#undo")).to_be_enabled()
+
+
+def test_two_fingers_change_no_mask_with_any_tool(page, shown):
+    touch = page.context.new_cdp_session(page)
+
+    def fingers(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    for tool in ("b", "f", "p"):
+        page.keyboard.press(tool)
+        fingers("touchStart", (x, y))
+        fingers("touchStart", (x, y), (x + 60, y))
+        fingers("touchMove", (x, y), (x + 90, y))
+        fingers("touchEnd")
+        expect(page.locator("#undo")).to_be_disabled()
+    page.keyboard.press("Enter")
+    expect(page.locator("#case-name")).not_to_have_text(shown)  # No corner is there.

@@ -15,7 +15,7 @@ const TOOLS = [
   { name: "brush", label: "Brush", key: "b" },
   { name: "eraser", label: "Eraser", key: "e" },
   { name: "smart", label: "Smart brush", key: "s", title: "Paints up to the model's own edge" },
-  { name: "polygon", label: "Polygon", key: "p", title: "Click corners; Enter closes it, Escape drops it" },
+  { name: "polygon", label: "Polygon", key: "p", title: "Click corners; Enter, a double click or the first corner closes it, Escape drops it" },
   { name: "fill", label: "Fill", key: "f", title: "Gives a connected region the chosen class" },
   { name: "pan", label: "Move", key: "v", title: "Drags the image; Space does it with any tool" },
 ];
@@ -25,9 +25,11 @@ const LAYERS = [
   { name: "coarse", label: "Coarse (stripes /)", key: "c", plane: "coarse" },
   { name: "uncertainty", label: "Uncertainty", key: "u", plane: "uncertainty" },
 ];
+const BOXES = "[type=checkbox], [type=radio]";
 const SLICE_KEYS = { pageup: -1, ",": -1, pagedown: 1, ".": 1 };
 const MOST_SLICES = 24;
 const NOTCH = 50;
+const CLOSE = 10;
 const AWAY_AFTER = 60;
 const POLL = 1500;
 
@@ -36,11 +38,12 @@ const queue = new Queue($("queue"), $("queue-empty"), (name) => open(name));
 const panel = new ModelPanel($("model"), (text) => tell(text));
 const state = {
   about: null, status: null, current: null, tool: "brush", size: 12, class: 1, pointers: new Map(), stroke: null,
-  points: [], spaceHeld: false, polling: null, saving: false, wheeled: 0,
+  tap: null, points: [], told: null, fewCorners: null, spaceHeld: false, polling: null, saving: false, wheeled: 0,
 };
 
 // ---- messages -------------------------------------------------------------------------------------------------------
 
+// Returns what `withdraw` takes the message back by, unless another one is shown by then.
 function tell(text, actions = []) {
   $("message").hidden = !text;
   $("message-text").textContent = text;
@@ -55,6 +58,11 @@ function tell(text, actions = []) {
     });
     return button;
   }));
+  return (state.told = {});
+}
+
+function withdraw(told) {
+  if (state.told === told) tell("");
 }
 
 function empty(title, text) {
@@ -279,7 +287,7 @@ function touch() {
 }
 
 async function save(current = state.current, version = current?.version) {
-  if (!current || current.left || state.saving || state.stroke) return;
+  if (!current || current.left || state.saving || state.stroke || tooFewCorners()) return;
   closePolygon();
   touch();
   state.saving = true;
@@ -421,16 +429,43 @@ function changed(rect) {
 
 function endStroke() {
   const { stroke } = state;
-  state.stroke = null;
+  state.stroke = state.tap = null;
   if (stroke) changed(stroke.rect);
+}
+
+// What is drawn is seen: before, its layer is shown.
+function beginChange() {
+  if (!view.shown.mask) setLayer("mask", true);
+  state.current.history.begin(state.current.shown);
+}
+
+// Fill and the corners of polygons wait until the finger is lifted: a second one may make it a pinch.
+function tap(point) {
+  const { current, points } = state;
+  if (state.tool === "fill") {
+    beginChange();
+    const { width, height } = current;
+    changed(fill(current.shown.mask, width, height, point.x, point.y, state.class));
+  } else if (points.length > 2 && near(point, points[0])) closePolygon();
+  else view.setTrace((state.points = [...points, point]));
+}
+
+const near = (a, b) => Math.hypot(a.x - b.x, (a.y - b.y) * view.aspect) * view.pixel < CLOSE;
+
+// Whether there are corners, but not enough for a polygon; that is said.
+function tooFewCorners() {
+  const few = state.points.length > 0 && state.points.length < 3;
+  if (few) state.fewCorners = tell("A polygon needs three corners: click another one, or drop it with Escape.");
+  return few;
 }
 
 function closePolygon() {
   const { current, points } = state;
   state.points = [];
   view.setTrace(null);
+  withdraw(state.fewCorners);
   if (!current || points.length < 3) return false;
-  current.history.begin(current.shown);
+  beginChange();
   changed(polygon(current.shown.mask, current.width, current.height, points, state.class));
   return true;
 }
@@ -472,16 +507,9 @@ view.canvas.addEventListener("pointerdown", (event) => {
   const point = view.toImage(at.x, at.y);
   if (event.button === 1 || event.button === 2 || state.spaceHeld || state.tool === "pan") state.drag = at;
   else if (event.button !== 0) return;
-  else if (state.tool === "polygon") {
-    state.points.push(point);
-    if (event.detail > 1) closePolygon();
-    else view.setTrace(state.points);
-  } else if (state.tool === "fill") {
-    const { shown, width, height } = state.current;
-    state.current.history.begin(shown);
-    changed(fill(shown.mask, width, height, point.x, point.y, state.class));
-  } else {
-    state.current.history.begin(state.current.shown);
+  else if (["polygon", "fill"].includes(state.tool)) state.tap = point;
+  else {
+    beginChange();
     state.stroke = { last: null, rect: null, kept: Date.now() };
     paint(point);
   }
@@ -508,11 +536,17 @@ function lift(event) {
   state.pointers.delete(event.pointerId);
   if (state.pointers.size < 2) state.pinch = null;
   if (state.pointers.size > 0) return;
+  if (state.tap && event.type === "pointerup") tap(state.tap);
   endStroke();
   state.drag = null;
 }
 for (const kind of ["pointerup", "pointercancel"]) view.canvas.addEventListener(kind, lift);
 view.canvas.addEventListener("pointerleave", () => ($("cursor").hidden = true));
+view.canvas.addEventListener("dblclick", () => {
+  if (!state.points.length) return;
+  view.setTrace((state.points = state.points.slice(0, -1))); // Its second click made the same corner again.
+  if (!tooFewCorners()) closePolygon();
+});
 view.canvas.addEventListener("contextmenu", (event) => event.preventDefault());
 view.canvas.addEventListener("wheel", (event) => {
   if (!state.current) return;
@@ -538,7 +572,7 @@ function startPinch() {
     drawnOn(state.current.shown);
     state.stroke = null;
   }
-  state.drag = null;
+  state.drag = state.tap = null;
   const [a, b] = state.pointers.values();
   state.pinch = { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, apart: Math.hypot(a.x - b.x, a.y - b.y) };
 }
@@ -682,10 +716,10 @@ function buildClasses() {
 }
 
 const ACTIONS = {
-  enter: () => (closePolygon() ? null : save()),
+  enter: () => tooFewCorners() || closePolygon() || save(),
   escape: () => {
     state.points = [];
-    view.setTrace(null);
+    closePolygon();
   },
   backspace: () => state.points.length && undo(),
   k: () => decide("skipped"),
@@ -713,9 +747,10 @@ const KEYS = [
 
 function onKey(event) {
   const key = event.key.toLowerCase();
-  const typing = event.target.matches?.("input:not([type=checkbox]):not([type=radio]), select, textarea");
-  if (document.querySelector("dialog[open]") || event.altKey || event.metaKey) return;
-  if (event.ctrlKey) {
+  const typing = event.target.matches?.(`input:not(${BOXES}), select, textarea`);
+  const bracket = ["[", "]"].includes(key); // Many keyboards have them on Alt, some systems tell AltGr as Ctrl with Alt.
+  if (document.querySelector("dialog[open]") || (event.altKey && !bracket) || event.metaKey) return;
+  if (event.ctrlKey && !bracket) {
     if (key === "z" && !typing) (event.preventDefault(), event.shiftKey ? redo() : undo());
     if (key === "y" && !typing) (event.preventDefault(), redo());
     if (key === "s") (event.preventDefault(), save());
@@ -723,12 +758,13 @@ function onKey(event) {
   }
   if (typing && !(event.target.type === "range" && !key.startsWith("arrow"))) return;
   if (key === " ") {
-    if (event.target.matches?.("button, input")) return;
+    if (event.target.matches?.(`button, ${BOXES}`)) return;
     state.spaceHeld = true;
     view.canvas.dataset.tool = "pan";
     return event.preventDefault();
   }
   if (key === "enter" && event.target.matches?.("button")) return;
+  if (key.startsWith("arrow") && event.target.matches?.("[type=radio]")) return;
   if (event.repeat && ["enter", "k", "r"].includes(key)) return event.preventDefault();
   const tool = TOOLS.find((t) => t.key === key);
   const layer = LAYERS.find((l) => l.key === key);
@@ -842,8 +878,15 @@ async function firstCase() {
   return (found ?? queue.cases.find((c) => c.status === "skipped"))?.name;
 }
 
+// Keys speak to the image again once the mouse or a finger has used a button; who came there by Tab stays there.
+function releaseFocus() {
+  const used = document.activeElement;
+  if (used.matches(`button, ${BOXES}`) && !used.matches(":focus-visible")) view.canvas.focus({ preventScroll: true });
+}
+
 function connect() {
   document.addEventListener("keydown", onKey);
+  document.addEventListener("click", releaseFocus);
   document.addEventListener("keyup", (event) => {
     if (event.key !== " ") return;
     state.spaceHeld = false;
