@@ -162,6 +162,7 @@ class ReviewSession:
             "cases": len(entries),
             "reviewed": sum(entry.status in REVIEWED for entry in entries),
             "to_review": sum(entry.status != "labeled" for entry in entries),
+            "decisions": sum(len(entry.decisions) for entry in entries),
             "minutes": round(self.store.seconds() / 60, 1),
             "expected": self._expected(entries),
             "rounds": [{**r.model_dump(), "current": r.number == rounds.current.number} for r in rounds.book.rounds],

@@ -7,7 +7,7 @@ import { History } from "./history.js";
 import { ModelPanel } from "./model.js";
 import { number as shareOf } from "./numbers.js";
 import { encodeGray } from "./png.js";
-import { Queue, statusWord } from "./queue.js";
+import { Queue, statusWord, TODO } from "./queue.js";
 import { View } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
@@ -28,6 +28,7 @@ const LAYERS = [
 const BOXES = "[type=checkbox], [type=radio]";
 const SLICE_KEYS = { pageup: -1, ",": -1, pagedown: 1, ".": 1 };
 const MOST_SLICES = 24;
+const SAVED = new Set(["accepted", "corrected"]);
 const NOTCH = 50;
 const CLOSE = 10;
 const AWAY_AFTER = 60;
@@ -38,7 +39,8 @@ const queue = new Queue($("queue"), $("queue-empty"), (name) => open(name));
 const panel = new ModelPanel($("model"), (text) => tell(text));
 const state = {
   about: null, status: null, current: null, tool: "brush", size: 12, class: 1, pointers: new Map(), stroke: null,
-  tap: null, points: [], told: null, fewCorners: null, spaceHeld: false, polling: null, saving: false, wheeled: 0,
+  tap: null, points: [], told: null, fewCorners: null, spaceHeld: false, polling: null, saving: null, wheeled: 0,
+  wanted: null, visited: [], unshown: null, lost: null,
 };
 
 // ---- messages -------------------------------------------------------------------------------------------------------
@@ -65,10 +67,13 @@ function withdraw(told) {
   if (state.told === told) tell("");
 }
 
-function empty(title, text) {
+function empty(title, text, [label, act] = []) {
   $("empty").hidden = !title;
   $("empty-title").textContent = title;
   $("empty-text").textContent = text;
+  $("empty-act").hidden = !label;
+  $("empty-act").textContent = label;
+  $("empty-act").onclick = act;
 }
 
 // ---- one case -------------------------------------------------------------------------------------------------------
@@ -76,12 +81,13 @@ function empty(title, text) {
 const draftKey = (name) => `${state.about.drafts}/${name}`;
 
 // With `quietly` the case is only shown anew if nobody draws on it or saves it by then. `number` is the slice to show
-// first; without it, and without a draft, it is the one of which the model is least sure.
-async function open(name, quietly = false, number = null) {
+// first; without it, and without a draft, it is the one of which the model is least sure. With `onward` a case that
+// somebody has decided meanwhile is passed over.
+async function open(name, { quietly = false, number = null, onward = false } = {}) {
   endStroke();
   if (!quietly) closePolygon();
-  if (!name) return finished();
   const wanted = (state.wanted = { name });
+  if (!name) return finished();
   tell("");
   await putAside();
   empty("", "");
@@ -92,23 +98,30 @@ async function open(name, quietly = false, number = null) {
       ...detail, kept: new Map(), drawn: new Map(), history: new History(detail.width), seconds: 0, touched: Date.now(),
       dirty: false, strokes: 0, left: false,
     };
-    const draft = fitting(await drafts.get(draftKey(name)).catch(() => null), current);
+    queue.update(detail);
+    if (onward && !TODO.has(detail.status) && state.wanted === wanted) return next(name);
+    const kept = await drafts.get(draftKey(name)).catch(() => null);
+    const draft = fitting(kept, current);
+    const at = number ?? draft?.at ?? detail.slice;
     const [first, ...drafted] = await Promise.all(
-      [number ?? draft?.at ?? detail.slice, ...(draft?.slices.keys() ?? [])].map((one) => slice(current, one)));
+      [at < detail.slices ? at : detail.slice, ...(draft?.slices.keys() ?? [])].map((one) => slice(current, one)));
     if (state.wanted !== wanted) return;
     if (!quietly || !busy()) show(current, first, draft, drafted);
+    if (kept && !draft) tell("Unsaved strokes are kept here, but this image has another size now: they do not fit it.");
     foresee(name);
   } catch (problem) {
     if (state.wanted !== wanted) return;
-    if (problem.status === 412) return open(name, quietly, number);
-    state.current = null;
-    view.clear();
-    queue.mark(name);
+    if (problem.status === 412) return open(name, { quietly, number, onward });
+    hide(name);
+    const { version, status } = queue.find(name) ?? {};
+    state.unshown = { name, version, status, seconds: 0, round: roundInUse(), problem };
     empty("This image cannot be shown", problem.message);
   }
   if (state.wanted === wanted) $("loading").hidden = true;
   describe();
 }
+
+const next = (name) => open(queue.nextToReview(name), { onward: true });
 
 // Let the server predict the next case while this one is looked at; of a volume that takes a while.
 function foresee(name) {
@@ -117,13 +130,18 @@ function foresee(name) {
 }
 
 // Whether a case is shown, and no other one was asked for.
-const onView = (current) => state.current === current && state.wanted.name === current.name;
+const onView = (current) => asked() === current && state.wanted.name === current.name;
+
+// The case that is shown, or cannot be shown, but be decided.
+const asked = () => state.current ?? state.unshown;
 
 const busy = () => state.saving || state.stroke || state.points.length > 0 || state.current?.dirty;
 
 function show(current, first, draft, drafted) {
   endStroke();
   state.current = current;
+  state.unshown = null;
+  visit(current.name);
   state.points = [];
   view.setTrace(null);
   state.wheeled = 0;
@@ -201,20 +219,49 @@ const moving = () => state.current.at !== state.current.shown.number;
 
 // Under another model than a case was opened with, it is opened anew, with what was drawn on it.
 async function explain(problem) {
-  if (problem.status === 412) await open(state.current.name, false, state.current.at);
+  if (problem.status === 412) await open(state.current.name, { number: state.current.at });
   tell(problem.message);
 }
 
-function finished() {
-  state.current = null;
+function hide(name) {
+  state.current = state.unshown = null;
   view.clear();
-  queue.mark(null);
+  queue.mark(name);
+  visit(name);
+}
+
+function visit(name) {
+  const { visited } = state;
+  if (visited.at(-1) === null) visited.pop();
+  if (visited.at(-1) !== name) visited.push(name);
+}
+
+// Back to the case that was looked at before, or to the one above in the queue.
+function previous() {
+  const before = state.visited.at(-2) ?? queue.neighbour(asked()?.name, -1);
+  if (!before) return;
+  state.visited.pop();
+  open(before);
+}
+
+function following() {
+  const after = queue.neighbour(asked()?.name, 1);
+  if (after) open(after);
+}
+
+function finished() {
+  hide(null);
+  $("loading").hidden = true;
   const nothing = state.status && state.status.to_review === 0;
+  const skipped = queue.cases.filter((one) => one.status === "skipped");
   const alone = state.about.left_alone;
   if (nothing)
     empty("There is nothing to review", alone
       ? `Every image has a mask. ${alone} of them are masks that this run did not train on; train anew to learn from them.`
       : "Every image has a mask already. Put images without one into images/ and start the page again.");
+  else if (skipped.length)
+    empty(skipped.length === 1 ? "1 image is still skipped" : `${skipped.length} images are still skipped`,
+      "All others are reviewed.", ["Open it", () => open(skipped[0].name)]);
   else empty("Every image is reviewed", "Press Retrain to learn from the masks, or look at them again under Show.");
   describe();
 }
@@ -252,7 +299,8 @@ async function keepDraft(current = state.current) {
   if (!current) return;
   try {
     const slices = new Map(edited(current).map((one) => [one.number, one.mask]));
-    const draft = { slices, at: current.shown.number, version: current.version, seconds: current.seconds };
+    const { version, seconds, shown } = current;
+    const draft = { slices, at: shown.number, version, seconds, moment: Date.now() };
     await drafts.put(draftKey(current.name), draft);
     current.drafted = true;
   } catch {
@@ -266,15 +314,25 @@ async function putAside() {
 
 function describe() {
   const { current } = state;
+  const one = asked();
   const changed = current?.dirty && edited(current).length > 0;
-  $("case-name").textContent = current?.name ?? "";
-  $("case-state").textContent = !current ? "" : changed ? "not saved yet" : statusWord(current.status);
+  $("case-name").textContent = $("case-name").title = one?.name ?? "";
+  $("case-state").textContent = one ? stateWord(one, changed) : "";
   $("save-label").textContent = changed ? "Save correction" : "Accept";
-  for (const id of ["save", "skip", "reject", "previous", "next"]) $(id).disabled = !current;
+  for (const id of ["reject", "next"]) $(id).disabled = !one;
+  $("previous").disabled = !one && state.visited.length < 2;
+  $("skip").disabled = !TODO.has(one?.status);
+  $("save").disabled = !current;
   $("slices").hidden = !(current?.slices > 1);
-  if (current) $("skip").disabled = !["open", "skipped"].includes(current.status);
   $("undo").disabled = !current?.history.done.length;
   $("redo").disabled = !current?.history.undone.length;
+}
+
+function stateWord(one, changed) {
+  if (state.saving === one) return "saving…";
+  if (one.left && SAVED.has(one.status)) return "saved";
+  if (changed) return one.status === "rejected" ? "rejected, with unsaved strokes" : "not saved yet";
+  return statusWord(one.status) ?? "";
 }
 
 // Seconds of work: the time between two actions on a case counts, longer pauses do not.
@@ -290,7 +348,8 @@ async function save(current = state.current, version = current?.version) {
   if (!current || current.left || state.saving || state.stroke || tooFewCorners()) return;
   closePolygon();
   touch();
-  state.saving = true;
+  state.saving = current;
+  describe();
   const { strokes } = current;
   const drawn = edited(current);
   const sent = drawn.length ? drawn : [current.shown];
@@ -312,7 +371,7 @@ async function save(current = state.current, version = current?.version) {
       current.dirty = false;
       current.left = true;
       drafts.remove(draftKey(current.name)).catch(() => {});
-      if (onView(current)) open(queue.nextToReview(current.name));
+      if (onView(current)) next(current.name);
     } else {
       await keepDraft(current);
       if (onView(current)) tell("Saved, but not what you drew in the meantime: it is kept here. Save again.");
@@ -323,32 +382,38 @@ async function save(current = state.current, version = current?.version) {
     else if (problem.status === 412 && onView(current)) explain(problem);
     else unsaved(current, problem.message, [["Try again", () => save(current, version)]]);
   }
-  state.saving = false;
+  state.saving = null;
+  describe();
 }
 
-async function decide(action, current = state.current, version = current?.version) {
+async function decide(action, current = asked(), version = current?.version) {
   if (!current || current.left || state.saving) return;
   endStroke();
   closePolygon();
   touch();
-  state.saving = true;
+  state.saving = current;
+  describe();
   try {
     const body = { action, version, by: $("by").value, seconds: current.seconds, round: current.round };
     decided(current, await api.decide(current.name, body));
     if (current.dirty) await keepDraft(current);
     current.dirty = false;
     current.left = true;
-    if (onView(current)) open(queue.nextToReview(current.name));
+    if (onView(current)) next(current.name);
   } catch (problem) {
-    if (problem.status === 409) conflict(current, problem.message, (newer) => decide(action, current, newer));
-    else unsaved(current, problem.message, [["Try again", () => decide(action, current, version)]]);
+    const again = (newer) => decide(action, current, newer);
+    if (problem.status === 409 && current === state.unshown) conflictUnseen(current, problem.message, again);
+    else if (problem.status === 409) conflict(current, problem.message, again);
+    else unsaved(current, problem.message, [["Try again", () => again(version)]]);
   }
-  state.saving = false;
+  state.saving = null;
+  describe();
 }
 
 function decided(current, summary) {
   Object.assign(current, summary);
   queue.update(summary);
+  state.status.decisions += 1; // Known here: the list need not be asked for.
   poll();
 }
 
@@ -359,23 +424,36 @@ function unsaved(current, message, actions = []) {
 }
 
 function conflict(current, message, again) {
+  const load = async () => {
+    current.dirty = false;
+    await drafts.remove(draftKey(current.name)).catch(() => {});
+    open(current.name, { number: current.at });
+  };
   unsaved(current, message, [
-    ["Load theirs", async () => {
-      current.dirty = false;
-      await drafts.remove(draftKey(current.name)).catch(() => {});
-      open(current.name, false, current.at);
-    }],
+    ["Load theirs", load],
     ["Save mine over it", async () => {
       try {
-        const { version, changed } = await api.detail(current.name);
+        const newer = await api.detail(current.name);
         if (!onView(current)) return unsaved(current, "Another case was opened in the meantime.");
-        current.changed = changed;
-        again(version);
+        if (!sameSize(newer, current))
+          return unsaved(current, "The image has another size now, which what you drew does not fit.", [["Load it", load]]);
+        current.changed = newer.changed;
+        again(newer.version);
       } catch (problem) {
         unsaved(current, problem.message);
       }
     }],
   ]);
+}
+
+const sameSize = (a, b) => a.slices === b.slices && a.width === b.width && a.height === b.height;
+
+// Nothing of a case that cannot be shown can be loaded: the list knows what it is by now.
+function conflictUnseen(current, message, again) {
+  unsaved(current, message, [["Decide all the same", async () => {
+    await refresh().catch(() => {});
+    if (onView(current)) again(queue.find(current.name).version);
+  }]]);
 }
 
 // ---- drawing --------------------------------------------------------------------------------------------------------
@@ -724,8 +802,8 @@ const ACTIONS = {
   backspace: () => state.points.length && undo(),
   k: () => decide("skipped"),
   r: () => decide("rejected"),
-  arrowright: () => open(queue.neighbour(state.current?.name, 1) ?? state.current?.name),
-  arrowleft: () => open(queue.neighbour(state.current?.name, -1) ?? state.current?.name),
+  arrowright: following,
+  arrowleft: previous,
   z: undo,
   y: redo,
   "[": () => setSize(state.size * 0.8 - 0.5),
@@ -805,17 +883,25 @@ async function poll() {
   clearTimeout(state.polling);
   try {
     const status = await api.status();
-    const before = state.status;
+    const before = state.lost ? null : state.status;
     state.status = status;
     showStatus();
-    if (!before || before.queue !== status.queue) await refresh();
-    if (state.lost) tell("");
-    state.lost = false;
+    if (before?.queue !== status.queue || before.decisions !== status.decisions) await refresh();
+    if (state.lost) withdraw(state.lost.told);
+    state.lost = null;
+    if (!state.wanted) await open(await firstCase());
+    else if (state.unshown?.problem.status === 0) open(state.unshown.name);
   } catch (problem) {
-    if (!state.lost) tell(problem.message);
-    state.lost = true;
+    lose(problem);
   }
   state.polling = setTimeout(poll, POLL);
+}
+
+// Said once, and where a save failed that says more.
+function lose({ message }) {
+  if (state.lost?.message === message) return;
+  const free = $("message").hidden || state.told === state.lost?.told;
+  state.lost = { message, told: free ? tell(message) : null };
 }
 
 function showStatus() {
@@ -833,11 +919,13 @@ function showStatus() {
   panel.render(status, state.about.validation > 0);
 }
 
+const roundInUse = () => state.status.rounds.find((round) => round.current).number;
+
 async function refresh() {
   queue.set((await api.cases()).cases);
   const { current } = state;
-  const stale = current && current.round !== state.status.rounds.find((r) => r.current).number;
-  if (stale && !busy()) open(current.name, true, current.at);
+  const stale = current && current.round !== roundInUse();
+  if (stale && !busy()) open(current.name, { quietly: true, number: current.at });
 }
 
 async function start() {
@@ -867,14 +955,14 @@ async function start() {
   document.title = `${state.about.dataset} – criinet review`;
   buildClasses();
   await poll();
-  if (!state.lost) await open(await firstCase());
   if (state.about.note) tell(state.about.note);
 }
 
-// What was left unsaved comes first, then the queue in its order.
+// What was left unsaved comes first, unless it was rejected as it was, then the queue in its order.
 async function firstCase() {
   const left = new Set(await drafts.keys().catch(() => []));
-  const found = queue.cases.find((c) => left.has(draftKey(c.name))) ?? queue.cases.find((c) => c.status === "open");
+  const unsaved = (one) => one.status !== "rejected" && left.has(draftKey(one.name));
+  const found = queue.cases.find(unsaved) ?? queue.cases.find((c) => c.status === "open");
   return (found ?? queue.cases.find((c) => c.status === "skipped"))?.name;
 }
 
@@ -893,8 +981,8 @@ function connect() {
     view.canvas.dataset.tool = state.tool;
   });
   const clicks = {
-    save: () => save(), skip: () => decide("skipped"), reject: () => decide("rejected"), next: ACTIONS.arrowright,
-    previous: ACTIONS.arrowleft, "help-open": ACTIONS["?"],
+    save: () => save(), skip: () => decide("skipped"), reject: () => decide("rejected"), next: following, previous,
+    "help-open": ACTIONS["?"],
     "slice-before": () => moveBy(-1), "slice-after": () => moveBy(1),
     theme: () => {
       const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
