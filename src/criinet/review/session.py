@@ -167,6 +167,7 @@ class ReviewSession:
             "expected": self._expected(entries),
             "rounds": [{**r.model_dump(), "current": r.number == rounds.current.number} for r in rounds.book.rounds],
             "training": rounds.training,
+            "stopping": rounds.training and rounds.stopping,
             "progress": rounds.progress(),
         }
 
