@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from live_page import ready, serving, stroke
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 pytestmark = pytest.mark.slow
 
@@ -144,3 +144,53 @@ def test_two_fingers_change_no_mask_with_any_tool(page, shown):
         expect(page.locator("#undo")).to_be_disabled()
     page.keyboard.press("Enter")
     expect(page.locator("#case-name")).not_to_have_text(shown)  # No corner is there.
+
+
+def test_the_list_stays_where_it_is_and_keys_walk_it(page, shown, address):
+    page.set_viewport_size({"width": 1400, "height": 500})
+    rows, queue = page.locator("#queue button"), page.locator("#queue")
+    expect(page.locator('#queue button[tabindex="0"]')).to_have_count(1)
+    rows.nth(0).focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(rows.nth(2)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#case-name")).not_to_have_text(shown)
+    ready(page)
+    expect(rows.nth(2)).to_be_focused()
+    queue.evaluate("(queue) => (queue.scrollTop = 150)")
+    last = rows.last.locator("strong").inner_text()
+    case = f"{address.partition('/?')[0]}/api/cases/{last}"
+    version = page.request.get(case).json()["version"]
+    assert page.request.post(f"{case}/decision", data={"action": "skipped", "version": version}).ok
+    expect(rows.last).to_contain_text("skipped")
+    expect(rows.nth(2)).to_be_focused()
+    expect(queue).to_have_js_property("scrollTop", 150)
+    ready(page)
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#case-name")).to_have_text(shown)
+    ready(page)
+    stroke(page)
+    page.keyboard.press("ArrowLeft")  # There is none before it: what can be undone stays.
+    expect(page.locator("#undo")).to_be_enabled()
+    page.keyboard.press("z")
+    expect(page.locator("#case-state")).not_to_have_text("not saved yet")
+
+
+@pytest.mark.usefixtures("shown")
+def test_a_round_says_when_it_measures_and_when_it_stops(page):
+    told = {"stopping": False}
+
+    def train(route: Route) -> None:
+        status = route.fetch().json()
+        rounds = [*status["rounds"], {**status["rounds"][0], "number": 1, "status": "training", "current": False}]
+        progress = {"step": rounds[0]["iterations"], "loss": 0.1, "dice": None}
+        route.fulfill(json={**status, "rounds": rounds, "training": True, "progress": progress, **told})
+
+    page.route("**/api/status", train)
+    expect(page.locator("#model .live")).to_have_text("Round 1 trains: measuring…")
+    expect(page.get_by_role("button", name="Cancel")).to_be_enabled()
+    told["stopping"] = True
+    expect(page.locator("#model .live")).to_have_text("Round 1 trains: stopping, saves first…")
+    expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
+    page.unroute_all()

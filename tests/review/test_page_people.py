@@ -146,7 +146,7 @@ def test_a_server_that_is_away_for_a_while(place, page):
         page.route("**/mask?action=*", lambda route: held.append(route))
         again.click()
         expect(page.locator("#case-state")).to_have_text("saving…")
-        page.route("**/api/cases/*", lambda route: None)
+        page.route("**/api/cases/*", lambda _: None)
         held.pop().continue_()
         expect(page.locator("#case-state")).to_have_text("saved")
         expect(row(page, second)).to_have_count(0)

@@ -816,7 +816,7 @@ const ACTIONS = {
 };
 const KEYS = [
   ["Enter", "accept the mask, or save the correction, and open the next"], ["K", "skip: ask again later"],
-  ["R", "reject: leave the image out of training"], ["← →", "previous, next"], ["Z, Y", "undo, redo (also with Ctrl)"],
+  ["R", "reject: leave the image out of training"], ["← →", "previous, next"], ["↑ ↓", "along the list, from one of its rows"], ["Z, Y", "undo, redo (also with Ctrl)"],
   ...TOOLS.map((tool) => [tool.key.toUpperCase(), tool.label.toLowerCase()]), ["[ ]", "smaller, larger brush"],
   [", . PgUp PgDn", "previous, next slice of a volume; also the wheel with Shift"], ["1 … 9", "class"], ["Enter, Backspace, Esc", "close a polygon, take back a corner, drop it"],
   ...LAYERS.map((layer) => [layer.key.toUpperCase(), `show or hide: ${layer.label.toLowerCase()}`]),
