@@ -1,31 +1,10 @@
 """What hands do on the page in a real Chromium: mouse, fingers and keys, as they come."""
 
-import shutil
-from collections.abc import Iterator
-
 import pytest
-from live_page import ready, serving, stroke
+from live_page import ready, stroke
 from playwright.sync_api import Page, Route, expect
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def address(template, tmp_path_factory) -> Iterator[str]:
-    """The address of a server on a copy of the template, which these tests share."""
-    place = tmp_path_factory.mktemp("hands") / "place"
-    shutil.copytree(template, place)
-    with serving(place) as (printed, _):
-        yield printed
-
-
-@pytest.fixture
-def shown(page, address) -> str:
-    """The name of the case that the page opens with, once its order stays."""
-    page.goto(address)
-    expect(page.locator("#ranking")).to_have_text("Most useful first")
-    page.reload()
-    return ready(page)
 
 
 def drawn(page: Page) -> list[int]:

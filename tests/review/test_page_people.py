@@ -10,14 +10,6 @@ from playwright.sync_api import Locator, Page, Route, expect
 pytestmark = pytest.mark.slow
 
 
-def opened(page: Page, address: str) -> str:
-    """Open the page once the queue is ranked, so that its order stays, and return the first case."""
-    page.goto(address)
-    expect(page.locator("#ranking")).to_have_text("Most useful first")
-    page.reload()
-    return ready(page)
-
-
 def follow(page: Page, key: str) -> str:
     """Press a key that opens another case, and return its name."""
     before = ready(page)
@@ -31,46 +23,45 @@ def row(page: Page, name: str) -> Locator:
     return page.locator("#queue button").filter(has_text=name)
 
 
-def test_people_and_tabs_do_not_undo_each_others_work(place, page, browser):
-    with serving(place) as (address, _):
-        name = opened(page, address)
-        tab, other = page.context.new_page(), browser.new_context().new_page()
-        tab.goto(address)
-        assert (ready(tab), opened(other, address)) == (name, name)
-        other.route("**/api/status", lambda route: route.abort())
-        stroke(tab, at=0.6)
-        page.bring_to_front()  # A tab behind another one is slow.
-        stroke(page, at=0.3)
-        expect(page.locator("#case-state")).to_have_text("not saved yet")
-        tab.bring_to_front()
-        second = follow(tab, "Enter")
-        third = follow(tab, "Enter")
-        page.bring_to_front()
-        page.reload()
-        assert ready(page) == name
-        expect(page.locator("#message-text")).to_contain_text("Your unsaved strokes are back")
-        expect(page.locator("#case-state")).to_have_text("not saved yet")
+def test_people_and_tabs_do_not_undo_each_others_work(page, browser, address, shown):
+    name, tab, other = shown, page.context.new_page(), browser.new_context().new_page()
+    for another in (tab, other):
+        another.goto(address)
+        assert ready(another) == name
+    other.route("**/api/status", lambda route: route.abort())
+    stroke(tab, at=0.6)
+    page.bring_to_front()  # A tab behind another one is slow.
+    stroke(page, at=0.3)
+    expect(page.locator("#case-state")).to_have_text("not saved yet")
+    tab.bring_to_front()
+    second = follow(tab, "Enter")
+    third = follow(tab, "Enter")
+    page.bring_to_front()
+    page.reload()
+    assert ready(page) == name
+    expect(page.locator("#message-text")).to_contain_text("Your unsaved strokes are back")
+    expect(page.locator("#case-state")).to_have_text("not saved yet")
 
-        expect(row(other, second)).to_contain_text("benefit")
-        other.keyboard.press("Enter")
-        other.get_by_role("button", name="Save mine over it").click()
-        expect(other.locator("#case-name")).to_have_text(third)  # The second one is passed over.
-        other.unroute_all()
-        tab.bring_to_front()
-        follow(tab, "k")
-        expect(row(other, third)).to_contain_text("skipped")
-        expect(row(other, second)).to_have_count(0)
-        other.context.close()
+    expect(row(other, second)).to_contain_text("benefit")
+    other.keyboard.press("Enter")
+    other.get_by_role("button", name="Save mine over it").click()
+    expect(other.locator("#case-name")).to_have_text(third)  # The second one is passed over.
+    other.unroute_all()
+    tab.bring_to_front()
+    follow(tab, "k")
+    expect(row(other, third)).to_contain_text("skipped")
+    expect(row(other, second)).to_have_count(0)
+    other.context.close()
 
-        page.bring_to_front()
-        page.keyboard.press("r")
-        page.get_by_role("button", name="Save mine over it").click()
-        expect(page.locator("#case-name")).not_to_have_text(name)
-        ready(page)
-        assert follow(page, "ArrowLeft") == name
-        expect(page.locator("#case-state")).to_have_text("rejected, with unsaved strokes")
-        page.reload()
-        assert ready(page) not in {name, second, third}
+    page.bring_to_front()
+    page.keyboard.press("r")
+    page.get_by_role("button", name="Save mine over it").click()
+    expect(page.locator("#case-name")).not_to_have_text(name)
+    ready(page)
+    assert follow(page, "ArrowLeft") == name
+    expect(page.locator("#case-state")).to_have_text("rejected, with unsaved strokes")
+    page.reload()
+    assert ready(page) not in {name, second, third}
 
 
 def test_images_that_are_gone_or_replaced_and_the_last_one(place, page):
@@ -78,7 +69,10 @@ def test_images_that_are_gone_or_replaced_and_the_last_one(place, page):
         return place / "data" / "images" / f"{name}.png"
 
     with serving(place) as (address, _):
-        first = opened(page, address)
+        page.goto(address)
+        expect(page.locator("#ranking")).to_have_text("Most useful first")
+        page.reload()  # Before the queue was ranked its first case may have been another one.
+        first = ready(page)
         names = [row.split("\n")[0] for row in page.locator("#queue button").all_inner_texts()]
         image(names[1]).unlink()
         page.keyboard.press("ArrowRight")
@@ -116,37 +110,38 @@ def test_images_that_are_gone_or_replaced_and_the_last_one(place, page):
         assert ready(page) == last
 
 
-def test_a_server_that_is_away_for_a_while(place, page):
+def test_a_server_that_is_away_for_a_while(page, shown):
     held: list[Route] = []
     message, again = page.locator("#message-text"), page.get_by_role("button", name="Try again")
-    with serving(place) as (address, _):
-        first = opened(page, address)
-        page.route("**/api/**", lambda route: route.abort())
-        page.keyboard.press("ArrowRight")
-        expect(page.locator("#empty-text")).to_contain_text("start it again and open the address that it prints")
-        expect(message).to_contain_text("The server does not answer")
-        page.route("**/api/status", lambda route: route.fulfill(status=401, json={"error": "the token is old."}))
-        expect(message).to_have_text("the token is old.")
-        page.unroute_all()
-        second = ready(page)
-        assert second != first
-        expect(page.locator("#message")).to_be_hidden()
+    page.route("**/api/**", lambda route: route.abort())
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#empty-text")).to_contain_text("start it again and open the address that it prints")
+    expect(message).to_contain_text("The server does not answer")
+    page.route("**/api/status", lambda route: route.fulfill(status=401, json={"error": "the token is old."}))
+    expect(message).to_have_text("the token is old.")
+    page.unroute_all()
+    second = ready(page)
+    assert second != shown
+    expect(page.locator("#message")).to_be_hidden()
 
-        stroke(page)
-        page.route("**/api/**", lambda route: route.abort())
-        with page.expect_event("requestfailed", lambda request: request.url.endswith("/api/status")):
-            page.keyboard.press("Enter")
-        expect(again).to_be_visible()
-        page.unroute_all()
-        with page.expect_response("**/api/status"):
-            pass
-        page.evaluate("new Promise((done) => setTimeout(done, 100))")
-        expect(page.locator("#case-state")).to_have_text("not saved yet")
+    page.keyboard.press("e")
+    stroke(page)
+    page.keyboard.press("b")
+    stroke(page, length=0.05)
+    page.route("**/api/**", lambda route: route.abort())
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/api/status")):
+        page.keyboard.press("Enter")
+    expect(again).to_be_visible()
+    page.unroute_all()
+    with page.expect_response("**/api/status"):
+        pass
+    page.evaluate("new Promise((done) => setTimeout(done, 100))")
+    expect(page.locator("#case-state")).to_have_text("not saved yet")
 
-        page.route("**/mask?action=*", lambda route: held.append(route))
-        again.click()
-        expect(page.locator("#case-state")).to_have_text("saving…")
-        page.route("**/api/cases/*", lambda _: None)
-        held.pop().continue_()
-        expect(page.locator("#case-state")).to_have_text("saved")
-        expect(row(page, second)).to_have_count(0)
+    page.route("**/mask?action=*", lambda route: held.append(route))
+    again.click()
+    expect(page.locator("#case-state")).to_have_text("saving…")
+    page.route("**/api/cases/*", lambda _: None)
+    held.pop().continue_()
+    expect(page.locator("#case-state")).to_have_text("saved")
+    expect(row(page, second)).to_have_count(0)
