@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from live_page import SLOW
-from playwright.sync_api import Browser, Page, sync_playwright
+from live_page import SLOW, ready, serving
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from review_page import HOST, TOKEN, Save
 
 from criinet.data.synthetic import write_dataset
@@ -60,6 +60,26 @@ def template(tiny_settings, tmp_path_factory) -> Path:
 def place(copy_of, template) -> Path:
     """A copy of the template, to be changed at will: data/ and run/."""
     return copy_of(template)
+
+
+@pytest.fixture(scope="module")
+def address(template, browser, tmp_path_factory) -> Iterator[str]:
+    """The address of a server on a copy of the template, which the tests of a file share; its queue is ranked."""
+    place = tmp_path_factory.mktemp("shared") / "place"
+    shutil.copytree(template, place)
+    with serving(place) as (printed, _):
+        watching = browser.new_context().new_page()
+        watching.goto(printed)
+        expect(watching.locator("#ranking")).to_have_text("Most useful first")
+        watching.context.close()
+        yield printed
+
+
+@pytest.fixture
+def shown(page, address) -> str:
+    """The name of the case that the page opens with."""
+    page.goto(address)
+    return ready(page)
 
 
 @pytest.fixture(scope="session")

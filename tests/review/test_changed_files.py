@@ -53,8 +53,10 @@ def test_an_image_of_another_size_wants_a_mask_of_that_size(place, client, save)
     Image.fromarray(np.zeros((40, 56, 3), np.uint8)).save(image_of(place, OPEN))
     about = client.get(f"/api/cases/{OPEN}").json()
     assert (about["height"], about["width"]) == (40, 56)
+    answer = save(OPEN)
+    assert answer.status_code == 409
+    assert answer.json()["error"].startswith(f"the image of {OPEN} was changed or replaced on the disk")
     assert save(OPEN).status_code == 422
-    assert save(OPEN, square(size=(40, 56))).status_code == 409
     assert save(OPEN, square(size=(40, 56))).status_code == 200
 
 
@@ -72,7 +74,8 @@ def test_an_image_that_is_gone_is_said(place, client, save):
     image_of(place, OPEN).unlink()
     for path in ("", "/image", "/thumbnail", "/planes/refined"):
         assert client.get(f"/api/cases/{OPEN}{path}").status_code == 422
-    assert save(OPEN, version=seen).status_code == 422
+    answer = save(OPEN, version=seen)
+    assert (answer.status_code, "is gone from the disk" in answer.json()["error"]) == (409, True)
 
 
 @pytest.mark.parametrize("suffix", [".bmp", ".tif", ".PNG"])

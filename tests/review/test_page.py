@@ -186,6 +186,10 @@ def test_what_is_drawn_while_a_save_is_on_its_way_is_kept(place, page):
         expect(page.locator("#message-text")).to_contain_text("not what you drew in the meantime")
         assert len(held) == 1
         assert page.locator("#case-name").inner_text() == name
+        page.keyboard.press("z")
+        expect(page.locator("#redo")).to_be_enabled()
+        stroke(page, at=0.6)
+        expect(page.locator("#redo")).to_be_disabled()  # The stroke took the place of what was undone.
         first = mask_of(place, name)
         page.unroute("**/mask?**")
         page.get_by_role("button", name="Save correction").click()

@@ -138,6 +138,8 @@ def in_training(place: Path, iterations: int) -> ReviewSession:
 @pytest.mark.slow
 def test_a_cancelled_round_is_saved_resumed_after_a_restart_and_ends_as_one_that_was_not(place):
     session = in_training(place, iterations=60)
+    session.rounds.cancel()
+    assert session.status()["stopping"] or not session.rounds.training
     session.close()
     stopped = session.rounds.book.rounds[-1]
     assert stopped.status == "stopped"
@@ -150,6 +152,7 @@ def test_a_cancelled_round_is_saved_resumed_after_a_restart_and_ends_as_one_that
     with pytest.raises(RunError, match="resume or discard"):
         again.retrain()
     again.resume()
+    assert not again.status()["stopping"]
     done = ended(again)
     assert done.status == "done"
     lines = RunFolder(again.rounds.folder(1).root).metrics.read_text().splitlines()

@@ -24,7 +24,11 @@ READS = ("/", "/main.js", "/api/about", "/api/status", "/api/cases", f"/api/case
 def test_without_the_token_nothing_is_shown(anyone, path):
     answer = anyone.get(path)
     assert answer.status_code == 401
-    assert "open the address" in answer.json()["error"]
+    if path == "/":  # A person reads it.
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "open the address" in answer.text
+    else:
+        assert "open the address" in answer.json()["error"]
     assert anyone.get(path, headers={"authorization": "Bearer wrong"}).status_code == 401
     assert anyone.get(f"{path}?token=wrong").status_code == 401
 

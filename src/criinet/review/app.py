@@ -132,6 +132,7 @@ def _add_saving(app: FastAPI, session: ReviewSession) -> None:
     ) -> dict[str, Any]:
         if request.headers.get("content-type") != "image/png":
             raise DataError("the mask is not sent as image/png; reload the page.")
+        await run_in_threadpool(session.store.require_seen, name, version)  # Of another size, it is another image.
         height, width = await run_in_threadpool(session.require_slices, name, slice)
         body = await read_at_most(request, len(slice) * height * width + OVERHEAD)
 

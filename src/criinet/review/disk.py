@@ -7,13 +7,16 @@ from criinet.data.bad_files import BadFileError
 from criinet.data.files import newest
 from criinet.data.kinds import comparable, is_readable, key_of
 
+GONE = "gone"
+"""The stamp of an image that is not there."""
+
 
 def stamp(image: Path) -> str:
     """Return what changes whenever an image is written or another one takes its place; of a series its newest file."""
     try:
         about = newest(image)
     except OSError:
-        return "gone"
+        return GONE
     return f"{about.st_mtime_ns:x}.{about.st_size:x}"
 
 

@@ -65,7 +65,8 @@ class Guard:
             cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"
             await answer(send, 303, b"", ((b"location", b"/"), (b"set-cookie", cookie.encode("latin-1"))))
         elif not self.allowed(headers):
-            await refuse(send, 401, "the token is missing or old; open the address that `criinet review` printed last.")
+            sentence = "the token is missing or old; open the address that `criinet review` printed last."
+            await (refuse_page if scope["path"] == "/" else refuse)(send, 401, sentence)
         elif scope["method"] == "POST" and not headers.get("content-length", "").isdecimal():
             await refuse(send, 411, "say how long the request is.")
         elif scope["method"] == "POST" and int(headers["content-length"]) > MOST:
@@ -101,6 +102,13 @@ async def refuse(send: Send, status: int, sentence: str) -> None:
     """Answer with a sentence."""
     body = json.dumps({"error": sentence}).encode()
     await answer(send, status, body, ((b"content-type", b"application/json"),))
+
+
+async def refuse_page(send: Send, status: int, sentence: str) -> None:
+    """Answer who opens the page with a sentence to be read there."""
+    said = f"{sentence[0].upper()}{sentence[1:]}"
+    body = f'<!doctype html><html lang="en"><title>criinet review</title><p>{said}</p></html>'.encode()
+    await answer(send, status, body, ((b"content-type", b"text/html; charset=utf-8"),))
 
 
 async def answer(send: Send, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:

@@ -61,6 +61,8 @@ class Rounds:
         iterations: steps of a round; None for half of the run's.
         finished: called, in a thread of its own, when a training has ended in any way.
 
+    ``stopping`` says whether the latest training was cancelled.
+
     Raises:
         RunError: if rounds.json is damaged, or missing where there are rounds.
     """
@@ -82,6 +84,7 @@ class Rounds:
         self._process: subprocess.Popen[bytes] | None = None
         self._follower: threading.Thread | None = None
         self._closed = False
+        self.stopping = False
         self.book = self._open()
 
     def _open(self) -> RoundBook:
@@ -197,6 +200,7 @@ class Rounds:
             if self._process is None:
                 raise RunError("no round is training; reload the page.")
             self._process.send_signal(signal.SIGINT)
+            self.stopping = True
 
     def discard(self) -> None:
         """Forget the round that was stopped or failed; masks are not touched.
@@ -340,6 +344,7 @@ class Rounds:
             why = f"round {begun.number} cannot be started ({reason}); free some space or memory, then resume it."
             self._note_failed(begun, why)
             raise StorageError(why) from error
+        self.stopping = False
         self._follower = threading.Thread(target=self._follow, args=(self._process, begun), daemon=True)
         self._follower.start()
 

@@ -162,10 +162,12 @@ class ReviewSession:
             "cases": len(entries),
             "reviewed": sum(entry.status in REVIEWED for entry in entries),
             "to_review": sum(entry.status != "labeled" for entry in entries),
+            "decisions": sum(len(entry.decisions) for entry in entries),
             "minutes": round(self.store.seconds() / 60, 1),
             "expected": self._expected(entries),
             "rounds": [{**r.model_dump(), "current": r.number == rounds.current.number} for r in rounds.book.rounds],
             "training": rounds.training,
+            "stopping": rounds.training and rounds.stopping,
             "progress": rounds.progress(),
         }
 
@@ -187,7 +189,6 @@ class ReviewSession:
             "status": entry.status,
             "version": entry.version,
             "by": last.by if last else "",
-            "at": last.at if last else "",
             "benefit": queue.benefit.get(name),
             "expected_dice": None if uncertainty is None else uncertainty.expected_dice,
             "disagreement": None if uncertainty is None else jsonable(uncertainty.disagreement),

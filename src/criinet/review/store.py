@@ -33,7 +33,7 @@ from criinet.data.splits import Split
 from criinet.data.volumes import annotated_slices, encode_labels
 from criinet.errors import DataError, StorageError, UserError
 from criinet.labels import IGNORE
-from criinet.review.disk import mask_in, read_if_there, sha256, stamp
+from criinet.review.disk import GONE, mask_in, read_if_there, sha256, stamp
 from criinet.review.slices import Slices
 
 Array = NDArray[Any]
@@ -208,6 +208,17 @@ class ReviewStore:
             raise BadFileError(path, what, 'Annotate them in a viewer, or say "partial": false in dataset.json')
         return mask
 
+    def require_seen(self, name: str, version: str) -> None:
+        """Check that a case is on the disk as a person saw it.
+
+        Raises:
+            ConflictError: otherwise.
+            DataError: if there is no such case.
+        """
+        self.entry(name)
+        with self._locks[name]:
+            self._checked(name, version)
+
     def save_mask(self, name: str, mask: Array, action: Action, version: str, effort: Effort) -> Entry:
         """Write the mask that a person drew or accepted, then the record of it, and return the case as it stands now.
 
@@ -381,6 +392,8 @@ def _status(decisions: Sequence[Decision], masked: bool) -> Status:
 
 def _meanwhile(name: str, current: Entry, *, same_image: bool) -> str:
     """Say who changed a case."""
+    if current.image == GONE:
+        return f"the image of {name} is gone from the disk; nothing was saved. Put it back, or open another case."
     if not same_image:
         return f"the image of {name} was changed or replaced on the disk; nothing was saved. Load it, and draw anew."
     last = current.last

@@ -12,7 +12,7 @@ async function ask(path, options = {}) {
   try {
     response = await fetch(path, { credentials: "same-origin", ...options });
   } catch {
-    throw new Problem("The server does not answer. What you drew is kept in this browser; restart the server and reload.", 0);
+    throw new Problem("The server does not answer. What you drew is kept in this browser; start it again and open the address that it prints.", 0);
   }
   if (response.ok) return response;
   let message = `The server answered ${response.status}.`;

@@ -22,7 +22,24 @@ async function within(mode, work) {
   });
 }
 
-export const put = (key, draft) => within("readwrite", (store) => store.put(draft, key));
-export const get = (key) => within("readonly", (store) => store.get(key));
-export const remove = (key) => within("readwrite", (store) => store.delete(key));
-export const keys = () => within("readonly", (store) => store.getAllKeys());
+// Each tab keeps its own draft of a case, so that none loses what is drawn in another.
+const TAB = Math.random().toString(36).slice(2);
+
+export const put = (key, draft) => within("readwrite", (store) => store.put({ ...draft, tab: TAB }, `${key}/${TAB}`));
+export const remove = (key, tab = TAB) => within("readwrite", (store) => store.delete(`${key}/${tab}`));
+
+// This tab's draft, or the newest of the others, which becomes this tab's.
+export async function get(key) {
+  const found = await within("readonly", (store) => store.getAll(IDBKeyRange.bound(`${key}/`, `${key}/\uffff`)));
+  const newest = found.sort((a, b) => b.moment - a.moment)[0];
+  const draft = found.find(({ tab }) => tab === TAB) ?? newest;
+  if (!draft || draft.tab === TAB) return draft;
+  await put(key, draft);
+  await remove(key, draft.tab);
+  return draft;
+}
+
+export async function keys() {
+  const all = await within("readonly", (store) => store.getAllKeys());
+  return all.map((key) => key.slice(0, key.lastIndexOf("/")));
+}

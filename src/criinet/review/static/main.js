@@ -7,7 +7,7 @@ import { History } from "./history.js";
 import { ModelPanel } from "./model.js";
 import { number as shareOf } from "./numbers.js";
 import { encodeGray } from "./png.js";
-import { Queue, statusWord } from "./queue.js";
+import { Queue, statusWord, TODO } from "./queue.js";
 import { View } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
@@ -15,7 +15,7 @@ const TOOLS = [
   { name: "brush", label: "Brush", key: "b" },
   { name: "eraser", label: "Eraser", key: "e" },
   { name: "smart", label: "Smart brush", key: "s", title: "Paints up to the model's own edge" },
-  { name: "polygon", label: "Polygon", key: "p", title: "Click corners; Enter closes it, Escape drops it" },
+  { name: "polygon", label: "Polygon", key: "p", title: "Click corners; Enter, a double click or the first corner closes it, Escape drops it" },
   { name: "fill", label: "Fill", key: "f", title: "Gives a connected region the chosen class" },
   { name: "pan", label: "Move", key: "v", title: "Drags the image; Space does it with any tool" },
 ];
@@ -25,9 +25,12 @@ const LAYERS = [
   { name: "coarse", label: "Coarse (stripes /)", key: "c", plane: "coarse" },
   { name: "uncertainty", label: "Uncertainty", key: "u", plane: "uncertainty" },
 ];
+const BOXES = "[type=checkbox], [type=radio]";
 const SLICE_KEYS = { pageup: -1, ",": -1, pagedown: 1, ".": 1 };
 const MOST_SLICES = 24;
+const SAVED = new Set(["accepted", "corrected"]);
 const NOTCH = 50;
+const CLOSE = 10;
 const AWAY_AFTER = 60;
 const POLL = 1500;
 
@@ -36,11 +39,13 @@ const queue = new Queue($("queue"), $("queue-empty"), (name) => open(name));
 const panel = new ModelPanel($("model"), (text) => tell(text));
 const state = {
   about: null, status: null, current: null, tool: "brush", size: 12, class: 1, pointers: new Map(), stroke: null,
-  points: [], spaceHeld: false, polling: null, saving: false, wheeled: 0,
+  tap: null, points: [], told: null, fewCorners: null, spaceHeld: false, polling: null, saving: null, wheeled: 0,
+  wanted: null, visited: [], unshown: null, lost: null,
 };
 
 // ---- messages -------------------------------------------------------------------------------------------------------
 
+// Returns what `withdraw` takes the message back by, unless another one is shown by then.
 function tell(text, actions = []) {
   $("message").hidden = !text;
   $("message-text").textContent = text;
@@ -55,12 +60,20 @@ function tell(text, actions = []) {
     });
     return button;
   }));
+  return (state.told = {});
 }
 
-function empty(title, text) {
+function withdraw(told) {
+  if (state.told === told) tell("");
+}
+
+function empty(title, text, [label, act] = []) {
   $("empty").hidden = !title;
   $("empty-title").textContent = title;
   $("empty-text").textContent = text;
+  $("empty-act").hidden = !label;
+  $("empty-act").textContent = label;
+  $("empty-act").onclick = act;
 }
 
 // ---- one case -------------------------------------------------------------------------------------------------------
@@ -68,12 +81,13 @@ function empty(title, text) {
 const draftKey = (name) => `${state.about.drafts}/${name}`;
 
 // With `quietly` the case is only shown anew if nobody draws on it or saves it by then. `number` is the slice to show
-// first; without it, and without a draft, it is the one of which the model is least sure.
-async function open(name, quietly = false, number = null) {
+// first; without it, and without a draft, it is the one of which the model is least sure. With `onward` a case that
+// somebody has decided meanwhile is passed over.
+async function open(name, { quietly = false, number = null, onward = false } = {}) {
   endStroke();
   if (!quietly) closePolygon();
-  if (!name) return finished();
   const wanted = (state.wanted = { name });
+  if (!name) return finished();
   tell("");
   await putAside();
   empty("", "");
@@ -84,23 +98,30 @@ async function open(name, quietly = false, number = null) {
       ...detail, kept: new Map(), drawn: new Map(), history: new History(detail.width), seconds: 0, touched: Date.now(),
       dirty: false, strokes: 0, left: false,
     };
-    const draft = fitting(await drafts.get(draftKey(name)).catch(() => null), current);
+    queue.update(detail);
+    if (onward && !TODO.has(detail.status) && state.wanted === wanted) return next(name);
+    const kept = await drafts.get(draftKey(name)).catch(() => null);
+    const draft = fitting(kept, current);
+    const at = number ?? draft?.at ?? detail.slice;
     const [first, ...drafted] = await Promise.all(
-      [number ?? draft?.at ?? detail.slice, ...(draft?.slices.keys() ?? [])].map((one) => slice(current, one)));
+      [at < detail.slices ? at : detail.slice, ...(draft?.slices.keys() ?? [])].map((one) => slice(current, one)));
     if (state.wanted !== wanted) return;
     if (!quietly || !busy()) show(current, first, draft, drafted);
+    if (kept && !draft) tell("Unsaved strokes are kept here, but this image has another size now: they do not fit it.");
     foresee(name);
   } catch (problem) {
     if (state.wanted !== wanted) return;
-    if (problem.status === 412) return open(name, quietly, number);
-    state.current = null;
-    view.clear();
-    queue.mark(name);
+    if (problem.status === 412) return open(name, { quietly, number, onward });
+    hide(name);
+    const { version, status } = queue.find(name) ?? {};
+    state.unshown = { name, version, status, seconds: 0, round: roundInUse(), problem };
     empty("This image cannot be shown", problem.message);
   }
   if (state.wanted === wanted) $("loading").hidden = true;
   describe();
 }
+
+const next = (name) => open(queue.nextToReview(name), { onward: true });
 
 // Let the server predict the next case while this one is looked at; of a volume that takes a while.
 function foresee(name) {
@@ -109,13 +130,18 @@ function foresee(name) {
 }
 
 // Whether a case is shown, and no other one was asked for.
-const onView = (current) => state.current === current && state.wanted.name === current.name;
+const onView = (current) => asked() === current && state.wanted.name === current.name;
+
+// The case that is shown, or cannot be shown, but be decided.
+const asked = () => state.current ?? state.unshown;
 
 const busy = () => state.saving || state.stroke || state.points.length > 0 || state.current?.dirty;
 
 function show(current, first, draft, drafted) {
   endStroke();
   state.current = current;
+  state.unshown = null;
+  visit(current.name);
   state.points = [];
   view.setTrace(null);
   state.wheeled = 0;
@@ -193,20 +219,49 @@ const moving = () => state.current.at !== state.current.shown.number;
 
 // Under another model than a case was opened with, it is opened anew, with what was drawn on it.
 async function explain(problem) {
-  if (problem.status === 412) await open(state.current.name, false, state.current.at);
+  if (problem.status === 412) await open(state.current.name, { number: state.current.at });
   tell(problem.message);
 }
 
-function finished() {
-  state.current = null;
+function hide(name) {
+  state.current = state.unshown = null;
   view.clear();
-  queue.mark(null);
+  queue.mark(name);
+  visit(name);
+}
+
+function visit(name) {
+  const { visited } = state;
+  if (visited.at(-1) === null) visited.pop();
+  if (visited.at(-1) !== name) visited.push(name);
+}
+
+// Back to the case that was looked at before, or to the one above in the queue.
+function previous() {
+  const before = state.visited.at(-2) ?? queue.neighbour(asked()?.name, -1);
+  if (!before) return;
+  state.visited.pop();
+  open(before);
+}
+
+function following() {
+  const after = queue.neighbour(asked()?.name, 1);
+  if (after) open(after);
+}
+
+function finished() {
+  hide(null);
+  $("loading").hidden = true;
   const nothing = state.status && state.status.to_review === 0;
+  const skipped = queue.cases.filter((one) => one.status === "skipped");
   const alone = state.about.left_alone;
   if (nothing)
     empty("There is nothing to review", alone
       ? `Every image has a mask. ${alone} of them are masks that this run did not train on; train anew to learn from them.`
       : "Every image has a mask already. Put images without one into images/ and start the page again.");
+  else if (skipped.length)
+    empty(skipped.length === 1 ? "1 image is still skipped" : `${skipped.length} images are still skipped`,
+      "All others are reviewed.", ["Open it", () => open(skipped[0].name)]);
   else empty("Every image is reviewed", "Press Retrain to learn from the masks, or look at them again under Show.");
   describe();
 }
@@ -244,7 +299,8 @@ async function keepDraft(current = state.current) {
   if (!current) return;
   try {
     const slices = new Map(edited(current).map((one) => [one.number, one.mask]));
-    const draft = { slices, at: current.shown.number, version: current.version, seconds: current.seconds };
+    const { version, seconds, shown } = current;
+    const draft = { slices, at: shown.number, version, seconds, moment: Date.now() };
     await drafts.put(draftKey(current.name), draft);
     current.drafted = true;
   } catch {
@@ -258,15 +314,25 @@ async function putAside() {
 
 function describe() {
   const { current } = state;
+  const one = asked();
   const changed = current?.dirty && edited(current).length > 0;
-  $("case-name").textContent = current?.name ?? "";
-  $("case-state").textContent = !current ? "" : changed ? "not saved yet" : statusWord(current.status);
+  $("case-name").textContent = $("case-name").title = one?.name ?? "";
+  $("case-state").textContent = one ? stateWord(one, changed) : "";
   $("save-label").textContent = changed ? "Save correction" : "Accept";
-  for (const id of ["save", "skip", "reject", "previous", "next"]) $(id).disabled = !current;
+  for (const id of ["reject", "next"]) $(id).disabled = !one;
+  $("previous").disabled = !one && state.visited.length < 2;
+  $("skip").disabled = !TODO.has(one?.status);
+  $("save").disabled = !current;
   $("slices").hidden = !(current?.slices > 1);
-  if (current) $("skip").disabled = !["open", "skipped"].includes(current.status);
   $("undo").disabled = !current?.history.done.length;
   $("redo").disabled = !current?.history.undone.length;
+}
+
+function stateWord(one, changed) {
+  if (state.saving === one) return "saving…";
+  if (one.left && SAVED.has(one.status)) return "saved";
+  if (changed) return one.status === "rejected" ? "rejected, with unsaved strokes" : "not saved yet";
+  return statusWord(one.status) ?? "";
 }
 
 // Seconds of work: the time between two actions on a case counts, longer pauses do not.
@@ -279,10 +345,11 @@ function touch() {
 }
 
 async function save(current = state.current, version = current?.version) {
-  if (!current || current.left || state.saving || state.stroke) return;
+  if (!current || current.left || state.saving || state.stroke || tooFewCorners()) return;
   closePolygon();
   touch();
-  state.saving = true;
+  state.saving = current;
+  describe();
   const { strokes } = current;
   const drawn = edited(current);
   const sent = drawn.length ? drawn : [current.shown];
@@ -304,7 +371,7 @@ async function save(current = state.current, version = current?.version) {
       current.dirty = false;
       current.left = true;
       drafts.remove(draftKey(current.name)).catch(() => {});
-      if (onView(current)) open(queue.nextToReview(current.name));
+      if (onView(current)) next(current.name);
     } else {
       await keepDraft(current);
       if (onView(current)) tell("Saved, but not what you drew in the meantime: it is kept here. Save again.");
@@ -315,32 +382,38 @@ async function save(current = state.current, version = current?.version) {
     else if (problem.status === 412 && onView(current)) explain(problem);
     else unsaved(current, problem.message, [["Try again", () => save(current, version)]]);
   }
-  state.saving = false;
+  state.saving = null;
+  describe();
 }
 
-async function decide(action, current = state.current, version = current?.version) {
+async function decide(action, current = asked(), version = current?.version) {
   if (!current || current.left || state.saving) return;
   endStroke();
   closePolygon();
   touch();
-  state.saving = true;
+  state.saving = current;
+  describe();
   try {
     const body = { action, version, by: $("by").value, seconds: current.seconds, round: current.round };
     decided(current, await api.decide(current.name, body));
     if (current.dirty) await keepDraft(current);
     current.dirty = false;
     current.left = true;
-    if (onView(current)) open(queue.nextToReview(current.name));
+    if (onView(current)) next(current.name);
   } catch (problem) {
-    if (problem.status === 409) conflict(current, problem.message, (newer) => decide(action, current, newer));
-    else unsaved(current, problem.message, [["Try again", () => decide(action, current, version)]]);
+    const again = (newer) => decide(action, current, newer);
+    if (problem.status === 409 && current === state.unshown) conflictUnseen(current, problem.message, again);
+    else if (problem.status === 409) conflict(current, problem.message, again);
+    else unsaved(current, problem.message, [["Try again", () => again(version)]]);
   }
-  state.saving = false;
+  state.saving = null;
+  describe();
 }
 
 function decided(current, summary) {
   Object.assign(current, summary);
   queue.update(summary);
+  state.status.decisions += 1; // Known here: the list need not be asked for.
   poll();
 }
 
@@ -351,23 +424,36 @@ function unsaved(current, message, actions = []) {
 }
 
 function conflict(current, message, again) {
+  const load = async () => {
+    current.dirty = false;
+    await drafts.remove(draftKey(current.name)).catch(() => {});
+    open(current.name, { number: current.at });
+  };
   unsaved(current, message, [
-    ["Load theirs", async () => {
-      current.dirty = false;
-      await drafts.remove(draftKey(current.name)).catch(() => {});
-      open(current.name, false, current.at);
-    }],
+    ["Load theirs", load],
     ["Save mine over it", async () => {
       try {
-        const { version, changed } = await api.detail(current.name);
+        const newer = await api.detail(current.name);
         if (!onView(current)) return unsaved(current, "Another case was opened in the meantime.");
-        current.changed = changed;
-        again(version);
+        if (!sameSize(newer, current))
+          return unsaved(current, "The image has another size now, which what you drew does not fit.", [["Load it", load]]);
+        current.changed = newer.changed;
+        again(newer.version);
       } catch (problem) {
         unsaved(current, problem.message);
       }
     }],
   ]);
+}
+
+const sameSize = (a, b) => a.slices === b.slices && a.width === b.width && a.height === b.height;
+
+// Nothing of a case that cannot be shown can be loaded: the list knows what it is by now.
+function conflictUnseen(current, message, again) {
+  unsaved(current, message, [["Decide all the same", async () => {
+    await refresh().catch(() => {});
+    if (onView(current)) again(queue.find(current.name).version);
+  }]]);
 }
 
 // ---- drawing --------------------------------------------------------------------------------------------------------
@@ -421,16 +507,43 @@ function changed(rect) {
 
 function endStroke() {
   const { stroke } = state;
-  state.stroke = null;
+  state.stroke = state.tap = null;
   if (stroke) changed(stroke.rect);
+}
+
+// What is drawn is seen: before, its layer is shown.
+function beginChange() {
+  if (!view.shown.mask) setLayer("mask", true);
+  state.current.history.begin(state.current.shown);
+}
+
+// Fill and the corners of polygons wait until the finger is lifted: a second one may make it a pinch.
+function tap(point) {
+  const { current, points } = state;
+  if (state.tool === "fill") {
+    beginChange();
+    const { width, height } = current;
+    changed(fill(current.shown.mask, width, height, point.x, point.y, state.class));
+  } else if (points.length > 2 && near(point, points[0])) closePolygon();
+  else view.setTrace((state.points = [...points, point]));
+}
+
+const near = (a, b) => Math.hypot(a.x - b.x, (a.y - b.y) * view.aspect) * view.pixel < CLOSE;
+
+// Whether there are corners, but not enough for a polygon; that is said.
+function tooFewCorners() {
+  const few = state.points.length > 0 && state.points.length < 3;
+  if (few) state.fewCorners = tell("A polygon needs three corners: click another one, or drop it with Escape.");
+  return few;
 }
 
 function closePolygon() {
   const { current, points } = state;
   state.points = [];
   view.setTrace(null);
+  withdraw(state.fewCorners);
   if (!current || points.length < 3) return false;
-  current.history.begin(current.shown);
+  beginChange();
   changed(polygon(current.shown.mask, current.width, current.height, points, state.class));
   return true;
 }
@@ -472,16 +585,9 @@ view.canvas.addEventListener("pointerdown", (event) => {
   const point = view.toImage(at.x, at.y);
   if (event.button === 1 || event.button === 2 || state.spaceHeld || state.tool === "pan") state.drag = at;
   else if (event.button !== 0) return;
-  else if (state.tool === "polygon") {
-    state.points.push(point);
-    if (event.detail > 1) closePolygon();
-    else view.setTrace(state.points);
-  } else if (state.tool === "fill") {
-    const { shown, width, height } = state.current;
-    state.current.history.begin(shown);
-    changed(fill(shown.mask, width, height, point.x, point.y, state.class));
-  } else {
-    state.current.history.begin(state.current.shown);
+  else if (["polygon", "fill"].includes(state.tool)) state.tap = point;
+  else {
+    beginChange();
     state.stroke = { last: null, rect: null, kept: Date.now() };
     paint(point);
   }
@@ -508,11 +614,17 @@ function lift(event) {
   state.pointers.delete(event.pointerId);
   if (state.pointers.size < 2) state.pinch = null;
   if (state.pointers.size > 0) return;
+  if (state.tap && event.type === "pointerup") tap(state.tap);
   endStroke();
   state.drag = null;
 }
 for (const kind of ["pointerup", "pointercancel"]) view.canvas.addEventListener(kind, lift);
 view.canvas.addEventListener("pointerleave", () => ($("cursor").hidden = true));
+view.canvas.addEventListener("dblclick", () => {
+  if (!state.points.length) return;
+  view.setTrace((state.points = state.points.slice(0, -1))); // Its second click made the same corner again.
+  if (!tooFewCorners()) closePolygon();
+});
 view.canvas.addEventListener("contextmenu", (event) => event.preventDefault());
 view.canvas.addEventListener("wheel", (event) => {
   if (!state.current) return;
@@ -538,7 +650,7 @@ function startPinch() {
     drawnOn(state.current.shown);
     state.stroke = null;
   }
-  state.drag = null;
+  state.drag = state.tap = null;
   const [a, b] = state.pointers.values();
   state.pinch = { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, apart: Math.hypot(a.x - b.x, a.y - b.y) };
 }
@@ -682,16 +794,16 @@ function buildClasses() {
 }
 
 const ACTIONS = {
-  enter: () => (closePolygon() ? null : save()),
+  enter: () => tooFewCorners() || closePolygon() || save(),
   escape: () => {
     state.points = [];
-    view.setTrace(null);
+    closePolygon();
   },
   backspace: () => state.points.length && undo(),
   k: () => decide("skipped"),
   r: () => decide("rejected"),
-  arrowright: () => open(queue.neighbour(state.current?.name, 1) ?? state.current?.name),
-  arrowleft: () => open(queue.neighbour(state.current?.name, -1) ?? state.current?.name),
+  arrowright: following,
+  arrowleft: previous,
   z: undo,
   y: redo,
   "[": () => setSize(state.size * 0.8 - 0.5),
@@ -704,7 +816,7 @@ const ACTIONS = {
 };
 const KEYS = [
   ["Enter", "accept the mask, or save the correction, and open the next"], ["K", "skip: ask again later"],
-  ["R", "reject: leave the image out of training"], ["← →", "previous, next"], ["Z, Y", "undo, redo (also with Ctrl)"],
+  ["R", "reject: leave the image out of training"], ["← →", "previous, next"], ["↑ ↓", "along the list, from one of its rows"], ["Z, Y", "undo, redo (also with Ctrl)"],
   ...TOOLS.map((tool) => [tool.key.toUpperCase(), tool.label.toLowerCase()]), ["[ ]", "smaller, larger brush"],
   [", . PgUp PgDn", "previous, next slice of a volume; also the wheel with Shift"], ["1 … 9", "class"], ["Enter, Backspace, Esc", "close a polygon, take back a corner, drop it"],
   ...LAYERS.map((layer) => [layer.key.toUpperCase(), `show or hide: ${layer.label.toLowerCase()}`]),
@@ -713,9 +825,10 @@ const KEYS = [
 
 function onKey(event) {
   const key = event.key.toLowerCase();
-  const typing = event.target.matches?.("input:not([type=checkbox]):not([type=radio]), select, textarea");
-  if (document.querySelector("dialog[open]") || event.altKey || event.metaKey) return;
-  if (event.ctrlKey) {
+  const typing = event.target.matches?.(`input:not(${BOXES}), select, textarea`);
+  const bracket = ["[", "]"].includes(key); // Many keyboards have them on Alt, some systems tell AltGr as Ctrl with Alt.
+  if (document.querySelector("dialog[open]") || (event.altKey && !bracket) || event.metaKey) return;
+  if (event.ctrlKey && !bracket) {
     if (key === "z" && !typing) (event.preventDefault(), event.shiftKey ? redo() : undo());
     if (key === "y" && !typing) (event.preventDefault(), redo());
     if (key === "s") (event.preventDefault(), save());
@@ -723,12 +836,13 @@ function onKey(event) {
   }
   if (typing && !(event.target.type === "range" && !key.startsWith("arrow"))) return;
   if (key === " ") {
-    if (event.target.matches?.("button, input")) return;
+    if (event.target.matches?.(`button, ${BOXES}`)) return;
     state.spaceHeld = true;
     view.canvas.dataset.tool = "pan";
     return event.preventDefault();
   }
   if (key === "enter" && event.target.matches?.("button")) return;
+  if (key.startsWith("arrow") && event.target.matches?.("[type=radio]")) return;
   if (event.repeat && ["enter", "k", "r"].includes(key)) return event.preventDefault();
   const tool = TOOLS.find((t) => t.key === key);
   const layer = LAYERS.find((l) => l.key === key);
@@ -769,17 +883,25 @@ async function poll() {
   clearTimeout(state.polling);
   try {
     const status = await api.status();
-    const before = state.status;
+    const before = state.lost ? null : state.status;
     state.status = status;
     showStatus();
-    if (!before || before.queue !== status.queue) await refresh();
-    if (state.lost) tell("");
-    state.lost = false;
+    if (before?.queue !== status.queue || before.decisions !== status.decisions) await refresh();
+    if (state.lost) withdraw(state.lost.told);
+    state.lost = null;
+    if (!state.wanted) await open(await firstCase());
+    else if (state.unshown?.problem.status === 0) open(state.unshown.name);
   } catch (problem) {
-    if (!state.lost) tell(problem.message);
-    state.lost = true;
+    lose(problem);
   }
   state.polling = setTimeout(poll, POLL);
+}
+
+// Said once, and where a save failed that says more.
+function lose({ message }) {
+  if (state.lost?.message === message) return;
+  const free = $("message").hidden || state.told === state.lost?.told;
+  state.lost = { message, told: free ? tell(message) : null };
 }
 
 function showStatus() {
@@ -797,11 +919,13 @@ function showStatus() {
   panel.render(status, state.about.validation > 0);
 }
 
+const roundInUse = () => state.status.rounds.find((round) => round.current).number;
+
 async function refresh() {
   queue.set((await api.cases()).cases);
   const { current } = state;
-  const stale = current && current.round !== state.status.rounds.find((r) => r.current).number;
-  if (stale && !busy()) open(current.name, true, current.at);
+  const stale = current && current.round !== roundInUse();
+  if (stale && !busy()) open(current.name, { quietly: true, number: current.at });
 }
 
 async function start() {
@@ -831,27 +955,34 @@ async function start() {
   document.title = `${state.about.dataset} – criinet review`;
   buildClasses();
   await poll();
-  if (!state.lost) await open(await firstCase());
   if (state.about.note) tell(state.about.note);
 }
 
-// What was left unsaved comes first, then the queue in its order.
+// What was left unsaved comes first, unless it was rejected as it was, then the queue in its order.
 async function firstCase() {
   const left = new Set(await drafts.keys().catch(() => []));
-  const found = queue.cases.find((c) => left.has(draftKey(c.name))) ?? queue.cases.find((c) => c.status === "open");
+  const unsaved = (one) => one.status !== "rejected" && left.has(draftKey(one.name));
+  const found = queue.cases.find(unsaved) ?? queue.cases.find((c) => c.status === "open");
   return (found ?? queue.cases.find((c) => c.status === "skipped"))?.name;
+}
+
+// Keys speak to the image again once the mouse or a finger has used a button; who came there by Tab stays there.
+function releaseFocus() {
+  const used = document.activeElement;
+  if (used.matches(`button, ${BOXES}`) && !used.matches(":focus-visible")) view.canvas.focus({ preventScroll: true });
 }
 
 function connect() {
   document.addEventListener("keydown", onKey);
+  document.addEventListener("click", releaseFocus);
   document.addEventListener("keyup", (event) => {
     if (event.key !== " ") return;
     state.spaceHeld = false;
     view.canvas.dataset.tool = state.tool;
   });
   const clicks = {
-    save: () => save(), skip: () => decide("skipped"), reject: () => decide("rejected"), next: ACTIONS.arrowright,
-    previous: ACTIONS.arrowleft, "help-open": ACTIONS["?"],
+    save: () => save(), skip: () => decide("skipped"), reject: () => decide("rejected"), next: following, previous,
+    "help-open": ACTIONS["?"],
     "slice-before": () => moveBy(-1), "slice-after": () => moveBy(1),
     theme: () => {
       const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";

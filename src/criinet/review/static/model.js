@@ -38,13 +38,13 @@ export class ModelPanel {
 
   render(status, validation = this.validation) {
     this.validation = validation;
-    const text = JSON.stringify([status.rounds, status.training, status.progress, status.reviewed > 0]);
+    const text = JSON.stringify([status.rounds, status.training, status.stopping, status.progress, status.reviewed > 0]);
     if (text === this.shown) return;
     this.shown = text;
     const focused = this.root.contains(document.activeElement) ? document.activeElement.textContent : null;
     const parts = [];
     const last = status.rounds.at(-1);
-    if (status.training) parts.push(...this.training(last, status.progress));
+    if (status.training) parts.push(...this.training(last, status));
     else if (last.status !== "done") parts.push(...this.stopped(last));
     else {
       const retrain = this.button("Retrain", { action: "start" }, "primary");
@@ -60,16 +60,18 @@ export class ModelPanel {
     if (focused) [...this.root.querySelectorAll("button")].find((b) => b.textContent === focused)?.focus();
   }
 
-  training(last, progress) {
+  training(last, { progress, stopping }) {
     const meter = element("progress");
     meter.max = last.iterations;
     meter.value = progress?.step ?? 0;
     meter.setAttribute("aria-label", `Training of round ${last.number}`);
-    const said = progress?.step
+    const said = stopping ? "stopping, saves first…" : progress?.step === last.iterations ? "measuring…" : progress?.step
       ? `step ${progress.step} of ${last.iterations}, loss ${progress.loss?.toFixed(3) ?? "–"}` +
         (progress.dice === null ? "" : `, Dice ${number(progress.dice)}`)
       : "starting…";
-    return [element("p", `Round ${last.number} trains: ${said}`, "live"), meter, this.button("Cancel", { action: "cancel" })];
+    const cancel = this.button("Cancel", { action: "cancel" });
+    cancel.disabled = stopping;
+    return [element("p", `Round ${last.number} trains: ${said}`, "live"), meter, cancel];
   }
 
   stopped(last) {

@@ -21,6 +21,8 @@ export class Queue {
     this.filter = "todo";
     this.search = "";
     this.current = null;
+    this.stop = null;
+    list.addEventListener("keydown", (event) => this.onKey(event));
   }
 
   set(cases) {
@@ -39,6 +41,7 @@ export class Queue {
       row.remove();
       this.rows.delete(summary.name);
       this.whenEmpty();
+      if (!this.stop?.isConnected) this.stopAt(this.list.querySelector("button"));
     }
   }
 
@@ -65,7 +68,10 @@ export class Queue {
       turned.find((c) => c.status === "skipped"))?.name ?? null;
   }
 
+  // The list stays where it is, and so does the focus.
   render() {
+    const top = this.list.scrollTop;
+    const focused = this.focused();
     const shown = this.cases.filter((c) => this.shows(c));
     const rows = document.createDocumentFragment();
     this.rows.clear();
@@ -73,6 +79,7 @@ export class Queue {
       const row = document.createElement("li");
       const button = document.createElement("button");
       button.type = "button";
+      button.tabIndex = -1;
       const picture = document.createElement("img");
       picture.src = thumbnail(one.name);
       picture.alt = "";
@@ -90,6 +97,32 @@ export class Queue {
     this.list.replaceChildren(rows);
     this.whenEmpty();
     this.mark(this.current);
+    this.list.scrollTop = top;
+    if (focused) this.button(focused)?.focus({ preventScroll: true });
+  }
+
+  button(name) {
+    return this.rows.get(name)?.querySelector("button");
+  }
+
+  focused() {
+    return [...this.rows.keys()].find((name) => this.button(name) === document.activeElement);
+  }
+
+  // Tab comes to one row alone, up and down go on from there.
+  onKey(event) {
+    const step = { ArrowUp: "previousElementSibling", ArrowDown: "nextElementSibling" }[event.key];
+    const row = step && event.target.closest("li")?.[step];
+    if (!row) return;
+    event.preventDefault();
+    this.stopAt(row.querySelector("button"));
+    row.querySelector("button").focus();
+  }
+
+  stopAt(button) {
+    if (this.stop) this.stop.tabIndex = -1;
+    this.stop = button;
+    if (button) button.tabIndex = 0;
   }
 
   whenEmpty() {
@@ -111,14 +144,16 @@ export class Queue {
     const benefit = one.status === "open" && one.benefit !== null ? `benefit ${Math.round(one.benefit * 100)}` : "";
     about.textContent = one.problem ? "cannot be read" : `${MARKS[one.status]} ${benefit || WORDS[one.status]}`.trim();
     text.replaceChildren(name, about);
-    row.querySelector("button").title = one.problem || (one.by ? `${WORDS[one.status]} by ${one.by}` : WORDS[one.status]);
+    const said = one.problem || (one.by ? `${WORDS[one.status]} by ${one.by}` : WORDS[one.status]);
+    row.querySelector("button").title = `${one.name}: ${said}`;
   }
 
   mark(name) {
-    this.rows.get(this.current)?.querySelector("button").removeAttribute("aria-current");
+    this.button(this.current)?.removeAttribute("aria-current");
+    const other = name !== this.current;
     this.current = name;
-    const row = this.rows.get(name);
-    row?.querySelector("button").setAttribute("aria-current", "true");
-    row?.scrollIntoView({ block: "nearest" });
+    this.button(name)?.setAttribute("aria-current", "true");
+    this.stopAt(this.button(name) ?? this.list.querySelector("button"));
+    if (other) this.rows.get(name)?.scrollIntoView({ block: "nearest" });
   }
 }

@@ -26,11 +26,16 @@ export class View {
     this.waiting = false;
     this.trace = null;
     this.frames = 0;
+    this.ratio = 1;
     new ResizeObserver(() => this.resize()).observe(canvas);
+    this.followScreen();
   }
 
-  get ratio() {
-    return window.devicePixelRatio || 1;
+  // On another screen, or zoomed, the same size in CSS pixels is another one in pixels of the screen.
+  followScreen() {
+    this.resize();
+    const same = matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`);
+    same.addEventListener("change", () => this.followScreen(), { once: true });
   }
 
   // How much higher than wide a pixel is, times the scale.
@@ -143,11 +148,18 @@ export class View {
     this.invalidate({ x0, y0, x1: x0 + wide, y1: y0 + high });
   }
 
+  // Pixels of the screen for each CSS pixel are those that the canvas was made for: all that lies on it counts by them.
   resize() {
     const { clientWidth, clientHeight } = this.canvas;
-    const wide = Math.round(clientWidth * this.ratio);
-    const high = Math.round(clientHeight * this.ratio);
-    if (this.canvas.width === wide && this.canvas.height === high) return;
+    const ratio = window.devicePixelRatio;
+    const wide = Math.round(clientWidth * ratio);
+    const high = Math.round(clientHeight * ratio);
+    if (this.ratio === ratio && this.canvas.width === wide && this.canvas.height === high) return;
+    const finer = ratio / this.ratio;
+    this.scale *= finer;
+    this.left *= finer;
+    this.top *= finer;
+    this.ratio = ratio;
     this.canvas.width = wide;
     this.canvas.height = high;
     if (this.image && this.fitted) this.fit();
