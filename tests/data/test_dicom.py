@@ -1,5 +1,6 @@
 """A DICOM series becomes a volume, or it is said which of its slices is at fault."""
 
+import locale
 import warnings
 from pathlib import Path
 
@@ -148,8 +149,9 @@ def test_a_slice_whose_pixels_are_cut_off_is_named(tmp_path):
 
 
 def compressed(source: Path, folder: Path, kind: str) -> None:
-    """Write the slices of a series again, compressed by the GDCM that SimpleITK holds."""
+    """Write the slices of a series again, compressed by the GDCM that SimpleITK holds, which leaves another locale."""
     folder.mkdir()
+    before = locale.setlocale(locale.LC_ALL)
     for path in source.iterdir():
         writer = sitk.ImageFileWriter()
         writer.SetImageIO("GDCMImageIO")
@@ -158,6 +160,7 @@ def compressed(source: Path, folder: Path, kind: str) -> None:
         writer.SetCompressor(kind)
         writer.SetFileName(str(folder / path.name))
         writer.Execute(sitk.ReadImage(str(path)))
+    locale.setlocale(locale.LC_ALL, before)
 
 
 @pytest.mark.parametrize(("kind", "syntax"), [("JPEG", JPEGLosslessSV1), ("JPEG2000", JPEG2000Lossless)])

@@ -139,7 +139,8 @@ def test_a_server_that_is_away_for_a_while(page, shown):
     expect(page.locator("#case-state")).to_have_text("not saved yet")
 
     page.route("**/mask?action=*", lambda route: held.append(route))
-    again.click()
+    with page.expect_request("**/mask?action=*"):
+        again.click()
     expect(page.locator("#case-state")).to_have_text("saving…")
     page.route("**/api/cases/*", lambda _: None)
     held.pop().continue_()
