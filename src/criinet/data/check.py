@@ -14,7 +14,7 @@ import numpy as np
 
 from criinet.data.bad_files import BadFileError
 from criinet.data.card import GROUPS, DatasetCard, declared_spacing, read_card, read_groups
-from criinet.data.dataset import build_dataset
+from criinet.data.dataset import Dataset, build_dataset
 from criinet.data.encodings import MaskFacts, has_scattered_palette, read_encoding, read_mask_facts
 from criinet.data.formats import Volume, VolumeHeader
 from criinet.data.geometry import Spacing, voxel_of
@@ -174,9 +174,7 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
     card, voxel = _voxel(card, root, layout.dims, cards)
     looked_at = in_threads(lambda name: _case_facts(name, layout, card, voxel), names, advance)
     facts = dict(zip(names, looked_at, strict=True))
-    headers = {layout.images[name]: case.header for name, case in facts.items() if case.header is not None}
-    for path, problem in oversized(headers).items():
-        facts[stem_of(path)].problems.append(problem)
+    _judge_grids(layout, facts)
     problems += [problem for case in facts.values() for problem in case.problems] + cards
     odd: list[str] = []
     meaning = _meaning(root, card, layout, facts, problems, odd)
@@ -191,10 +189,7 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
             lambda: build_dataset(root, layout, card, kept, meaning, groups, [], dropped), root, problems
         )
         if dataset is not None:
-            for path in sorted((root / "splits").glob("*.json")):
-                split = _attempt(partial(load_split, path, dataset), path, problems)
-                of_splits = [] if split is None else leaks(dataset, split)
-                of_patients += [f"{_inside(path, root)}: {note}" for note in of_splits]
+            of_patients += _leaks_of_splits(root, dataset, problems)
     return CheckReport(
         name=card.name or root.resolve().name,
         root=str(root),
@@ -211,6 +206,22 @@ def check_dataset(root: Path, groups: Path | None = None, *, advance: Advance | 
         **_figures(facts, layout),
         **_mask_figures(facts, meaning),
     )
+
+
+def _judge_grids(layout: Layout, facts: dict[str, _CaseFacts]) -> None:
+    """Add to the problems of each volume that it has too many voxels on the grid that training picks."""
+    headers = {layout.images[name]: case.header for name, case in facts.items() if case.header is not None}
+    for path, problem in oversized(headers).items():
+        facts[stem_of(path)].problems.append(problem)
+
+
+def _leaks_of_splits(root: Path, dataset: Dataset, problems: list[BadFileError]) -> list[str]:
+    """Say of every split what it has in two parts; one that cannot be read goes to the problems."""
+    said: list[str] = []
+    for path in sorted((root / "splits").glob("*.json")):
+        split = _attempt(partial(load_split, path, dataset), path, problems)
+        said += [] if split is None else [f"{_inside(path, root)}: {note}" for note in leaks(dataset, split)]
+    return said
 
 
 def _voxel(
@@ -232,7 +243,7 @@ def _case_facts(name: str, layout: Layout, card: DatasetCard, voxel: Spacing | N
         facts.size = spatial(scan)
         if isinstance(scan, Volume):
             values, facts.gray, facts.deep = scan.values, True, scan.values.dtype != np.uint8
-            facts.header = VolumeHeader(scan.shape, scan.geometry)
+            facts.header = scan.header
             facts.least = float(np.fmin.reduce(values, axis=None))
             facts.unknown = 0.0 if values.dtype.kind != "f" else float(1 - np.isfinite(values).mean())
             facts.spacing = scan.geometry.spacing if scan.geometry.known else None

@@ -232,7 +232,7 @@ def _verify(
             scan = read_scan(layout.images[name], layout.dims, voxel)
             shape = spatial(scan)
             if isinstance(scan, Volume):
-                headers[layout.images[name]] = VolumeHeader(scan.shape, scan.geometry)
+                headers[layout.images[name]] = scan.header
             if name not in layout.masks:
                 return None
             mask, image = layout.masks[name], layout.images[name]

@@ -348,8 +348,7 @@ def header(path: Path) -> VolumeHeader:
     """Read shape, geometry and modality from the headers of all slices; a DICOM-SEG is read whole for them."""
     with reading(path, _KIND):
         if is_segmentation(path):
-            found = read_segmentation(path)
-            return VolumeHeader(found.shape, found.geometry, found.modality)
+            return read_segmentation(path).header
         return header_of(frames_in(path, slice_files(path)))
 
 

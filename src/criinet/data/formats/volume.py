@@ -48,6 +48,11 @@ class Volume:
         """(D, H, W)."""
         return self.values.shape[0], self.values.shape[1], self.values.shape[2]
 
+    @property
+    def header(self) -> VolumeHeader:
+        """What is known of it without its values."""
+        return VolumeHeader(self.shape, self.geometry, self.modality)
+
 
 def corner_within(part: Volume | VolumeHeader, whole: VolumeHeader) -> tuple[int, int, int] | None:
     """Return the voxel of ``whole`` at which a part of it begins; None if it has another grid or reaches beyond."""
