@@ -502,3 +502,18 @@ def test_the_interval_is_of_the_mean_that_it_stands_beside(tmp_path):
     assert found.dice.mean == pytest.approx((6 * 0.2 + 5 * 0.9) / 11)
     assert 0 <= found.low <= found.dice.mean <= found.high <= 1
     assert found.groups == 6
+
+
+def test_a_mean_lies_in_its_interval_where_runs_differ_in_the_images_that_have_a_dice(tmp_path):
+    """Twelve images without an object: false alarms in the first draw, rightly empty and without Dice in the second."""
+    maker = GridMaker(tmp_path / "out")
+    objects, means = np.linspace(0.85, 0.95, 8), []
+    for draw, empty in enumerate((0.0, math.nan)):
+        dice = np.concatenate([objects, np.full(12, empty)])
+        name = maker.run("crii", dice, draw=draw, best=0)
+        means.append(float(np.nanmean(dice)))
+        for row in maker.rows:
+            row["dice"] = means[-1] if row["run"] == name else row["dice"]
+    found = analyse(read_grid(maker.write()))[0].entries[0].last
+    assert found.dice.mean == pytest.approx(np.mean(means))
+    assert found.low < found.dice.mean < found.high
