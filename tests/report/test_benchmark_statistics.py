@@ -166,7 +166,9 @@ def test_too_few_patients_are_called_that(tmp_path):
     grid = read_grid(maker.write())
     (report,) = analyse(grid)
     (said,) = said_of(grid)
-    assert said.sentence.endswith(", on 8 test images of 4 patients, too few to tell in 3 comparisons.")
+    assert said.sentence.endswith(
+        ", on 8 test images of 4 patients, too few to tell in 3 comparisons (each patient counts alike)."
+    )
     assert said.also == ("Against supervised: cps and crii cannot be judged on so few patients.",)
     assert verdict_word(report.peers[0], peer=True) == "too few patients"
 

@@ -19,6 +19,7 @@ from criinet.report.comparison import (
     Matched,
     Pairs,
     dice_by_case,
+    difference_over_images,
     is_hard,
     judged,
     matched,
@@ -330,7 +331,8 @@ def _pairs(
             credited |= spared(a, b)
     group = groups_of(mine)
     runs = [found for several in draws.values() for found in several]
-    one, two, images = paired_values(*_arm_means(runs), group)
+    arms = _arm_means(runs)
+    one, two, images = paired_values(*arms, group)
     differences = [np.subtract(*paired_values(*_arm_means(several), group)[:2]) for several in draws.values()]
     return Pairs(
         label,
@@ -342,6 +344,7 @@ def _pairs(
         by_draw=tuple(round(float(found.mean()), 12) for found in differences if found.size),
         trainings=len(runs),
         credited=len(credited),
+        over_images=difference_over_images(*arms),
     )
 
 

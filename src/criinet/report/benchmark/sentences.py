@@ -177,4 +177,4 @@ def _word(effect: Effect) -> str:
     """Say in a few words what a method did, or why that cannot be said."""
     if effect.too_few:
         return f"cannot be judged on so few {effect.units}"
-    return _WORDS[effect.verdict] + (", as the draws disagree" if effect.draws_disagree else "")
+    return _WORDS[effect.verdict] + (f", as {effect.disagreement}" if effect.draws_disagree else "")

@@ -252,12 +252,8 @@ def zero_dice_of(grid: Grid, report: SettingReport, entry: Entry, checkpoint: st
 
 def verdict_word(effect: Effect, *, peer: bool) -> str:
     """Say in a word how a row compares with supervised training, or with its peer."""
-    if effect.too_few:
-        return f"too few {effect.units}"
-    if effect.draws_disagree:
-        return "draws disagree"
     words = {"helped": "better", "did nothing": "not told apart", "hurt": "worse"}
-    return words[effect.verdict] if peer else effect.verdict
+    return words.get(effect.word, effect.word) if peer else effect.word
 
 
 def _tried(saving: Saving, masks: float) -> float:
