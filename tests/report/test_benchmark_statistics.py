@@ -113,7 +113,7 @@ def test_verdicts_say_what_the_numbers_say(grid):
     assert said[1].sentence.startswith(
         "moles, 4 % labeled (8 masks): crii is best with Dice .755 ± .014 over 2 runs, +.0"
     )
-    assert said[1].sentence.endswith("over its best peer cps (Holm's p = .031).")
+    assert said[1].sentence.endswith("over its best peer cps on 8 test images (Holm's p = .031).")
     assert "one draw" not in said[1].sentence
     assert said[1].also == ("Against supervised: crii helped; cps did nothing measurable.",)
 
@@ -156,7 +156,10 @@ def test_patients_with_several_images_count_once(tmp_path):
     effect = report.supervised[0]
     assert (effect.images, effect.paired.n) == (8, 4)
     assert effect.paired.p == pytest.approx(2 / 16)
-    assert report.entries[0].last.groups == 4
+    assert report.entries[0].last.on == "8 test images of 4 patients"
+    shown = comparison_tables(report)[0]
+    assert dict(zip(shown.headers, shown.rows[0], strict=False))["Patients"] == "4"
+    assert "paired by patient" in shown.caption
 
 
 def test_too_few_patients_are_called_that(tmp_path):
@@ -275,7 +278,7 @@ def test_noise_and_few_images_are_no_verdict(tmp_path):
     assert "on this one draw unimatch has the highest Dice, .710, but is not told apart from cps: +.010 [" in (
         noise.sentence
     )
-    assert noise.sentence.endswith("(p = .12).")
+    assert noise.sentence.endswith("] on 8 test images (p = .12).")
     assert few.sentence.endswith("unimatch has the highest Dice, .800, on 4 test images, too few to tell.")
 
 

@@ -151,6 +151,17 @@ def test_four_classes_are_told_apart(make, tmp_path):
         assert f"predicted {name}" in found.text
 
 
+def test_verdicts_by_class_say_where_patients_are_too_few(make, tmp_path):
+    """Five patients: 2^-4 is the least p, whatever the gain, so the class did not do nothing."""
+    dice = np.stack([supervised_dice()] * 2, axis=1)
+    for name, gain in (("supervised", 0.0), ("crii", 0.05)):
+        run = make.settings(name, name, classes=("background", "core", "rim"))
+        make.results(run, dice + gain, ("core", "rim"), groups=5)
+    found, text = page([make.root / "supervised", make.root / "crii"], tmp_path)
+    assert "class by class, each patient counted alike; p after Holm" in found.text
+    assert text.count('<td>30</td><td>5</td><td class="word nothing">too few patients</td>') == 2
+
+
 def test_a_shift_is_told_and_explained_where_there_is_one(make, tmp_path):
     run = make.evaluated("crii", "crii", supervised_dice())
     assert "objects" not in page([run], tmp_path)[0].text.split("What was measured")[1].split("HD95")[0]

@@ -23,6 +23,7 @@ from criinet.report.comparison import (
     is_hard,
     judged,
     matched,
+    on_images,
     paired_values,
     spared,
     turned,
@@ -79,6 +80,11 @@ class Measured:
     def dice(self) -> Spread:
         """Dice over the runs."""
         return self.values["dice"]
+
+    @property
+    def on(self) -> str:
+        """How many images have a Dice, and of how many patients where some have several."""
+        return on_images(self.cases, self.groups if self.groups < self.cases else 0)
 
 
 @dataclass(frozen=True)

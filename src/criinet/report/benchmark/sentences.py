@@ -147,14 +147,19 @@ def _leader(report: SettingReport, leader: Entry) -> tuple[str, str]:
     if effect.verdict == "helped":
         return "helped", (
             f"{once}{leader.label} is best with Dice {_dice(leader)}, {effect.change} over its best peer "
-            f"{effect.baseline} ({effect.chance})."
+            f"{effect.baseline} on {effect.on} ({effect.chance})."
         )
     apart = "worse than" if effect.verdict == "hurt" else "not told apart from"
-    return "nothing", f"{once}{highest}, but is {apart} {effect.baseline}: {effect.change} ({effect.chance})."
+    rest = f"{effect.change} on {effect.on} ({effect.chance})"
+    return "nothing", f"{once}{highest}, but is {apart} {effect.baseline}: {rest}."
 
 
 def _reached(entry: Entry) -> str:
-    return f"{entry.label} reaches Dice {_dice(entry)} {interval(entry.last.low, entry.last.high)}".strip()
+    last = entry.last
+    ends = interval(last.low, last.high)
+    return f"{entry.label} reaches Dice {f'{_dice(entry)} {ends}'.strip()} on {last.on}" + (
+        "" if ends else ", too few for an interval"
+    )
 
 
 def _dice(entry: Entry) -> str:

@@ -69,13 +69,16 @@ def comparison_tables(report: SettingReport) -> list[TextTable]:
         ("against supervised training", "these rows", report.supervised, report.supervised_hard, False),
         ("against the best peer of each row", "all pairs of rows", report.peers, report.peers_hard, True),
     )
-    headers = (*_TWO_COLUMNS, "Dice", "95 % interval", "Each draw", "Holm's p", "Images", "Verdict")
-    headers += ("Hardest quarter", "95 % interval", "Holm's p", "Verdict")
+    grouped = any(effect.groups for effect in (*report.supervised, *report.peers))
+    headers = (*_TWO_COLUMNS, "Dice", "95 % interval", "Each draw", "Holm's p", "Images")
+    headers += ("Patients",) * grouped
+    headers += ("Verdict", "Hardest quarter", "95 % interval", "Holm's p", "Verdict")
     return [
         TextTable(
-            f"{report.title}: difference in Dice {against}, final weights, paired by image; Holm's p over {covered}",
+            f"{report.title}: difference in Dice {against}, final weights, paired by {'patient' if grouped else 'image'}; "
+            f"Holm's p over {covered}",
             headers,
-            tuple(_compared(effect, hard, peer=peer) for effect in effects),
+            tuple(_compared(effect, hard, peer=peer, grouped=grouped) for effect in effects),
             names=len(_TWO_COLUMNS),
             gap=3,
         )
@@ -326,7 +329,7 @@ def _ends(measured: Measured, shown: Sequence[str]) -> list[str]:
     return [with_sd(end.mean, end.sd) if end else MISSING for end in ends]
 
 
-def _compared(effect: Effect, hard: Sequence[Effect], *, peer: bool) -> tuple[str, ...]:
+def _compared(effect: Effect, hard: Sequence[Effect], *, peer: bool, grouped: bool) -> tuple[str, ...]:
     own = next((other for other in hard if other.run == effect.run), None)
     return (
         effect.run,
@@ -336,6 +339,7 @@ def _compared(effect: Effect, hard: Sequence[Effect], *, peer: bool) -> tuple[st
         effect.each_draw or MISSING,
         chance_text(effect.paired.p),
         str(effect.images),
+        *(str(effect.paired.n),) * grouped,
         verdict_word(effect, peer=peer),
         *(_hard(own, peer=peer) if own else (MISSING,) * 4),
     )
