@@ -9,7 +9,7 @@ from report_html import Page
 from report_runs import RunMaker, supervised_dice
 
 from criinet.errors import RunError
-from criinet.report import read_run, save_figures, write_report
+from criinet.report import compare, read_run, save_figures, write_report
 
 
 def page(paths, tmp_path, **options):
@@ -160,6 +160,19 @@ def test_verdicts_by_class_say_where_patients_are_too_few(make, tmp_path):
     found, text = page([make.root / "supervised", make.root / "crii"], tmp_path)
     assert "class by class, each patient counted alike; p after Holm" in found.text
     assert text.count('<td>30</td><td>5</td><td class="word nothing">too few patients</td>') == 2
+
+
+def test_runs_in_millimetres_and_in_pixels_each_keep_their_unit(make, tmp_path):
+    pixels, millimetres = (make.evaluated(name, name, supervised_dice()) for name in ("supervised", "crii"))
+    results = json.loads((millimetres / "results.json").read_text())
+    (millimetres / "results.json").write_text(json.dumps({**results, "unit": "mm"}))
+    found, text = page([pixels, millimetres], tmp_path)
+    assert "distances in mm or px: supervised in px, crii in mm" in found.text
+    assert re.findall(r"<td>9\.\d (px|mm)</td>", text) == ["px", "px", "mm", "mm"], "HD95 of last and best"
+    headers, rows = compare([read_run(pixels), read_run(millimetres)]).table()
+    at = headers.index("HD95 (mm or px)")
+    assert [row[at].split()[1] for row in rows] == ["px", "mm"]
+    assert "Band Dice 5 px" in page([pixels], tmp_path)[0].text
 
 
 def test_a_shift_is_told_and_explained_where_there_is_one(make, tmp_path):

@@ -190,7 +190,9 @@ class Comparison:
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return headers and rows of text for a terminal: the last checkpoint, with the best one's Dice beside it."""
-        unit = self.rows[0].run.unit if self.rows else "px"
+        runs = [row.run for row in self.rows]
+        unit = unit_of_runs(runs)
+        own = len({run.unit for run in runs}) > 1
         headers = [
             "Run",
             "Labeled",
@@ -202,7 +204,7 @@ class Comparison:
             "Boundary IoU",
         ]
         headers += [f"Band Dice 5 {unit}", "Misses", "Hardest quarter", "Train min"]
-        return headers, [_cells(row) for row in self.rows]
+        return headers, [_cells(row, row.run.unit if own else "") for row in self.rows]
 
 
 def compare(runs: Sequence[RecordedRun]) -> Comparison:
@@ -255,6 +257,11 @@ def run_labels(runs: Sequence[RecordedRun]) -> list[str]:
     return [f"{run.method} #{index}" for index, run in enumerate(runs, 1)]
 
 
+def unit_of_runs(runs: Sequence[RecordedRun]) -> str:
+    """Return the unit of all distances, ``mm or px`` where the runs differ in it."""
+    return " or ".join(sorted({run.unit for run in runs})) or "px"
+
+
 def dice_with_interval(row: ResultRow) -> str:
     """Write ``.812 [.790, .832]``."""
     return f"{number(row.value('dice'))} {interval(row.value('dice_low'), row.value('dice_high'))}".strip()
@@ -280,7 +287,8 @@ def _patients(run: RecordedRun) -> int:
     return len(patients) if len(patients) < sum(map(math.isfinite, dice.values())) else 0
 
 
-def _cells(row: Headline) -> list[str]:
+def _cells(row: Headline, unit: str) -> list[str]:
+    """Return the cells of one run, its distance with its ``unit`` if runs differ in it."""
     run = row.run
     labeled = str(run.split.labeled) if run.split else MISSING
     if row.last is None:
@@ -292,7 +300,7 @@ def _cells(row: Headline) -> list[str]:
         dice_with_interval(last),
         number(row.best.value("dice")) if row.best else MISSING,
         number(last.value("iou")),
-        distance(last.value("hd95")),
+        f"{distance(last.value('hd95'))} {unit}".strip(),
         number(last.value("surface_dice")),
         number(last.value("boundary_iou")),
         number(last.value("band_dice_5")),

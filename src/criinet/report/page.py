@@ -16,7 +16,7 @@ from PIL import Image
 from criinet.data.files import write_text_atomically
 from criinet.data.masks import PALETTE
 from criinet.errors import RunError
-from criinet.report.comparison import SUPERVISED, Comparison, Effect, compare
+from criinet.report.comparison import SUPERVISED, Comparison, Effect, compare, unit_of_runs
 from criinet.report.figures import Panel, Style, inline_svg, panels, run_styles
 from criinet.report.overlays import Gallery, gallery, heat_colors
 from criinet.report.reading import Pixels, read_run
@@ -107,7 +107,8 @@ def _render(runs: Sequence[RecordedRun], title: str) -> str:
             heat=", ".join(heat_colors()),
             evaluated=any(run.results for run in runs),
             shifted=any(row.shift for run in runs if run.results for row in run.results.rows),
-            unit=runs[0].unit,
+            unit=unit_of_runs(runs),
+            several_units=len({run.unit for run in runs}) > 1,
         )
     )
 
