@@ -144,6 +144,11 @@ def _leader(report: SettingReport, leader: Entry) -> tuple[str, str]:
     if effect.too_few:
         return "nothing", f"{highest}, on {effect.on}, {effect.too_few_text}."
     once = "" if len(effect.by_draw) > 1 else "on this one draw "
+    plain = next((one for one in report.supervised if one.run == leader.label), None)
+    if effect.verdict == "helped" and plain is not None and plain.verdict != "helped":
+        over = f"{effect.change} over its best peer {effect.baseline} on {effect.on} ({effect.chance})"
+        apart = "worse than" if plain.verdict == "hurt" else "not told apart from"
+        return "nothing", f"{once}{highest}, {over}, but is {apart} supervised: {plain.change} ({plain.chance})."
     if effect.verdict == "helped":
         return "helped", (
             f"{once}{leader.label} is best with Dice {_dice(leader)}, {effect.change} over its best peer "
