@@ -8,8 +8,10 @@ import pytest
 from report_html import Page
 from report_runs import RunMaker, supervised_dice
 
+from criinet.data.masks import PALETTE
 from criinet.errors import RunError
 from criinet.report import compare, read_run, save_figures, write_report
+from criinet.report.overlays import gallery
 
 
 def page(paths, tmp_path, **options):
@@ -186,6 +188,37 @@ def test_a_shift_is_told_and_explained_where_there_is_one(make, tmp_path):
     assert "“objects +1” means" in found.text
     assert "step 500, objects +1.5" in found.text
     assert found.text.count("objects +1.5") == 1
+
+
+def test_a_case_of_the_same_name_in_another_dataset_is_another_image(make, tmp_path):
+    """Nor is a prediction drawn on an image that its run did not see, whatever the names are."""
+    paths = [make.settings(name, name, classes=("background", name)) for name in ("crii", "cps", "ict")]
+    for path, dataset, names in zip(paths, ("moles", "polyps", "moles"), (["a"], ["a"], ["b", "a", "u"]), strict=True):
+        config = json.loads((path / "config.json").read_text())
+        config["dataset"] |= {"name": dataset, "classes": ["background", dataset]}
+        (path / "config.json").write_text(json.dumps(config))
+        make.examples(path, names=names, shift=3, coarse=False)
+    shown = gallery([read_run(path) for path in paths], "test")
+    assert [(strip.case, strip.cnr, [tile.owner for tile in strip.tiles if tile.owner]) for strip in shown.strips] == [
+        ("a of moles", 0.4, ["crii"]),
+        ("a of moles", 1.4, ["ict"]),
+        ("a of polyps", 0.4, ["cps"]),
+        ("b of moles", 0.4, ["ict"]),
+    ]
+    assert shown.total == 4
+    found, _ = page(paths, tmp_path)
+    assert "predicted moles (moles)" in found.text
+    assert "predicted polyps (polyps)" in found.text
+
+
+def test_true_classes_have_their_colours_in_their_own_picture(make):
+    run = make.settings("crii", "crii", classes=("background", "core", "rim"))
+    make.examples(run, names=["a"], shift=3, coarse=False, classes=3)
+    truth, predicted = gallery([read_run(run)], "test").strips[0].tiles[1:3]
+    for color in PALETTE[1:3]:
+        assert (truth.pixels == color).all(-1).sum() > 50
+    assert not (truth.pixels == 255).all(-1).any()
+    assert (predicted.pixels == 255).all(-1).any()
 
 
 def test_a_lost_picture_is_named(make, tmp_path):

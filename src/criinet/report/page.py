@@ -211,9 +211,14 @@ def _command(run: RecordedRun) -> str:
 
 
 def _class_colors(runs: Sequence[RecordedRun]) -> list[tuple[str, str]]:
-    """Return (class, CSS colour) of every foreground class, as the overlays draw it."""
-    names = next((run.classes for run in runs if run.classes), ())
-    return [(name, f"rgb{color}") for name, color in list(zip(names, PALETTE, strict=False))[1:]]
+    """Return (class, CSS colour) of every foreground class, as overlays draw it; with the dataset if they differ."""
+    known = {run.dataset: run.classes[1:] for run in runs if run.classes}
+    several = len(set(known.values())) > 1
+    return [
+        (f"{name} ({dataset})" if several else name, f"rgb{color}")
+        for dataset, names in (known if several else dict(list(known.items())[:1])).items()
+        for name, color in zip(names, PALETTE[1:], strict=False)
+    ]
 
 
 def _dice_interval(row: ResultRow) -> str:

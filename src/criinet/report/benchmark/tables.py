@@ -75,8 +75,8 @@ def comparison_tables(report: SettingReport) -> list[TextTable]:
     headers += ("Verdict", "Hardest quarter", "95 % interval", "Holm's p", "Verdict")
     return [
         TextTable(
-            f"{report.title}: difference in Dice {against}, final weights, paired by {'patient' if grouped else 'image'}; "
-            f"Holm's p over {covered}",
+            f"{report.title}: difference in Dice {against}, final weights, paired by "
+            f"{'patient' if grouped else 'image'}; Holm's p over {covered}",
             headers,
             tuple(_compared(effect, hard, peer=peer, grouped=grouped) for effect in effects),
             names=len(_TWO_COLUMNS),
