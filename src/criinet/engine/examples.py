@@ -18,6 +18,7 @@ from criinet.data.scans import Scan
 from criinet.data.settings import DataConfig
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predicted
+from criinet.metrics.difficulty import FEWEST_IN_QUARTERS
 
 PERCENTILES = (5, 25, 50, 75, 95)
 LONGEST = 512
@@ -30,15 +31,23 @@ def spaced(names: Sequence[str], count: int) -> list[str]:
     return [ordered[i] for i in evenly(len(ordered), count)]
 
 
-def by_percentile(values: dict[str, float]) -> dict[str, int]:
-    """Return the case nearest to each percentile of ``values`` (case to contrast), one case for each percentile."""
+def by_contrast(values: dict[str, float]) -> dict[str, str]:
+    """Return the cases to show, the lowest contrast first, each with the rule that chose it.
+
+    It is the case nearest to each percentile of ``values`` (case to contrast), one case for each; of few cases, which
+    have no quartiles, at most as many by their rank.
+    """
     known = {name: value for name, value in values.items() if np.isfinite(value)}
-    chosen: dict[str, int] = {}
+    if len(known) < FEWEST_IN_QUARTERS:
+        ordered = sorted(known, key=lambda name: (known[name], name))
+        ranks = evenly(len(ordered), len(PERCENTILES))
+        return {ordered[i]: f"contrast rank {i + 1} of {len(ordered)}, 1 is the lowest" for i in ranks}
+    chosen: dict[str, str] = {}
     for percentile in PERCENTILES:
         left = {name: value for name, value in known.items() if name not in chosen}
-        if left:
-            wanted = float(np.percentile(list(known.values()), percentile))
-            chosen[min(left, key=lambda name: (abs(left[name] - wanted), name))] = percentile
+        wanted = float(np.percentile(list(known.values()), percentile))
+        nearest = min(left, key=lambda name: (abs(left[name] - wanted), name))
+        chosen[nearest] = f"contrast percentile {percentile}"
     return chosen
 
 
