@@ -11,6 +11,7 @@ from report_runs import RunMaker, supervised_dice
 from criinet.data.masks import PALETTE
 from criinet.errors import RunError
 from criinet.report import compare, read_run, save_figures, write_report
+from criinet.report.figures import panels
 from criinet.report.overlays import gallery
 
 
@@ -120,8 +121,15 @@ def test_without_results_no_dice_is_claimed(make, tmp_path):
     run = make.settings("new", "crii")
     make.curves(run, ["supervised"], 0.7)
     found, _ = page([run], tmp_path)
-    assert "No Dice is claimed: no masks were held out, or criinet evaluate RUN was not run." in found.text
+    assert "No Dice is claimed yet: 30 test images can be measured with criinet evaluate new" in found.text
+    assert "The test images can be, with criinet evaluate" in found.text
+    assert "only the pictures below" not in found.text
     assert "Dice on hard" not in found.text
+    split = json.loads((run / "split.json").read_text())
+    (run / "split.json").write_text(json.dumps({**split, "test": []}))
+    found, _ = page([run], tmp_path)
+    assert "No Dice is claimed: no masks were held out, or criinet evaluate RUN was not run." in found.text
+    assert "Hold masks out with criinet split" in found.text
 
 
 def test_a_run_that_holds_only_settings_still_has_a_page(make, tmp_path):
@@ -146,7 +154,7 @@ def test_four_classes_are_told_apart(make, tmp_path):
     found, text = page(paths, tmp_path)
     assert "Class by class" in found.text
     assert "1 of 29" in found.text
-    assert "misses 1 of 89" in found.text
+    assert "misses, over classes 1 of 89" in found.text
     assert "Misses and false alarms have none: they are left out here" in found.text
     assert text.count('class="word helped"') == 3
     for name in classes:
@@ -175,6 +183,67 @@ def test_runs_in_millimetres_and_in_pixels_each_keep_their_unit(make, tmp_path):
     at = headers.index("HD95 (mm or px)")
     assert [row[at].split()[1] for row in rows] == ["px", "mm"]
     assert "Band Dice 5 px" in page([pixels], tmp_path)[0].text
+
+
+def test_images_without_an_object_are_counted_beside_the_means(make, tmp_path):
+    """Two of 32 images hold nothing: the last weights find something in both, the best ones rightly nothing."""
+    run = make.evaluated("crii", "crii", supervised_dice())
+    assert "Images" not in page([run], tmp_path)[0].text.split("Measures on the test images")[1].split("HD95")[0]
+    results = json.loads((run / "results.json").read_text())
+    for row in results["rows"]:
+        last = row["checkpoint"] == "last"
+        row |= {
+            "both_empty": 2 * (not last),
+            "cases": 30 + 2 * last,
+            "distance_cases": 29,
+            "distance_of": 30 + 2 * last,
+        }
+    (run / "results.json").write_text(json.dumps(results))
+    found, text = page([run], tmp_path)
+    assert "images with a Dice 32" in found.text
+    assert "Weights Images Dice" in found.text
+    for images in ("32", "30 of 32"):
+        assert f"<td>{images}</td><td><strong>" in text
+    assert '<span class="quiet">29 of 32</span>' in text
+    assert "in four equal groups; 2 without one are in none." in found.text
+    assert "lowest-contrast quarter (8 images)" in found.text
+
+
+def test_a_mean_without_an_interval_says_why(make, tmp_path):
+    run = make.evaluated("crii", "crii", supervised_dice())
+    results = json.loads((run / "results.json").read_text())
+    for row in results["rows"]:
+        row |= {"dice_low": None, "dice_high": None}
+    (run / "results.json").write_text(json.dumps({**results, "strata": []}))
+    found, _ = page([run], tmp_path)
+    assert "no interval: fewer than 6 images" in found.text
+    assert "lowest-contrast quarter (" not in found.text
+
+
+def test_the_area_in_the_labeled_masks_is_in_the_text_of_its_chart(make):
+    runs = [make.settings(name, name) for name in ("supervised", "crii")]
+    for run in runs:
+        make.curves(run, ["supervised"], 0.7)
+    text = next(panel.text for panel in panels([*map(read_run, runs)]) if panel.name == "area_lesion")
+    assert text.endswith(". Labeled masks: .130.")
+    lines = (runs[1] / "metrics.jsonl").read_text()
+    (runs[1] / "metrics.jsonl").write_text(lines.replace('"lesion": 0.13}', '"lesion": 0.2}'))
+    text = next(panel.text for panel in panels([*map(read_run, runs)]) if panel.name == "area_lesion")
+    assert text.endswith(". Labeled masks: .130 of supervised, .200 of crii.")
+
+
+def test_a_run_on_labeled_images_alone_and_on_volumes_says_so(make, tmp_path):
+    run = make.settings("crii", "crii")
+    make.curves(run, ["supervised"], 0.7)
+    make.examples(run, names=["a"], shift=3, coarse=False)
+    assert "fixed set of unlabeled images through" in page([run], tmp_path)[0].text
+    for name, part, value in (("split.json", "unlabeled", []), ("config.json", "dataset", {"name": "ct", "dims": 3})):
+        found = json.loads((run / name).read_text())
+        (run / name).write_text(json.dumps({**found, part: value}))
+    found, text = page([run], tmp_path)
+    assert "fixed set of labeled images, whose masks are not used for it, through" in found.text
+    assert "unlabeled pixels" not in found.text
+    assert 'alt="image a, axial, coronal and sagittal"' in text
 
 
 def test_a_shift_is_told_and_explained_where_there_is_one(make, tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from criinet.metrics.statistics import Paired, Verdict, finite_mean, holm, paired_difference, verdict
-from criinet.report.records import BEST, LAST, CaseRecord, RecordedRun, ResultRow
+from criinet.report.records import BEST, LAST, CaseRecord, RecordedRun, ResultRow, Stratum
 from criinet.report.text import MISSING, chance_after, distance, interval, minutes, number, signed
 
 SUPERVISED = "supervised"
@@ -154,7 +154,7 @@ class Headline:
     run: RecordedRun
     last: ResultRow | None
     best: ResultRow | None
-    hardest: float
+    hardest: Stratum | None
     patients: int
 
     @property
@@ -186,7 +186,8 @@ class Comparison:
         if self.effects:
             return tuple(effect.sentence for effect in self.effects)
         reached = tuple(_reached(row) for row in self.rows if row.last is not None)
-        return reached or (NO_RESULTS,)
+        waiting = tuple(_waits(row.run) for row in self.rows if row.run.split and row.run.split.test)
+        return reached or waiting or (NO_RESULTS,)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return headers and rows of text for a terminal: the last checkpoint, with the best one's Dice beside it."""
@@ -269,13 +270,12 @@ def dice_with_interval(row: ResultRow) -> str:
 
 def _headline(run: RecordedRun, label: str) -> Headline:
     results = run.results
-    stratum = results.stratum("contrast", 1) if results else None
     return Headline(
         label=label,
         run=run,
         last=results.row(LAST) if results else None,
         best=results.row(BEST) if results else None,
-        hardest=stratum.dice if stratum else math.nan,
+        hardest=results.stratum("contrast", 1) if results else None,
         patients=_patients(run),
     )
 
@@ -305,7 +305,7 @@ def _cells(row: Headline, unit: str) -> list[str]:
         number(last.value("boundary_iou")),
         number(last.value("band_dice_5")),
         row.misses,
-        number(row.hardest),
+        number(row.hardest.dice) if row.hardest else MISSING,
         minutes(run.train_seconds),
     ]
 
@@ -315,6 +315,11 @@ def _reached(row: Headline) -> str:
         return NO_RESULTS
     few = "" if math.isfinite(row.last.value("dice_low")) else ", too few for an interval"
     return f"{row.label} reaches Dice {dice_with_interval(row.last)} on {on_images(row.last.cases, row.patients)}{few}."
+
+
+def _waits(run: RecordedRun) -> str:
+    images = on_images(run.split.test if run.split else 0)
+    return f"No Dice is claimed yet: {images} can be measured with `criinet evaluate {run.folder.name}`."
 
 
 def on_images(images: int, patients: int = 0) -> str:

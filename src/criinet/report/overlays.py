@@ -159,7 +159,8 @@ def _opinions(
     first = next(index for index, own in enumerate(arrays) if own)
     target = _target(arrays)
     picture = _enlarged(arrays[first]["image"])
-    tiles = [Tile("image", f"image {case}", picture)]
+    planes = ", axial, coronal and sagittal" if runs[first].dims == 3 else ""
+    tiles = [Tile(f"image{planes}", f"image {case}{planes}", picture)]
     if target is not None:
         several = len(runs[first].classes) > 2
         truth = _outlined(picture, target, None) if several else _outlined(picture, None, target)
