@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 import criinet as package
+from criinet.cli.demo import page_title
 from criinet.cli.main import end_as_ctrl_c, share_cores
 from criinet.cli.results import note_on_distances, show_results
 from criinet.cli.show import err, table
@@ -384,3 +385,7 @@ def test_the_hd95_of_the_mean_is_counted_class_by_class_and_patients_are_named(c
     assert note_on_distances(rows).endswith(said)
     show_results({"rows": rows, "unit": "mm"}, "test cases")
     assert "test cases of 5 patients; distances in mm" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_page_of_the_demo_names_the_masks_that_chose_the_weights():
+    assert page_title(16) == "criinet demo: 16 masks to train, 16 to choose weights and shift, 600 images"
