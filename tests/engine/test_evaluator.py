@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from criinet.data.dataset import open_dataset
+from criinet.data.settings import DataConfig
 from criinet.engine import build, evaluator
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.evaluator import TestSet, evaluate, evaluate_folders
-from criinet.engine.examples import by_contrast
+from criinet.engine.examples import by_contrast, pictures
 from criinet.engine.origin import recorded_split
 from criinet.engine.predictor import ImagePrediction, Predictor
 from criinet.engine.summaries import per_case, strata_rows, summary_rows, unit_of
@@ -27,8 +29,6 @@ CONTRACT = {"method", "dataset", "labeled", "fraction", "draw", "seed", "network
 
 
 def one_hot(mask: np.ndarray, classes: int) -> ImagePrediction:
-    import torch
-
     return ImagePrediction(torch.nn.functional.one_hot(torch.from_numpy(mask).long(), classes).permute(2, 0, 1), None)
 
 
@@ -217,6 +217,14 @@ def test_strata_by_hand():
     assert math.isnan(row["dice_low"]), "two patients say nothing of others"
     assert (row["band_dice_5"], found["best", "size", 3]["dice"]) == pytest.approx((0.35, 0.775))
     assert strata_rows(rows, dict.fromkeys("abcd", dict.fromkeys(quartiles, 0))) == []
+
+
+def test_where_a_target_is_unknown_stands_in_its_pictures():
+    target = np.array([[0, 1], [-1, 1]], np.int16)
+    predicted = ImagePrediction(torch.nn.functional.one_hot(torch.ones(2, 2, dtype=torch.long)).permute(2, 0, 1), None)
+    drawn = pictures(predicted, np.zeros((2, 2, 3), np.uint8), target, DataConfig())
+    assert (drawn["target"].tolist(), drawn["unknown"].tolist()) == ([[0, 1], [0, 1]], [[0, 0], [1, 0]])
+    assert "unknown" not in pictures(predicted, np.zeros((2, 2, 3), np.uint8), abs(target), DataConfig())
 
 
 def test_few_examples_are_named_by_their_rank_and_many_by_percentile():

@@ -290,6 +290,39 @@ def test_true_classes_have_their_colours_in_their_own_picture(make):
     assert (predicted.pixels == 255).all(-1).any()
 
 
+def test_where_ground_truth_is_unknown_pictures_are_hatched(make, tmp_path):
+    run = make.settings("crii", "crii")
+    make.examples(run, names=["a"], shift=3, coarse=False)
+    assert "ground truth unknown" not in page([run], tmp_path)[0].text
+    with np.load(run / "examples" / "0.npz") as saved:
+        arrays = dict(saved)
+    unknown = np.zeros_like(arrays["target"])
+    unknown[:20, :20] = 1
+    np.savez_compressed(run / "examples" / "0.npz", **arrays, unknown=unknown)
+    image, *others = (tile.pixels for tile in gallery([read_run(run)], "test").strips[0].tiles[:3])
+    for pixels in others:
+        changed = (abs(pixels.astype(int) - image) > 25).any(-1)
+        assert 0.4 < changed[5:60, 5:60].mean() < 0.7
+        assert not changed[:60, 80:].any()
+    assert "ground truth unknown, left out of every measure" in page([run], tmp_path)[0].text
+
+
+def test_what_is_folded_is_printed_on_the_width_of_the_paper(make, tmp_path, browser):
+    classes = ("core", "rim", "vessel")
+    run = make.settings("crii", "crii", classes=("background", *classes))
+    make.results(run, np.full((30, 3), 0.7) + supervised_dice()[:, None] / 9, classes)
+    write_report([run], tmp_path / "report.html")
+    shown = browser.new_page(viewport={"width": 718, "height": 1000})
+    shown.emulate_media(media="print")
+    shown.goto((tmp_path / "report.html").as_uri())
+    for words in ("Overlap of prediction and ground truth", "1 is the hardest", '"learning_rate"'):
+        box = shown.get_by_text(words).bounding_box()
+        assert box is not None, words
+        assert box["height"] > 0
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 718
+    shown.close()
+
+
 def test_a_lost_picture_is_named(make, tmp_path):
     _, crii = make.pair()
     (crii / "examples" / "1.npz").unlink()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from criinet.data.contact_sheet import hatched
 from criinet.data.masks import PALETTE
 from criinet.report.comparison import run_labels
 from criinet.report.reading import Pixels, read_example
@@ -63,6 +64,7 @@ class Gallery:
     uncertainty: what the last picture of a strip maps, "disagreement" or "entropy"; empty if no run saved either.
     scale: the uncertainty, in [0, 1], that the brightest colour stands for.
     missing: cases whose file could not be read.
+    partial: whether ground truth is unknown in a part of some, which is hatched.
     """
 
     strips: tuple[Strip, ...]
@@ -70,6 +72,7 @@ class Gallery:
     uncertainty: str
     scale: float
     missing: tuple[str, ...]
+    partial: bool = False
 
 
 def gallery(
@@ -109,7 +112,9 @@ def gallery(
         tiles = _opinions(case, part, runs, labels, arrays) + _uncertainty_tiles(case, labels, arrays, one, scale)
         strips.append(Strip(f"{case} of {dataset}" if several else case, example.rule, example.cnr, tuple(tiles)))
     missing = tuple(case for (_, case), arrays in found.items() if not any(arrays))
-    return Gallery(tuple(strips), len(cases) - len(shown) + len(strips) + len(missing), names, scale, missing)
+    total = len(cases) - len(shown) + len(strips) + len(missing)
+    partial = any("unknown" in own for _, arrays in apart for own in arrays)
+    return Gallery(tuple(strips), total, names, scale, missing, partial)
 
 
 def heat_colors() -> list[str]:
@@ -161,6 +166,7 @@ def _opinions(
     picture = _enlarged(arrays[first]["image"])
     planes = ", axial, coronal and sagittal" if runs[first].dims == 3 else ""
     tiles = [Tile(f"image{planes}", f"image {case}{planes}", picture)]
+    picture = _hatched(picture, arrays[first])
     if target is not None:
         several = len(runs[first].classes) > 2
         truth = _outlined(picture, target, None) if several else _outlined(picture, None, target)
@@ -185,7 +191,7 @@ def _uncertainty_tiles(
     picture = _enlarged(own["image"])
     tiles: list[Tile] = []
     if "coarse" in own:
-        coarse = _outlined(picture, own["coarse"], _target(arrays))
+        coarse = _outlined(_hatched(picture, own), own["coarse"], _target(arrays))
         tiles.append(Tile(f"{owner}coarse", f"{owner}coarse opinion on {case}", coarse))
     name = f"{owner}{uncertainty}"
     tiles.append(Tile(name, f"{name} on {case}", _heated(picture, own[uncertainty], scale)))
@@ -194,6 +200,10 @@ def _uncertainty_tiles(
 
 def _target(arrays: Sequence[Arrays]) -> Pixels | None:
     return next((a["target"] for a in arrays if "target" in a), None)
+
+
+def _hatched(picture: Pixels, arrays: Arrays) -> Pixels:
+    return hatched(picture, arrays["unknown"]) if "unknown" in arrays else picture
 
 
 def _enlarged(image: Pixels) -> Pixels:
