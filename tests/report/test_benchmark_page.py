@@ -71,6 +71,9 @@ def test_the_page_says_what_its_numbers_are_about(whole):
         "over groups (patients) where several images belong to one",
         "on straight lines between the measured amounts over the logarithm of the number of masks",
         "for which nothing at all of it was predicted",
+        "final weights, 12 test images",
+        "each group (patient) counted alike, so it can be other than in the tables above",
+        "So a difference can be other than that of two means.",
     ):
         assert said in found.text
 

@@ -14,7 +14,7 @@ from criinet.report.benchmark.analysis import analyse
 from criinet.report.benchmark.savings import best_peers, masks_needed, savings_of
 from criinet.report.benchmark.sentences import notes, verdicts
 from criinet.report.benchmark.standing import Tally, standing
-from criinet.report.benchmark.tables import comparison_records, comparison_tables, verdict_word
+from criinet.report.benchmark.tables import comparison_records, comparison_tables, dice_table, verdict_word
 
 GAIN = np.arange(1, 9) / 100
 EVEN = np.tile([0.01, -0.01], 4)
@@ -473,7 +473,7 @@ def test_the_interval_of_the_masks_follows_from_the_cases(tmp_path):
     one = next(s for s in savings_of(grid, analyse(grid)) if (s.label, s.masks) == ("crii", 8))
     assert one.needed == pytest.approx(8 * 2.5 ** (5 / 6))
     assert 8 < one.low < one.needed < one.high == math.inf
-    assert "crii reaches there cps needs 17 [" in said_of(grid)[-1].sentence
+    assert "crii reaches there cps needs 18 [" in said_of(grid)[-1].sentence
     assert said_of(grid)[-1].sentence.endswith(", more than 20] masks.")
 
 
@@ -533,7 +533,14 @@ def test_a_mean_lies_in_its_interval_where_runs_differ_in_the_images_that_have_a
         name = maker.run("crii", dice, draw=draw, best=0)
         means.append(float(np.nanmean(dice)))
         for row in maker.rows:
-            row["dice"] = means[-1] if row["run"] == name else row["dice"]
-    found = analyse(read_grid(maker.write()))[0].entries[0].last
+            if row["run"] == name:
+                row |= {"dice": means[-1], "cases": int(np.isfinite(dice).sum())}
+    grid = read_grid(maker.write())
+    (report,) = analyse(grid)
+    shown = dice_table(report, "px", grid)
+    assert shown.caption.endswith("final weights, 20 test images")
+    assert dict(zip(shown.headers, shown.rows[0], strict=True))["Images"] == "8 to 20"
+    found = report.entries[0].last
     assert found.dice.mean == pytest.approx(np.mean(means))
+    assert (found.cases, found.images) == (20, (8, 20))
     assert found.low < found.dice.mean < found.high

@@ -60,7 +60,8 @@ class Measured:
 
     runs: that were measured. values: each measure, the mean over classes. classes: Dice of each class.
     low, high: 95 % bootstrap interval of the mean Dice, see :func:`criinet.metrics.statistics.interval_over_runs`.
-    cases: that have a Dice in a run. groups: how many these belong to.
+    cases: that have a Dice in a run. groups: how many these belong to. images: how many each run's mean is over, the
+    fewest and the most.
     misses, false_alarms: summed over the runs. measured: of how many objects. strata: Dice of the four quartiles.
     """
 
@@ -71,6 +72,7 @@ class Measured:
     high: float
     cases: int
     groups: int
+    images: tuple[int, int]
     misses: int
     measured: int
     false_alarms: int
@@ -268,6 +270,7 @@ def _measured(runs: Sequence[GridRun], checkpoint: str) -> Measured | None:
         high=high,
         cases=len(groups) or max(row.cases for row in rows),
         groups=len(set(groups)),
+        images=(min(row.cases for row in rows), max(row.cases for row in rows)),
         misses=sum(row.misses for row in rows),
         measured=sum(run.results.measured(row) for run, row in found),
         false_alarms=sum(row.false_alarms for row in rows),

@@ -76,10 +76,10 @@ def with_sd(mean: float, sd: float) -> str:
 
 
 def masks_text(saving: Saving, masks: float) -> str:
-    """Write a number of masks as ``61``, and one beyond what was measured as ``at most 28`` or ``more than 140``."""
+    """Write masks as ``61``, rounded up; those beyond what was measured as ``at most 28`` or ``more than 140``."""
     if masks <= saving.fewest:
         return f"at most {saving.fewest:.0f}"
-    return f"{masks:.0f}" if masks <= saving.most else f"more than {saving.most:.0f}"
+    return str(math.ceil(round(masks, 6))) if masks <= saving.most else f"more than {saving.most:.0f}"
 
 
 def masks_interval(saving: Saving) -> str:

@@ -45,12 +45,14 @@ class TextTable:
 
 def dice_table(report: SettingReport, unit: str, grid: Grid) -> TextTable:
     """Return the measures of every row, the highest Dice first."""
+    uneven = len({count for entry in report.entries for count in entry.last.images}) > 1
     headers = ("Row", "Runs", "Dice", "95 % interval", "Dice, best weights", "IoU", f"HD95 ({unit})")
     headers += ("Surface Dice", "Boundary IoU", f"Band Dice 5 {unit}", "Misses", "Dice 0", "False alarms")
-    rows = tuple(_measures(entry, zero_dice_of(grid, report, entry, LAST)) for entry in report.entries)
-    return TextTable(
-        f"{report.title}: mean ± sd over draws and seeds, final weights", headers, rows, strong=_best(report)
-    )
+    headers += ("Images",) * uneven
+    rows = tuple(_measures(entry, zero_dice_of(grid, report, entry, LAST), uneven) for entry in report.entries)
+    most = max(report.entries, key=lambda entry: entry.last.cases).last.on
+    caption = f"{report.title}: mean ± sd over draws and seeds, final weights, {most}"
+    return TextTable(caption, headers, rows, strong=_best(report))
 
 
 def strata_table(report: SettingReport) -> TextTable:
@@ -124,9 +126,8 @@ def savings_table(savings: Sequence[Saving]) -> TextTable:
         )
         for peer, plain in best_peers(savings)
     )
-    return TextTable(
-        "Masks that others need for the same Dice, final weights", (*headers, "95 % interval"), rows, names=2
-    )
+    caption = "Masks that others need for the same Dice, final weights; Dice over the images that every run measured"
+    return TextTable(f"{caption}, each patient counted alike", (*headers, "95 % interval"), rows, names=2)
 
 
 def wins_table(found: Standing) -> TextTable:
@@ -307,7 +308,7 @@ def _best(report: SettingReport) -> frozenset[tuple[int, int]]:
     return frozenset({(0, 2)}) if len(report.rows) > 1 else frozenset()
 
 
-def _measures(entry: Entry, zero: int | None) -> tuple[str, ...]:
+def _measures(entry: Entry, zero: int | None, uneven: bool) -> tuple[str, ...]:
     last, values = entry.last, entry.last.values
     return (
         entry.label,
@@ -321,6 +322,7 @@ def _measures(entry: Entry, zero: int | None) -> tuple[str, ...]:
         f"{last.misses} of {last.measured}",
         MISSING if zero is None else str(zero),
         str(last.false_alarms),
+        *(" to ".join(str(count) for count in dict.fromkeys(last.images)),) * uneven,
     )
 
 
