@@ -3,18 +3,23 @@
 import json
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from criinet.config import merge
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 # A shell's background jobs ignore Ctrl-C, and so would every process that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 TINY: dict[str, Any] = {
     "network": {"name": "unet", "channels": [8, 16, 16], "dropout": []},
     "data": {"size": [32, 32]},
@@ -58,3 +63,18 @@ def copy_of(tmp_path) -> Callable[[Path], Path]:
         return tmp_path
 
     return copy
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A Chromium: the one that Playwright installed, or the machine's own."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        found = str(own) if own.exists() else next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+        if found is None:
+            pytest.skip("no Chromium is here; `python -m playwright install chromium` gets one")
+        opened = playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS)
+        yield opened
+        opened.close()

@@ -17,7 +17,9 @@ import torch
 from PIL import Image
 
 import criinet as package
+from criinet.cli.demo import page_title
 from criinet.cli.main import end_as_ctrl_c, share_cores
+from criinet.cli.results import note_on_distances, show_results
 from criinet.cli.show import err, table
 from criinet.cli.training import next_steps
 from criinet.data.geometry import Geometry
@@ -368,3 +370,22 @@ def test_a_search_prints_a_command_that_a_shell_takes(criinet, monkeypatch):
     assert "`criinet benchmark 'my search/tuned.json' --data 'my data' --out DIR`" in said
     said = criinet("search", "smoke", "--out", "out", "--jobs", "1").err
     assert "`criinet benchmark out/tuned.json --out DIR`" in said
+
+
+def test_the_hd95_of_the_mean_is_counted_class_by_class_and_patients_are_named(capsys):
+    """A case with one of its two classes missed has an HD95 all the same: that of the other class."""
+    about = {"checkpoint": "last", "cases": 30, "misses": 9, "false_alarms": 0, "groups": 5}
+    about |= dict.fromkeys(("dice", "dice_low", "dice_high", "iou", "hd95", "surface_dice"), 0.5)
+    rows = [
+        {**about, "class": "a", "distance_cases": 30, "distance_of": 30},
+        {**about, "class": "b", "distance_cases": 21, "distance_of": 30},
+        {**about, "class": "mean", "distance_cases": 51, "distance_of": 60},
+    ]
+    said = "fewer cases, for the mean counted class by class: 21 of 30 (last, b), 51 of 60 (last, mean)"
+    assert note_on_distances(rows).endswith(said)
+    show_results({"rows": rows, "unit": "mm"}, "test cases")
+    assert "test cases of 5 patients; distances in mm" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_page_of_the_demo_names_the_masks_that_chose_the_weights():
+    assert page_title(16) == "criinet demo: 16 masks to train, 16 to choose weights and shift, 600 images"

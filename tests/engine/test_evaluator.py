@@ -8,17 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from criinet.data.dataset import open_dataset
+from criinet.data.settings import DataConfig
 from criinet.engine import build, evaluator
 from criinet.engine.checkpoint import load_checkpoint, save_checkpoint
 from criinet.engine.evaluator import TestSet, evaluate, evaluate_folders
+from criinet.engine.examples import by_contrast, pictures
 from criinet.engine.origin import recorded_split
 from criinet.engine.predictor import ImagePrediction, Predictor
 from criinet.engine.summaries import per_case, strata_rows, summary_rows, unit_of
 from criinet.errors import DataError, RunError
-from criinet.metrics import case_dice, case_metrics, finite_mean
+from criinet.metrics import case_dice, case_metrics, difficulty, finite_mean
 from criinet.metrics.difficulty import STRATA
 from criinet.metrics.statistics import expansion
 
@@ -26,8 +29,6 @@ CONTRACT = {"method", "dataset", "labeled", "fraction", "draw", "seed", "network
 
 
 def one_hot(mask: np.ndarray, classes: int) -> ImagePrediction:
-    import torch
-
     return ImagePrediction(torch.nn.functional.one_hot(torch.from_numpy(mask).long(), classes).permute(2, 0, 1), None)
 
 
@@ -152,8 +153,9 @@ def test_an_empty_prediction_is_a_miss_of_dice_0_without_a_distance(run, answer)
     assert json.loads(run.results.read_text())["rows"][0]["hd95"] is None
 
 
-def test_strata_are_frozen_from_ground_truth(run, answer):
+def test_strata_are_frozen_from_ground_truth(run, answer, monkeypatch):
     """The quartile of a case is the same whatever is predicted."""
+    monkeypatch.setattr(difficulty, "FEWEST_IN_QUARTERS", 4)
 
     def quartiles() -> dict[str, list[str]]:
         evaluate(run.root, device="cpu")
@@ -214,6 +216,28 @@ def test_strata_by_hand():
     assert row["dice"] == pytest.approx(0.7)
     assert math.isnan(row["dice_low"]), "two patients say nothing of others"
     assert (row["band_dice_5"], found["best", "size", 3]["dice"]) == pytest.approx((0.35, 0.775))
+    assert strata_rows(rows, dict.fromkeys("abcd", dict.fromkeys(quartiles, 0))) == []
+
+
+def test_where_a_target_is_unknown_stands_in_its_pictures():
+    target = np.array([[0, 1], [-1, 1]], np.int16)
+    predicted = ImagePrediction(torch.nn.functional.one_hot(torch.ones(2, 2, dtype=torch.long)).permute(2, 0, 1), None)
+    drawn = pictures(predicted, np.zeros((2, 2, 3), np.uint8), target, DataConfig())
+    assert (drawn["target"].tolist(), drawn["unknown"].tolist()) == ([[0, 1], [0, 1]], [[0, 0], [1, 0]])
+    assert "unknown" not in pictures(predicted, np.zeros((2, 2, 3), np.uint8), abs(target), DataConfig())
+
+
+def test_few_examples_are_named_by_their_rank_and_many_by_percentile():
+    assert by_contrast({"b": 1.0, "a": 0.5, "none": math.nan}) == {
+        "a": "contrast rank 1 of 2, 1 is the lowest",
+        "b": "contrast rank 2 of 2, 1 is the lowest",
+    }
+    assert [rule.split(",")[0] for rule in by_contrast({str(i): i for i in range(7)}).values()] == [
+        f"contrast rank {rank} of 7" for rank in (1, 3, 4, 5, 7)
+    ]
+    assert by_contrast({str(i): i for i in range(101)}) == {
+        str(percentile): f"contrast percentile {percentile}" for percentile in (5, 25, 50, 75, 95)
+    }
 
 
 def test_a_run_without_test_cases_claims_nothing(dataset, fit, tmp_path):
@@ -278,7 +302,9 @@ def test_a_class_that_a_case_lacks_is_left_out_of_its_mean():
     summed = {summary["class"]: summary for summary in summary_rows(rows, "px")}
     assert (summed["disc"]["cases"], summed["disc"]["both_empty"]) == (0, 1)
     assert (summed["rim"]["dice"], summed["rim"]["misses"], summed["mean"]["misses"]) == (0.0, 1, 1)
-    assert {name: row["distance_cases"] for name, row in summed.items()} == {"cup": 1, "disc": 0, "rim": 0, "mean": 1}
+    counts = {name: (row["distance_cases"], row["distance_of"]) for name, row in summed.items()}
+    assert counts == {"cup": (1, 1), "disc": (0, 0), "rim": (0, 1), "mean": (1, 2)}, "of the mean, class by class"
+    assert summed["mean"]["groups"] == 1
 
 
 def test_the_interval_is_over_patients_and_the_mean_over_cases():

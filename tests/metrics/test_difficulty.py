@@ -144,11 +144,11 @@ def test_quartiles():
 
 def test_quartiles_of_equal_values_keep_their_order():
     assert quartiles([1.0] * 8).tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
-    assert quartiles([2.0, 1.0, 1.0, 1.0]).tolist() == [4, 1, 2, 3]
+    assert quartiles([2.0] + 7 * [1.0]).tolist() == [4, 1, 1, 2, 2, 3, 3, 4]
 
 
-@pytest.mark.parametrize("values", [[], [math.nan], [math.nan, math.nan]])
-def test_quartiles_of_nothing(values):
+@pytest.mark.parametrize("values", [[], [math.nan], [math.nan, math.nan], [*range(7), math.nan]])
+def test_quartiles_of_nothing_and_of_few(values):
     assert quartiles(values).tolist() == [0] * len(values)
 
 

@@ -17,6 +17,7 @@ from criinet.metrics.statistics import (
     critical_difference,
     expansion,
     indistinct_groups,
+    interval_over_runs,
     rank_methods,
     resampled_means,
 )
@@ -324,3 +325,26 @@ def test_resampled_rows_see_the_same_cases():
 def test_where_all_cases_are_alike_the_size_of_a_group_changes_no_mean():
     found = summarise([0.7] * 12, groups=["a", *"bbb", *"ccccc", *"def"])
     assert (found.low, found.high) == pytest.approx((0.7, 0.7))
+
+
+def test_the_interval_over_runs_is_of_the_mean_over_runs():
+    """Twenty empty images are false alarms in one run and have no Dice in the other: the mean is (.9 + .2077) / 2."""
+    found, groups = np.full((2, 26), NAN), [f"{i:02}" for i in range(26)]
+    found[:, :6] = 0.9
+    found[1, 6:] = 0
+    low, high = interval_over_runs(found, groups, bounds=(0, 1))
+    assert low < (0.9 + 0.9 * 6 / 26) / 2 < high
+    assert high - low > 0.05
+    whole = np.random.default_rng(0).uniform(0.4, 0.9, (3, 20))
+    patients = [f"{i // 2}" for i in range(20)]
+    usual = summarise(whole.mean(axis=0), groups=patients)
+    assert interval_over_runs(whole, patients) == pytest.approx((usual.low, usual.high), abs=1e-12)
+    with pytest.raises(ShapeError, match="not a table of runs by 26 cases"):
+        interval_over_runs(found[0], groups)
+
+
+def test_a_run_without_a_value_in_a_drawing_is_left_out_of_its_mean():
+    """Run 2 has one case of twelve: where it is not drawn there is run 1 alone, and never a warning."""
+    found = np.full((2, 12), 0.5)
+    found[1, 1:] = NAN
+    assert interval_over_runs(found, [f"{i:02}" for i in range(12)]) == pytest.approx((0.5, 0.5))

@@ -14,7 +14,7 @@ from criinet.report.benchmark.analysis import analyse
 from criinet.report.benchmark.savings import best_peers, masks_needed, savings_of
 from criinet.report.benchmark.sentences import notes, verdicts
 from criinet.report.benchmark.standing import Tally, standing
-from criinet.report.benchmark.tables import comparison_records, comparison_tables, verdict_word
+from criinet.report.benchmark.tables import comparison_records, comparison_tables, dice_table, verdict_word
 
 GAIN = np.arange(1, 9) / 100
 EVEN = np.tile([0.01, -0.01], 4)
@@ -113,7 +113,7 @@ def test_verdicts_say_what_the_numbers_say(grid):
     assert said[1].sentence.startswith(
         "moles, 4 % labeled (8 masks): crii is best with Dice .755 ± .014 over 2 runs, +.0"
     )
-    assert said[1].sentence.endswith("over its best peer cps (Holm's p = .031).")
+    assert said[1].sentence.endswith("over its best peer cps on 8 test images (Holm's p = .031).")
     assert "one draw" not in said[1].sentence
     assert said[1].also == ("Against supervised: crii helped; cps did nothing measurable.",)
 
@@ -156,7 +156,10 @@ def test_patients_with_several_images_count_once(tmp_path):
     effect = report.supervised[0]
     assert (effect.images, effect.paired.n) == (8, 4)
     assert effect.paired.p == pytest.approx(2 / 16)
-    assert report.entries[0].last.groups == 4
+    assert report.entries[0].last.on == "8 test images of 4 patients"
+    shown = comparison_tables(report)[0]
+    assert dict(zip(shown.headers, shown.rows[0], strict=False))["Patients"] == "4"
+    assert "paired by patient" in shown.caption
 
 
 def test_too_few_patients_are_called_that(tmp_path):
@@ -166,7 +169,9 @@ def test_too_few_patients_are_called_that(tmp_path):
     grid = read_grid(maker.write())
     (report,) = analyse(grid)
     (said,) = said_of(grid)
-    assert said.sentence.endswith(", on 8 test images of 4 patients, too few to tell in 3 comparisons.")
+    assert said.sentence.endswith(
+        ", on 8 test images of 4 patients, too few to tell in 3 comparisons (each patient counts alike)."
+    )
     assert said.also == ("Against supervised: cps and crii cannot be judged on so few patients.",)
     assert verdict_word(report.peers[0], peer=True) == "too few patients"
 
@@ -260,6 +265,21 @@ def test_harm_and_a_supervised_leader_are_said(tmp_path):
     assert said.also == ("Against supervised: crii hurt.",)
 
 
+def test_the_leader_is_best_only_if_it_is_told_apart_from_supervised_training(tmp_path):
+    """crii gains .01 to .08 over cps; over supervised training it gains in four cases what it loses in the others."""
+    maker = GridMaker(tmp_path / "out")
+    maker.run("supervised", np.full(8, 0.744))
+    maker.run("cps", np.full(8, 0.7))
+    maker.run("crii", 0.7 + GAIN)
+    (said,) = said_of(read_grid(maker.write()))
+    assert said.kind == "nothing"
+    assert "on this one draw crii has the highest Dice, .745, +.045 [" in said.sentence
+    assert (
+        "over its best peer cps on 8 test images (Holm's p = .023), but is not told apart from supervised: +.001 ["
+        in (said.sentence)
+    )
+
+
 def test_noise_and_few_images_are_no_verdict(tmp_path):
     """unimatch - cps is 0 and .02 in turn: four of eight cases differ, p = 2/16; the two are one comparison."""
     maker = GridMaker(tmp_path / "out")
@@ -273,7 +293,7 @@ def test_noise_and_few_images_are_no_verdict(tmp_path):
     assert "on this one draw unimatch has the highest Dice, .710, but is not told apart from cps: +.010 [" in (
         noise.sentence
     )
-    assert noise.sentence.endswith("(p = .12).")
+    assert noise.sentence.endswith("] on 8 test images (p = .12).")
     assert few.sentence.endswith("unimatch has the highest Dice, .800, on 4 test images, too few to tell.")
 
 
@@ -453,7 +473,7 @@ def test_the_interval_of_the_masks_follows_from_the_cases(tmp_path):
     one = next(s for s in savings_of(grid, analyse(grid)) if (s.label, s.masks) == ("crii", 8))
     assert one.needed == pytest.approx(8 * 2.5 ** (5 / 6))
     assert 8 < one.low < one.needed < one.high == math.inf
-    assert "crii reaches there cps needs 17 [" in said_of(grid)[-1].sentence
+    assert "crii reaches there cps needs 18 [" in said_of(grid)[-1].sentence
     assert said_of(grid)[-1].sentence.endswith(", more than 20] masks.")
 
 
@@ -502,3 +522,25 @@ def test_the_interval_is_of_the_mean_that_it_stands_beside(tmp_path):
     assert found.dice.mean == pytest.approx((6 * 0.2 + 5 * 0.9) / 11)
     assert 0 <= found.low <= found.dice.mean <= found.high <= 1
     assert found.groups == 6
+
+
+def test_a_mean_lies_in_its_interval_where_runs_differ_in_the_images_that_have_a_dice(tmp_path):
+    """Twelve images without an object: false alarms in the first draw, rightly empty and without Dice in the second."""
+    maker = GridMaker(tmp_path / "out")
+    objects, means = np.linspace(0.85, 0.95, 8), []
+    for draw, empty in enumerate((0.0, math.nan)):
+        dice = np.concatenate([objects, np.full(12, empty)])
+        name = maker.run("crii", dice, draw=draw, best=0)
+        means.append(float(np.nanmean(dice)))
+        for row in maker.rows:
+            if row["run"] == name:
+                row |= {"dice": means[-1], "cases": int(np.isfinite(dice).sum())}
+    grid = read_grid(maker.write())
+    (report,) = analyse(grid)
+    shown = dice_table(report, "px", grid)
+    assert shown.caption.endswith("final weights, 20 test images")
+    assert dict(zip(shown.headers, shown.rows[0], strict=True))["Images"] == "8 to 20"
+    found = report.entries[0].last
+    assert found.dice.mean == pytest.approx(np.mean(means))
+    assert (found.cases, found.images) == (20, (8, 20))
+    assert found.low < found.dice.mean < found.high

@@ -181,8 +181,43 @@ def test_images_of_one_patient_are_one_value(make):
         runs.append(run)
     effect = compared(*runs).effects[0]
     assert (effect.paired.n, effect.images) == (10, 30)
-    assert "on 30 test images of 10 patients" in effect.sentence
+    assert "on 30 test images of 10 patients (p = .002; each patient counts alike)." in effect.sentence
     assert effect.by_draw == (pytest.approx(0.05),)
+
+
+def test_a_gain_over_patients_that_is_a_loss_over_images_says_so(make):
+    """One patient of 19 images loses .05 in each, eleven of one image gain .06: (11 * .06 - .05) / 12 over patients."""
+    change = np.where(np.arange(30) < 19, -0.05, 0.06)
+    for name, gain in (("supervised", 0 * change), ("crii", change)):
+        run = make.evaluated(name, name, supervised_dice() + gain)
+        lines = (run / "cases.csv").read_text()
+        for k in range(19):
+            lines = lines.replace(f"patient_{k:02d}", "patient_a")
+        (run / "cases.csv").write_text(lines)
+    effect = compared(make.root / "supervised", make.root / "crii").effects[0]
+    assert (effect.verdict, effect.paired.n) == ("helped", 12)
+    assert effect.over_images == pytest.approx((11 * 0.06 - 19 * 0.05) / 30)
+    said = "each patient counts alike; over images the difference is -.010"
+    assert effect.sentence.endswith(f" on 30 test images of 12 patients (p < .001; {said}).")
+    assert turned(effect).sentence.count("over images the difference is +.010") == 1
+
+
+def test_what_one_run_reached_names_patients_and_why_there_is_no_interval(make):
+    run = make.settings("crii", "crii")
+    make.results(run, supervised_dice()[:, None], groups=1)
+    assert compared(run).sentences[0].endswith("] on 30 test images of 1 patient.")
+    results = json.loads((run / "results.json").read_text())
+    for row in results["rows"]:
+        row |= {"dice_low": None, "dice_high": None}
+    (run / "results.json").write_text(json.dumps(results))
+    assert compared(run).sentences[0].endswith(" on 30 test images of 1 patient, too few for an interval.")
+
+
+def test_a_draw_without_any_difference_does_not_disagree():
+    gains = np.linspace(0.03, 0.05, 30)
+    about = ("crii", "supervised", "", paired_difference(gains, np.zeros(30)), 30, False)
+    (effect,) = judged([Pairs(*about, (0.0, 0.08), trainings=2)])
+    assert effect.sentence.endswith("(p < .001; one draw has no difference: .000 +.080).")
 
 
 def test_a_false_alarm_that_is_avoided_is_a_gain(make):
@@ -220,7 +255,7 @@ def test_what_no_number_of_gains_could_show_after_holm_is_too_few_to_tell():
     nine, alone = judged(family)[0], judged(family[:1])[0]
     assert nine.sentence == (
         "m0 cannot be judged: Dice +.100 [+.100, +.100] against supervised on 380 test images of 6 patients, too few "
-        "to tell in 9 comparisons."
+        "to tell in 9 comparisons (each patient counts alike)."
     )
     assert (nine.too_few, alone.too_few, alone.verdict) == (True, False, "helped")
 

@@ -8,8 +8,11 @@ import pytest
 from report_html import Page
 from report_runs import RunMaker, supervised_dice
 
+from criinet.data.masks import PALETTE
 from criinet.errors import RunError
-from criinet.report import read_run, save_figures, write_report
+from criinet.report import compare, read_run, save_figures, write_report
+from criinet.report.figures import panels
+from criinet.report.overlays import gallery
 
 
 def page(paths, tmp_path, **options):
@@ -118,8 +121,15 @@ def test_without_results_no_dice_is_claimed(make, tmp_path):
     run = make.settings("new", "crii")
     make.curves(run, ["supervised"], 0.7)
     found, _ = page([run], tmp_path)
-    assert "No Dice is claimed: no masks were held out, or criinet evaluate RUN was not run." in found.text
+    assert "No Dice is claimed yet: 30 test images can be measured with criinet evaluate new" in found.text
+    assert "The test images can be, with criinet evaluate" in found.text
+    assert "only the pictures below" not in found.text
     assert "Dice on hard" not in found.text
+    split = json.loads((run / "split.json").read_text())
+    (run / "split.json").write_text(json.dumps({**split, "test": []}))
+    found, _ = page([run], tmp_path)
+    assert "No Dice is claimed: no masks were held out, or criinet evaluate RUN was not run." in found.text
+    assert "Hold masks out with criinet split" in found.text
 
 
 def test_a_run_that_holds_only_settings_still_has_a_page(make, tmp_path):
@@ -144,11 +154,96 @@ def test_four_classes_are_told_apart(make, tmp_path):
     found, text = page(paths, tmp_path)
     assert "Class by class" in found.text
     assert "1 of 29" in found.text
-    assert "misses 1 of 89" in found.text
+    assert "misses, over classes 1 of 89" in found.text
     assert "Misses and false alarms have none: they are left out here" in found.text
     assert text.count('class="word helped"') == 3
     for name in classes:
         assert f"predicted {name}" in found.text
+
+
+def test_verdicts_by_class_say_where_patients_are_too_few(make, tmp_path):
+    """Five patients: 2^-4 is the least p, whatever the gain, so the class did not do nothing."""
+    dice = np.stack([supervised_dice()] * 2, axis=1)
+    for name, gain in (("supervised", 0.0), ("crii", 0.05)):
+        run = make.settings(name, name, classes=("background", "core", "rim"))
+        make.results(run, dice + gain, ("core", "rim"), groups=5)
+    found, text = page([make.root / "supervised", make.root / "crii"], tmp_path)
+    assert "class by class, each patient counted alike; p after Holm" in found.text
+    assert text.count('<td>30</td><td>5</td><td class="word nothing">too few patients</td>') == 2
+
+
+def test_runs_in_millimetres_and_in_pixels_each_keep_their_unit(make, tmp_path):
+    pixels, millimetres = (make.evaluated(name, name, supervised_dice()) for name in ("supervised", "crii"))
+    results = json.loads((millimetres / "results.json").read_text())
+    (millimetres / "results.json").write_text(json.dumps({**results, "unit": "mm"}))
+    found, text = page([pixels, millimetres], tmp_path)
+    assert "distances in mm or px: supervised in px, crii in mm" in found.text
+    assert re.findall(r"<td>9\.\d (px|mm)</td>", text) == ["px", "px", "mm", "mm"], "HD95 of last and best"
+    headers, rows = compare([read_run(pixels), read_run(millimetres)]).table()
+    at = headers.index("HD95 (mm or px)")
+    assert [row[at].split()[1] for row in rows] == ["px", "mm"]
+    assert "Band Dice 5 px" in page([pixels], tmp_path)[0].text
+
+
+def test_images_without_an_object_are_counted_beside_the_means(make, tmp_path):
+    """Two of 32 images hold nothing: the last weights find something in both, the best ones rightly nothing."""
+    run = make.evaluated("crii", "crii", supervised_dice())
+    assert "Images" not in page([run], tmp_path)[0].text.split("Measures on the test images")[1].split("HD95")[0]
+    results = json.loads((run / "results.json").read_text())
+    for row in results["rows"]:
+        last = row["checkpoint"] == "last"
+        row |= {
+            "both_empty": 2 * (not last),
+            "cases": 30 + 2 * last,
+            "distance_cases": 29,
+            "distance_of": 30 + 2 * last,
+        }
+    (run / "results.json").write_text(json.dumps(results))
+    found, text = page([run], tmp_path)
+    assert "images with a Dice 32" in found.text
+    assert "Weights Images Dice" in found.text
+    for images in ("32", "30 of 32"):
+        assert f"<td>{images}</td><td><strong>" in text
+    assert '<span class="quiet">29 of 32</span>' in text
+    assert "in four equal groups; 2 without one are in none." in found.text
+    assert "lowest-contrast quarter (8 images)" in found.text
+
+
+def test_a_mean_without_an_interval_says_why(make, tmp_path):
+    run = make.evaluated("crii", "crii", supervised_dice())
+    results = json.loads((run / "results.json").read_text())
+    for row in results["rows"]:
+        row |= {"dice_low": None, "dice_high": None}
+    (run / "results.json").write_text(json.dumps({**results, "strata": []}))
+    found, _ = page([run], tmp_path)
+    assert "no interval: fewer than 6 images" in found.text
+    assert "lowest-contrast quarter (" not in found.text
+
+
+def test_the_area_in_the_labeled_masks_is_in_the_text_of_its_chart(make):
+    runs = [make.settings(name, name) for name in ("supervised", "crii")]
+    for run in runs:
+        make.curves(run, ["supervised"], 0.7)
+    text = next(panel.text for panel in panels([*map(read_run, runs)]) if panel.name == "area_lesion")
+    assert text.endswith(". Labeled masks: .130.")
+    lines = (runs[1] / "metrics.jsonl").read_text()
+    (runs[1] / "metrics.jsonl").write_text(lines.replace('"lesion": 0.13}', '"lesion": 0.2}'))
+    text = next(panel.text for panel in panels([*map(read_run, runs)]) if panel.name == "area_lesion")
+    assert text.endswith(". Labeled masks: .130 of supervised, .200 of crii.")
+
+
+def test_a_run_on_labeled_images_alone_and_on_volumes_says_so(make, tmp_path):
+    run = make.settings("crii", "crii")
+    make.curves(run, ["supervised"], 0.7)
+    make.examples(run, names=["a"], shift=3, coarse=False)
+    assert "fixed set of unlabeled images through" in page([run], tmp_path)[0].text
+    for name, part, value in (("split.json", "unlabeled", []), ("config.json", "dataset", {"name": "ct", "dims": 3})):
+        found = json.loads((run / name).read_text())
+        (run / name).write_text(json.dumps({**found, part: value}))
+    found, text = page([run], tmp_path)
+    assert "fixed set of labeled images, whose masks are not used for it, through" in found.text
+    assert "unlabeled pixels" not in found.text
+    assert 'alt="image a, axial, coronal and sagittal"' in text
 
 
 def test_a_shift_is_told_and_explained_where_there_is_one(make, tmp_path):
@@ -162,6 +257,70 @@ def test_a_shift_is_told_and_explained_where_there_is_one(make, tmp_path):
     assert "“objects +1” means" in found.text
     assert "step 500, objects +1.5" in found.text
     assert found.text.count("objects +1.5") == 1
+
+
+def test_a_case_of_the_same_name_in_another_dataset_is_another_image(make, tmp_path):
+    """Nor is a prediction drawn on an image that its run did not see, whatever the names are."""
+    paths = [make.settings(name, name, classes=("background", name)) for name in ("crii", "cps", "ict")]
+    for path, dataset, names in zip(paths, ("moles", "polyps", "moles"), (["a"], ["a"], ["b", "a", "u"]), strict=True):
+        config = json.loads((path / "config.json").read_text())
+        config["dataset"] |= {"name": dataset, "classes": ["background", dataset]}
+        (path / "config.json").write_text(json.dumps(config))
+        make.examples(path, names=names, shift=3, coarse=False)
+    shown = gallery([read_run(path) for path in paths], "test")
+    assert [(strip.case, strip.cnr, [tile.owner for tile in strip.tiles if tile.owner]) for strip in shown.strips] == [
+        ("a of moles", 0.4, ["crii"]),
+        ("a of moles", 1.4, ["ict"]),
+        ("a of polyps", 0.4, ["cps"]),
+        ("b of moles", 0.4, ["ict"]),
+    ]
+    assert shown.total == 4
+    found, _ = page(paths, tmp_path)
+    assert "predicted moles (moles)" in found.text
+    assert "predicted polyps (polyps)" in found.text
+
+
+def test_true_classes_have_their_colours_in_their_own_picture(make):
+    run = make.settings("crii", "crii", classes=("background", "core", "rim"))
+    make.examples(run, names=["a"], shift=3, coarse=False, classes=3)
+    truth, predicted = gallery([read_run(run)], "test").strips[0].tiles[1:3]
+    for color in PALETTE[1:3]:
+        assert (truth.pixels == color).all(-1).sum() > 50
+    assert not (truth.pixels == 255).all(-1).any()
+    assert (predicted.pixels == 255).all(-1).any()
+
+
+def test_where_ground_truth_is_unknown_pictures_are_hatched(make, tmp_path):
+    run = make.settings("crii", "crii")
+    make.examples(run, names=["a"], shift=3, coarse=False)
+    assert "ground truth unknown" not in page([run], tmp_path)[0].text
+    with np.load(run / "examples" / "0.npz") as saved:
+        arrays = dict(saved)
+    unknown = np.zeros_like(arrays["target"])
+    unknown[:20, :20] = 1
+    np.savez_compressed(run / "examples" / "0.npz", **arrays, unknown=unknown)
+    image, *others = (tile.pixels for tile in gallery([read_run(run)], "test").strips[0].tiles[:3])
+    for pixels in others:
+        changed = (abs(pixels.astype(int) - image) > 25).any(-1)
+        assert 0.4 < changed[5:60, 5:60].mean() < 0.7
+        assert not changed[:40, 80:].any()
+    assert "ground truth unknown, left out of every measure" in page([run], tmp_path)[0].text
+
+
+def test_what_is_folded_is_printed_on_the_width_of_the_paper(make, tmp_path, browser):
+    classes = ("core", "rim", "vessel")
+    run = make.settings("crii", "crii", classes=("background", *classes))
+    make.results(run, np.full((30, 3), 0.7) + supervised_dice()[:, None] / 9, classes)
+    write_report([run], tmp_path / "report.html")
+    shown = browser.new_page(viewport={"width": 718, "height": 1000})
+    shown.emulate_media(media="print")
+    shown.goto((tmp_path / "report.html").as_uri())
+    for words in ("Overlap of prediction and ground truth", "1 is the hardest", '"learning_rate"'):
+        box = shown.get_by_text(words).bounding_box()
+        assert box is not None, words
+        assert box["height"] > 0
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 718
+    shown.close()
 
 
 def test_a_lost_picture_is_named(make, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from live_page import SLOW, ready, serving
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from review_page import HOST, TOKEN, Save
 
 from criinet.data.synthetic import write_dataset
@@ -16,22 +16,6 @@ from criinet.review.app import create_app
 from criinet.review.guard import Guard
 from criinet.review.session import ReviewSession
 from volume_sets import store_as, write_volumes
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A Chromium: the one that Playwright installed, or the machine's own."""
-    with sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        found = str(own) if own.exists() else next((path for name in NAMES if (path := shutil.which(name))), None)
-        if found is None:
-            pytest.skip("no Chromium is here; `python -m playwright install chromium` gets one")
-        opened = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

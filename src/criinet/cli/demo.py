@@ -14,6 +14,11 @@ ITERATIONS = 400
 SIDE = 96
 
 
+def page_title(chosen_by: int) -> str:
+    """Name every mask that was used: those to train on, and as many as the best weights and the shift come from."""
+    return f"criinet demo: {LABELED} masks to train, {chosen_by} to choose weights and shift, {IMAGES} images"
+
+
 def demo(
     out: Annotated[Path, typer.Option(metavar="OUT", help="Folder for data, runs and report.")] = Path("demo"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in OUT.")] = False,
@@ -57,8 +62,10 @@ def demo(
         with bar("evaluating") as advance:
             evaluate(run, advance=advance)
     finish(runs[-1], "auto")
-    page = write_report(runs, out / "report.html", title=f"criinet demo: {LABELED} masks for {IMAGES} images")
-    compared = compare([read_run(run) for run in runs])
+    recorded = [read_run(run) for run in runs]
+    chosen_by = recorded[0].split.val if recorded[0].split else 0
+    page = write_report(runs, out / "report.html", title=page_title(chosen_by))
+    compared = compare(recorded)
     headers, rows = compared.table()
     sideways = list(zip(headers, *rows, strict=True))
     console.print(table(f"the same {TEST} test images", sideways[0], sideways[1:]))

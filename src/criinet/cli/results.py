@@ -198,7 +198,9 @@ def show_results(results: dict[str, Any], measured: str) -> None:
         ]
         for row in shown_rows(results)
     ]
-    out.print(table(f"{measured}; distances in {results['unit']}", headers, rows))
+    whole = next((row for row in results["rows"] if row["class"] == "mean"), None)
+    patients = f" of {whole['groups']} patients" if whole and whole["groups"] < whole["cases"] else ""
+    out.print(table(f"{measured}{patients}; distances in {results['unit']}", headers, rows))
 
 
 def shown_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -208,11 +210,14 @@ def shown_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def note_on_distances(rows: list[dict[str, Any]]) -> str:
-    """Say of how many cases HD95 is the mean where misses and false alarms are left out of it, "" where none are."""
-    fewer = [row for row in rows if row["misses"] + row["false_alarms"] > 0 and row["distance_cases"] < row["cases"]]
-    counts = [f"{row['distance_cases']} of {row['cases']} ({row['checkpoint']}, {row['class']})" for row in fewer]
+    """Say of how many cases HD95 is a mean where misses and false alarms are left out of it, "" where none are."""
+    fewer = [row for row in rows if row["distance_cases"] < row["distance_of"]]
+    counts = [f"{row['distance_cases']} of {row['distance_of']} ({row['checkpoint']}, {row['class']})" for row in fewer]
+    per_class = ", for the mean counted class by class" if any(row["class"] == "mean" for row in fewer) else ""
     return (
-        f"misses and false alarms have no HD95, so it is the mean of fewer cases: {', '.join(counts)}" if counts else ""
+        f"misses and false alarms have no HD95, so it is the mean of fewer cases{per_class}: {', '.join(counts)}"
+        if counts
+        else ""
     )
 
 

@@ -18,6 +18,7 @@ from criinet.data.masks import PALETTE
 from criinet.data.planes import gray_slice, look_point, square_slice
 from criinet.data.sampling import evenly
 from criinet.data.threads import in_threads
+from criinet.labels import IGNORE
 
 _TILE = 192
 _COLUMNS = 6
@@ -25,6 +26,8 @@ _LABEL = 22
 _GAP = 8
 _HEAD = 58
 _CONTOUR = 2
+_HATCH = 4
+_HATCH_COLOUR = (128, 128, 128)
 _INK = (32, 32, 32)
 _FAINT = (110, 110, 110)
 
@@ -76,15 +79,17 @@ def _draw_head(sheet: Image.Image, dataset: Dataset, shown: int) -> None:
 
 def _tile(dataset: Dataset, case: Case) -> Image.Image:
     """Draw one case: the image with the contours of its mask, in the middle of a square, and its name below."""
-    pixels, mask = _flat(dataset, case)
+    pixels, mask, unknown = _flat(dataset, case)
     image = Image.fromarray(pixels).convert("RGB")
     scale = _TILE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     small = np.array(image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC))
     remark = " (no mask)"
     if mask is not None:
+        small = small if unknown is None else hatched(small, unknown)
         small = draw_contours(small, np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)))
         remark = "" if mask.any() else " (empty)"
+        remark = " (partly unknown)" if unknown is not None and unknown.any() else remark
     tile = Image.new("RGB", (_TILE, _TILE + _LABEL), "white")
     draw = ImageDraw.Draw(tile)
     draw.rectangle((0, 0, _TILE - 1, _TILE - 1), fill=(236, 236, 236))
@@ -96,15 +101,35 @@ def _tile(dataset: Dataset, case: Case) -> Image.Image:
     return tile
 
 
-def _flat(dataset: Dataset, case: Case) -> tuple[Pixels, NDArray[Any] | None]:
-    """Return the image and its mask; of a volume the slice with the most labels."""
+def _flat(dataset: Dataset, case: Case) -> tuple[Pixels, NDArray[Any] | None, NDArray[Any] | None]:
+    """Return the image, its mask, and where that is unknown; of a volume the slice with the most labels."""
     scan = dataset.read_scan(case)
     mask = None if case.mask is None else dataset.read_mask(case)
+    unknown = None if mask is None else (mask == IGNORE).astype(np.uint8)
     if not isinstance(scan, Volume):
-        return scan, None if mask is None else np.maximum(mask, 0).astype(np.uint8)
+        return scan, None if mask is None else np.maximum(mask, 0).astype(np.uint8), unknown
     at = look_point(mask, scan.shape)
     shown = gray_slice(scan, at, limits_of(scan))
-    return shown, None if mask is None else square_slice(mask, scan.geometry, at)
+    slices = [None if array is None else square_slice(array, scan.geometry, at) for array in (mask, unknown)]
+    return shown, slices[0], slices[1]
+
+
+def hatched(image: Pixels, unknown: NDArray[Any]) -> Pixels:
+    """Hatch where there is no ground truth.
+
+    Args:
+        image: (H, W, 3) uint8.
+        unknown: (h, w), not 0 where nobody knows; it is brought to the size of the image.
+
+    Returns:
+        (H, W, 3) uint8, a copy.
+    """
+    height, width = image.shape[:2]
+    area = np.asarray(Image.fromarray(unknown.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
+    rows, columns = np.indices((height, width))
+    drawn = image.copy()
+    drawn[(area > 0) & ((rows + columns) // _HATCH % 2 == 0)] = _HATCH_COLOUR
+    return drawn
 
 
 def draw_contours(image: Pixels, mask: NDArray[Any], width: int = _CONTOUR) -> Pixels:

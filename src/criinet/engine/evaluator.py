@@ -14,7 +14,7 @@ from criinet.data.mask_folders import match_masks, paired_masks
 from criinet.data.splits import Split
 from criinet.data.threads import Advance
 from criinet.engine.build import Trained, load_trained
-from criinet.engine.examples import by_percentile, pictures, write_examples
+from criinet.engine.examples import by_contrast, pictures, write_examples
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import open_recorded, recorded_split, require_same_classes
 from criinet.engine.predictor import Predictor
@@ -41,6 +41,7 @@ class TestSet:
         """Measure contrast, boundary and size of every case, and freeze the quartiles.
 
         A case without any object is in no quartile (0): it has no contrast and no boundary, and no small object either.
+        Of few cases there are no quartiles.
         """
         require_masks_fit(cases, dataset.dims)
         facts = {case.name: difficulty_of(dataset, case) for case in cases}
@@ -163,7 +164,7 @@ def measure(
     advance: Advance | None,
 ) -> list[Row]:
     """Predict and measure every test case with one checkpoint; the last one's examples are kept for the report."""
-    chosen = by_percentile({name: found["cnr"] for name, found in test.difficulty.items()})
+    chosen = by_contrast({name: found["cnr"] for name, found in test.difficulty.items()})
     rows: list[Row] = []
     examples: list[tuple[Row, dict[str, Any]]] = []
     scans = (test.dataset.read_scan(case) for case in test.cases)
@@ -176,7 +177,7 @@ def measure(
             about: Row = {
                 "case": case.name,
                 "set": "test",
-                "rule": f"contrast percentile {chosen[case.name]}",
+                "rule": chosen[case.name],
                 "cnr": test.difficulty[case.name]["cnr"],
                 "dice": finite_mean([float(row["dice"]) for row in found if not row["region"]]),
             }
@@ -184,7 +185,7 @@ def measure(
         if advance is not None:
             advance(done + 1, len(test.cases))
     if examples:
-        examples.sort(key=lambda e: chosen[e[0]["case"]])
+        examples.sort(key=lambda e: list(chosen).index(e[0]["case"]))
         write_examples(folder, "test", examples)
     return rows
 

@@ -18,6 +18,8 @@ from criinet.data.scans import Scan
 from criinet.data.settings import DataConfig
 from criinet.engine.folder import RunFolder
 from criinet.engine.predictor import Predicted
+from criinet.labels import IGNORE
+from criinet.metrics.difficulty import FEWEST_IN_QUARTERS
 
 PERCENTILES = (5, 25, 50, 75, 95)
 LONGEST = 512
@@ -30,15 +32,23 @@ def spaced(names: Sequence[str], count: int) -> list[str]:
     return [ordered[i] for i in evenly(len(ordered), count)]
 
 
-def by_percentile(values: dict[str, float]) -> dict[str, int]:
-    """Return the case nearest to each percentile of ``values`` (case to contrast), one case for each percentile."""
+def by_contrast(values: dict[str, float]) -> dict[str, str]:
+    """Return the cases to show, the lowest contrast first, each with the rule that chose it.
+
+    It is the case nearest to each percentile of ``values`` (case to contrast), one case for each; of few cases, which
+    have no quartiles, at most as many by their rank.
+    """
     known = {name: value for name, value in values.items() if np.isfinite(value)}
-    chosen: dict[str, int] = {}
+    if len(known) < FEWEST_IN_QUARTERS:
+        ordered = sorted(known, key=lambda name: (known[name], name))
+        ranks = evenly(len(ordered), len(PERCENTILES))
+        return {ordered[i]: f"contrast rank {i + 1} of {len(ordered)}, 1 is the lowest" for i in ranks}
+    chosen: dict[str, str] = {}
     for percentile in PERCENTILES:
         left = {name: value for name, value in known.items() if name not in chosen}
-        if left:
-            wanted = float(np.percentile(list(known.values()), percentile))
-            chosen[min(left, key=lambda name: (abs(left[name] - wanted), name))] = percentile
+        wanted = float(np.percentile(list(known.values()), percentile))
+        nearest = min(left, key=lambda name: (abs(left[name] - wanted), name))
+        chosen[nearest] = f"contrast percentile {percentile}"
     return chosen
 
 
@@ -59,6 +69,8 @@ def small_image(image: np.ndarray) -> np.ndarray:
 def pictures(predicted: Predicted, scan: Scan, target: np.ndarray | None, config: DataConfig) -> dict[str, np.ndarray]:
     """Return what the report draws of a case: image (H, W, 3), masks and maps of uncertainty (H, W), all uint8.
 
+    Where ground truth is unknown, ``target`` is 0 and ``unknown`` is 1.
+
     A volume is shown in three planes through the middle of its target, or where there is none of its prediction.
     """
     known = None if target is None else np.maximum(target, 0).astype(np.uint8)
@@ -67,6 +79,8 @@ def pictures(predicted: Predicted, scan: Scan, target: np.ndarray | None, config
         maps["coarse"] = predicted.coarse_mask
     if known is not None:
         maps["target"] = known
+    if target is not None and (target == IGNORE).any():
+        maps["unknown"] = (target == IGNORE).astype(np.uint8)
     if not isinstance(predicted, VolumePrediction):
         assert not isinstance(scan, Volume)
         return {"image": small_image(with_channels(scan, 3)), **{name: small(array) for name, array in maps.items()}}
@@ -74,7 +88,7 @@ def pictures(predicted: Predicted, scan: Scan, target: np.ndarray | None, config
     at = look_point(predicted.mask if known is None else known, scan.shape)
     gray = to_gray(scan.values, limits_for_people(scan, config.intensity, config.range))
     planes = {
-        name: three_planes(array, scan.geometry, at, labels=name in ("refined", "coarse", "target"))
+        name: three_planes(array, scan.geometry, at, labels=name in ("refined", "coarse", "target", "unknown"))
         for name, array in {"image": gray, **maps}.items()
     }
     return {**planes, "image": np.repeat(planes["image"][..., None], 3, axis=2)}

@@ -50,8 +50,9 @@ def measures(row: Row) -> list[str]:
 def summary_rows(rows: Sequence[Row], unit: str = "px") -> list[Row]:
     """Return a row for each checkpoint and class or region, and one for the mean over classes: means, and misses.
 
-    Intervals are over groups (patients) where several cases belong to one. Of ``distance_cases`` the distances are the
-    mean: a miss and a false alarm have none.
+    Intervals are over groups (patients) where several cases belong to one; ``groups`` have a Dice. Of
+    ``distance_cases`` of ``distance_of`` the distances are the mean: a miss and a false alarm have none. In the row of
+    means these are counted class by class: its cases are means of the classes that have a distance.
 
     Args:
         unit: of distances, see :func:`unit_of`. Where it is MIXED, the means of distances are NaN: they would add
@@ -64,11 +65,16 @@ def summary_rows(rows: Sequence[Row], unit: str = "px") -> list[Row]:
     summaries: list[Row] = []
     for (checkpoint, name), found in grouped.items():
         dice = dice_of(found)
+        single = (
+            [row for row in rows if row["checkpoint"] == checkpoint and not row["region"]] if name == "mean" else found
+        )
         summary: Row = {"checkpoint": checkpoint, "class": name, "region": found[0]["region"], "cases": dice.n}
         summary |= {"dice_sd": dice.sd, "dice_low": dice.low, "dice_high": dice.high, "both_empty": dice.missing}
         summary |= {key: finite_mean([row[key] for row in found]) for key in measures(found[0])}
         summary |= dict.fromkeys(DISTANCES, math.nan) if unit == MIXED else {}
-        summary["distance_cases"] = sum(math.isfinite(row["hd95"]) for row in found)
+        summary["groups"] = len({row["group"] for row in found if math.isfinite(row["dice"])})
+        summary["distance_cases"] = sum(math.isfinite(row["hd95"]) for row in single)
+        summary["distance_of"] = sum(math.isfinite(row["dice"]) for row in single)
         summary["misses"] = sum(int(row["miss"]) for row in found)
         summary["false_alarms"] = sum(int(row["false_alarm"]) for row in found)
         summaries.append(summary)
@@ -81,7 +87,7 @@ def dice_of(rows: Sequence[Row]) -> Summary:
 
 
 def strata_rows(rows: Sequence[Row], difficulty: Mapping[str, Row]) -> list[Row]:
-    """Return Dice by quartile of contrast, boundary and size; quartile 1 is the hardest.
+    """Return Dice by quartile of contrast, boundary and size; quartile 1 is the hardest. Without quartiles, nothing.
 
     Args:
         difficulty: of each case by its name, with its quartile of every stratum.
@@ -89,7 +95,7 @@ def strata_rows(rows: Sequence[Row], difficulty: Mapping[str, Row]) -> list[Row]
     strata: list[Row] = []
     averaged = per_case(rows)
     for checkpoint in dict.fromkeys(row["checkpoint"] for row in rows):
-        for stratum in STRATA:
+        for stratum in (by for by in STRATA if any(found[f"{by}_quartile"] for found in difficulty.values())):
             for quartile in range(1, 5):
                 found = [
                     row

@@ -18,6 +18,9 @@ IntArray = NDArray[np.int64]
 STRATA = {"contrast": "cnr", "boundary": "boundary_gradient", "size": "object_share"}
 """What cases are divided into quartiles by, and which of their measures says it."""
 
+FEWEST_IN_QUARTERS = 8
+"""Cases below which there are no quartiles: two in each say something of a quarter, one alone is itself."""
+
 _RING_SHARE = 0.1
 """Width of the ring around an object, as a share of its equivalent diameter."""
 
@@ -127,7 +130,8 @@ def quartiles(values: Sequence[float] | FloatArray) -> IntArray:
         values: (N,) float, low is hard, as of :func:`contrast_to_noise`.
 
     Returns:
-        (N,) int64: 1 for the lowest (hardest) quarter to 4 for the highest; 0 for NaN. Where a cut falls among equal
+        (N,) int64: 1 for the lowest (hardest) quarter to 4 for the highest; 0 for NaN, and for all where fewer than
+        FEWEST_IN_QUARTERS are known. Where a cut falls among equal
         values, those that come first in the list (of test cases: the order of the split) are in the lower group: so
         groups stay of equal size, and the same list always gives the same ones.
     """
@@ -135,7 +139,8 @@ def quartiles(values: Sequence[float] | FloatArray) -> IntArray:
     groups = np.zeros(numbers.shape, dtype=np.int64)
     known = np.flatnonzero(~np.isnan(numbers))
     order = known[np.argsort(numbers[known], kind="stable")]
-    groups[order] = 1 + 4 * np.arange(len(order)) // max(len(order), 1)
+    if len(order) >= FEWEST_IN_QUARTERS:
+        groups[order] = 1 + 4 * np.arange(len(order)) // len(order)
     return groups
 
 

@@ -130,7 +130,7 @@ def summarise(
     elif len(groups) != numbers.size:
         raise ShapeError(f"values has {numbers.size} cases and groups has {len(groups)}. Give the group of each case.")
     else:
-        low, high = _grouped_interval(finite, np.asarray(groups)[known], seed, resamples)
+        low, high = _grouped_interval(numbers[None], np.asarray(groups), seed, resamples)
     low, high = np.clip((low, high), *bounds)
     return Summary(
         mean=float(finite.mean()) if finite.size else math.nan,
@@ -141,6 +141,39 @@ def summarise(
         missing=int(np.isnan(numbers).sum()),
         infinite=int(np.isinf(numbers).sum()),
     )
+
+
+def interval_over_runs(
+    values: NDArray[Any],
+    groups: Sequence[str],
+    *,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+    seed: int = 0,
+    resamples: int = 2000,
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of a mean over runs, each of which is the mean over its cases.
+
+        mean over runs r of  (sum over the cases of run r of v) / (their number)
+
+    The cases of a run are those that have a finite value there: a correct empty mask has no Dice, and a false alarm on
+    the same image in another run has one. Whole groups are drawn, the same for all runs.
+
+    Args:
+        values: (R, N) float, a row for each run and a column for each case; what is not finite is left out.
+        groups: (N,) what each case belongs to, as a patient.
+        bounds, seed, resamples: see :func:`summarise`, whose interval this is where there is one run.
+
+    Returns:
+        low, high; NaN below FEWEST groups with a value.
+
+    Raises:
+        ShapeError: if values is no table, or groups has another length than its rows.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 2 or table.shape[1] != len(groups):
+        raise ShapeError(f"values is {table.shape}, not a table of runs by {len(groups)} cases, one group for each.")
+    low, high = np.clip(_grouped_interval(table, np.asarray(groups), seed, resamples), *bounds)
+    return float(low), float(high)
 
 
 def paired_difference(a: Numbers, b: Numbers, seed: int = 0, *, resamples: int = 2000) -> Paired:
@@ -386,14 +419,19 @@ def _bootstrap_interval(values: FloatArray, seed: int, resamples: int) -> tuple[
     return _expanded(means, float(values.mean()), values.size)
 
 
-def _grouped_interval(values: FloatArray, groups: NDArray[Any], seed: int, resamples: int) -> tuple[float, float]:
-    """Return the same of the mean over the values of resampled groups; NaN below FEWEST groups."""
-    _, member = np.unique(groups, return_inverse=True)
-    sums, counts = np.bincount(member, values), np.bincount(member)
-    if counts.size < FEWEST:
+def _grouped_interval(table: FloatArray, groups: NDArray[Any], seed: int, resamples: int) -> tuple[float, float]:
+    """Return the same of the mean over runs, each the mean over the values of resampled groups; NaN below FEWEST."""
+    known = np.isfinite(table)
+    measured = known.any(axis=0)
+    _, member = np.unique(groups[measured], return_inverse=True)
+    counts = np.stack([np.bincount(member, row) for row in known[:, measured]])
+    if counts.shape[1] < FEWEST:
         return math.nan, math.nan
-    total, number = resampled_means(np.stack([sums, counts]), seed, resamples=resamples)
-    return _expanded(total / number, float(values.mean()), counts.size)
+    sums = np.stack([np.bincount(member, row) for row in np.where(known, table, 0)[:, measured]])
+    totals, numbers = np.split(resampled_means(np.vstack([sums, counts]), seed, resamples=resamples), 2)
+    ratios = np.divide(totals, numbers, where=numbers > 0, out=np.full_like(totals, math.nan))
+    means = [row[valid].mean() for row, valid in zip(table, known, strict=True) if valid.any()]
+    return _expanded(np.nanmean(ratios, axis=0), float(np.mean(means)), counts.shape[1])
 
 
 def _expanded(means: FloatArray, mean: float, units: int) -> tuple[float, float]:

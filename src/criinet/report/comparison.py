@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from criinet.metrics.statistics import Paired, Verdict, holm, paired_difference, verdict
-from criinet.report.records import BEST, LAST, CaseRecord, RecordedRun, ResultRow
+from criinet.metrics.statistics import Paired, Verdict, finite_mean, holm, paired_difference, verdict
+from criinet.report.records import BEST, LAST, CaseRecord, RecordedRun, ResultRow, Stratum
 from criinet.report.text import MISSING, chance_after, distance, interval, minutes, number, signed
 
 SUPERVISED = "supervised"
@@ -28,6 +28,7 @@ class Pairs:
     scope: "" for every test case, else what was compared ("the lowest-contrast quarter", "class 'polyp'").
     paired: of the Dice of both, per case (or per group, where groups have several cases).
     images: number of test images behind it. groups: True if a value is the mean of several cases.
+    over_images: the mean difference with every image counted alike, and not every group.
     by_draw: the mean difference in each draw of the labels, over its seeds, in their order. trainings: of each row.
     credited: images in which the Dice of one row was set to 1, see :func:`matched`.
     class_name: the class, for a comparison of one class.
@@ -42,6 +43,7 @@ class Pairs:
     by_draw: tuple[float, ...]
     trainings: int = 1
     credited: int = 0
+    over_images: float = math.nan
     class_name: str = ""
 
     @property
@@ -72,7 +74,17 @@ class Pairs:
     @property
     def on(self) -> str:
         """How many images there are, and of how many patients where these are what is paired."""
-        return _images(self.images) + (f" of {self.paired.n} patients" if self.groups else "")
+        return on_images(self.images, self.paired.n if self.groups else 0)
+
+    @property
+    def weighting(self) -> str:
+        """Say that patients count alike where these are paired; and the other difference, if its sign is the other."""
+        if not self.groups:
+            return ""
+        opposite = self.paired.mean * self.over_images < 0
+        return "each patient counts alike" + (
+            f"; over images the difference is {signed(self.over_images)}" if opposite else ""
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,24 +117,45 @@ class Effect(Pairs):
     @property
     def too_few_text(self) -> str:
         """What to say where there are too few units."""
-        return "too few to tell" + (f" in {self.comparisons} comparisons" if self.comparisons > 1 else "")
+        said = "too few to tell" + (f" in {self.comparisons} comparisons" if self.comparisons > 1 else "")
+        return f"{said} ({self.weighting})" if self.weighting else said
+
+    @property
+    def disagreement(self) -> str:
+        """What keeps the draws from one sign."""
+        return "one draw has no difference" if min(map(abs, self.by_draw)) == 0 else "the draws disagree"
+
+    @property
+    def word(self) -> str:
+        """The verdict in a word, or why there is none."""
+        if self.too_few:
+            return f"too few {self.units}"
+        return "draws disagree" if self.draws_disagree else self.verdict
 
     @property
     def chance(self) -> str:
-        """Write ``p = .012``, or ``Holm's p = .012``; with the draws where they are why there is no verdict."""
-        said = ("Holm's p " if self.comparisons > 1 else "p ") + chance_after(self.paired.p)
-        return f"{said}; the draws disagree: {self.each_draw}" if self.draws_disagree else said
+        """Write ``p = .012``, or ``Holm's p = .012``; with the draws where they are why there is no verdict.
+
+        Where patients are paired it says how they count.
+        """
+        said = [("Holm's p " if self.comparisons > 1 else "p ") + chance_after(self.paired.p)]
+        said += [f"{self.disagreement}: {self.each_draw}"] if self.draws_disagree else []
+        return "; ".join([*said, self.weighting] if self.weighting else said)
 
 
 @dataclass(frozen=True)
 class Headline:
-    """What one run reached: the mean over classes at the last and at the best checkpoint, None if not evaluated."""
+    """What one run reached: the mean over classes at the last and at the best checkpoint, None if not evaluated.
+
+    patients: that the test images with a Dice are of; 0 where each is of another one.
+    """
 
     label: str
     run: RecordedRun
     last: ResultRow | None
     best: ResultRow | None
-    hardest: float
+    hardest: Stratum | None
+    patients: int
 
     @property
     def misses(self) -> str:
@@ -153,11 +186,14 @@ class Comparison:
         if self.effects:
             return tuple(effect.sentence for effect in self.effects)
         reached = tuple(_reached(row) for row in self.rows if row.last is not None)
-        return reached or (NO_RESULTS,)
+        waiting = tuple(_waits(row.run) for row in self.rows if row.run.split and row.run.split.test)
+        return reached or waiting or (NO_RESULTS,)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return headers and rows of text for a terminal: the last checkpoint, with the best one's Dice beside it."""
-        unit = self.rows[0].run.unit if self.rows else "px"
+        runs = [row.run for row in self.rows]
+        unit = unit_of_runs(runs)
+        own = len({run.unit for run in runs}) > 1
         headers = [
             "Run",
             "Labeled",
@@ -169,7 +205,7 @@ class Comparison:
             "Boundary IoU",
         ]
         headers += [f"Band Dice 5 {unit}", "Misses", "Hardest quarter", "Train min"]
-        return headers, [_cells(row) for row in self.rows]
+        return headers, [_cells(row, row.run.unit if own else "") for row in self.rows]
 
 
 def compare(runs: Sequence[RecordedRun]) -> Comparison:
@@ -222,6 +258,11 @@ def run_labels(runs: Sequence[RecordedRun]) -> list[str]:
     return [f"{run.method} #{index}" for index, run in enumerate(runs, 1)]
 
 
+def unit_of_runs(runs: Sequence[RecordedRun]) -> str:
+    """Return the unit of all distances, ``mm or px`` where the runs differ in it."""
+    return " or ".join(sorted({run.unit for run in runs})) or "px"
+
+
 def dice_with_interval(row: ResultRow) -> str:
     """Write ``.812 [.790, .832]``."""
     return f"{number(row.value('dice'))} {interval(row.value('dice_low'), row.value('dice_high'))}".strip()
@@ -229,17 +270,25 @@ def dice_with_interval(row: ResultRow) -> str:
 
 def _headline(run: RecordedRun, label: str) -> Headline:
     results = run.results
-    stratum = results.stratum("contrast", 1) if results else None
     return Headline(
         label=label,
         run=run,
         last=results.row(LAST) if results else None,
         best=results.row(BEST) if results else None,
-        hardest=stratum.dice if stratum else math.nan,
+        hardest=results.stratum("contrast", 1) if results else None,
+        patients=_patients(run),
     )
 
 
-def _cells(row: Headline) -> list[str]:
+def _patients(run: RecordedRun) -> int:
+    dice = dice_by_case(run.cases, lambda _: True)
+    group = {case.case: case.group for case in run.cases}
+    patients = {group[case] for case, value in dice.items() if math.isfinite(value)}
+    return len(patients) if len(patients) < sum(map(math.isfinite, dice.values())) else 0
+
+
+def _cells(row: Headline, unit: str) -> list[str]:
+    """Return the cells of one run, its distance with its ``unit`` if runs differ in it."""
     run = row.run
     labeled = str(run.split.labeled) if run.split else MISSING
     if row.last is None:
@@ -251,12 +300,12 @@ def _cells(row: Headline) -> list[str]:
         dice_with_interval(last),
         number(row.best.value("dice")) if row.best else MISSING,
         number(last.value("iou")),
-        distance(last.value("hd95")),
+        f"{distance(last.value('hd95'))} {unit}".strip(),
         number(last.value("surface_dice")),
         number(last.value("boundary_iou")),
         number(last.value("band_dice_5")),
         row.misses,
-        number(row.hardest),
+        number(row.hardest.dice) if row.hardest else MISSING,
         minutes(run.train_seconds),
     ]
 
@@ -264,11 +313,19 @@ def _cells(row: Headline) -> list[str]:
 def _reached(row: Headline) -> str:
     if row.last is None:
         return NO_RESULTS
-    return f"{row.label} reaches Dice {dice_with_interval(row.last)} on {_images(row.last.cases)}."
+    few = "" if math.isfinite(row.last.value("dice_low")) else ", too few for an interval"
+    return f"{row.label} reaches Dice {dice_with_interval(row.last)} on {on_images(row.last.cases, row.patients)}{few}."
 
 
-def _images(count: int) -> str:
-    return f"{count} test image{'' if count == 1 else 's'}"
+def _waits(run: RecordedRun) -> str:
+    images = on_images(run.split.test if run.split else 0)
+    return f"No Dice is claimed yet: {images} can be measured with `criinet evaluate {run.folder.name}`."
+
+
+def on_images(images: int, patients: int = 0) -> str:
+    """Write ``1 test image``, or ``42 test images of 13 patients``."""
+    said = f"{images} test image{'' if images == 1 else 's'}"
+    return f"{said} of {patients} patient{'' if patients == 1 else 's'}" if patients else said
 
 
 def _baseline(run: RecordedRun, runs: Sequence[RecordedRun]) -> RecordedRun | None:
@@ -327,7 +384,7 @@ def _differences(run: RecordedRun, label: str, baseline: RecordedRun, name: str)
         notes.append(f"{label} was trained with seed {run.seed}, {name} with seed {baseline.seed}.")
     apart = {c.case for c in run.cases} ^ {c.case for c in baseline.cases}
     if apart:
-        notes.append(f"Left out of the comparison: {_images(len(apart))} measured in only one of {label} and {name}.")
+        notes.append(f"Left out of the comparison: {on_images(len(apart))} measured in only one of {label} and {name}.")
     return notes
 
 
@@ -349,7 +406,7 @@ def _credited(pairs: Pairs) -> list[str]:
     if not pairs.credited:
         return []
     return [
-        f"In {_images(pairs.credited)} either {pairs.run} or {pairs.baseline} found something where there is nothing "
+        f"In {on_images(pairs.credited)} either {pairs.run} or {pairs.baseline} found something where there is nothing "
         "(Dice 0) and the other rightly did not, which counts as Dice 1 in their comparison."
     ]
 
@@ -377,9 +434,17 @@ def _pairs(
     group = {case.case: case.group for case in run.cases}
     first, second, images = paired_values(mine, theirs, group)
     paired = paired_difference(first, second)
-    by_draw = (paired.mean,) if images else ()
-    credited = len(spared(mine, theirs))
-    return Pairs(label, name, scope, paired, images, len(first) < images, by_draw, credited=credited)
+    return Pairs(
+        label,
+        name,
+        scope,
+        paired,
+        images,
+        groups=len(first) < images,
+        by_draw=(paired.mean,) if images else (),
+        credited=len(spared(mine, theirs)),
+        over_images=difference_over_images(mine, theirs),
+    )
 
 
 def group_means(dice: Mapping[str, float], group: Mapping[str, str]) -> list[float]:
@@ -397,6 +462,11 @@ def paired_values(
     pairs = matched(first, second)
     one, two = (group_means({case: dice[arm] for case, dice in pairs.items()}, group) for arm in (0, 1))
     return one, two, len(pairs)
+
+
+def difference_over_images(first: Mapping[str, float], second: Mapping[str, float]) -> float:
+    """Return the mean difference of both arms over the cases that :func:`matched` pairs, NaN without any."""
+    return finite_mean([a - b for a, b in matched(first, second).values()])
 
 
 def matched(first: Mapping[str, float], second: Mapping[str, float]) -> Matched:
@@ -454,7 +524,8 @@ def turned(effect: Effect) -> Effect:
     paired = effect.paired
     other = replace(paired, mean=0 - paired.mean, low=0 - paired.high, high=0 - paired.low)
     by_draw = tuple(0 - change for change in effect.by_draw)
-    return _judge(replace(effect, run=effect.baseline, baseline=effect.run, paired=other, by_draw=by_draw))
+    back = replace(effect, run=effect.baseline, baseline=effect.run, paired=other, by_draw=by_draw)
+    return _judge(replace(back, over_images=0 - effect.over_images))
 
 
 def _judge(effect: Effect) -> Effect:

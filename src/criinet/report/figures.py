@@ -239,7 +239,9 @@ def quartile_panel(
     said = "; ".join(
         f"{label}: {', '.join(number(s.dice) for s in strata)}" for label, strata in rows.items() if strata
     )
-    text = f"Dice from the hardest to the easiest quarter. {said}."
+    counts = sorted({s.cases for strata in rows.values() for s in strata} - {0})
+    each = f", of {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} images each" if counts else ""
+    text = f"Dice from the hardest to the easiest quarter{each}. {said}."
     return Panel(name, group, title, text, draw, size)
 
 
@@ -296,18 +298,17 @@ def _change_panel(styled: Styled) -> Panel | None:
 
 def _confident_panel(styled: Styled) -> Panel | None:
     lines = _monitored(styled, lambda record: record.confident)
-    title = "Share of unlabeled pixels with confidence over .95"
+    title = "Share of pixels with confidence over .95"
     return line_panel("confident", "stability", title, _styles(styled), lines, "share")
 
 
 def _area_panel(styled: Styled, name: str) -> Panel | None:
     lines = _monitored(styled, lambda record: record.area.get(name, math.nan))
-    labeled = [r.labeled_area.get(name, math.nan) for run, _ in styled for r in run.monitor]
-    known = [value for value in labeled if math.isfinite(value)]
-    reference = known[-1] if known else None
+    last = {style.label: run.monitor[-1].labeled_area.get(name, math.nan) for run, style in styled if run.monitor}
+    references = {label: value for label, value in last.items() if math.isfinite(value)}
     title = f"Area of {name} in the targets; dotted: in the labeled masks"
     safe = re.sub(r"\W+", "_", name)
-    return line_panel(f"area_{safe}", "stability", title, _styles(styled), lines, "share of pixels", reference)
+    return line_panel(f"area_{safe}", "stability", title, _styles(styled), lines, "share of pixels", references)
 
 
 def _styles(styled: Styled) -> list[Style]:
@@ -325,9 +326,14 @@ def line_panel(
     styles: Sequence[Style],
     lines: Mapping[str, list[tuple[float, float]]],
     ylabel: str,
-    reference: float | None = None,
+    references: Mapping[str, float] | None = None,
 ) -> Panel | None:
-    """Return a chart of one line for each label against the progress of training; None if none has a point."""
+    """Return a chart of one line for each label against the progress of training; None if none has a point.
+
+    references: what the labeled masks have, a dotted line for each label, or one for all that is theirs alike.
+    """
+    marks = dict(references or {})
+    shared = len(set(marks.values())) == 1
     kept = {
         label: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)] for label, points in lines.items()
     }
@@ -339,8 +345,10 @@ def line_panel(
             x, y = _thinned(kept[style.label])
             spaced = max(1, len(x) // _SPACED)
             axes.plot(x, y, **style.drawn, markersize=4.5, markevery=spaced)
-        if reference is not None:
-            axes.axhline(reference, color=mpl.rcParams["text.color"], linestyle=":", linewidth=1)
+        for style in styles:
+            if style.label in marks:
+                color = mpl.rcParams["text.color"] if shared else style.color
+                axes.axhline(marks[style.label], color=color, linestyle=":", linewidth=1)
         axes.set_xlim(0, 1.02)
         axes.yaxis.set_major_formatter(Ticks())
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
@@ -348,7 +356,12 @@ def line_panel(
         axes.set_ylabel(ylabel)
 
     ends = "; ".join(f"{label} ends at {number(points[-1][1])}" for label, points in kept.items() if points)
-    return Panel(name, group, title, f"{title} over training. {ends}.", draw)
+    said = f"{title} over training. {ends}."
+    if shared:
+        said += f" Labeled masks: {number(next(iter(marks.values())))}."
+    elif marks:
+        said += f" Labeled masks: {', '.join(f'{number(value)} of {label}' for label, value in marks.items())}."
+    return Panel(name, group, title, said, draw)
 
 
 class Ticks(ScalarFormatter):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from criinet.data.contact_sheet import hatched
 from criinet.data.masks import PALETTE
 from criinet.report.comparison import run_labels
 from criinet.report.reading import Pixels, read_example
@@ -63,6 +64,7 @@ class Gallery:
     uncertainty: what the last picture of a strip maps, "disagreement" or "entropy"; empty if no run saved either.
     scale: the uncertainty, in [0, 1], that the brightest colour stands for.
     missing: cases whose file could not be read.
+    partial: whether ground truth is unknown in a part of some, which is hatched.
     """
 
     strips: tuple[Strip, ...]
@@ -70,6 +72,7 @@ class Gallery:
     uncertainty: str
     scale: float
     missing: tuple[str, ...]
+    partial: bool = False
 
 
 def gallery(
@@ -82,42 +85,36 @@ def gallery(
 ) -> Gallery:
     """Draw the examples of ``"test"`` or ``"unlabeled"``: image, ground truth, every run's prediction, and uncertainty.
 
-    Ground truth is a white line, a prediction the colour of its class. Uncertainty is the disagreement of the coarse
-    and the refined opinion, or the entropy where a method has one opinion; all strips share one colour scale.
+    Ground truth is a white line, in its own picture of several classes in their colours; a prediction has the colour of
+    its class. Runs are drawn on one picture where dataset, case and image are the same. Uncertainty is the disagreement
+    of the coarse and the refined opinion, or the entropy where a method has one opinion; all strips share one scale.
 
     Args:
         labels: names of the runs; empty picks the shortest that tell them apart.
         uncertainty: False leaves it out.
         most_tiles: about how many pictures there may be, at most 12 cases of them and at least one.
     """
-    cases: dict[str, Example] = {}
-    for run in runs:
-        for example in run.examples:
-            if example.part == part:
-                cases.setdefault(example.case, example)
-    shown = list(cases.values())[: max(1, min(12, most_tiles // (4 + len(runs))))]
-    found = {example.case: _arrays(runs, example) for example in shown}
+    cases = list(dict.fromkeys((run.dataset, e.case) for run in runs for e in run.examples if e.part == part))
+    shown = cases[: max(1, min(12, most_tiles // (4 + len(runs))))]
+    found = {key: _arrays(runs, key, part) for key in shown}
+    apart = [(key, arrays) for key, all_of_case in found.items() for arrays in _of_one_image(all_of_case)]
     labels = labels or (run_labels(runs) if len(runs) > 1 else ["prediction"])
-    uncertainties = {case: _uncertainty(arrays) for case, arrays in found.items()} if uncertainty else {}
-    maps = [found[case][one.index][one.name] for case, one in uncertainties.items() if one]
-    names = " or ".join(dict.fromkeys(one.name for one in uncertainties.values() if one))
+    uncertainties = [_uncertainty(arrays) if uncertainty else None for _, arrays in apart]
+    drawn = list(zip(apart, uncertainties, strict=True))
+    maps = [arrays[one.index][one.name] for (_, arrays), one in drawn if one]
+    names = " or ".join(dict.fromkeys(one.name for one in uncertainties if one))
     top = max((float(np.percentile(map_, 99.5)) for map_ in maps), default=255.0)
     scale = max(top, 25.0) / 255
-    strips = [
-        Strip(
-            example.case,
-            example.rule,
-            example.cnr,
-            (
-                *_opinions(example, runs, labels, found[example.case]),
-                *_uncertainty_tiles(example, labels, found[example.case], uncertainties.get(example.case), scale),
-            ),
-        )
-        for example in shown
-        if any(found[example.case])
-    ]
-    missing = tuple(case for case, arrays in found.items() if not any(arrays))
-    return Gallery(tuple(strips), len(cases), names, scale, missing)
+    several = len({run.dataset for run in runs}) > 1
+    strips: list[Strip] = []
+    for ((dataset, case), arrays), one in drawn:
+        example = next(e for run, own in zip(runs, arrays, strict=True) if own and (e := _example(run, case, part)))
+        tiles = _opinions(case, part, runs, labels, arrays) + _uncertainty_tiles(case, labels, arrays, one, scale)
+        strips.append(Strip(f"{case} of {dataset}" if several else case, example.rule, example.cnr, tuple(tiles)))
+    missing = tuple(case for (_, case), arrays in found.items() if not any(arrays))
+    total = len(cases) - len(shown) + len(strips) + len(missing)
+    partial = any("unknown" in own for _, arrays in apart for own in arrays)
+    return Gallery(tuple(strips), total, names, scale, missing, partial)
 
 
 def heat_colors() -> list[str]:
@@ -126,13 +123,29 @@ def heat_colors() -> list[str]:
     return [to_hex(step) for step in steps]
 
 
-def _arrays(runs: Sequence[RecordedRun], example: Example) -> list[Arrays]:
-    """Read the example of every run; empty where a run lacks it."""
+def _arrays(runs: Sequence[RecordedRun], key: tuple[str, str], part: str) -> list[Arrays]:
+    """Read the example of a dataset and case of every run; empty where a run lacks it."""
     found: list[Arrays] = []
     for run in runs:
-        own = next((e for e in run.examples if (e.case, e.part) == (example.case, example.part)), None)
+        own = _example(run, key[1], part) if run.dataset == key[0] else None
         found.append((read_example(run, own) if own else None) or {})
     return found
+
+
+def _example(run: RecordedRun, case: str, part: str) -> Example | None:
+    return next((example for example in run.examples if (example.case, example.part) == (case, part)), None)
+
+
+def _of_one_image(arrays: Sequence[Arrays]) -> list[list[Arrays]]:
+    """Return the arrays of the runs that saw the same image together, those of other runs emptied.
+
+    Another image of the same name, or other planes of a volume, are no ground for what was found in this one.
+    """
+    images: list[Pixels] = []
+    for own in arrays:
+        if own and not any(np.array_equal(own["image"], image) for image in images):
+            images.append(own["image"])
+    return [[own if own and np.array_equal(own["image"], image) else {} for own in arrays] for image in images]
 
 
 def _uncertainty(arrays: Sequence[Arrays]) -> UncertaintyShown | None:
@@ -145,26 +158,30 @@ def _uncertainty(arrays: Sequence[Arrays]) -> UncertaintyShown | None:
 
 
 def _opinions(
-    example: Example, runs: Sequence[RecordedRun], labels: Sequence[str], arrays: Sequence[Arrays]
+    case: str, part: str, runs: Sequence[RecordedRun], labels: Sequence[str], arrays: Sequence[Arrays]
 ) -> list[Tile]:
     """Draw the image of one case, its ground truth, and what every run made of it."""
-    image = next(a["image"] for a in arrays if a)
+    first = next(index for index, own in enumerate(arrays) if own)
     target = _target(arrays)
-    picture = _enlarged(image)
-    tiles = [Tile("image", f"image {example.case}", picture)]
+    picture = _enlarged(arrays[first]["image"])
+    planes = ", axial, coronal and sagittal" if runs[first].dims == 3 else ""
+    tiles = [Tile(f"image{planes}", f"image {case}{planes}", picture)]
+    picture = _hatched(picture, arrays[first])
     if target is not None:
-        tiles.append(Tile("ground truth", f"ground truth of {example.case}", _outlined(picture, None, target)))
+        several = len(runs[first].classes) > 2
+        truth = _outlined(picture, target, None) if several else _outlined(picture, None, target)
+        tiles.append(Tile("ground truth", f"ground truth of {case}", truth))
     for run, label, own in zip(runs, labels, arrays, strict=True):
         if own:
-            dice = next((e.dice for e in run.examples if (e.case, e.part) == (example.case, example.part)), math.nan)
-            title = f"{label} {number(dice)}" if math.isfinite(dice) else label
-            alt = f"{label} on {example.case}" + (f", Dice {number(dice)}" if math.isfinite(dice) else "")
-            tiles.append(Tile(title, alt, _outlined(picture, own["refined"], target), label))
+            example = _example(run, case, part)
+            dice = number(example.dice) if example and math.isfinite(example.dice) else ""
+            alt = f"{label} on {case}" + (f", Dice {dice}" if dice else "")
+            tiles.append(Tile(f"{label} {dice}".strip(), alt, _outlined(picture, own["refined"], target), label))
     return tiles
 
 
 def _uncertainty_tiles(
-    example: Example, labels: Sequence[str], arrays: Sequence[Arrays], shown: UncertaintyShown | None, scale: float
+    case: str, labels: Sequence[str], arrays: Sequence[Arrays], shown: UncertaintyShown | None, scale: float
 ) -> list[Tile]:
     """Draw the uncertainty that is shown, and the coarse opinion of its run; nothing if none is."""
     if shown is None:
@@ -174,15 +191,19 @@ def _uncertainty_tiles(
     picture = _enlarged(own["image"])
     tiles: list[Tile] = []
     if "coarse" in own:
-        coarse = _outlined(picture, own["coarse"], _target(arrays))
-        tiles.append(Tile(f"{owner}coarse", f"{owner}coarse opinion on {example.case}", coarse))
+        coarse = _outlined(_hatched(picture, own), own["coarse"], _target(arrays))
+        tiles.append(Tile(f"{owner}coarse", f"{owner}coarse opinion on {case}", coarse))
     name = f"{owner}{uncertainty}"
-    tiles.append(Tile(name, f"{name} on {example.case}", _heated(picture, own[uncertainty], scale)))
+    tiles.append(Tile(name, f"{name} on {case}", _heated(picture, own[uncertainty], scale)))
     return tiles
 
 
 def _target(arrays: Sequence[Arrays]) -> Pixels | None:
     return next((a["target"] for a in arrays if "target" in a), None)
+
+
+def _hatched(picture: Pixels, arrays: Arrays) -> Pixels:
+    return hatched(picture, arrays["unknown"]) if "unknown" in arrays else picture
 
 
 def _enlarged(image: Pixels) -> Pixels:

@@ -16,11 +16,12 @@ from PIL import Image
 from criinet.data.files import write_text_atomically
 from criinet.data.masks import PALETTE
 from criinet.errors import RunError
-from criinet.report.comparison import SUPERVISED, Comparison, Effect, compare
+from criinet.metrics.statistics import FEWEST
+from criinet.report.comparison import SUPERVISED, Comparison, Effect, compare, unit_of_runs
 from criinet.report.figures import Panel, Style, inline_svg, panels, run_styles
 from criinet.report.overlays import Gallery, gallery, heat_colors
 from criinet.report.reading import Pixels, read_run
-from criinet.report.records import LAST, MEAN, RecordedRun, ResultRow, zero_dice
+from criinet.report.records import LAST, MEAN, RecordedRun, ResultRow, Stratum, zero_dice
 from criinet.report.text import MISSING, chance_text, distance, interval, minutes, number, percent, signed
 
 _HERE = Path(__file__).parent
@@ -44,14 +45,16 @@ class Measured:
 class RunView:
     """A run as the page shows it.
 
-    measured: the means over classes, last and best. classes: the last checkpoint, class by class.
+    measured: the means over classes, last and best. classes: the last checkpoint, class by class. units: "patients" if
+    these are resampled, else "images".
     """
 
     run: RecordedRun
     style: Style
     measured: tuple[Measured, ...]
     classes: tuple[Measured, ...]
-    hardest: float
+    hardest: Stratum | None
+    units: str
     command: str
     settings: str
     choices: tuple[Mapping[str, Any], ...]
@@ -89,6 +92,7 @@ def write_report(runs: Path | str | Sequence[Path | str], out: Path | str, *, ti
 
 def _render(runs: Sequence[RecordedRun], title: str) -> str:
     comparison = compare(runs)
+    views = _views(runs, comparison)
     charts: dict[str, list[Chart]] = {group: [] for group in _GROUPS}
     for panel in panels(runs):
         charts[panel.group].append(Chart(panel, inline_svg(panel)))
@@ -99,17 +103,38 @@ def _render(runs: Sequence[RecordedRun], title: str) -> str:
             title=title,
             comparison=comparison,
             verdicts=_verdicts(comparison),
-            views=_views(runs, comparison),
+            views=views,
             charts=charts,
             examples=gallery(runs, "test"),
             unlabeled=gallery(runs, "unlabeled"),
             classes=_class_colors(runs),
             heat=", ".join(heat_colors()),
+            uneven=_uneven(views),
+            without_object=max((_without_object(run) for run in runs), default=0),
+            waiting=any(run.split and run.split.test for run in runs),
+            watched="unlabeled" if any(run.split and run.split.unlabeled for run in runs) else "labeled",
+            fewest=FEWEST,
             evaluated=any(run.results for run in runs),
             shifted=any(row.shift for run in runs if run.results for row in run.results.rows),
-            unit=runs[0].unit,
+            unit=unit_of_runs(runs),
+            several_units=len({run.unit for run in runs}) > 1,
         )
     )
+
+
+def _uneven(views: Iterable[RunView]) -> bool:
+    """Tell whether the means of a page are over different images, so that their number stands beside them."""
+    shown = [one.row for view in views for one in (*view.measured, *view.classes)]
+    return len({row.images for row in shown}) > 1 or any(row.images != str(row.cases) for row in shown)
+
+
+def _without_object(run: RecordedRun) -> int:
+    """Return how many test images are in no quartile, where there are quartiles."""
+    row = run.results.row(LAST) if run.results else None
+    if run.results is None or row is None:
+        return 0
+    counts = [s.cases for s in run.results.strata if (s.checkpoint, s.by) == (LAST, "contrast")]
+    return int(row.images.split()[-1]) - sum(counts) if any(counts) else 0
 
 
 def page_environment() -> Environment:
@@ -173,6 +198,7 @@ def _views(runs: Sequence[RecordedRun], comparison: Comparison) -> list[RunView]
                 measured=both,
                 classes=_measured(run, classes) if len(classes) > 1 else (),
                 hardest=headline.hardest,
+                units="patients" if headline.patients else "images",
                 command=_command(run),
                 settings=json.dumps(_without_places(run.config), indent=2, ensure_ascii=False),
                 choices=tuple(run.config.get("choices") or ()),
@@ -210,9 +236,14 @@ def _command(run: RecordedRun) -> str:
 
 
 def _class_colors(runs: Sequence[RecordedRun]) -> list[tuple[str, str]]:
-    """Return (class, CSS colour) of every foreground class, as the overlays draw it."""
-    names = next((run.classes for run in runs if run.classes), ())
-    return [(name, f"rgb{color}") for name, color in list(zip(names, PALETTE, strict=False))[1:]]
+    """Return (class, CSS colour) of every foreground class, as overlays draw it; with the dataset if they differ."""
+    known = {run.dataset: run.classes[1:] for run in runs if run.classes}
+    several = len(set(known.values())) > 1
+    return [
+        (f"{name} ({dataset})" if several else name, f"rgb{color}")
+        for dataset, names in (known if several else dict(list(known.items())[:1])).items()
+        for name, color in zip(names, PALETTE[1:], strict=False)
+    ]
 
 
 def _dice_interval(row: ResultRow) -> str:

@@ -73,7 +73,7 @@ def read_run(path: Path) -> RecordedRun:
 
 
 def read_example(run: RecordedRun, example: Example) -> dict[str, Pixels] | None:
-    """Read the arrays of an example: image, refined, and target, coarse, disagreement, entropy where they were saved.
+    """Read the arrays of an example: image, refined; target, unknown, coarse, disagreement, entropy where they are.
 
     Returns:
         Arrays by name, (H, W, 3) for the image and (H, W) otherwise; None if the file is missing or damaged.

@@ -46,6 +46,18 @@ class ResultRow:
         return self.values.get(name, math.nan)
 
     @property
+    def images(self) -> str:
+        """How many cases have a Dice, as ``12 of 14`` where some rightly have nothing."""
+        empty = self.values.get("both_empty", 0)
+        return f"{self.cases} of {self.cases + round(empty)}" if empty > 0 else str(self.cases)
+
+    @property
+    def distances(self) -> str:
+        """Of how many cases, for the mean of how many classes of cases, the distances are the mean; empty if of all."""
+        found, of = self.value("distance_cases"), self.value("distance_of")
+        return f"{found:.0f} of {of:.0f}" if found < of else ""
+
+    @property
     def shift(self) -> float:
         """What was added to the logits of objects; 0 in results from before there were shifts."""
         return self.values.get("shift", 0.0)
@@ -195,6 +207,11 @@ class RecordedRun:
     def classes(self) -> tuple[str, ...]:
         """Class names, background first."""
         return tuple(str(name) for name in _table(self.config, "dataset").get("classes") or ())
+
+    @property
+    def dims(self) -> int:
+        """2 for images, 3 for volumes."""
+        return to_count(_table(self.config, "dataset").get("dims")) or 2
 
     @property
     def unit(self) -> str:

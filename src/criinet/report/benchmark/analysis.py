@@ -7,9 +7,10 @@ from itertools import combinations
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
 from criinet.metrics.difficulty import STRATA
-from criinet.metrics.statistics import paired_difference, summarise
+from criinet.metrics.statistics import interval_over_runs, paired_difference, summarise
 from criinet.report.benchmark.grid import Grid, GridRun, Setting
 from criinet.report.comparison import (
     HARDEST,
@@ -18,9 +19,11 @@ from criinet.report.comparison import (
     Matched,
     Pairs,
     dice_by_case,
+    difference_over_images,
     is_hard,
     judged,
     matched,
+    on_images,
     paired_values,
     spared,
     turned,
@@ -56,8 +59,9 @@ class Measured:
     """One row of a setting at one checkpoint, over its draws and seeds.
 
     runs: that were measured. values: each measure, the mean over classes. classes: Dice of each class.
-    low, high: 95 % bootstrap interval of the mean Dice of a case, itself the mean over the runs; groups are resampled.
-    cases: that have a Dice. groups: how many these belong to.
+    low, high: 95 % bootstrap interval of the mean Dice, see :func:`criinet.metrics.statistics.interval_over_runs`.
+    cases: that have a Dice in a run. groups: how many these belong to. images: how many each run's mean is over, the
+    fewest and the most.
     misses, false_alarms: summed over the runs. measured: of how many objects. strata: Dice of the four quartiles.
     """
 
@@ -68,6 +72,7 @@ class Measured:
     high: float
     cases: int
     groups: int
+    images: tuple[int, int]
     misses: int
     measured: int
     false_alarms: int
@@ -77,6 +82,11 @@ class Measured:
     def dice(self) -> Spread:
         """Dice over the runs."""
         return self.values["dice"]
+
+    @property
+    def on(self) -> str:
+        """How many images have a Dice, and of how many patients where some have several."""
+        return on_images(self.cases, self.groups if self.groups < self.cases else 0)
 
 
 @dataclass(frozen=True)
@@ -159,11 +169,11 @@ def row_labels(grid: Grid) -> list[str]:
     return list(dict.fromkeys(run.label for run in grid.runs if not run.full))
 
 
-def case_means(runs: Iterable[GridRun], chosen: Chosen, checkpoint: str = LAST) -> dict[str, float]:
-    """Return the Dice of every case, the mean over the runs that have one."""
+def case_means(runs: Iterable[GridRun]) -> dict[str, float]:
+    """Return the Dice of every case with the final weights, the mean over the runs that have one."""
     found: dict[str, list[float]] = {}
     for run in runs:
-        for case, dice in dice_by_case(run.cases, chosen, checkpoint).items():
+        for case, dice in dice_by_case(run.cases, any_case).items():
             if math.isfinite(dice):
                 found.setdefault(case, []).append(dice)
     return {case: float(np.mean(values)) for case, values in found.items()}
@@ -250,23 +260,31 @@ def _measured(runs: Sequence[GridRun], checkpoint: str) -> Measured | None:
     if not found:
         return None
     rows = [row for _, row in found]
-    dice = case_means((run for run, _ in found), any_case, checkpoint)
-    group_of = groups_of(runs)
-    groups = [group_of[case] for case in dice]
-    summary = summarise(list(dice.values()), groups=groups, bounds=(0, 1))
+    dice, groups = _dice_of_cases([run for run, _ in found], checkpoint)
+    low, high = interval_over_runs(dice, groups, bounds=(0, 1))
     return Measured(
         runs=len(rows),
         values={name: spread(row.value(name) for row in rows) for name in MEASURES},
         classes=_by_class([run for run, _ in found], checkpoint),
-        low=summary.low,
-        high=summary.high,
-        cases=len(dice) or max(row.cases for row in rows),
+        low=low,
+        high=high,
+        cases=len(groups) or max(row.cases for row in rows),
         groups=len(set(groups)),
+        images=(min(row.cases for row in rows), max(row.cases for row in rows)),
         misses=sum(row.misses for row in rows),
         measured=sum(run.results.measured(row) for run, row in found),
         false_alarms=sum(row.false_alarms for row in rows),
         strata=_strata([run for run, _ in found], checkpoint),
     )
+
+
+def _dice_of_cases(runs: Sequence[GridRun], checkpoint: str) -> tuple[NDArray[np.float64], list[str]]:
+    """Return the Dice of every case (column) in every run (row), NaN where it has none, and the group of each case."""
+    by_run = [dice_by_case(run.cases, any_case, checkpoint) for run in runs]
+    cases = dict.fromkeys(case for found in by_run for case, dice in found.items() if math.isfinite(dice))
+    group_of = groups_of(runs)
+    table = [[found.get(case, math.nan) for case in cases] for found in by_run]
+    return np.array(table), [group_of[case] for case in cases]
 
 
 def spread(values: Iterable[float]) -> Spread:
@@ -322,7 +340,8 @@ def _pairs(
             credited |= spared(a, b)
     group = groups_of(mine)
     runs = [found for several in draws.values() for found in several]
-    one, two, images = paired_values(*_arm_means(runs), group)
+    arms = _arm_means(runs)
+    one, two, images = paired_values(*arms, group)
     differences = [np.subtract(*paired_values(*_arm_means(several), group)[:2]) for several in draws.values()]
     return Pairs(
         label,
@@ -334,6 +353,7 @@ def _pairs(
         by_draw=tuple(round(float(found.mean()), 12) for found in differences if found.size),
         trainings=len(runs),
         credited=len(credited),
+        over_images=difference_over_images(*arms),
     )
 
 

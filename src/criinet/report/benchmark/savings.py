@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from criinet.metrics.statistics import FEWEST, expansion, resampled_means
-from criinet.report.benchmark.analysis import SettingReport, any_case, case_means, groups_of, with_several_amounts
+from criinet.report.benchmark.analysis import SettingReport, case_means, groups_of, with_several_amounts
 from criinet.report.benchmark.grid import ALL_LABELS, Grid, GridRun
 from criinet.report.comparison import SUPERVISED, group_means
 
@@ -143,6 +143,6 @@ def _curves(grid: Grid, members: Sequence[SettingReport]) -> dict[str, dict[floa
 
 
 def _put(curves: dict[str, dict[float, dict[str, float]]], label: str, masks: float, runs: Sequence[GridRun]) -> None:
-    dice = case_means(runs, any_case)
+    dice = case_means(runs)
     if dice and masks > 0:
         curves.setdefault(label, {})[masks] = dice

@@ -76,10 +76,10 @@ def with_sd(mean: float, sd: float) -> str:
 
 
 def masks_text(saving: Saving, masks: float) -> str:
-    """Write a number of masks as ``61``, and one beyond what was measured as ``at most 28`` or ``more than 140``."""
+    """Write masks as ``61``, rounded up; those beyond what was measured as ``at most 28`` or ``more than 140``."""
     if masks <= saving.fewest:
         return f"at most {saving.fewest:.0f}"
-    return f"{masks:.0f}" if masks <= saving.most else f"more than {saving.most:.0f}"
+    return str(math.ceil(round(masks, 6))) if masks <= saving.most else f"more than {saving.most:.0f}"
 
 
 def masks_interval(saving: Saving) -> str:
@@ -144,17 +144,27 @@ def _leader(report: SettingReport, leader: Entry) -> tuple[str, str]:
     if effect.too_few:
         return "nothing", f"{highest}, on {effect.on}, {effect.too_few_text}."
     once = "" if len(effect.by_draw) > 1 else "on this one draw "
+    plain = next((one for one in report.supervised if one.run == leader.label), None)
+    if effect.verdict == "helped" and plain is not None and plain.verdict != "helped":
+        over = f"{effect.change} over its best peer {effect.baseline} on {effect.on} ({effect.chance})"
+        apart = "worse than" if plain.verdict == "hurt" else "not told apart from"
+        return "nothing", f"{once}{highest}, {over}, but is {apart} supervised: {plain.change} ({plain.chance})."
     if effect.verdict == "helped":
         return "helped", (
             f"{once}{leader.label} is best with Dice {_dice(leader)}, {effect.change} over its best peer "
-            f"{effect.baseline} ({effect.chance})."
+            f"{effect.baseline} on {effect.on} ({effect.chance})."
         )
     apart = "worse than" if effect.verdict == "hurt" else "not told apart from"
-    return "nothing", f"{once}{highest}, but is {apart} {effect.baseline}: {effect.change} ({effect.chance})."
+    rest = f"{effect.change} on {effect.on} ({effect.chance})"
+    return "nothing", f"{once}{highest}, but is {apart} {effect.baseline}: {rest}."
 
 
 def _reached(entry: Entry) -> str:
-    return f"{entry.label} reaches Dice {_dice(entry)} {interval(entry.last.low, entry.last.high)}".strip()
+    last = entry.last
+    ends = interval(last.low, last.high)
+    return f"{entry.label} reaches Dice {f'{_dice(entry)} {ends}'.strip()} on {last.on}" + (
+        "" if ends else ", too few for an interval"
+    )
 
 
 def _dice(entry: Entry) -> str:
@@ -177,4 +187,4 @@ def _word(effect: Effect) -> str:
     """Say in a few words what a method did, or why that cannot be said."""
     if effect.too_few:
         return f"cannot be judged on so few {effect.units}"
-    return _WORDS[effect.verdict] + (", as the draws disagree" if effect.draws_disagree else "")
+    return _WORDS[effect.verdict] + (f", as {effect.disagreement}" if effect.draws_disagree else "")

@@ -45,12 +45,14 @@ class TextTable:
 
 def dice_table(report: SettingReport, unit: str, grid: Grid) -> TextTable:
     """Return the measures of every row, the highest Dice first."""
+    uneven = len({count for entry in report.entries for count in entry.last.images}) > 1
     headers = ("Row", "Runs", "Dice", "95 % interval", "Dice, best weights", "IoU", f"HD95 ({unit})")
     headers += ("Surface Dice", "Boundary IoU", f"Band Dice 5 {unit}", "Misses", "Dice 0", "False alarms")
-    rows = tuple(_measures(entry, zero_dice_of(grid, report, entry, LAST)) for entry in report.entries)
-    return TextTable(
-        f"{report.title}: mean ± sd over draws and seeds, final weights", headers, rows, strong=_best(report)
-    )
+    headers += ("Images",) * uneven
+    rows = tuple(_measures(entry, zero_dice_of(grid, report, entry, LAST), uneven) for entry in report.entries)
+    most = max(report.entries, key=lambda entry: entry.last.cases).last.on
+    caption = f"{report.title}: mean ± sd over draws and seeds, final weights, {most}"
+    return TextTable(caption, headers, rows, strong=_best(report))
 
 
 def strata_table(report: SettingReport) -> TextTable:
@@ -69,13 +71,16 @@ def comparison_tables(report: SettingReport) -> list[TextTable]:
         ("against supervised training", "these rows", report.supervised, report.supervised_hard, False),
         ("against the best peer of each row", "all pairs of rows", report.peers, report.peers_hard, True),
     )
-    headers = (*_TWO_COLUMNS, "Dice", "95 % interval", "Each draw", "Holm's p", "Images", "Verdict")
-    headers += ("Hardest quarter", "95 % interval", "Holm's p", "Verdict")
+    grouped = any(effect.groups for effect in (*report.supervised, *report.peers))
+    headers = (*_TWO_COLUMNS, "Dice", "95 % interval", "Each draw", "Holm's p", "Images")
+    headers += ("Patients",) * grouped
+    headers += ("Verdict", "Hardest quarter", "95 % interval", "Holm's p", "Verdict")
     return [
         TextTable(
-            f"{report.title}: difference in Dice {against}, final weights, paired by image; Holm's p over {covered}",
+            f"{report.title}: difference in Dice {against}, final weights, paired by "
+            f"{'patient' if grouped else 'image'}; Holm's p over {covered}",
             headers,
-            tuple(_compared(effect, hard, peer=peer) for effect in effects),
+            tuple(_compared(effect, hard, peer=peer, grouped=grouped) for effect in effects),
             names=len(_TWO_COLUMNS),
             gap=3,
         )
@@ -121,9 +126,8 @@ def savings_table(savings: Sequence[Saving]) -> TextTable:
         )
         for peer, plain in best_peers(savings)
     )
-    return TextTable(
-        "Masks that others need for the same Dice, final weights", (*headers, "95 % interval"), rows, names=2
-    )
+    caption = "Masks that others need for the same Dice, final weights; Dice over the images that every run measured"
+    return TextTable(f"{caption}, each patient counted alike", (*headers, "95 % interval"), rows, names=2)
 
 
 def wins_table(found: Standing) -> TextTable:
@@ -252,12 +256,8 @@ def zero_dice_of(grid: Grid, report: SettingReport, entry: Entry, checkpoint: st
 
 def verdict_word(effect: Effect, *, peer: bool) -> str:
     """Say in a word how a row compares with supervised training, or with its peer."""
-    if effect.too_few:
-        return f"too few {effect.units}"
-    if effect.draws_disagree:
-        return "draws disagree"
     words = {"helped": "better", "did nothing": "not told apart", "hurt": "worse"}
-    return words[effect.verdict] if peer else effect.verdict
+    return words.get(effect.word, effect.word) if peer else effect.word
 
 
 def _tried(saving: Saving, masks: float) -> float:
@@ -308,7 +308,7 @@ def _best(report: SettingReport) -> frozenset[tuple[int, int]]:
     return frozenset({(0, 2)}) if len(report.rows) > 1 else frozenset()
 
 
-def _measures(entry: Entry, zero: int | None) -> tuple[str, ...]:
+def _measures(entry: Entry, zero: int | None, uneven: bool) -> tuple[str, ...]:
     last, values = entry.last, entry.last.values
     return (
         entry.label,
@@ -322,6 +322,7 @@ def _measures(entry: Entry, zero: int | None) -> tuple[str, ...]:
         f"{last.misses} of {last.measured}",
         MISSING if zero is None else str(zero),
         str(last.false_alarms),
+        *(" to ".join(str(count) for count in dict.fromkeys(last.images)),) * uneven,
     )
 
 
@@ -330,7 +331,7 @@ def _ends(measured: Measured, shown: Sequence[str]) -> list[str]:
     return [with_sd(end.mean, end.sd) if end else MISSING for end in ends]
 
 
-def _compared(effect: Effect, hard: Sequence[Effect], *, peer: bool) -> tuple[str, ...]:
+def _compared(effect: Effect, hard: Sequence[Effect], *, peer: bool, grouped: bool) -> tuple[str, ...]:
     own = next((other for other in hard if other.run == effect.run), None)
     return (
         effect.run,
@@ -340,6 +341,7 @@ def _compared(effect: Effect, hard: Sequence[Effect], *, peer: bool) -> tuple[st
         effect.each_draw or MISSING,
         chance_text(effect.paired.p),
         str(effect.images),
+        *(str(effect.paired.n),) * grouped,
         verdict_word(effect, peer=peer),
         *(_hard(own, peer=peer) if own else (MISSING,) * 4),
     )
