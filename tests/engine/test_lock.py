@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from criinet.benchmarking import benchmark
+from criinet.benchmarking import bench, benchmark, search
 from criinet.engine import lock
 from criinet.engine.folder import RunFolder
 from criinet.engine.lock import LOCK, exclusive
@@ -147,6 +147,26 @@ def test_a_benchmark_that_is_under_way_is_left_alone(drawn, tmp_path):
     assert not (out / "runs").exists()
     assert (out / "plan.json").read_text() == '{"name": "one"}'
     assert RunFolder(out).is_free is False
+
+
+@pytest.mark.parametrize("work", [benchmark, search])
+def test_two_benchmarks_that_begin_at_once_leave_each_other_alone(work, drawn, tmp_path, monkeypatch):
+    """The other one has locked the folder, or has even ended, after this one saw that it was free."""
+    plan = {"name": "one", "methods": ["supervised"], "labeled": ["4"], "datasets": [{"path": str(drawn)}]}
+    out = tmp_path / "out"
+    out.mkdir()
+    with held(out / LOCK), pytest.raises(RunError, match=r"another process \(\d+\) works in "):
+        work(plan, out, device="cpu")
+    assert (out / LOCK).exists()
+
+    def late(folder: Path) -> Path:
+        (folder / "plan.json").write_text('{"name": "other"}')
+        return folder
+
+    monkeypatch.setattr(bench, "make_folder", late)
+    with pytest.raises(RunError, match="holds a benchmark or a search already"):
+        work(plan, out, device="cpu")
+    assert (out / "plan.json").read_text() == '{"name": "other"}'
 
 
 def test_a_lock_that_was_removed_before_it_was_taken_is_taken_anew(tmp_path, monkeypatch):
