@@ -1,5 +1,6 @@
 """Two processes never train in one folder: the second is told so, and a killed one locks nobody out."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -69,6 +70,20 @@ def test_a_process_that_was_killed_locks_nobody_out(how, tmp_path):
 def test_a_place_for_the_lock_that_is_none_is_a_sentence(tmp_path):
     with pytest.raises(StorageError, match="cannot be written"):
         exclusive(tmp_path / "absent" / LOCK, "works here").__enter__()
+
+
+def test_a_full_disk_can_be_locked(tmp_path, monkeypatch):
+    """What is to be written there then says in a sentence that it is full."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("criinet.engine.lock.os.write", full)
+    with exclusive(tmp_path / LOCK, "works here"):
+        assert (tmp_path / LOCK).read_text() == ""
+        with pytest.raises(RunError, match=r"another process \(of unknown number\) works here"):
+            exclusive(tmp_path / LOCK, "works here").__enter__()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_is_not_followed_to_be_locked(tmp_path):
