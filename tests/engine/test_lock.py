@@ -146,9 +146,26 @@ def test_a_folder_that_is_no_run_is_not_touched(drawn, fit, tmp_path):
 
 
 def test_a_folder_that_a_killed_process_left_is_free(drawn, fit, tmp_path):
+    """Even if it was killed while it wrote the first file; only what has such a name goes."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / LOCK).touch()
+    (tmp_path / "run" / ".config.json.0a1b2c3d.tmp").write_text("half")
     assert fit(drawn, tmp_path / "run").checkpoint("last").exists()
+    assert not list((tmp_path / "run").glob(".*"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".notes.tmp").write_text("mine")
+    with pytest.raises(RunError, match="not empty and holds no run"):
+        fit(drawn, tmp_path / "mine")
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_benchmark_that_was_killed_over_its_first_file_can_begin(resume, tmp_path):
+    plan = {"name": "one", "methods": ["supervised"], "labeled": ["4"], "datasets": [{"path": str(tmp_path / "no")}]}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".plan.json.0a1b2c3d.tmp").write_text("half")
+    with pytest.raises(DataError, match="does not exist"):
+        benchmark(plan, tmp_path / "out", device="cpu", resume=resume)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_benchmark_that_is_under_way_is_left_alone(drawn, tmp_path):

@@ -11,7 +11,7 @@ from criinet.benchmarking.collect import collect, note_end, results_of
 from criinet.benchmarking.local import run_local
 from criinet.benchmarking.plan import Plan, read_plan
 from criinet.config import parse
-from criinet.data.files import make_folder, write_text_atomically
+from criinet.data.files import make_folder, sweep, write_text_atomically
 from criinet.data.threads import cores
 from criinet.engine.folder import RunFolder
 from criinet.engine.lock import LOCK, exclusive
@@ -113,6 +113,8 @@ def noted_plan(out: Path, grid: Plan) -> Generator[None, None, None]:
     """Note the plan in OUT, where nobody else works, and empty the folder again if it was free and the block fails."""
     folder = RunFolder(out)
     fresh = folder.is_free
+    for part in (out, out / "cells", out / "splits"):
+        sweep(part, age=0)
     try:
         write_text_atomically(out / "plan.json", grid.model_dump_json(indent=1) + "\n")
         yield
