@@ -1,6 +1,7 @@
 """A MONAI bundle runs with MONAI alone and writes the masks that the run writes."""
 
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -132,7 +133,11 @@ def test_a_bundle_writes_the_masks_of_the_run(trained, exported, tmp_path):
     for i, path in enumerate(sorted((trained.parent / "data" / "images").iterdir())[:4]):
         with Image.open(path) as image:
             (image.resize((90, 40)) if i == 3 else image).convert("RGB").save(images / f"{i}.png")
+    left = tmp_path / ".bundle.0a1b2c3d.tmp"
+    left.mkdir()
+    os.utime(left, (0, 0))
     written = export(trained, tmp_path / "bundle", format="monai-bundle")
+    assert not left.exists()
     metadata = json.loads((written.path / "configs" / "metadata.json").read_text())
     assert metadata["criinet"] == json.loads(exported.card.to_json())
     patch = exported.card.model_copy(update={"window": "patch"})

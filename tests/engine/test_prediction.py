@@ -1,6 +1,7 @@
 """Masks are written at the images' own sizes, whole, and never over anything that was there before."""
 
 import hashlib
+import os
 import pickle
 from pathlib import Path
 
@@ -193,6 +194,19 @@ def test_a_stopped_prediction_goes_on_with_what_is_missing(trained, images, tmp_
     assert len(told) == 3
     predict_folder(trained, images, out, outputs=outputs, device="cpu")
     assert all((out / name).stat().st_mtime_ns > then for name, then in first.items())
+
+
+def test_what_a_killed_prediction_left_goes_once_it_is_old(trained, images, tmp_path):
+    outputs, out = Outputs(uncertainty=True), tmp_path / "out"
+    (out / "uncertainty").mkdir(parents=True)
+    old = [out / ".a.png.0a1b2c3d.tmp", out / "uncertainty" / ".a_entropy.png.0a1b2c3d.tmp"]
+    young = out / ".b.png.0a1b2c3d.tmp"
+    for path in (*old, young):
+        path.write_text("half")
+    for path in old:
+        os.utime(path, (0, 0))
+    predict_folder(trained, images, out, outputs=outputs, device="cpu", part=Part(resume=True))
+    assert [path.exists() for path in (*old, young)] == [False, False, True]
 
 
 def test_an_image_that_was_replaced_is_segmented_again(trained, images, tmp_path):

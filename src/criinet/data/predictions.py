@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError
 from criinet.data.dicom_seg import placed_frames, require_dicom, write_segmentation
-from criinet.data.files import digest, make_folder, newest, write_npz
+from criinet.data.files import digest, make_folder, newest, sweep, write_npz
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.grid import require_grid
@@ -169,6 +169,7 @@ def write_predictions(
     predictor = load()
     voxel = (declared_voxel(paths[0]) if predictor.scan_dims == 3 else None) or predictor.voxel
     make_folder(out)
+    sweep_predictions(out)
     begun = note_provenance(out, provenance(weights, predictor, voxel, outputs), anew=part.begins_anew)
     masks = {path: out / f"{stem_of(path)}{mask_suffix(predictor.scan_dims)}" for path in paths}
     if part.resume:
@@ -349,6 +350,12 @@ def write_prediction(out: Path, name: str, predicted: Segmented, classes: int, o
         write_labels(out / f"{name}.nii.gz", predicted.mask, predicted.geometry)
     else:
         write_mask(out / f"{name}.png", predicted.mask, classes)
+
+
+def sweep_predictions(out: Path) -> None:
+    """Remove what predictions into ``out`` left that were killed while they wrote; others may be writing there."""
+    for part in (out, out / "probabilities", out / "uncertainty"):
+        sweep(part)
 
 
 def gray_maps(entropy: Array, disagreement: Array | None) -> dict[str, Array]:

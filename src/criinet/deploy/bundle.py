@@ -2,12 +2,11 @@
 
 import json
 import re
-import secrets
 import shutil
 from pathlib import Path
 from typing import Any
 
-from criinet.data.files import make_folder, write_bytes_atomically, write_json, write_text_atomically
+from criinet.data.files import make_folder, temporary_for, write_bytes_atomically, write_json, write_text_atomically
 from criinet.data.kinds import PICTURE_SUFFIXES
 from criinet.deploy.card import ModelCard
 from criinet.errors import ConfigError
@@ -121,7 +120,7 @@ def write_bundle(out: Path, network: bytes, card: ModelCard) -> None:
             what = f"MONAI would evaluate the name '{name}' as Python or as a reference"
             raise ConfigError(f"{what}; rename it in dataset.json and train anew, or give another --format.")
     make_folder(out.parent)
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_for(out)
     try:
         write_bytes_atomically(temporary / "models" / "model.ts", network)
         write_json(temporary / "configs" / "metadata.json", metadata(card))

@@ -16,6 +16,7 @@ from criinet.data.predictions import (
     VolumePrediction,
     predict_files,
     provenance,
+    sweep_predictions,
     write_prediction,
     write_predictions,
 )
@@ -100,6 +101,7 @@ def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | Non
     partial = {case.image: mask for case, mask in partly_annotated(dataset, split.labeled)}
     predictor = load(run, device=device)
     make_folder(folder.predictions)
+    sweep_predictions(folder.predictions)
     note_provenance(
         folder.predictions, provenance(folder.checkpoint("last"), predictor, dataset.voxel, Outputs()), anew=True
     )
