@@ -209,11 +209,17 @@ def test_what_a_killed_prediction_left_goes_once_it_is_old(trained, images, tmp_
     assert [path.exists() for path in (*old, young)] == [False, False, True]
 
 
-def test_an_image_that_was_replaced_is_segmented_again(trained, images, tmp_path):
+@pytest.mark.parametrize("older", [False, True])
+def test_an_image_that_was_replaced_is_segmented_again(older, trained, images, tmp_path):
+    """Also by one with an earlier date, as files are that were moved, unpacked, or copied with their dates."""
     out = tmp_path / "out"
     predict_folder(trained, images, out, device="cpu")
     before = contents(out)
-    Image.fromarray(read_image(images / "a.png")[::-1, :20]).save(images / "a.png")
+    other = tmp_path / "other.png"
+    Image.fromarray(read_image(images / "a.png")[::-1, :20]).save(other)
+    if older:
+        os.utime(other, (0, 0))
+    other.replace(images / "a.png")
     predict_folder(trained, images, out, device="cpu", part=Part(resume=True))
     assert {name for name, digest in contents(out).items() if digest != before[name]} == {"a.png"}
     with Image.open(out / "a.png") as mask:

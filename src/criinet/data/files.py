@@ -251,8 +251,25 @@ def newest(path: Path) -> os.stat_result:
     Raises:
         OSError: if there is none.
     """
+    return max((file.stat() for file in _files(path)), key=lambda about: about.st_mtime_ns)
+
+
+def last_change(path: Path) -> int:
+    """Return when a file, or any of a folder, or a link to it, was written or came to its place, in nanoseconds.
+
+    A file that is moved, unpacked, or copied with its date may be older than the one it replaces; what the system notes
+    of the change itself is not.
+
+    Raises:
+        OSError: if there is none.
+    """
+    told = [about for file in _files(path) for about in (file.stat(), file.lstat())]
+    return max(max(about.st_mtime_ns, about.st_ctime_ns) for about in told)
+
+
+def _files(path: Path) -> list[Path]:
     files = [*path.iterdir()] if path.is_dir() else []
-    return max((file.stat() for file in files or [path]), key=lambda about: about.st_mtime_ns)
+    return files or [path]
 
 
 def digest(path: Path) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError
 from criinet.data.dicom_seg import placed_frames, require_dicom, write_segmentation
-from criinet.data.files import digest, make_folder, newest, sweep, write_npz
+from criinet.data.files import digest, last_change, make_folder, sweep, write_npz
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.grid import require_grid
@@ -147,8 +147,8 @@ def write_predictions(
     """Write a mask for every image under ``images`` to ``out``; return a sentence for each file that was skipped.
 
     Files and folders among the images that are never read are named, too. The mask of an image is written after
-    whatever else is asked for, so that an image with a mask newer than itself is done. Which weights and options made
-    them stands in ``out``/.prediction.json.
+    whatever else is asked for, so that an image with a mask newer than its last change is done. Which weights and
+    options made them stands in ``out``/.prediction.json.
 
     Args:
         load: returns what segments, once ``images`` and ``out`` are known to be fine.
@@ -173,7 +173,7 @@ def write_predictions(
     begun = note_provenance(out, provenance(weights, predictor, voxel, outputs), anew=part.begins_anew)
     masks = {path: out / f"{stem_of(path)}{mask_suffix(predictor.scan_dims)}" for path in paths}
     if part.resume:
-        mine = [path for path in mine if not is_newer(masks[path], max(begun, newest(path).st_mtime_ns))]
+        mine = [path for path in mine if not is_newer(masks[path], max(begun, last_change(path)))]
     skipped: list[str] = []
     remarks = _Remarks(predictor.spacing, predictor.fixed_range)
     for path, scan, predicted in predict_files(predictor, mine, voxel, skipped if skip_bad else None, advance):
