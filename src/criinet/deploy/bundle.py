@@ -23,12 +23,12 @@ WHOLE = {
         ".byte().cpu().numpy()).resize(@size[::-1], Image.Resampling.BILINEAR))) for channel in image]) "
         "for image in inputs]).to(inputs.device) / 255"
     ),
-    "inferer": (
-        "$lambda inputs, network: F.interpolate(@mirrored(@resized(inputs), network), size=inputs.shape[2:], "
-        "mode='bilinear', align_corners=False, antialias=True)"
-    ),
+    "linear": "$lambda probs, size: F.interpolate(probs, size, mode='bilinear', align_corners=False, antialias=True)",
+    "enlarged": "$lambda probs, size: @linear(probs.mT, size[::-1]).mT if size[1] == 1 else @linear(probs, size)",
+    "inferer": "$lambda inputs, network: @enlarged(@mirrored(@resized(inputs), network), inputs.shape[2:])",
 }
-"""As criinet does: Pillow resizes each channel of 8 bits, and the probabilities go back to the image's size."""
+"""As criinet does: Pillow resizes each channel of 8 bits, and the probabilities go back to the image's size, those of one
+that is a pixel wide on their side: see ``antialiased``."""
 
 PATCH = {
     "windows": {
