@@ -14,7 +14,7 @@ from torch import nn
 from criinet.deploy.bundle import metadata, write_bundle
 from criinet.deploy.export import export
 from criinet.deploy.network import to_torchscript
-from criinet.deploy.runtime import ExportedPredictor, load_exported
+from criinet.deploy.runtime import ExportedPredictor, enlarge, load_exported, prepare
 from criinet.errors import ConfigError, StorageError
 
 
@@ -83,6 +83,20 @@ def test_a_bundle_reads_the_images_of_a_folder_and_nothing_else(bundle, tmp_path
     assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["a.png", "b.c.png", "d.png"]
     for path in (tmp_path / "masks").iterdir():
         np.testing.assert_array_equal(np.asarray(Image.open(path)).mean(0), [0] * 24 + [1] * 24)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (2, 1), (1, 2)])
+def test_a_bundle_segments_images_of_one_row_or_column(size, exported, bundle, tmp_path):
+    """As the network itself does it, to a pixel."""
+    images = tmp_path / "images"
+    images.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    Image.fromarray(pixels).save(images / "a.png")
+    run_bundle(bundle, images, tmp_path / "masks")
+    card = exported.card.model_copy(update={"channels": 1})
+    bright = enlarge(prepare(pixels, card), size)[0] > 0.5
+    with Image.open(tmp_path / "masks" / "a.png") as mask:
+        np.testing.assert_array_equal(np.asarray(mask), bright)
 
 
 def test_a_bundle_says_that_there_are_no_images(bundle, tmp_path):

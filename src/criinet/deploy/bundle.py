@@ -84,6 +84,11 @@ CHECKS = (
 TURNED = {"_target_": "Transposed", "indices": [0, 2, 1]}
 """MONAI reads an image on its side, and writes it so."""
 
+FLAT_WRITER = (
+    "$type('FlatWriter', (PILWriter,), {'convert_to_channel_last': staticmethod(lambda data, **_: data[0])})"
+)
+"""MONAI's own drops every axis of length 1 at the end, and so that of an image one pixel high."""
+
 POSTPROCESSING = {
     "_target_": "Compose",
     "transforms": [
@@ -92,6 +97,7 @@ POSTPROCESSING = {
         {
             "_target_": "SaveImaged",
             "keys": "pred",
+            "writer": FLAT_WRITER,
             "output_dir": "@output_dir",
             "output_ext": ".png",
             "output_postfix": "",
@@ -167,6 +173,7 @@ def inference(card: ModelCard) -> dict[str, Any]:
             "$import PIL.Image as Image",
             "$import PIL.ImageOps as ImageOps",
             "$from monai.data import MetaTensor",
+            "$from monai.data import PILWriter",
         ],
         "bundle_root": ".",
         "dataset_dir": "images",
