@@ -97,14 +97,17 @@ def test_a_bad_image_stops_or_is_skipped(trained, images, tmp_path):
 
 def test_what_is_never_read_is_named(trained, images, tmp_path):
     (images / "frame.gif").write_bytes(b"GIF89a")
+    os.mkfifo(images / "pipe.png")  # Whoever opens it waits for ever.
     (images / "pat1").mkdir()
     (images / "pat1" / "x.png").write_bytes((images / "a.png").read_bytes())
     said = predict_folder(trained, images, tmp_path / "out", device="cpu")
     assert said == [
-        "files that are not read, for their kind: 1 .gif, 1 .txt",
+        "files that are not read, for their kind: 1 .gif, 1 .txt, 1 pipe, socket or device",
         f"folder {images / 'pat1'} is not looked into, though it holds images or volumes (1); move them up",
     ]
     assert predict_folder(trained, images / "a.png", tmp_path / "one", device="cpu") == []
+    with pytest.raises(DataError, match=r"pipe\.png is a pipe, socket or device"):
+        predict_folder(trained, images / "pipe.png", tmp_path / "two", device="cpu")
 
 
 def test_masks_of_the_unlabeled_cases_can_be_made_again(fit, drawn, tmp_path):
