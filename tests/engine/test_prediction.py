@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from criinet.data.images import read_image
 from criinet.data.inputs import Part, images_in
 from criinet.data.masks import PALETTE
 from criinet.data.predictions import Outputs
+from criinet.data.scans import read_scan
 from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import recorded_split
@@ -162,6 +164,21 @@ def test_advance_is_told_of_images_that_are_left_out(trained, images, tmp_path):
     told: list[tuple[int, int]] = []
     predict_folder(trained, images, tmp_path / "o", skip_bad=True, device="cpu", advance=lambda *n: told.append(n))
     assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+def test_an_image_is_not_kept_while_the_next_one_is_read(trained, images, tmp_path, monkeypatch):
+    """A few go through the network at once, but none of them as large as it is."""
+    read, kept = [], []
+
+    def watched(*wanted):
+        kept.append([image() for image in read if image() is not None])
+        found = read_scan(*wanted)
+        read.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr("criinet.data.predictions.read_scan", watched)
+    predict_folder(trained, images, tmp_path / "out", device="cpu")
+    assert kept == [[]] * len(KINDS)
 
 
 class StopError(Exception):

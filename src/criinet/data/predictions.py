@@ -176,14 +176,13 @@ def write_predictions(
         mine = [path for path in mine if not is_newer(masks[path], max(begun, last_change(path)))]
     skipped: list[str] = []
     remarks = _Remarks(predictor.spacing, predictor.fixed_range)
-    for path, scan, predicted in predict_files(predictor, mine, voxel, skipped if skip_bad else None, advance):
-        if isinstance(scan, Volume):
-            remarks.look_at(path, scan)
-        del scan  # A large volume is not needed while the next one is read.
+    bad = skipped if skip_bad else None
+    for path, predicted in predict_files(predictor, mine, voxel, bad, advance, remarks.look_at):
         if outputs.dicom_seg:
             refused = _write_dicom_seg(out, path, predicted.mask, predictor.classes, skip_bad=skip_bad)
             remarks.without_segmentation += refused
         write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
+        del predicted  # What is said of a large image is not needed while the next one is segmented.
     if mine and len(skipped) == len(mine) and not any(is_newer(mask, begun) for mask in masks.values()):
         raise DataError(f"none of the {len(mine)} files could be segmented; the first: {skipped[0]}")
     if warn is not None:
@@ -242,11 +241,13 @@ class _Remarks:
     unmeasured: list[Path] = field(default_factory=list[Path])
     positive: list[Path] = field(default_factory=list[Path])
 
-    def look_at(self, path: Path, volume: Volume) -> None:
+    def look_at(self, path: Path, scan: Scan) -> None:
         """Note whether a volume is unmeasured or positive."""
-        if not volume.geometry.known:
+        if not isinstance(scan, Volume):
+            return
+        if not scan.geometry.known:
             self.unmeasured.append(path)
-        if self.fixed_range is not None and self.fixed_range[0] < 0 <= volume.values.min():
+        if self.fixed_range is not None and self.fixed_range[0] < 0 <= scan.values.min():
             self.positive.append(path)
 
     def sentences(self) -> list[str]:
@@ -295,14 +296,16 @@ def predict_files(
     voxel: Spacing | None,
     skipped: list[str] | None,
     advance: Advance | None,
-) -> Iterator[tuple[Path, Scan, S]]:
+    look_at: Callable[[Path, Scan], object],
+) -> Iterator[tuple[Path, S]]:
     """Segment files in order; with a list for the ``skipped`` an unreadable one is noted there and left out.
 
     Args:
         voxel: (d, h, w) in mm of the voxels of files that do not know theirs.
         advance: is told of each file, of one that is left out when it is read.
+        look_at: is given each image or volume when it was read; nothing of it is kept here.
     """
-    readable: list[tuple[Path, Scan]] = []
+    waiting: list[Path] = []
     done = 0
 
     def count() -> None:
@@ -323,11 +326,14 @@ def predict_files(
                 skipped.append(error.without_hint)
                 count()
                 continue
-            readable.append((path, scan))
+            look_at(path, scan)
+            waiting.append(path)
             yield scan
+            del scan  # A large one is not needed while the next one is read.
 
     for predicted in predictor.predict_many(decoded()):
-        yield *readable.pop(0), predicted
+        yield waiting.pop(0), predicted
+        del predicted
         count()
 
 

@@ -27,8 +27,8 @@ WHOLE = {
     "enlarged": "$lambda probs, size: @linear(probs.mT, size[::-1]).mT if size[1] == 1 else @linear(probs, size)",
     "inferer": "$lambda inputs, network: @enlarged(@mirrored(@resized(inputs), network), inputs.shape[2:])",
 }
-"""As criinet does: Pillow resizes each channel of 8 bits, and the probabilities go back to the image's size, those of one
-that is a pixel wide on their side: see ``antialiased``."""
+"""As criinet does: Pillow resizes each channel of 8 bits, and the probabilities go back to the image's size, on their side
+where it is one pixel wide: see ``antialiased``."""
 
 PATCH = {
     "windows": {
@@ -84,9 +84,7 @@ CHECKS = (
 TURNED = {"_target_": "Transposed", "indices": [0, 2, 1]}
 """MONAI reads an image on its side, and writes it so."""
 
-FLAT_WRITER = (
-    "$type('FlatWriter', (PILWriter,), {'convert_to_channel_last': staticmethod(lambda data, **_: data[0])})"
-)
+FLAT_WRITER = "$type('FlatWriter', (PILWriter,), {'convert_to_channel_last': staticmethod(lambda data, **_: data[0])})"
 """MONAI's own drops every axis of length 1 at the end, and so that of an image one pixel high."""
 
 POSTPROCESSING = {
