@@ -107,6 +107,9 @@ def test_what_is_never_read_is_named(trained, images, tmp_path):
         "files that are not read, for their kind: 1 .gif, 1 .txt, 1 pipe, socket or device",
         f"folder {images / 'pat1'} is not looked into, though it holds images or volumes (1); move them up",
     ]
+    out = images / "masks"
+    assert predict_folder(trained, images, out, device="cpu") == said
+    assert predict_folder(trained, images, out, device="cpu", part=Part(resume=True)) == said, "its own masks are known"
     assert predict_folder(trained, images / "a.png", tmp_path / "one", device="cpu") == []
     with pytest.raises(DataError, match=r"pipe\.png is a pipe, socket or device"):
         predict_folder(trained, images / "pipe.png", tmp_path / "two", device="cpu")

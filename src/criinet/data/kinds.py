@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from criinet.data.provenance import NOTE
+
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 """Files of one image; a TIFF of several pages is a volume."""
 
@@ -101,9 +103,9 @@ def is_special(path: Path) -> bool:
 def not_read(paths: Iterable[Path]) -> list[str]:
     """Return a sentence on files that are not read for their kind, and one on each folder that holds images of its own.
 
-    Hidden files, and pixels that a header file points to, need no word.
+    Hidden files, pixels that a header file points to, and folders of predicted masks need no word.
     """
-    left = [path for path in paths if not (path.name.startswith(".") or is_companion(path) or is_readable(path))]
+    left = [path for path in paths if not (_needs_no_word(path) or is_readable(path))]
     inside = {path: sum(map(is_readable, path.iterdir())) for path in left if path.is_dir()}
     kinds = Counter(_kind(path) for path in left if path not in inside)
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
@@ -113,6 +115,10 @@ def not_read(paths: Iterable[Path]) -> list[str]:
         for path, count in inside.items()
         if count
     ]
+
+
+def _needs_no_word(path: Path) -> bool:
+    return path.name.startswith(".") or is_companion(path) or (path / NOTE).exists()
 
 
 def _kind(path: Path) -> str:
