@@ -27,8 +27,8 @@ WHOLE = {
     "enlarged": "$lambda probs, size: @linear(probs.mT, size[::-1]).mT if size[1] == 1 else @linear(probs, size)",
     "inferer": "$lambda inputs, network: @enlarged(@mirrored(@resized(inputs), network), inputs.shape[2:])",
 }
-"""As criinet does: Pillow resizes each channel of 8 bits, and the probabilities go back to the image's size, on their side
-where it is one pixel wide: see ``antialiased``."""
+"""As criinet does: Pillow resizes each channel of 8 bits, and the probabilities go back to the image's size, on their
+side where it is one pixel wide: see ``antialiased``."""
 
 PATCH = {
     "windows": {
