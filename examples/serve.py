@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 
-from criinet.data.images import read_header, read_image
+from criinet.data.images import TooManyPixelsError, read_header, read_image
 from criinet.data.masks import write_mask
 from criinet.deploy.runtime import load_exported
 from criinet.errors import DataError
@@ -46,13 +46,16 @@ async def body(request: Request) -> bytes:
 @app.post("/mask")
 def mask(image: Annotated[bytes, Depends(body)]) -> Response:
     """Return a PNG of class indices, as large as the image (PNG, JPEG, TIFF, BMP or WebP) that was sent."""
+    too_many = HTTPException(413, f"The image has over {MAX_PIXELS:,} pixels. Crop it or scale it down.")
     with turn, TemporaryDirectory() as folder:
         sent, made = Path(folder) / "image", Path(folder) / "mask.png"
         sent.write_bytes(image)
         try:
             if prod(read_header(sent).size) > MAX_PIXELS:
-                raise HTTPException(413, f"The image has over {MAX_PIXELS:,} pixels. Crop it or scale it down.")
+                raise too_many
             pixels = read_image(sent)
+        except TooManyPixelsError as error:
+            raise too_many from error
         except DataError as error:
             raise HTTPException(422, "This is not an image that can be read.") from error
         write_mask(made, predictor.predict(pixels).mask, len(predictor.classes))

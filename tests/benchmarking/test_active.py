@@ -8,12 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from criinet.benchmarking import benchmark
-from criinet.benchmarking.active import correction_effort, kept_outline
+from criinet.benchmarking import active, benchmark
+from criinet.benchmarking.active import correction_effort, kept_outline, next_split
+from criinet.benchmarking.cells import Annotator
 from criinet.data.dataset import open_dataset
+from criinet.data.draws import make_split
 from criinet.data.splits import load_split
+from criinet.data.synthetic import write_dataset
 from criinet.engine.acquisition import STRATEGIES
 from criinet.engine.build import load
+from criinet.engine.folder import RunFolder
 from criinet.errors import ConfigError
 from criinet.labels import IGNORE
 from criinet.report import write_benchmark_report
@@ -80,10 +84,26 @@ def test_its_report_draws_dice_against_masks_and_against_effort(annotated, tmp_p
 
 def test_too_few_cases_for_all_rounds_are_said_before_the_first_run(tiny, tmp_path):
     """4 of 20 training cases are labeled: 16 are left, and the last round needs one that nobody drew."""
-    active = {**ACTIVE, "strategies": ["random"], "masks": 8}
-    with pytest.raises(ConfigError, match=r"2 rounds of 8 masks, but synthetic-30-8 has \d+ unlabeled cases at 4"):
-        benchmark(tiny(methods=["supervised"], active=active), tmp_path / "bench", device="cpu")
+    asked = {**ACTIVE, "strategies": ["random"], "masks": 8}
+    with pytest.raises(ConfigError, match=r"2 rounds of 8 masks, but of synthetic-30-8 at 4 it can draw 1\d: "):
+        benchmark(tiny(methods=["supervised"], active=asked), tmp_path / "bench", device="cpu")
     assert not (tmp_path / "bench").exists()
+
+
+def test_only_cases_that_have_a_mask_are_asked_for(tiny, tmp_path, monkeypatch):
+    """Of 9 masks 4 are labeled: 5 can be drawn, though 15 cases are unlabeled."""
+    root = tmp_path / "data"
+    write_dataset(root, count=30, test=8, val=3, masks=9)
+    dataset = open_dataset(root)
+    split = make_split(dataset, "4")
+    monkeypatch.setattr(active, "load", lambda *_, **__: None)
+    cell, annotator = SimpleNamespace(device="cpu"), Annotator("random", rounds=1, masks=5, iterations=2)
+    after = next_split(cell, annotator, dataset, split, RunFolder(root), 1)
+    assert [case.mask is None for case in dataset.select(after.labeled)] == [False] * 9
+    assert (len(split.unlabeled), len(after.unlabeled)) == (15, 10)
+    asked = {**ACTIVE, "rounds": 2, "masks": 3}
+    with pytest.raises(ConfigError, match=r"2 rounds of 3 masks, but of .* at 4 it can draw 5: "):
+        benchmark(tiny(datasets=[{"path": str(root)}], active=asked), tmp_path / "bench", device="cpu")
 
 
 def test_unknown_strategies_are_refused(tiny):

@@ -1,12 +1,13 @@
 """A file is written whole or not at all, and a place that cannot be written is one sentence."""
 
+import os
 import stat
 
 import numpy as np
 import pytest
 
 from criinet.data import files
-from criinet.data.files import make_folder, write_atomically, write_text_atomically
+from criinet.data.files import make_folder, sweep, temporary_for, write_atomically, write_text_atomically
 from criinet.errors import StorageError
 
 
@@ -24,6 +25,25 @@ def test_a_full_disk_leaves_the_old_file_and_no_temporary(tmp_path):
         write_atomically(path, lambda _: 1 / 0)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_writers_left_is_told_by_name_and_age(tmp_path):
+    """Another process may be writing right now, and other programs have hidden files of their own."""
+    left = [tmp_path / ".a.txt.0a1b2c3d.tmp", temporary_for(tmp_path / "bundle") / "models", tmp_path / ".a.tmp"]
+    left[1].mkdir(parents=True)
+    for path in (left[0], left[2]):
+        path.write_text("half")
+    for path in (left[0], left[1].parent, left[2]):
+        os.utime(path, (0, 0))
+    young = temporary_for(tmp_path / "a.txt")
+    young.write_text("half")
+    sweep(tmp_path, meant=tmp_path / "a.txt")
+    assert [path.exists() for path in (*left, young)] == [False, True, True, True]
+    sweep(tmp_path)
+    assert [path.exists() for path in (*left, young)] == [False, False, True, True]
+    sweep(tmp_path, age=0)
+    assert list(tmp_path.iterdir()) == [left[2]]
+    sweep(tmp_path / "absent")
 
 
 def test_arrays_are_written_by_name_and_whole(tmp_path):

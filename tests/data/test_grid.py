@@ -74,8 +74,12 @@ def test_prediction_goes_on_without_a_volume_too_large_for_the_grid_of_its_run(b
         scan_dims=3, spacing=CONFIG.spacing, predict_many=lambda scans: (s.shape for s in scans)
     )
     skipped: list[str] = []
-    found = [path for path, *_ in predict_files(segmenter, paths, None, skipped, None)]
+    read: list[Path] = []
+    found = [
+        path for path, _ in predict_files(segmenter, paths, None, skipped, None, lambda path, _: read.append(path))
+    ]
+    assert read == found
     assert (found, len(skipped)) == (paths[1:], 1)
     assert skipped[0].startswith(f"{paths[0]} has voxels of 300 x 300 x 300 mm")
     with pytest.raises(BadFileError, match="--skip-bad goes on without them"):
-        list(predict_files(segmenter, paths, None, None, None))
+        list(predict_files(segmenter, paths, None, None, None, lambda *_: None))

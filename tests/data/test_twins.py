@@ -13,7 +13,7 @@ from criinet.data.check import check_dataset
 from criinet.data.dataset import open_dataset
 from criinet.data.draws import make_split, without_test
 from criinet.data.notes import split_notes
-from criinet.data.splits import load_split
+from criinet.data.splits import Split, load_split
 from criinet.data.twins import identical_images
 
 
@@ -121,3 +121,15 @@ def test_a_given_split_with_an_image_on_both_sides_is_noted(root):
         "1 image is stored under several names (as c03 = x03), all copies of each in one of training, validation and "
         "test"
     ]
+
+
+@pytest.mark.parametrize(("count", "said"), [(3, "(as c0 = c1 = c2), all"), (30, "= c1 = c10 and 27 more), all")])
+def test_of_many_copies_three_are_named(count, said, tmp_path):
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+        for i in range(count):
+            Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / part / f"c{i}.png")
+    dataset = open_dataset(tmp_path)
+    names = [case.name for case in dataset.cases]
+    notes = split_notes(dataset, Split.of(dataset, names, [], [], [], seed=0))
+    assert any(said in note for note in notes), notes

@@ -1,6 +1,7 @@
 """A MONAI bundle runs with MONAI alone and writes the masks that the run writes."""
 
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import nn
 from criinet.deploy.bundle import metadata, write_bundle
 from criinet.deploy.export import export
 from criinet.deploy.network import to_torchscript
-from criinet.deploy.runtime import ExportedPredictor, load_exported
+from criinet.deploy.runtime import ExportedPredictor, enlarge, load_exported, prepare
 from criinet.errors import ConfigError, StorageError
 
 
@@ -84,6 +85,20 @@ def test_a_bundle_reads_the_images_of_a_folder_and_nothing_else(bundle, tmp_path
         np.testing.assert_array_equal(np.asarray(Image.open(path)).mean(0), [0] * 24 + [1] * 24)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (2, 1), (1, 2)])
+def test_a_bundle_segments_images_of_one_row_or_column(size, exported, bundle, tmp_path):
+    """As the network itself does it, to a pixel."""
+    images = tmp_path / "images"
+    images.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    Image.fromarray(pixels).save(images / "a.png")
+    run_bundle(bundle, images, tmp_path / "masks")
+    card = exported.card.model_copy(update={"channels": 1})
+    bright = enlarge(prepare(pixels, card), size)[0] > 0.5
+    with Image.open(tmp_path / "masks" / "a.png") as mask:
+        np.testing.assert_array_equal(np.asarray(mask), bright)
+
+
 def test_a_bundle_says_that_there_are_no_images(bundle, tmp_path):
     (tmp_path / "a.gif").write_bytes(b"none")
     said = refusal(bundle, tmp_path, tmp_path / "masks")
@@ -132,7 +147,11 @@ def test_a_bundle_writes_the_masks_of_the_run(trained, exported, tmp_path):
     for i, path in enumerate(sorted((trained.parent / "data" / "images").iterdir())[:4]):
         with Image.open(path) as image:
             (image.resize((90, 40)) if i == 3 else image).convert("RGB").save(images / f"{i}.png")
+    left = tmp_path / ".bundle.0a1b2c3d.tmp"
+    left.mkdir()
+    os.utime(left, (0, 0))
     written = export(trained, tmp_path / "bundle", format="monai-bundle")
+    assert not left.exists()
     metadata = json.loads((written.path / "configs" / "metadata.json").read_text())
     assert metadata["criinet"] == json.loads(exported.card.to_json())
     patch = exported.card.model_copy(update={"window": "patch"})

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,26 @@ def test_the_file_predicts_as_the_run_does(trained, exported, window, size, tta)
         np.testing.assert_array_equal(file.predict(image).mask, mine.mask)
         mixed += 0 < mine.mask.mean() < 1
     assert mixed
+
+
+@pytest.mark.parametrize("window", ["whole", "patch"])
+def test_neither_keeps_an_image_while_the_next_one_is_read(trained, exported, window):
+    """A few go through the network at once, but none of them as large as it is."""
+    run, file = load(trained, device="cpu"), load_exported(exported.path, threads=1)
+    run = Predictor(run.method, run.data.model_copy(update={"window": window}), run.classes)
+    for predictor in (run, ExportedPredictor(file.session, file.card.model_copy(update={"window": window}))):
+        read, kept = [], []
+
+        def images(read=read, kept=kept):
+            for _ in range(9):
+                kept.append([image() for image in read if image() is not None])
+                image = np.zeros((40, 50, 3), np.uint8)
+                read.append(weakref.ref(image))
+                yield image
+                del image
+
+        assert len(list(predictor.predict_many(images()))) == 9
+        assert kept == [[]] * 9
 
 
 @pytest.mark.parametrize("shift", [0.0, -3.0, 3.0])

@@ -13,6 +13,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from criinet.data import images
+
 SERVE = Path(__file__).parents[2] / "examples" / "serve.py"
 
 
@@ -44,9 +46,12 @@ def test_an_image_gets_its_mask(serve):
         assert client.post("/mask", content=content).status_code == 422
 
 
-def test_pixels_are_counted_before_they_are_decoded(serve, monkeypatch):
-    """25 million are allowed; a file of 5001x5000 has 3 kB."""
+@pytest.mark.parametrize("readable", [True, False])
+def test_pixels_are_counted_before_they_are_decoded(readable, serve, monkeypatch):
+    """25 million are allowed; a file of 5001x5000 has 3 kB. The same is said of so many that criinet reads none."""
     monkeypatch.setattr(serve, "read_image", lambda path: pytest.fail(f"{path} was decoded"))
+    if not readable:
+        monkeypatch.setattr(images, "MAX_PIXELS", 25_000_000)
     content = png(5001, 5000, "1")
     assert len(content) < 4000
     answer = TestClient(serve.app).post("/mask", content=content)

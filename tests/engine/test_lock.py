@@ -1,5 +1,6 @@
 """Two processes never train in one folder: the second is told so, and a killed one locks nobody out."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from criinet.benchmarking import benchmark
+from criinet.benchmarking import bench, benchmark, search
 from criinet.engine import lock
 from criinet.engine.folder import RunFolder
 from criinet.engine.lock import LOCK, exclusive
@@ -69,6 +70,20 @@ def test_a_process_that_was_killed_locks_nobody_out(how, tmp_path):
 def test_a_place_for_the_lock_that_is_none_is_a_sentence(tmp_path):
     with pytest.raises(StorageError, match="cannot be written"):
         exclusive(tmp_path / "absent" / LOCK, "works here").__enter__()
+
+
+def test_a_full_disk_can_be_locked(tmp_path, monkeypatch):
+    """What is to be written there then says in a sentence that it is full."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("criinet.engine.lock.os.write", full)
+    with exclusive(tmp_path / LOCK, "works here"):
+        assert (tmp_path / LOCK).read_text() == ""
+        with pytest.raises(RunError, match=r"another process \(of unknown number\) works here"):
+            exclusive(tmp_path / LOCK, "works here").__enter__()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_is_not_followed_to_be_locked(tmp_path):
@@ -131,9 +146,26 @@ def test_a_folder_that_is_no_run_is_not_touched(drawn, fit, tmp_path):
 
 
 def test_a_folder_that_a_killed_process_left_is_free(drawn, fit, tmp_path):
+    """Even if it was killed while it wrote the first file; only what has such a name goes."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / LOCK).touch()
+    (tmp_path / "run" / ".config.json.0a1b2c3d.tmp").write_text("half")
     assert fit(drawn, tmp_path / "run").checkpoint("last").exists()
+    assert not list((tmp_path / "run").glob(".*"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".notes.tmp").write_text("mine")
+    with pytest.raises(RunError, match="not empty and holds no run"):
+        fit(drawn, tmp_path / "mine")
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_benchmark_that_was_killed_over_its_first_file_can_begin(resume, tmp_path):
+    plan = {"name": "one", "methods": ["supervised"], "labeled": ["4"], "datasets": [{"path": str(tmp_path / "no")}]}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".plan.json.0a1b2c3d.tmp").write_text("half")
+    with pytest.raises(DataError, match="does not exist"):
+        benchmark(plan, tmp_path / "out", device="cpu", resume=resume)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_benchmark_that_is_under_way_is_left_alone(drawn, tmp_path):
@@ -147,6 +179,26 @@ def test_a_benchmark_that_is_under_way_is_left_alone(drawn, tmp_path):
     assert not (out / "runs").exists()
     assert (out / "plan.json").read_text() == '{"name": "one"}'
     assert RunFolder(out).is_free is False
+
+
+@pytest.mark.parametrize("work", [benchmark, search])
+def test_two_benchmarks_that_begin_at_once_leave_each_other_alone(work, drawn, tmp_path, monkeypatch):
+    """The other one has locked the folder, or has even ended, after this one saw that it was free."""
+    plan = {"name": "one", "methods": ["supervised"], "labeled": ["4"], "datasets": [{"path": str(drawn)}]}
+    out = tmp_path / "out"
+    out.mkdir()
+    with held(out / LOCK), pytest.raises(RunError, match=r"another process \(\d+\) works in "):
+        work(plan, out, device="cpu")
+    assert (out / LOCK).exists()
+
+    def late(folder: Path) -> Path:
+        (folder / "plan.json").write_text('{"name": "other"}')
+        return folder
+
+    monkeypatch.setattr(bench, "make_folder", late)
+    with pytest.raises(RunError, match="holds a benchmark or a search already"):
+        work(plan, out, device="cpu")
+    assert (out / "plan.json").read_text() == '{"name": "other"}'
 
 
 def test_a_lock_that_was_removed_before_it_was_taken_is_taken_anew(tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """Masks are written at the images' own sizes, whole, and never over anything that was there before."""
 
 import hashlib
+import os
 import pickle
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from criinet.data.images import read_image
 from criinet.data.inputs import Part, images_in
 from criinet.data.masks import PALETTE
 from criinet.data.predictions import Outputs
+from criinet.data.scans import read_scan
 from criinet.engine.build import load
 from criinet.engine.folder import RunFolder
 from criinet.engine.origin import recorded_split
@@ -96,14 +99,20 @@ def test_a_bad_image_stops_or_is_skipped(trained, images, tmp_path):
 
 def test_what_is_never_read_is_named(trained, images, tmp_path):
     (images / "frame.gif").write_bytes(b"GIF89a")
+    os.mkfifo(images / "pipe.png")  # Whoever opens it waits for ever.
     (images / "pat1").mkdir()
     (images / "pat1" / "x.png").write_bytes((images / "a.png").read_bytes())
     said = predict_folder(trained, images, tmp_path / "out", device="cpu")
     assert said == [
-        "files that are not read, for their kind: 1 .gif, 1 .txt",
+        "files that are not read, for their kind: 1 .gif, 1 .txt, 1 pipe, socket or device",
         f"folder {images / 'pat1'} is not looked into, though it holds images or volumes (1); move them up",
     ]
+    out = images / "masks"
+    assert predict_folder(trained, images, out, device="cpu") == said
+    assert predict_folder(trained, images, out, device="cpu", part=Part(resume=True)) == said, "its own masks are known"
     assert predict_folder(trained, images / "a.png", tmp_path / "one", device="cpu") == []
+    with pytest.raises(DataError, match=r"pipe\.png is a pipe, socket or device"):
+        predict_folder(trained, images / "pipe.png", tmp_path / "two", device="cpu")
 
 
 def test_masks_of_the_unlabeled_cases_can_be_made_again(fit, drawn, tmp_path):
@@ -160,6 +169,21 @@ def test_advance_is_told_of_images_that_are_left_out(trained, images, tmp_path):
     assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
 
 
+def test_an_image_is_not_kept_while_the_next_one_is_read(trained, images, tmp_path, monkeypatch):
+    """A few go through the network at once, but none of them as large as it is."""
+    read, kept = [], []
+
+    def watched(*wanted):
+        kept.append([image() for image in read if image() is not None])
+        found = read_scan(*wanted)
+        read.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr("criinet.data.predictions.read_scan", watched)
+    predict_folder(trained, images, tmp_path / "out", device="cpu")
+    assert kept == [[]] * len(KINDS)
+
+
 class StopError(Exception):
     """Someone pulled the plug."""
 
@@ -195,11 +219,30 @@ def test_a_stopped_prediction_goes_on_with_what_is_missing(trained, images, tmp_
     assert all((out / name).stat().st_mtime_ns > then for name, then in first.items())
 
 
-def test_an_image_that_was_replaced_is_segmented_again(trained, images, tmp_path):
+def test_what_a_killed_prediction_left_goes_once_it_is_old(trained, images, tmp_path):
+    outputs, out = Outputs(uncertainty=True), tmp_path / "out"
+    (out / "uncertainty").mkdir(parents=True)
+    old = [out / ".a.png.0a1b2c3d.tmp", out / "uncertainty" / ".a_entropy.png.0a1b2c3d.tmp"]
+    young = out / ".b.png.0a1b2c3d.tmp"
+    for path in (*old, young):
+        path.write_text("half")
+    for path in old:
+        os.utime(path, (0, 0))
+    predict_folder(trained, images, out, outputs=outputs, device="cpu", part=Part(resume=True))
+    assert [path.exists() for path in (*old, young)] == [False, False, True]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_an_image_that_was_replaced_is_segmented_again(older, trained, images, tmp_path):
+    """Also by one with an earlier date, as files are that were moved, unpacked, or copied with their dates."""
     out = tmp_path / "out"
     predict_folder(trained, images, out, device="cpu")
     before = contents(out)
-    Image.fromarray(read_image(images / "a.png")[::-1, :20]).save(images / "a.png")
+    other = tmp_path / "other.png"
+    Image.fromarray(read_image(images / "a.png")[::-1, :20]).save(other)
+    if older:
+        os.utime(other, (0, 0))
+    other.replace(images / "a.png")
     predict_folder(trained, images, out, device="cpu", part=Part(resume=True))
     assert {name for name, digest in contents(out).items() if digest != before[name]} == {"a.png"}
     with Image.open(out / "a.png") as mask:

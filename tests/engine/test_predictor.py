@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 from criinet.config import MethodConfig
@@ -190,6 +191,16 @@ def test_resized_probabilities_still_sum_to_1(size):
     found = resize_probs(probs.unsqueeze(0), size)[0]
     assert found.min() >= 0
     torch.testing.assert_close(found.sum(0), torch.ones(size))
+
+
+@pytest.mark.parametrize("size", [(50, 1), (9, 1), (1, 50), (1, 1), (1, 2), (2, 1), (16, 1), (2, 2)])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_probabilities_shrink_to_one_or_two_pixels_as_pillow_does_it(classes, size):
+    """PyTorch alone is wrong by some hundredths where the width becomes 1."""
+    probs = torch.rand(2, classes, 16, 16, generator=torch.Generator().manual_seed(0))
+    bilinear = {"size": size[::-1], "resample": Image.Resampling.BILINEAR}
+    expected = [np.asarray(Image.fromarray(plane.numpy()).resize(**bilinear)) for plane in probs.flatten(0, 1)]
+    np.testing.assert_allclose(resize_probs(probs, size).flatten(0, 1).numpy(), expected, atol=2e-6)
 
 
 def test_gray_and_colour_images_fit_any_network(trained):

@@ -314,7 +314,7 @@ def test_a_run_killed_before_its_split_was_written_is_begun_anew(run, drawn, fit
 
 
 def test_what_a_killed_writer_left_goes_when_the_run_resumes(run, drawn, fit):
-    left = [run.root / ".config.json.0a1b.tmp", run.root / "checkpoints" / ".last.pt.0a1b.tmp"]
+    left = [run.root / ".config.json.0a1b2c3d.tmp", run.root / "checkpoints" / ".last.pt.0a1b2c3d.tmp"]
     for path in left:
         path.write_text("half")
     fit(drawn, run.root, method="crii", resume=True)

@@ -25,10 +25,7 @@ def simulate(cell: Cell, annotator: Annotator, out: Path) -> None:
     """Do every round of a cell's annotator, or go on with them: train, evaluate, choose, correct.
 
     Round 0 is an ordinary run. Each later one begins with the weights of the one before, on its labeled cases and those
-    that the strategy chose among its unlabeled ones. Only the masks of chosen cases are ever read.
-
-    Raises:
-        DataError: if a case that was chosen has no mask.
+    that the strategy chose among its unlabeled ones with a mask. Only the masks of chosen cases are ever read.
     """
     dataset = open_dataset(Path(cell.dataset))
     split = load_split(Path(cell.split), dataset)
@@ -76,8 +73,11 @@ def note(run: RunFolder, results: dict[str, Any], about: dict[str, Any]) -> None
 def next_split(
     cell: Cell, annotator: Annotator, dataset: Dataset, split: Split, before: RunFolder, number: int
 ) -> Split:
-    """Return the split of a round: the one before, with the cases that the strategy asks for labeled."""
-    left = dataset.select(split.unlabeled)
+    """Return the split of a round: the one before, with the cases labeled that the strategy asks for.
+
+    Cases that have no mask stay unlabeled: nobody could draw theirs.
+    """
+    left = [case for case in dataset.select(split.unlabeled) if case.mask is not None]
     chosen = choose(
         annotator.strategy,
         load(before.root, device=cell.device),

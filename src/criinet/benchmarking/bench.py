@@ -1,9 +1,8 @@
 """From a plan to its results: what is done already is kept, what failed is named, the rest is run."""
 
 import json
-import shutil
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,12 @@ from criinet.benchmarking.collect import collect, note_end, results_of
 from criinet.benchmarking.local import run_local
 from criinet.benchmarking.plan import Plan, read_plan
 from criinet.config import parse
-from criinet.data.files import make_folder, write_text_atomically
+from criinet.data.files import make_folder, sweep, write_text_atomically
 from criinet.data.threads import cores
 from criinet.engine.folder import RunFolder
 from criinet.engine.lock import LOCK, exclusive
 from criinet.engine.machine import pick_device
-from criinet.errors import ConfigError, RunError
+from criinet.errors import ConfigError, RunError, StorageError
 
 Told = Callable[[Cell, int, int, int], None]
 """Called after every run with its cell, its exit code, how many are done, and of how many."""
@@ -54,11 +53,11 @@ def benchmark(
         UserError: for anything that a person can mend, before the first run.
         InterruptedRunError: on Ctrl-C, after the runs in flight have saved.
     """
-    with ExitStack() as held:
-        with gone_on_error(Path(out)):
-            grid, out, data, device = begin(plan, out, data, jobs, device, resume, held)
+    grid, out = asked_plan(plan, jobs), Path(out).resolve()
+    with alone_in(out, grid, resume):
+        with noted_plan(out, grid):
             run_cells = engine_called(engine)
-            cells = cells_of(grid, data, out, device)
+            cells = cells_of(grid, Path(data).resolve(), out, pick_device(device))
         for cell in cells:
             write_text_atomically(out / "cells" / f"{cell.name}.json", cell.to_json())
         todo = [cell for cell in cells if results_of(cell, out) is None]
@@ -76,45 +75,54 @@ def benchmark(
         return collect(grid, cells, out, command, jobs)
 
 
-@contextmanager
-def gone_on_error(out: Path) -> Generator[None, None, None]:
-    """Remove a folder that was not there, or empty, when anything goes wrong while it is prepared."""
-    fresh = RunFolder(out).is_free
-    try:
-        yield
-    except Exception:
-        if fresh:
-            shutil.rmtree(out, ignore_errors=True)
-        raise
-
-
-def begin(
-    plan: Path | str | Plan | Mapping[str, Any],
-    out: Path | str,
-    data: Path | str,
-    jobs: int,
-    device: str,
-    resume: bool,
-    held: ExitStack,
-) -> tuple[Plan, Path, Path, str]:
-    """Read the plan, check that OUT is free or to be gone on with, note the plan there, and return all made definite.
-
-    Args:
-        held: keeps other processes from working in OUT until it is closed.
+def asked_plan(plan: Path | str | Plan | Mapping[str, Any], jobs: int) -> Plan:
+    """Return the plan that is meant, and check how many runs at a time are asked for.
 
     Raises:
-        UserError: for anything that a person can mend.
+        ConfigError: if the plan cannot be read or used, or nothing would run.
     """
     if isinstance(plan, Mapping):
         plan = parse(Plan, plan, "plan")
     grid = plan if isinstance(plan, Plan) else read_plan(str(plan))
     if jobs < 1:
         raise ConfigError(f"--jobs {jobs} runs nothing; give at least 1.")
-    out = Path(out).resolve()
-    require_free(out, grid, resume)
-    held.enter_context(exclusive(make_folder(out) / LOCK, f"works in {out}"))
-    write_text_atomically(out / "plan.json", grid.model_dump_json(indent=1) + "\n")
-    return grid, out, Path(data).resolve(), pick_device(device)
+    return grid
+
+
+@contextmanager
+def alone_in(out: Path, grid: Plan, resume: bool) -> Generator[None, None, None]:
+    """Keep other processes from working in OUT while the block runs; the folder goes again if nothing came of it.
+
+    Raises:
+        RunError: if a plan may not begin, or go on, there, or another process works there.
+        StorageError: if it cannot be written.
+    """
+    require_free(out, grid, resume)  # What is not ours is not even locked.
+    make_folder(out)
+    try:
+        with exclusive(out / LOCK, f"works in {out}"):
+            require_free(out, grid, resume)  # Another process may have worked there since.
+            yield
+    finally:
+        with suppress(OSError):
+            out.rmdir()
+
+
+@contextmanager
+def noted_plan(out: Path, grid: Plan) -> Generator[None, None, None]:
+    """Note the plan in OUT, where nobody else works, and empty the folder again if it was free and the block fails."""
+    folder = RunFolder(out)
+    fresh = folder.is_free
+    for part in (out, out / "cells", out / "splits"):
+        sweep(part, age=0)
+    try:
+        write_text_atomically(out / "plan.json", grid.model_dump_json(indent=1) + "\n")
+        yield
+    except Exception:
+        if fresh:
+            with suppress(StorageError):
+                folder.empty()
+        raise
 
 
 def engine_called(name: str) -> Callable[..., None]:

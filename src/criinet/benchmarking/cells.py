@@ -243,18 +243,20 @@ def require_told_apart(grid: Plan, cells: Sequence[Cell]) -> None:
 
 
 def require_enough(grid: Plan, drawn: Drawn) -> None:
-    """Check that a simulated annotator never runs out of cases.
+    """Check that a simulated annotator never runs out of masks to draw, nor of unlabeled cases to train on.
 
     Raises:
         ConfigError: if it does.
     """
     if grid.active is None:
         return
-    wanted, left = grid.active.rounds * grid.active.masks, len(drawn.split.unlabeled)
-    if wanted >= left:
+    unlabeled = drawn.dataset.select(drawn.split.unlabeled)
+    most = min(sum(case.mask is not None for case in unlabeled), len(unlabeled) - 1)
+    if grid.active.rounds * grid.active.masks > most:
         raise ConfigError(
-            f"plan '{grid.name}': [active] asks for {grid.active.rounds} rounds of {grid.active.masks} masks, but "
-            f"{drawn.name} has {left} unlabeled cases at {drawn.amount}; plan fewer than these."
+            f"plan '{grid.name}': [active] asks for {grid.active.rounds} rounds of {grid.active.masks} masks, but of "
+            f"{drawn.name} at {drawn.amount} it can draw {most}: an unlabeled case must have a mask, and one must stay "
+            "unlabeled; plan no more than these."
         )
 
 

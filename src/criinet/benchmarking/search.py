@@ -4,14 +4,13 @@ import statistics
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from criinet.benchmarking.bench import begin, gone_on_error
+from criinet.benchmarking.bench import alone_in, asked_plan, noted_plan
 from criinet.benchmarking.cells import Cell, cells_of
 from criinet.benchmarking.collect import note_end, why_failed
 from criinet.benchmarking.local import ended_on_error, run_process
@@ -20,6 +19,7 @@ from criinet.config import assignment, merge
 from criinet.data.files import write_json, write_text_atomically
 from criinet.data.splits import read_split
 from criinet.engine.folder import RunFolder
+from criinet.engine.machine import pick_device
 from criinet.errors import ConfigError
 from criinet.records import ValidationRecord
 
@@ -59,10 +59,10 @@ def search(
     Raises:
         ConfigError: if Optuna is not installed, nothing is to be searched, or no trial of a row succeeded.
     """
-    with ExitStack() as held:
-        with gone_on_error(Path(out)):
-            grid, out, data, device = begin(plan, out, data, jobs, device, resume, held)
-            studies = Studies(grid, data, out, device, jobs)
+    grid, out = asked_plan(plan, jobs), Path(out).resolve()
+    with alone_in(out, grid, resume):
+        with noted_plan(out, grid):
+            studies = Studies(grid, Path(data).resolve(), out, pick_device(device), jobs)
             for row in grid.rows():
                 for end in ("low", "high"):
                     require_validation(studies.cells(row, {n: getattr(r, end) for n, r in studies.ranges(row).items()}))

@@ -7,8 +7,11 @@ import io
 import json
 import math
 import os
+import re
 import secrets
+import shutil
 import stat
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +23,10 @@ from numpy.typing import NDArray
 from criinet.data.bad_files import BadFileError
 from criinet.errors import StorageError
 
-TEMPORARY = ".*.tmp"
-"""How files are called while they are being written."""
+TEMPORARY = re.compile(r"\.(?P<meant>.*)\.[0-9a-f]{8}\.tmp", re.DOTALL)
+"""How files and folders are called while they are being written; see ``temporary_for``."""
+SURELY_LEFT = 3600.0
+"""Seconds after which what has such a name, and was not written to, has lost its process."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -39,7 +44,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         StorageError: if the disk is full or the place cannot be written.
     """
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_for(path)
     try:
         with temporary.open("xb") as file:
             with suppress(OSError):  # Nothing stands there, or the disk knows no permissions.
@@ -53,6 +58,32 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         if isinstance(error, OSError):
             raise storage_error(path, error) from error
         raise
+
+
+def temporary_for(path: Path) -> Path:
+    """Return how ``path`` is called while it is being written, by this process alone."""
+    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+
+
+def is_temporary(path: Path) -> bool:
+    """Tell by its name whether ``path`` is still being written, or was left so by a process that was killed."""
+    return TEMPORARY.fullmatch(path.name) is not None
+
+
+def sweep(folder: Path, *, meant: Path | None = None, age: float = SURELY_LEFT) -> None:
+    """Remove from a folder, if it is there, what processes left that were killed while they wrote.
+
+    Args:
+        meant: the file or folder that was to be written; None for any.
+        age: seconds since the last write; 0 only where no other process writes.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        found = TEMPORARY.fullmatch(path.name)
+        if found is None or (meant is not None and found["meant"] != meant.name[:100]):
+            continue
+        with suppress(OSError):  # Another process sweeps, too, or it is not ours to remove.
+            if time.time() - path.lstat().st_mtime >= age:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def open_own(path: Path, flags: int) -> int:
@@ -220,8 +251,25 @@ def newest(path: Path) -> os.stat_result:
     Raises:
         OSError: if there is none.
     """
+    return max((file.stat() for file in _files(path)), key=lambda about: about.st_mtime_ns)
+
+
+def last_change(path: Path) -> int:
+    """Return when a file, or any of a folder, or a link to it, was written or came to its place, in nanoseconds.
+
+    A file that is moved, unpacked, or copied with its date may be older than the one it replaces; what the system notes
+    of the change itself is not.
+
+    Raises:
+        OSError: if there is none.
+    """
+    told = [about for file in _files(path) for about in (file.stat(), file.lstat())]
+    return max(max(about.st_mtime_ns, about.st_ctime_ns) for about in told)
+
+
+def _files(path: Path) -> list[Path]:
     files = [*path.iterdir()] if path.is_dir() else []
-    return max((file.stat() for file in files or [path]), key=lambda about: about.st_mtime_ns)
+    return files or [path]
 
 
 def digest(path: Path) -> str:

@@ -36,6 +36,10 @@ _FEWEST_LEVELS = 64
 """Of 256: a colour image of 16 bits that is darker everywhere was stretched to 14 bits or fewer."""
 
 
+class TooManyPixelsError(BadFileError):
+    """An image that has more than MAX_PIXELS."""
+
+
 @dataclass(frozen=True)
 class ImageHeader:
     """What an image's header tells without decoding it; ``size`` is (H, W) after EXIF rotation.
@@ -112,7 +116,7 @@ def opened(path: Path) -> Generator[Image.Image, None, None]:
 
     Pillow gets a file, not a path: from a path it maps an uncompressed TIFF into memory and scrambles a rotated one.
     """
-    huge = BadFileError(path, f"has over {MAX_PIXELS:,} pixels", "Crop it or scale it down", SKIPPABLE)
+    huge = TooManyPixelsError(path, f"has over {MAX_PIXELS:,} pixels", "Crop it or scale it down", SKIPPABLE)
     damaged = "is damaged, cut short, of a kind that is not read, or not a PNG, JPEG, TIFF, BMP or WebP image"
     with in_a_sentence(path, damaged):
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from criinet.data.card import declared_spacing, read_card
 from criinet.data.formats.dicom import scans_apart
 from criinet.data.geometry import Spacing, voxel_of
-from criinet.data.kinds import PICTURE_SUFFIXES, SUFFIXES, is_readable, is_series, key_of, suffix_of
+from criinet.data.kinds import PICTURE_SUFFIXES, SUFFIXES, is_readable, is_series, is_special, key_of, suffix_of
 from criinet.data.patient_folders import IMAGE_FOLDERS, folders_of_images, gathered
 from criinet.data.provenance import NOTE
 from criinet.errors import ConfigError, DataError
@@ -67,6 +67,8 @@ def images_in(folder: Path) -> list[Path]:
             what = f"{folder} holds the slices of a DICOM series beside other volumes, the first is {others[0].name}"
             raise DataError(f"{what}. Put the slices into a folder of their own.")
         apart = scans
+    if is_special(folder):
+        raise DataError(f"{folder} is a pipe, socket or device. Give a folder of images, or one image.")
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist. Give a folder of images, or one image.")
     found = sorted({*apart, *(path for path in folder.iterdir() if is_readable(path))})

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from criinet.data.provenance import NOTE
+
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 """Files of one image; a TIFF of several pages is a volume."""
 
@@ -90,17 +92,22 @@ def is_readable(path: Path) -> bool:
     """
     if path.name.startswith("."):
         return False
-    return is_series(path) if path.is_dir() else bool(suffix_of(path))
+    return is_series(path) if path.is_dir() else bool(suffix_of(path)) and not is_special(path)
+
+
+def is_special(path: Path) -> bool:
+    """Tell whether ``path`` is a pipe, a socket or a device, from which a reader might wait for ever."""
+    return not path.is_file() and not path.is_dir() and path.exists()
 
 
 def not_read(paths: Iterable[Path]) -> list[str]:
     """Return a sentence on files that are not read for their kind, and one on each folder that holds images of its own.
 
-    Hidden files, and pixels that a header file points to, need no word.
+    Hidden files, pixels that a header file points to, and folders of predicted masks need no word.
     """
-    left = [path for path in paths if not (path.name.startswith(".") or is_companion(path) or is_readable(path))]
+    left = [path for path in paths if not (_needs_no_word(path) or is_readable(path))]
     inside = {path: sum(map(is_readable, path.iterdir())) for path in left if path.is_dir()}
-    kinds = Counter(path.suffix.lower() or "no suffix" for path in left if path not in inside)
+    kinds = Counter(_kind(path) for path in left if path not in inside)
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     sentences = [f"files that are not read, for their kind: {listed}"] if kinds else []
     return sentences + [
@@ -108,6 +115,14 @@ def not_read(paths: Iterable[Path]) -> list[str]:
         for path, count in inside.items()
         if count
     ]
+
+
+def _needs_no_word(path: Path) -> bool:
+    return path.name.startswith(".") or is_companion(path) or (path / NOTE).exists()
+
+
+def _kind(path: Path) -> str:
+    return "pipe, socket or device" if is_special(path) else path.suffix.lower() or "no suffix"
 
 
 def pages(path: Path) -> int:

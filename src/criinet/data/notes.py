@@ -8,6 +8,9 @@ from criinet.data.dataset import Dataset
 from criinet.data.patients import listed, patients_in
 from criinet.data.splits import Split
 
+_NAMED = 3
+"""So many names of one image are listed."""
+
 
 def patients_note(root: Path, names: Sequence[str]) -> list[str]:
     """Say that names look like patients where nobody gave groups."""
@@ -62,7 +65,9 @@ def _twins(dataset: Dataset, split: Split) -> list[list[str]]:
 
 def _stored(twins: Sequence[Sequence[str]]) -> str:
     count = "1 image is" if len(twins) == 1 else f"{len(twins)} images are"
-    return f"{count} stored under several names (as {' = '.join(twins[0])})"
+    others = len(twins[0]) - _NAMED
+    more = f" and {others} more" if others > 0 else ""
+    return f"{count} stored under several names (as {' = '.join(twins[0][:_NAMED])}{more})"
 
 
 def inverted_note(classes: Sequence[str], shares: Sequence[float]) -> list[str]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from criinet.data.bad_files import BadFileError
 from criinet.data.dicom_seg import placed_frames, require_dicom, write_segmentation
-from criinet.data.files import digest, make_folder, newest, write_npz
+from criinet.data.files import digest, last_change, make_folder, sweep, write_npz
 from criinet.data.formats import Volume
 from criinet.data.geometry import Geometry, Spacing
 from criinet.data.grid import require_grid
@@ -147,8 +147,8 @@ def write_predictions(
     """Write a mask for every image under ``images`` to ``out``; return a sentence for each file that was skipped.
 
     Files and folders among the images that are never read are named, too. The mask of an image is written after
-    whatever else is asked for, so that an image with a mask newer than itself is done. Which weights and options made
-    them stands in ``out``/.prediction.json.
+    whatever else is asked for, so that an image with a mask newer than its last change is done. Which weights and
+    options made them stands in ``out``/.prediction.json.
 
     Args:
         load: returns what segments, once ``images`` and ``out`` are known to be fine.
@@ -169,20 +169,20 @@ def write_predictions(
     predictor = load()
     voxel = (declared_voxel(paths[0]) if predictor.scan_dims == 3 else None) or predictor.voxel
     make_folder(out)
+    sweep_predictions(out)
     begun = note_provenance(out, provenance(weights, predictor, voxel, outputs), anew=part.begins_anew)
     masks = {path: out / f"{stem_of(path)}{mask_suffix(predictor.scan_dims)}" for path in paths}
     if part.resume:
-        mine = [path for path in mine if not is_newer(masks[path], max(begun, newest(path).st_mtime_ns))]
+        mine = [path for path in mine if not is_newer(masks[path], max(begun, last_change(path)))]
     skipped: list[str] = []
     remarks = _Remarks(predictor.spacing, predictor.fixed_range)
-    for path, scan, predicted in predict_files(predictor, mine, voxel, skipped if skip_bad else None, advance):
-        if isinstance(scan, Volume):
-            remarks.look_at(path, scan)
-        del scan  # A large volume is not needed while the next one is read.
+    bad = skipped if skip_bad else None
+    for path, predicted in predict_files(predictor, mine, voxel, bad, advance, remarks.look_at):
         if outputs.dicom_seg:
             refused = _write_dicom_seg(out, path, predicted.mask, predictor.classes, skip_bad=skip_bad)
             remarks.without_segmentation += refused
         write_prediction(out, stem_of(path), predicted, len(predictor.classes), outputs)
+        del predicted  # What is said of a large image is not needed while the next one is segmented.
     if mine and len(skipped) == len(mine) and not any(is_newer(mask, begun) for mask in masks.values()):
         raise DataError(f"none of the {len(mine)} files could be segmented; the first: {skipped[0]}")
     if warn is not None:
@@ -241,11 +241,13 @@ class _Remarks:
     unmeasured: list[Path] = field(default_factory=list[Path])
     positive: list[Path] = field(default_factory=list[Path])
 
-    def look_at(self, path: Path, volume: Volume) -> None:
+    def look_at(self, path: Path, scan: Scan) -> None:
         """Note whether a volume is unmeasured or positive."""
-        if not volume.geometry.known:
+        if not isinstance(scan, Volume):
+            return
+        if not scan.geometry.known:
             self.unmeasured.append(path)
-        if self.fixed_range is not None and self.fixed_range[0] < 0 <= volume.values.min():
+        if self.fixed_range is not None and self.fixed_range[0] < 0 <= scan.values.min():
             self.positive.append(path)
 
     def sentences(self) -> list[str]:
@@ -294,14 +296,16 @@ def predict_files(
     voxel: Spacing | None,
     skipped: list[str] | None,
     advance: Advance | None,
-) -> Iterator[tuple[Path, Scan, S]]:
+    look_at: Callable[[Path, Scan], object],
+) -> Iterator[tuple[Path, S]]:
     """Segment files in order; with a list for the ``skipped`` an unreadable one is noted there and left out.
 
     Args:
         voxel: (d, h, w) in mm of the voxels of files that do not know theirs.
         advance: is told of each file, of one that is left out when it is read.
+        look_at: is given each image or volume when it was read; nothing of it is kept here.
     """
-    readable: list[tuple[Path, Scan]] = []
+    waiting: list[Path] = []
     done = 0
 
     def count() -> None:
@@ -322,11 +326,14 @@ def predict_files(
                 skipped.append(error.without_hint)
                 count()
                 continue
-            readable.append((path, scan))
+            look_at(path, scan)
+            waiting.append(path)
             yield scan
+            del scan  # A large one is not needed while the next one is read.
 
     for predicted in predictor.predict_many(decoded()):
-        yield *readable.pop(0), predicted
+        yield waiting.pop(0), predicted
+        del predicted
         count()
 
 
@@ -349,6 +356,12 @@ def write_prediction(out: Path, name: str, predicted: Segmented, classes: int, o
         write_labels(out / f"{name}.nii.gz", predicted.mask, predicted.geometry)
     else:
         write_mask(out / f"{name}.png", predicted.mask, classes)
+
+
+def sweep_predictions(out: Path) -> None:
+    """Remove what predictions into ``out`` left that were killed while they wrote; others may be writing there."""
+    for part in (out, out / "probabilities", out / "uncertainty"):
+        sweep(part)
 
 
 def gray_maps(entropy: Array, disagreement: Array | None) -> dict[str, Array]:

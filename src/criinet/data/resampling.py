@@ -59,8 +59,7 @@ def to_grid(gray: Pixels, grid: Grid) -> Pixels:
 def _resized(planes: Pixels, size: tuple[int, int]) -> Pixels:
     """Resize (N, H, W) uint8 linearly with anti-aliasing."""
     values = torch.from_numpy(planes).unsqueeze(1).float()
-    resized = F.interpolate(values, size=size, mode="bilinear", align_corners=False, antialias=True)
-    return resized.squeeze(1).round().clamp(0, 255).to(torch.uint8).numpy()
+    return antialiased(values, size).squeeze(1).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def labels_to_grid(labels: np.ndarray, grid: Grid) -> np.ndarray:
@@ -109,5 +108,17 @@ def resize_probs(probs: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize (N, C, h, w) probabilities linearly to (N, C, H, W), with anti-aliasing where a side shrinks."""
     if tuple(probs.shape[2:]) == size:
         return probs
-    shrinks = size[0] < probs.shape[2] or size[1] < probs.shape[3]
-    return F.interpolate(probs, size=size, mode="bilinear", align_corners=False, antialias=shrinks)
+    if size[0] < probs.shape[2] or size[1] < probs.shape[3]:
+        return antialiased(probs, size)
+    return F.interpolate(probs, size=size, mode="bilinear", align_corners=False)
+
+
+def antialiased(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (N, C, h, w) linearly to (N, C, H, W), with anti-aliasing where a side shrinks.
+
+    PyTorch 2.13 gives wrong values for a width of 1 if the height changes too, as it mistakes what is one wide for
+    channels that come last, and the right ones for a height of 1: what is one wide is resized on its side.
+    """
+    if size[1] == 1:
+        return F.interpolate(values.mT, size=size[::-1], mode="bilinear", align_corners=False, antialias=True).mT
+    return F.interpolate(values, size=size, mode="bilinear", align_corners=False, antialias=True)

@@ -2,12 +2,11 @@
 
 import json
 import re
-import secrets
 import shutil
 from pathlib import Path
 from typing import Any
 
-from criinet.data.files import make_folder, write_bytes_atomically, write_json, write_text_atomically
+from criinet.data.files import make_folder, temporary_for, write_bytes_atomically, write_json, write_text_atomically
 from criinet.data.kinds import PICTURE_SUFFIXES
 from criinet.deploy.card import ModelCard
 from criinet.errors import ConfigError
@@ -24,12 +23,12 @@ WHOLE = {
         ".byte().cpu().numpy()).resize(@size[::-1], Image.Resampling.BILINEAR))) for channel in image]) "
         "for image in inputs]).to(inputs.device) / 255"
     ),
-    "inferer": (
-        "$lambda inputs, network: F.interpolate(@mirrored(@resized(inputs), network), size=inputs.shape[2:], "
-        "mode='bilinear', align_corners=False, antialias=True)"
-    ),
+    "linear": "$lambda probs, size: F.interpolate(probs, size, mode='bilinear', align_corners=False, antialias=True)",
+    "enlarged": "$lambda probs, size: @linear(probs.mT, size[::-1]).mT if size[1] == 1 else @linear(probs, size)",
+    "inferer": "$lambda inputs, network: @enlarged(@mirrored(@resized(inputs), network), inputs.shape[2:])",
 }
-"""As criinet does: Pillow resizes each channel of 8 bits, and the probabilities go back to the image's size."""
+"""As criinet does: Pillow resizes each channel of 8 bits, and the probabilities go back to the image's size, on their
+side where it is one pixel wide: see ``antialiased``."""
 
 PATCH = {
     "windows": {
@@ -85,6 +84,9 @@ CHECKS = (
 TURNED = {"_target_": "Transposed", "indices": [0, 2, 1]}
 """MONAI reads an image on its side, and writes it so."""
 
+FLAT_WRITER = "$type('FlatWriter', (PILWriter,), {'convert_to_channel_last': staticmethod(lambda data, **_: data[0])})"
+"""MONAI's own drops every axis of length 1 at the end, and so that of an image one pixel high."""
+
 POSTPROCESSING = {
     "_target_": "Compose",
     "transforms": [
@@ -93,6 +95,7 @@ POSTPROCESSING = {
         {
             "_target_": "SaveImaged",
             "keys": "pred",
+            "writer": FLAT_WRITER,
             "output_dir": "@output_dir",
             "output_ext": ".png",
             "output_postfix": "",
@@ -121,7 +124,7 @@ def write_bundle(out: Path, network: bytes, card: ModelCard) -> None:
             what = f"MONAI would evaluate the name '{name}' as Python or as a reference"
             raise ConfigError(f"{what}; rename it in dataset.json and train anew, or give another --format.")
     make_folder(out.parent)
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_for(out)
     try:
         write_bytes_atomically(temporary / "models" / "model.ts", network)
         write_json(temporary / "configs" / "metadata.json", metadata(card))
@@ -168,6 +171,7 @@ def inference(card: ModelCard) -> dict[str, Any]:
             "$import PIL.Image as Image",
             "$import PIL.ImageOps as ImageOps",
             "$from monai.data import MetaTensor",
+            "$from monai.data import PILWriter",
         ],
         "bundle_root": ".",
         "dataset_dir": "images",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from criinet.data.files import make_folder, write_bytes_atomically
+from criinet.data.files import make_folder, sweep, write_bytes_atomically
 from criinet.data.threads import Advance
 from criinet.deploy.bundle import write_bundle
 from criinet.deploy.card import FORMAT, ModelCard
@@ -121,6 +121,7 @@ def export(
     predictor = load(folder.root, checkpoint=checkpoint, device="cpu", tta=True)
     require_images(folder, predictor)
     make_folder(out.parent)
+    sweep(out.parent, meant=out)
     card = describe(folder, predictor, checkpoint)
     network = as_network(predictor.method, card, predictor.shift)
     probes = find_probes(folder, card)

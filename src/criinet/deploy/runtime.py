@@ -22,6 +22,8 @@ BATCH = 8
 ZIPPED = b"PK\x03\x04"
 """How a file of torch begins."""
 Array = NDArray[Any]
+Seen = tuple[Array, tuple[int, int]]
+"""(C, h, w) float32 as the network sees an image, resized or padded, and the image's own size (H, W)."""
 Opinions = tuple[Array, Array | None]
 """Probabilities (B, K, h, w), and those of the first of two opinions, or None."""
 
@@ -106,23 +108,27 @@ class ExportedPredictor:
         Raises:
             DataError: for what is no image.
         """
-        stream = map(require_pixels, images)
-        while batch := list(islice(stream, BATCH)):
-            if self.card.window == "whole":
-                yield from self.whole(batch)
-            else:
-                yield from (self.windows(image) for image in batch)
+        seen = map(self.seen, images)  # One after the other: only what the network sees is kept of a batch.
+        if self.card.window == "patch":
+            yield from map(self.windows, seen)
+            return
+        while batch := list(islice(seen, BATCH)):
+            yield from self.whole(batch)
 
-    def whole(self, images: list[Array]) -> Iterator[ExportedPrediction]:
+    def seen(self, image: Array | Image.Image) -> Seen:
+        """Return an image as the network sees it, and how large it is itself."""
+        pixels = require_pixels(image)
+        return prepare(pixels, self.card), (pixels.shape[0], pixels.shape[1])
+
+    def whole(self, images: list[Seen]) -> Iterator[ExportedPrediction]:
         """Segment resized images and bring the probabilities back to their sizes."""
-        probs, coarse = self.apply(np.stack([prepare(image, self.card) for image in images]))
-        for i, image in enumerate(images):
-            size = (image.shape[0], image.shape[1])
+        probs, coarse = self.apply(np.stack([pixels for pixels, _ in images]))
+        for i, (_, size) in enumerate(images):
             yield ExportedPrediction(enlarge(probs[i], size), None if coarse is None else enlarge(coarse[i], size))
 
-    def windows(self, image: Array) -> ExportedPrediction:
+    def windows(self, image: Seen) -> ExportedPrediction:
         """Segment overlapping crops at the image's own resolution and blend them."""
-        padded = prepare(image, self.card)
+        padded, (height, width) = image
         box = self.card.size
         corners = corners_of(padded.shape[1:], box)
         weight = gaussian_window(box)
@@ -136,7 +142,7 @@ class ExportedPredictor:
                 for sum_of, opinion in zip(blended, found, strict=False):
                     if opinion is not None:
                         sum_of[(slice(None), *place)] += opinion[i] * weight
-        cropped = (blended / total)[..., : image.shape[0], : image.shape[1]]
+        cropped = (blended / total)[..., :height, :width]
         return ExportedPrediction(cropped[0], cropped[1] if len(cropped) > 1 else None)
 
     def apply(self, batch: Array) -> Opinions:

@@ -11,12 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from criinet.data.files import (
-    TEMPORARY,
+    is_temporary,
     jsonable,
     make_folder,
     open_to_append,
     read_records,
     storage_error,
+    sweep,
     write_text_atomically,
 )
 from criinet.engine.lock import LOCK, exclusive
@@ -95,8 +96,8 @@ class RunFolder:
         return not self.root.exists() or (self.root.is_dir() and not self.content())
 
     def content(self) -> list[Path]:
-        """Return what stands in the folder, but for its lock."""
-        return [path for path in self.root.iterdir() if path.name != LOCK]
+        """Return what stands in the folder, but for its lock and what was never written to its end."""
+        return [path for path in self.root.iterdir() if path.name != LOCK and not is_temporary(path)]
 
     @contextmanager
     def alone(self) -> Generator[None, None, None]:
@@ -167,6 +168,7 @@ class RunFolder:
             with self.unreviewed():
                 self.empty()
         make_folder(self.root)
+        self.sweep()
 
     def empty(self) -> None:
         """Remove what stands in the folder, but for its lock.
@@ -174,6 +176,7 @@ class RunFolder:
         Raises:
             StorageError: if something cannot be removed.
         """
+        sweep(self.root, age=0)
         try:
             for path in self.content():
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -198,10 +201,9 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what a process left that was killed while it wrote a file."""
+        """Remove what a process left that was killed while it wrote a file; for whoever holds the lock."""
         for part in (self.root, self.root / "checkpoints"):
-            for path in part.glob(TEMPORARY):
-                path.unlink(missing_ok=True)
+            sweep(part, age=0)
 
     def discard(self) -> None:
         """Remove the folder and what is in it, as far as the system lets it."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,15 @@ def taken(path: Path, doing: str) -> int:
             if fcntl is not None:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(descriptor, 20).decode(errors="replace").strip()
+            holder = os.read(descriptor, 20).decode(errors="replace").strip() or "of unknown number"
             os.close(descriptor)
             raise RunError(f"another process ({holder}) {doing}. Wait until it has ended, or end it.") from None
         except OSError:
             pass  # A disk without locks.
         if is_still(path, descriptor):
-            os.truncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()}\n".encode())
+            with suppress(OSError):  # On a full disk the lock holds, too; it only does not say whose it is.
+                os.truncate(descriptor, 0)
+                os.write(descriptor, f"{os.getpid()}\n".encode())
             return descriptor
         os.close(descriptor)
 

@@ -16,10 +16,12 @@ from criinet.data.predictions import (
     VolumePrediction,
     predict_files,
     provenance,
+    sweep_predictions,
     write_prediction,
     write_predictions,
 )
 from criinet.data.provenance import note_provenance
+from criinet.data.scans import Scan
 from criinet.data.threads import Advance
 from criinet.engine.build import load
 from criinet.engine.examples import pictures, spaced, write_examples
@@ -100,18 +102,25 @@ def predict_unlabeled(run: Path, *, device: str = "auto", advance: Advance | Non
     partial = {case.image: mask for case, mask in partly_annotated(dataset, split.labeled)}
     predictor = load(run, device=device)
     make_folder(folder.predictions)
+    sweep_predictions(folder.predictions)
     note_provenance(
         folder.predictions, provenance(folder.checkpoint("last"), predictor, dataset.voxel, Outputs()), anew=True
     )
     shown = set(spaced([case.name for case in unlabeled], 6))
     examples: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
     paths = [*(case.image for case in unlabeled), *partial]
+    scans: dict[Path, Scan] = {}
+
+    def keep_shown(path: Path, scan: Scan) -> None:
+        if stem_of(path) in shown:
+            scans[path] = scan
+
     with threads(recorded.config().trainer.threads):
-        for path, scan, predicted in predict_files(predictor, paths, dataset.voxel, None, advance):
+        for path, predicted in predict_files(predictor, paths, dataset.voxel, None, advance, keep_shown):
             name = stem_of(path)
-            if name in shown:
+            if path in scans:
                 about = {"case": name, "set": "unlabeled", "rule": "evenly spaced by name", "cnr": None, "dice": None}
-                examples.append((about, pictures(predicted, scan, None, predictor.data)))
+                examples.append((about, pictures(predicted, scans.pop(path), None, predictor.data)))
             if path in partial and isinstance(predicted, VolumePrediction):
                 filled = np.where(partial[path] == IGNORE, predicted.mask, partial[path])
                 predicted = replace(predicted, mask=filled.astype(np.uint8))

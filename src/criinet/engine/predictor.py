@@ -28,6 +28,8 @@ from criinet.losses import entropy
 from criinet.methods import Method, Prediction
 
 Array = NDArray[Any]
+Seen = tuple[Array, tuple[int, int]]
+"""(h, w, C) uint8 as the network sees an image, resized or padded, and the image's own size (H, W)."""
 
 
 def most_probable(probs: Tensor) -> Tensor:
@@ -161,28 +163,32 @@ class Predictor:
         if self.data.kind != "images":
             yield from map(self.volume, stream)  # A name for the volume would keep it while the next one is read.
             return
-        while batch := list(islice(stream, BATCH)):
-            images = [require_pixels(scan.values if isinstance(scan, Volume) else scan) for scan in batch]
-            if self.data.window == "whole":
-                yield from self.whole(images)
-            else:
-                yield from (self.windows(image) for image in images)
+        seen = map(self.seen, stream)  # One after the other: only what the network sees is kept of a batch.
+        if self.data.window == "patch":
+            yield from map(self.windows, seen)
+            return
+        while batch := list(islice(seen, BATCH)):
+            yield from self.whole(batch)
 
-    def whole(self, images: list[Array]) -> Iterator[ImagePrediction]:
+    def seen(self, scan: Scan | Image.Image) -> Seen:
+        """Return an image as the network sees it, and how large it is itself."""
+        image = require_pixels(scan.values if isinstance(scan, Volume) else scan)
+        pixels = fit(with_channels(image, self.data.channels), self.data, labels=False)
+        return pixels, (image.shape[0], image.shape[1])
+
+    def whole(self, images: list[Seen]) -> Iterator[ImagePrediction]:
         """Segment resized images and bring the probabilities back to their sizes."""
-        resized = [fit(with_channels(image, self.data.channels), self.data, labels=False) for image in images]
-        found = self.apply(torch.stack([as_tensor(image) for image in resized]))
-        for i, image in enumerate(images):
-            size = (image.shape[0], image.shape[1])
+        found = self.apply(torch.stack([as_tensor(pixels) for pixels, _ in images]))
+        for i, (_, size) in enumerate(images):
             coarse = None if found.coarse is None else resize_probs(found.coarse[i : i + 1], size)[0]
             yield ImagePrediction(resize_probs(found.probs[i : i + 1], size)[0], coarse)
 
-    def windows(self, image: Array) -> ImagePrediction:
+    def windows(self, image: Seen) -> ImagePrediction:
         """Segment overlapping crops of an image at its own resolution and blend them."""
-        padded = fit(with_channels(image, self.data.channels), self.data, labels=False)
+        padded, (height, width) = image
         pixels = torch.from_numpy(padded.transpose(2, 0, 1).copy())
         (opinions,) = self.slabs(pixels.unsqueeze(1))
-        cropped = opinions[:, :, 0, : image.shape[0], : image.shape[1]]
+        cropped = opinions[:, :, 0, :height, :width]
         return ImagePrediction(cropped[0], cropped[1] if len(cropped) > 1 else None)
 
     def volume(self, scan: Scan | Image.Image) -> VolumePrediction:
