@@ -204,7 +204,7 @@ def test_images_without_an_object_are_counted_beside_the_means(make, tmp_path):
     assert "Weights Images Dice" in found.text
     for images in ("32", "30 of 32"):
         assert f"<td>{images}</td><td><strong>" in text
-    assert '<span class="quiet">29 of 32</span>' in text
+    assert '<span class="quiet under">29 of 32</span>' in text
     assert "in four equal groups; 2 without one are in none." in found.text
     assert "lowest-contrast quarter (8 images)" in found.text
 
