@@ -125,7 +125,7 @@ def _render(runs: Sequence[RecordedRun], title: str) -> str:
 def _uneven(views: Iterable[RunView]) -> bool:
     """Tell whether the means of a page are over different images, so that their number stands beside them."""
     shown = [one.row for view in views for one in (*view.measured, *view.classes)]
-    return len({row.images for row in shown}) > 1 or any(row.images != str(row.cases) for row in shown)
+    return len({row.cases for row in shown}) > 1 or any(row.tested > row.cases for row in shown)
 
 
 def _without_object(run: RecordedRun) -> int:
@@ -134,7 +134,7 @@ def _without_object(run: RecordedRun) -> int:
     if run.results is None or row is None:
         return 0
     counts = [s.cases for s in run.results.strata if (s.checkpoint, s.by) == (LAST, "contrast")]
-    return int(row.images.split()[-1]) - sum(counts) if any(counts) else 0
+    return row.tested - sum(counts) if any(counts) else 0
 
 
 def page_environment() -> Environment:

@@ -46,10 +46,14 @@ class ResultRow:
         return self.values.get(name, math.nan)
 
     @property
+    def tested(self) -> int:
+        """How many cases there are, with those that rightly have nothing and so no Dice."""
+        return self.cases + round(self.values.get("both_empty", 0))
+
+    @property
     def images(self) -> str:
         """How many cases have a Dice, as ``12 of 14`` where some rightly have nothing."""
-        empty = self.values.get("both_empty", 0)
-        return f"{self.cases} of {self.cases + round(empty)}" if empty > 0 else str(self.cases)
+        return f"{self.cases} of {self.tested}" if self.tested > self.cases else str(self.cases)
 
     @property
     def distances(self) -> str:
