@@ -19,26 +19,16 @@ def page_title(chosen_by: int) -> str:
     return f"criinet demo: {LABELED} masks to train, {chosen_by} to choose weights and shift, {IMAGES} images"
 
 
-def demo(
-    out: Annotated[Path, typer.Option(metavar="OUT", help="Folder for data, runs and report.")] = Path("demo"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in OUT.")] = False,
-    iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of each training.")] = ITERATIONS,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the labeled draw and of training.")] = 0,
-) -> None:
-    """Draw 600 synthetic skin images, train on 16 masks with and without the unlabeled rest, compare, report."""
+def make_room(out: Path, data: Path, runs: list[Path], *, overwrite: bool) -> None:
+    """Check that OUT is free for a demo; one that is to be replaced goes, and nothing else.
+
+    Raises:
+        RunError: if something else stands there.
+    """
     import shutil
-    import time
 
-    from criinet.cli.show import bar, err, table
-    from criinet.cli.show import out as console
-    from criinet.cli.training import finish, run_training
-    from criinet.data.synthetic import write_dataset
-    from criinet.engine.evaluator import evaluate
     from criinet.errors import RunError
-    from criinet.report import compare, read_run, write_report
 
-    started = time.monotonic()
-    data, runs = out / "data", [out / "supervised", out / DEFAULT_METHOD]
     if overwrite and (data / "parameters.csv").exists():
         for part in (data, *runs):
             shutil.rmtree(part, ignore_errors=True)
@@ -47,6 +37,27 @@ def demo(
         raise RunError(f"{out} is a file. Give --out a folder.")
     if out.exists() and any(out.iterdir()):
         raise RunError(f"{out} is not empty. Add --overwrite to replace an earlier demo, or give --out another folder.")
+
+
+def demo(
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Folder for data, runs and report.")] = Path("demo"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in OUT.")] = False,
+    iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of each training.")] = ITERATIONS,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the labeled draw and of training.")] = 0,
+) -> None:
+    """Draw 600 synthetic skin images, train on 16 masks with and without the unlabeled rest, compare, report."""
+    import time
+
+    from criinet.cli.show import bar, err, table
+    from criinet.cli.show import out as console
+    from criinet.cli.training import finish, run_training
+    from criinet.data.synthetic import write_dataset
+    from criinet.engine.evaluator import evaluate
+    from criinet.report import compare, read_run, write_report
+
+    started = time.monotonic()
+    data, runs = out / "data", [out / "supervised", out / DEFAULT_METHOD]
+    make_room(out, data, runs, overwrite=overwrite)
     err.print(f"drawing {IMAGES} synthetic images to {data}")
     write_dataset(data, count=IMAGES, test=TEST, seed=0)
     for run in runs:
