@@ -183,7 +183,7 @@ def test_the_contact_sheet_shows_contours_and_fits_its_count(root, tmp_path):
     assert image_size(tmp_path / "all.png")[0] == four.shape[0]
 
 
-def test_what_is_unknown_is_hatched_on_the_contact_sheet(tmp_path):
+def test_what_is_unknown_is_counted_and_hatched_on_the_contact_sheet(tmp_path):
     for part, value in (("images", 90), ("masks", 0)):
         (tmp_path / part).mkdir()
         pixels = np.full((64, 64), value, np.uint8)
@@ -191,6 +191,8 @@ def test_what_is_unknown_is_hatched_on_the_contact_sheet(tmp_path):
             pixels[:8, :8], pixels[32:] = 1, 255
         Image.fromarray(pixels).save(tmp_path / part / "a.png")
     (tmp_path / "dataset.json").write_text('{"classes": ["background", "a"], "encoding": "index", "ignore": true}')
+    said = "masks with pixels marked as unknown: 1 of 1, 50.00% of the pixels of all masks"
+    assert any(note.startswith(said) for note in check_dataset(tmp_path).notes)
     contact_sheet(open_dataset(tmp_path), tmp_path / "sheet.png")
     tile = read_image(tmp_path / "sheet.png")[58:250, 8:200]
     assert (tile[:90] == 90).all(-1).mean() > 0.9

@@ -4,7 +4,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -385,14 +385,7 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
             f"images with an EXIF rotation that have masks: {turned}. The masks are taken as upright, as viewers show "
             "the images; look at the contact sheet"
         )
-    some = {name: case.mask.annotated for name, case in facts.items() if case.mask and case.mask.annotated}
-    if some:
-        name, (seen, of) = next(iter(some.items()))
-        notes.append(
-            f"masks of some slices alone: {len(some)}, as of {name} ({seen} of {of} slices); the other slices count "
-            'as not annotated. If they are background, write "partial": false in dataset.json'
-        )
-    notes += alone_note({name: case.mask.alone for name, case in facts.items() if case.mask and case.mask.alone})
+    notes += _notes_on_annotation({name: case.mask for name, case in facts.items() if case.mask})
     stored = Counter(case.orientation for case in facts.values() if case.orientation)
     if len(stored) > 1:
         kinds = ", ".join(f"{count} {code}" for code, count in sorted(stored.items()))
@@ -406,6 +399,26 @@ def _notes(layout: Layout, facts: dict[str, _CaseFacts], group_of: dict[str, str
         kind = "PNG with 0 and 255" if layout.dims == 2 else "NIfTI with class indices"
         notes.append(f"no mask could be read: {found}; training needs some, as {kind} named like their images")
     return [*notes, *not_read(layout.others)]
+
+
+def _notes_on_annotation(masks: Mapping[str, MaskFacts]) -> list[str]:
+    """Return where masks, by case, say that nothing is known, and which seem to be of some slices alone."""
+    notes: list[str] = []
+    marked = [mask for mask in masks.values() if mask.unknown]
+    if marked:
+        share = sum(mask.unknown for mask in marked) / sum(math.prod(mask.size) for mask in masks.values())
+        notes.append(
+            f"masks with pixels marked as unknown: {len(marked)} of {len(masks)}, {share:.2%} of the pixels of all "
+            "masks; they are neither trained on nor measured"
+        )
+    some = {name: mask.annotated for name, mask in masks.items() if mask.annotated}
+    if some:
+        name, (seen, of) = next(iter(some.items()))
+        notes.append(
+            f"masks of some slices alone: {len(some)}, as of {name} ({seen} of {of} slices); the other slices count "
+            'as not annotated. If they are background, write "partial": false in dataset.json'
+        )
+    return notes + alone_note({name: mask.alone for name, mask in masks.items() if mask.alone})
 
 
 def _notes_on_volumes(facts: dict[str, _CaseFacts]) -> list[str]:

@@ -1,5 +1,6 @@
 """What the values of stored masks mean, told from dataset.json and from the masks themselves."""
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,11 @@ class MaskFacts:
     alone: tuple[int, int] | None = None
     pieces: int = 0
     colours: Mapping[int, str] = field(default_factory=dict[int, str])
+
+    @property
+    def unknown(self) -> int:
+        """Pixels that the mask marks as without ground truth."""
+        return math.prod(self.size) - int(self.counts.sum())
 
     def contradicts(self, encoding: MaskEncoding, classes: Sequence[str]) -> tuple[str, str] | None:
         """Say what in the mask contradicts the encoding, and the remedy; None if nothing does."""
