@@ -383,6 +383,8 @@ def test_the_hd95_of_the_mean_is_counted_class_by_class_and_patients_are_named(c
     ]
     said = "fewer cases, for the mean counted class by class: 21 of 30 (last, b), 51 of 60 (last, mean)"
     assert note_on_distances(rows).endswith(said)
+    earlier = [{**row, "checkpoint": "best", "distance_cases": row["distance_cases"] - 2} for row in rows]
+    assert note_on_distances(rows + earlier).endswith(" in 5 rows, the fewest being 19 of 30 (best, b)")
     show_results({"rows": rows, "unit": "mm"}, "test cases")
     assert "test cases of 5 patients; distances in mm" in " ".join(capsys.readouterr().out.split())
 

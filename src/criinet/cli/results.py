@@ -210,15 +210,20 @@ def shown_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def note_on_distances(rows: list[dict[str, Any]]) -> str:
-    """Say of how many cases HD95 is a mean where misses and false alarms are left out of it, "" where none are."""
-    fewer = [row for row in rows if row["distance_cases"] < row["distance_of"]]
-    counts = [f"{row['distance_cases']} of {row['distance_of']} ({row['checkpoint']}, {row['class']})" for row in fewer]
-    per_class = ", for the mean counted class by class" if any(row["class"] == "mean" for row in fewer) else ""
-    return (
-        f"misses and false alarms have no HD95, so it is the mean of fewer cases{per_class}: {', '.join(counts)}"
-        if counts
-        else ""
+    """Say of how many cases HD95 is a mean where misses and false alarms are left out of it, "" where none are.
+
+    Up to three rows are named, of more the one that has the smallest share of its cases.
+    """
+    fewer = sorted(
+        (row for row in rows if row["distance_cases"] < row["distance_of"]),
+        key=lambda row: row["distance_cases"] / row["distance_of"],
     )
+    if not fewer:
+        return ""
+    counts = [f"{row['distance_cases']} of {row['distance_of']} ({row['checkpoint']}, {row['class']})" for row in fewer]
+    which = f": {', '.join(counts)}" if len(counts) <= 3 else f" in {len(counts)} rows, the fewest being {counts[0]}"
+    per_class = ", for the mean counted class by class" if any(row["class"] == "mean" for row in fewer) else ""
+    return f"misses and false alarms have no HD95, so it is the mean of fewer cases{per_class}{which}"
 
 
 def report(
