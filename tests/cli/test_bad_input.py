@@ -355,6 +355,31 @@ BAD: dict[str, tuple[Callable[[], object], list[str], list[str]]] = {
         ["no checkpoint run/checkpoints/best.pt", "the run has last"],
     ),
     "a demo in a file": (lambda: Path("new").touch(), ["demo", "--out", "new"], ["new is a file", "a folder"]),
+    "a split over the classes": (
+        lambda: Path("data/dataset.json").write_text("{}"),
+        ["split", "data", "--out", "data/dataset.json", "--overwrite"],
+        ["data/dataset.json is there already and is not a split", "another name"],
+    ),
+    "a contact sheet over an image": (
+        nothing,
+        ["data", "check", "data", "--sheet", "data/images/case_0001.png"],
+        ["case_0001.png is there already and is not a contact sheet", "another name"],
+    ),
+    "a page over the settings of its run": (
+        nothing,
+        ["report", "run", "--out", "run/config.json"],
+        ["run/config.json is there already and is not a report", "another name"],
+    ),
+    "results of masks over those of a run": (
+        nothing,
+        ["evaluate", "--predictions", "data/masks", "--targets", "data/masks", "--out", "run"],
+        ["run holds a run", "another folder"],
+    ),
+    "an exported file over a checkpoint": (
+        nothing,
+        ["export", "run", "--out", "run/checkpoints/last.pt", "--format", "torchscript"],
+        ["run/checkpoints holds the checkpoints of a run", "another folder"],
+    ),
     "split without masks": (remove_masks, ["split", "data", "--out", "new.json"], ["has no mask"]),
 }
 
@@ -370,6 +395,21 @@ def test_bad_input_is_answered_with_one_sentence_and_loses_nothing(case, criinet
     for fragment in fragments:
         assert fragment in outcome.sentence
     assert contents(place) == before
+
+
+@pytest.mark.usefixtures("place")
+def test_what_a_command_wrote_itself_it_writes_anew(criinet):
+    """A sheet and a page of their own; a split if it is the same, or with --overwrite."""
+    for _ in range(2):
+        assert criinet("data", "check", "data", "--sheet", "sheet.png").code == 0
+        assert criinet("report", "run", "--out", "page.html").code == 0
+        assert criinet("split", "data", "--out", "my.json").code == 0
+    again = ("split", "data", "--seed", "1", "--out", "my.json")
+    before = Path("my.json").read_bytes()
+    assert "my.json is there already and is not the split that is drawn now" in criinet(*again).sentence
+    assert Path("my.json").read_bytes() == before
+    assert criinet(*again, "--overwrite").code == 0
+    assert Path("my.json").read_bytes() != before
 
 
 def test_bad_files_can_be_skipped(criinet, place, tiny):

@@ -133,5 +133,5 @@ def test_names_of_patients_become_groups_by_one_command(own, criinet, tiny):
     assert look in criinet("split", own, "--out", "split.json").err
     assert "(--dry-run)" in criinet("data", "groups", own, "--dry-run").err
     assert criinet("data", "groups", own).out == "4 groups of 12 images, 3 in each: P0, P1, P2, ...\n"
-    assert "note" not in criinet("split", own, "--out", "split.json").err
+    assert "note" not in criinet("split", own, "--out", "split.json", "--overwrite").err
     assert criinet("data", "groups", own).sentence.endswith("is there already; remove it, if it is to be written anew.")

@@ -27,15 +27,18 @@ def check(
     group_by: GroupBy = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read every file, list every problem, draw a contact sheet; exit 2 if there are problems."""
+    """Read every file and list every problem; exit 2 if there are any, draw a contact sheet if there are none."""
     import json
     import re
 
+    from criinet.cli.outputs import require_replaceable
     from criinet.cli.show import bar, err, out, table
     from criinet.data.check import check_dataset, joined
-    from criinet.data.contact_sheet import contact_sheet
+    from criinet.data.contact_sheet import contact_sheet, is_contact_sheet
     from criinet.data.dataset import open_dataset
 
+    if sheet is not None:
+        require_replaceable(sheet, "a contact sheet", is_contact_sheet, "Give --sheet another name")
     with bar("checking") as advance:
         report = check_dataset(dataset, groups=group_by, advance=advance)
     if as_json:
@@ -181,19 +184,25 @@ def split(
     stratify: Annotated[
         bool, typer.Option("--stratify", help="Draw labeled cases evenly over object sizes; reads all masks.")
     ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another split in FILE.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw labeled, unlabeled, validation and test cases and write them to a file with a hash."""
     import json
 
+    from criinet.cli.outputs import require_replaceable
     from criinet.cli.show import err
     from criinet.data.dataset import open_dataset
     from criinet.data.draws import make_split
     from criinet.data.notes import split_notes
-    from criinet.data.splits import save_split
+    from criinet.data.splits import is_split, save_split
 
+    require_replaceable(out, "a split", is_split, "Give --out another name")
     opened = open_dataset(dataset, groups=group_by)
     drawn = make_split(opened, labeled, seed, stratify=stratify)
+    if not overwrite:
+        same, remedy = drawn.to_text().encode(), "Give --out another name, or add --overwrite"
+        require_replaceable(out, "the split that is drawn now", lambda path: path.read_bytes() == same, remedy)
     save_split(drawn, out)
     counts = {part: len(getattr(drawn, part)) for part in ("labeled", "unlabeled", "val", "test")}
     if as_json:

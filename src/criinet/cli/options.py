@@ -9,8 +9,8 @@ Labeled = Annotated[
     str | None,
     typer.Option(
         metavar="AMOUNT",
-        help="How many training cases keep their masks: a share, as 4%, or a count, as 32; of groups (patients) where "
-        "there are any. [default: all]",
+        help="How many training cases keep their masks: a share of all that train, with or without a mask, as 4%, or "
+        "a count, as 32; of groups (patients) where there are any. [default: all]",
     ),
 ]
 GroupBy = Annotated[

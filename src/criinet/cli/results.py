@@ -235,10 +235,13 @@ def report(
     ] = None,
 ) -> None:
     """Write one self-contained page, with figures as PNG and PDF beside it; of a benchmark also its tables."""
+    from criinet.cli.outputs import require_replaceable
     from criinet.cli.show import err
     from criinet.errors import ConfigError
-    from criinet.report import is_benchmark, read_run, save_figures, write_benchmark_report, write_report
+    from criinet.report import is_benchmark, is_report, read_run, save_figures, write_benchmark_report, write_report
 
+    if out is not None:
+        require_replaceable(out, "a report", is_report, "Give --out another name")
     if any(is_benchmark(run) for run in runs):
         if len(runs) > 1 or out is not None:
             raise ConfigError("the report of a benchmark stands in its own folder; give that folder alone, no --out.")

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
 from criinet.data.dataset import Case, Dataset
@@ -30,6 +31,7 @@ _HATCH = 4
 _HATCH_COLOUR = (128, 128, 128)
 _INK = (32, 32, 32)
 _FAINT = (110, 110, 110)
+_SOFTWARE = "criinet contact sheet"
 
 
 def contact_sheet(dataset: Dataset, path: Path, count: int = 24) -> None:
@@ -56,7 +58,18 @@ def contact_sheet(dataset: Dataset, path: Path, count: int = 24) -> None:
     for i, tile in enumerate(tiles):
         row, column = divmod(i, columns)
         sheet.paste(tile, (_GAP + column * (_TILE + _GAP), _HEAD + row * (_TILE + _LABEL + _GAP)))
-    write_atomically(path, lambda file: sheet.save(file, format="PNG"))
+    written_by = PngInfo()
+    written_by.add_text("Software", _SOFTWARE)
+    write_atomically(path, lambda file: sheet.save(file, format="PNG", pnginfo=written_by))
+
+
+def is_contact_sheet(path: Path) -> bool:
+    """Return whether a file is a PNG that ``contact_sheet`` wrote."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get("Software") == _SOFTWARE
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        return False
 
 
 def _draw_head(sheet: Image.Image, dataset: Dataset, shown: int) -> None:

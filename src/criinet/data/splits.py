@@ -103,6 +103,10 @@ class Split(BaseModel):
         """Which draw of labeled cases this is: the seed."""
         return self.seed
 
+    def to_text(self) -> str:
+        """Return the content of the file of the split."""
+        return self.model_dump_json(indent=1) + "\n"
+
     def verify(self) -> None:
         """Check that a case is labeled, that no case is there twice, and that nobody edited the lists.
 
@@ -157,7 +161,18 @@ def save_split(split: Split, path: Path) -> None:
     Raises:
         StorageError: if the file cannot be written.
     """
-    write_text_atomically(path, split.model_dump_json(indent=1) + "\n")
+    write_text_atomically(path, split.to_text())
+
+
+def is_split(path: Path) -> bool:
+    """Return whether a file holds a split of either kind, be it edited."""
+    try:
+        read_split(path)
+    except BadFileError:
+        return False
+    except SplitError:
+        return True
+    return True
 
 
 def load_split(path: Path, dataset: Dataset) -> Split:

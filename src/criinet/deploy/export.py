@@ -161,6 +161,9 @@ def require_place(out: Path, format: str) -> None:
         )
     if suffixes and out.is_dir():
         raise StorageError(f"{out} is a folder. Give --out the name of a file.")
+    run = RunFolder(out.parent.parent)
+    if suffixes and out.parent == run.checkpoint("last").parent and run.holds_run:
+        raise StorageError(f"{out.parent} holds the checkpoints of a run. Give --out another folder.")
 
 
 def require_images(folder: RunFolder, predictor: Predictor) -> None:

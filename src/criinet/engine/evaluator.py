@@ -205,7 +205,10 @@ def evaluate_folders(predictions: Path, targets: Path, out: Path | None = None) 
     Raises:
         DataError: if a target has no prediction, sizes differ, two volumes do not lie in one place, or the dataset.json
             or groups.csv of the targets cannot be used.
+        RunError: if ``out`` holds a run.
     """
+    if out is not None and RunFolder(out).holds_run:
+        raise RunError(f"{out} holds a run, and its results would be replaced. Give --out another folder.")
     rows: list[Row] = []
     partial = 0
     spacings: list[tuple[float, ...] | None] = []

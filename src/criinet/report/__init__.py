@@ -6,7 +6,7 @@ Importing it loads Matplotlib and SciPy, about a second; a command line imports 
 from criinet.report.benchmark import is_benchmark, write_benchmark_report
 from criinet.report.comparison import Comparison, Effect, Headline, compare, run_labels
 from criinet.report.figures import save_figures
-from criinet.report.page import write_report
+from criinet.report.page import is_report, write_report
 from criinet.report.reading import read_run
 from criinet.report.records import RecordedRun, Results
 
@@ -18,6 +18,7 @@ __all__ = [
     "Results",
     "compare",
     "is_benchmark",
+    "is_report",
     "read_run",
     "run_labels",
     "save_figures",

@@ -25,6 +25,7 @@ from criinet.report.records import LAST, MEAN, RecordedRun, ResultRow, Stratum, 
 from criinet.report.text import MISSING, chance_text, distance, interval, minutes, number, percent, signed
 
 _HERE = Path(__file__).parent
+_GENERATOR = b'<meta name="generator" content="criinet">'
 _GROUPS = ("dice_by_quartile", "rounds", "curves", "losses", "stability")
 
 
@@ -88,6 +89,12 @@ def write_report(runs: Path | str | Sequence[Path | str], out: Path | str, *, ti
     recorded, out = [read_run(Path(run)) for run in runs], Path(out)
     write_text_atomically(out, _render(recorded, title or _title(recorded)))
     return out
+
+
+def is_report(path: Path) -> bool:
+    """Return whether a file is a page that criinet wrote."""
+    with path.open("rb") as file:
+        return _GENERATOR in file.read(1000)
 
 
 def _render(runs: Sequence[RecordedRun], title: str) -> str:
