@@ -21,7 +21,6 @@ from criinet.data.importing.drawn import (
     Shape,
     Size,
     annotation_files,
-    checked,
     circle,
     polygon,
     stamp,
@@ -95,11 +94,11 @@ def plan_labelme(source: Path, wanted: Wanted) -> ImportPlan:
         DataError: if a structure is wanted that nobody drew.
         BadFileError: if a file cannot be read, its image is not there, or it was drawn on one of another size.
     """
-    drawings, images = Drawings(), Pictures.below(source)
+    files = annotation_files(source, LabelMeFile, "LabelMe", "shapes")
+    drawings, images = Drawings(), Pictures.below(source, [file for file, _ in files])
     open_shapes: Counter[str] = Counter()
-    for file, content in annotation_files(source, "shapes"):
-        read = checked(LabelMeFile, file, content, "LabelMe")
-        image = images.find(file, read.image) or images.beside(file)
+    for file, read in files:
+        image = images.at(file, read.image) or images.beside(file) or images.called(file, read.image)
         if image is None:
             raise BadFileError(file, f"was drawn on '{read.image}', which is not there", "Put the image beside it")
         drawn = [shape.drawn(file, image_size(image)) for shape in read.shapes]
