@@ -269,6 +269,55 @@ def test_more_drawings_are_added_and_a_changed_one_is_not_passed_over(tmp_path):
         imported("labelme", tmp_path)
 
 
+def test_four_corners_are_an_outline(tmp_path):
+    """As X-AnyLabeling writes rectangles, upright or turned."""
+    source, turned = tmp_path / "source", [[5, 0.5], [9.5, 5], [5, 9.5], [0.5, 5]]
+    for kind in ("rectangle", "rotation", "polygon"):
+        picture(source / f"{kind}.png")
+        labelme(source / f"{kind}.json", [shape("cyst", turned, kind)])
+    dataset = imported("labelme", tmp_path)
+    drawn = [dataset.read_mask(case) for case in dataset.cases]
+    assert drawn[0].sum(1).tolist() == [0, 2, 4, 6, 8, 8, 6, 4, 2, 0, 0, 0]
+    assert all((mask == drawn[0]).all() for mask in drawn)
+
+
+def test_an_image_whose_objects_may_not_all_be_outlined_is_unlabeled(tmp_path):
+    drawn = {
+        "outlined": [shape("cyst", box(0, 0, 4, 4)), shape("cyst", [[1, 1]], "point")],
+        "unknown": [shape("cyst", box(0, 0, 4, 4)), shape("cyst", box(5, 5, 9, 9), "cuboid")],
+        "pointed": [shape("cyst", [[1, 1]], "point")],
+        "traced": [shape("cyst", box(0, 0, 4, 4), "linestrip")],
+        "bare": [],
+    }
+    for name, shapes in drawn.items():
+        picture(tmp_path / f"{name}.png")
+        labelme(tmp_path / f"{name}.json", shapes)
+    plan = plan_import("labelme", tmp_path)
+    assert {item.name for item in plan.items if item.mask is not None} == {"outlined", "bare"}
+    assert plan.left_out == (
+        "left out, as they enclose nothing that is read: 1 cuboid, 1 linestrip, 2 point",
+        "images unlabeled, as an object may be left out: pointed.png, traced.png, unknown.png",
+    )
+
+
+@pytest.mark.parametrize("label", ["background", "Background", "_background_"])
+def test_an_outline_of_the_background_is_background(label, tmp_path):
+    source = tmp_path / "source"
+    picture(source / "a.png")
+    labelme(source / "a.json", [shape("cyst", box(0, 0, 4, 4)), shape(label, box(0, 0, 4, 2))])
+    dataset = imported("labelme", tmp_path)
+    assert dataset.classes == ("background", "cyst")
+    np.testing.assert_array_equal(dataset.read_mask(dataset.cases[0]), filled(slice(2, 4), slice(0, 4)))
+
+
+@pytest.mark.parametrize("shapes", [[], [shape("__ignore__", box(0, 0, 4, 4))]])
+def test_a_source_without_an_outline_of_an_object_is_refused(shapes, tmp_path):
+    picture(tmp_path / "a.png")
+    labelme(tmp_path / "a.json", shapes)
+    with pytest.raises(DataError, match="has no image with an outline of an object; outline some, then import again"):
+        plan_import("labelme", tmp_path)
+
+
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 99))))
 def test_packed_and_plain_runs_are_the_mask(mask):
     runs = runs_of(mask)
@@ -326,7 +375,7 @@ BAD_COCO = {
     "no image": (
         [[SQUARE]],
         {"images": [{"id": 7, "file_name": "z.png"}]},
-        "has no image with an outline: images listed and not there: 1",
+        "has no image with an outline of an object: images listed and not there: 1",
     ),
     "a line alone": ([[[], [0, 0, 4, 4]]], {}, "images unlabeled, as an object has a box alone: 1"),
     "a box alone": ([None], {}, "images unlabeled, as an object has a box alone: 1"),

@@ -18,11 +18,11 @@ from criinet.data.files import read_json
 from criinet.data.images import image_size
 from criinet.data.importing.plan import NOTE, Content, ImportPlan, Item, Wanted, Written, require_drawn
 from criinet.data.kinds import PICTURE_SUFFIXES, comparable, key_of, stem_of, suffix_of
-from criinet.data.masks import IGNORED_VALUE
+from criinet.data.masks import BACKGROUND, IGNORED_VALUE, letters_of
 from criinet.errors import DataError
 
-BACKGROUND, IGNORED = "_background_", "__ignore__"
-"""Labels that LabelMe keeps for what is no object, and for what nobody knows."""
+IGNORED = "__ignore__"
+"""The label that LabelMe keeps for what nobody knows, as it does ``_background_`` for what is no object."""
 
 _MOST_CLASSES = 254
 Size = tuple[int, int]
@@ -83,12 +83,14 @@ class Drawings:
         Raises:
             DataError: if a structure is wanted that nobody drew, or what was drawn cannot be used.
         """
-        if not self.shapes:
-            if self.left_out:
-                raise DataError(f"{source} has no image with an outline: {'; '.join(self.left_out)}.")
+        if not self.shapes and not self.left_out:
             return ImportPlan((), {})
         counts = Counter(label for shapes in self.shapes.values() for label in {shape.label for shape in shapes})
-        objects = {label: count for label, count in counts.items() if label not in (BACKGROUND, IGNORED)}
+        background = {label for label in counts if letters_of(label) == BACKGROUND}
+        objects = {label: count for label, count in counts.items() if label not in (*background, IGNORED)}
+        if not objects:
+            said = f": {'; '.join(self.left_out)}" if self.left_out else "; outline some, then import again"
+            raise DataError(f"{source} has no image with an outline of an object{said}.")
         require_drawn(source, wanted.structures, objects, nothing="no drawn object")
         known = [label for label in self.known if label in objects]
         classes = wanted.structures or tuple(dict.fromkeys([*known, *sorted(objects)]))
@@ -97,7 +99,7 @@ class Drawings:
                 f"{source} has {len(classes)} classes, more than a mask holds; choose with --structure NAME."
             )
         number_of = {label: number for number, label in enumerate(classes, start=1)}
-        number_of |= {BACKGROUND: 0} | ({IGNORED: IGNORED_VALUE} if IGNORED in counts else {})
+        number_of |= dict.fromkeys(background, 0) | ({IGNORED: IGNORED_VALUE} if IGNORED in counts else {})
         items = [Item(stem_of(path), path, self.mask(path, number_of), stem_of(path)) for path in images]
         group_of = read_groups(source, [item.name for item in items])
         grouped = tuple(replace(item, group=group_of[item.name]) for item in items)
