@@ -318,6 +318,26 @@ def test_a_source_without_an_outline_of_an_object_is_refused(shapes, tmp_path):
         plan_import("labelme", tmp_path)
 
 
+def test_what_nobody_knows_is_not_added_to_a_dataset_that_knows_all(tmp_path):
+    """Its dataset.json stays as it is, and would take 255 for a class."""
+    source = tmp_path / "source"
+    for name in "ab":
+        picture(source / f"{name}.png")
+    labelme(source / "a.json", [shape("cyst", box(0, 0, 4, 4))])
+    imported("labelme", tmp_path)
+    labelme(source / "b.json", [shape("__ignore__", box(0, 0, 4, 4))])
+    with pytest.raises(DataError, match="was imported with ignore False, now True is asked; choose a new folder"):
+        imported("labelme", tmp_path)
+    assert len(open_dataset(tmp_path / "data").labeled) == 1
+
+
+def test_json_too_deep_to_be_read_is_said_in_a_sentence(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "a.json").write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(DataError, match=r"a\.json is not valid JSON"):
+        plan_import("labelme", tmp_path)
+
+
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 99))))
 def test_packed_and_plain_runs_are_the_mask(mask):
     runs = runs_of(mask)

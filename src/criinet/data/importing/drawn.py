@@ -16,8 +16,9 @@ from criinet.data.bad_files import BadFileError
 from criinet.data.card import read_groups
 from criinet.data.files import read_json
 from criinet.data.images import image_size
-from criinet.data.importing.plan import NOTE, Content, ImportPlan, Item, Wanted, Written, require_drawn
+from criinet.data.importing.plan import Content, ImportPlan, Item, Wanted, Written, require_drawn
 from criinet.data.kinds import PICTURE_SUFFIXES, comparable, key_of, stem_of, suffix_of
+from criinet.data.layout import NOTE
 from criinet.data.masks import BACKGROUND, IGNORED_VALUE, letters_of
 from criinet.errors import DataError
 
