@@ -116,7 +116,7 @@ def plan_labelme(source: Path, wanted: Wanted) -> ImportPlan:
         shapes = [shape for shape in drawn if shape is not None]
         unread = [str(each.shape_type) for each, shape in zip(read.shapes, drawn, strict=True) if shape is None]
         left.update(unread)
-        known = set(unread) <= {*_OPEN} and (shapes or not unread)
+        known = set(unread).issubset(_OPEN) and (shapes or not unread)
         unlabeled += [] if known else [image.name]
         drawings.add(image, file, (read.height, read.width), shapes if known else None)
     if left:
