@@ -19,6 +19,7 @@ from criinet.errors import DataError
 from criinet.labels import IGNORE
 
 HEIGHT, WIDTH = 12, 16
+SQUARE = [0, 0, 4, 0, 4, 4, 0, 4]
 
 
 def picture(path: Path) -> None:
@@ -152,6 +153,99 @@ def test_an_image_that_one_file_outlines_and_another_one_boxes_is_unlabeled(tmp_
     assert plan.left_out == ("images unlabeled, as an object has a box alone: 1",)
 
 
+FOREIGN = {
+    "a folder that is not there": ("coco", ["siteA/a.png"], {"t.json": "siteB/a.png"}),
+    "a path through another folder": ("coco", ["siteA/images/a.png"], {"t.json": "siteB/images/a.png"}),
+    "a full path in this source": ("coco", ["siteA/a.png"], {"t.json": "{source}/siteB/a.png"}),
+    "a folder of others' annotations": ("coco", ["siteA/a.png"], {"siteA/t.json": "a.png", "siteB/t.json": "a.png"}),
+    "others' annotations and images": (
+        "coco",
+        ["siteA/images/a.png"],
+        {"siteA/json/t.json": "a.png", "siteB/json/t.json": "images/a.png"},
+    ),
+    "a file of another patient": ("labelme", ["p1/a.png", "p1/b.png"], {"p1/b.json": "b.png", "p2/a.json": "a.png"}),
+    "a file among images of its own": ("labelme", ["p1/a.png", "p2/b.png"], {"p2/a.json": "a.png"}),
+}
+
+
+@pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN.keys())
+def test_nothing_is_drawn_on_another_image_of_the_same_name(foreign, tmp_path):
+    kind, images, files = foreign
+    for image in images:
+        picture(tmp_path / image)
+    for file, said in files.items():
+        named = said.format(source=tmp_path.as_posix())
+        if kind == "coco":
+            coco(tmp_path / file, [[SQUARE]], images=[{"id": 7, "file_name": named}])
+        else:
+            labelme(tmp_path / file, [shape("cyst", box(0, 0, 4, 4))], imagePath=named)
+    with pytest.raises(DataError, match=r"which is not there; .*a\.png seems to be another image of that name"):
+        plan_import(kind, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "file", "said"),
+    [
+        ("a.png", "a.json", r"C:\Users\anna\pictures\a.png"),
+        ("images/a.png", "jsons/a.json", "/home/anna/siteB/a.png"),
+        ("images/a.png", "jsons/a.json", "a.png"),
+        ("images/train/a.png", "annotations/train.json", "train/a.png"),
+        ("images/a.png", "annotations/all.json", "set/images/a.png"),
+        ("images/a.png", "all.json", "../../../upload/1/a.png"),
+        ("a.png", "all.json", "images/a.png"),
+        ("p1/renamed.png", "p1/renamed.json", "a.png"),
+    ],
+)
+def test_an_image_that_was_moved_since_it_was_drawn_on_is_found(image, file, said, tmp_path):
+    source = tmp_path / "one" / "two"
+    picture(source / image)
+    labelme(source / file, [shape("cyst", box(0, 0, 4, 4))], imagePath=said)
+    assert plan_import("labelme", source).items[0].mask is not None
+
+
+def test_an_image_of_a_files_own_name_goes_before_one_far_away(tmp_path):
+    """Both were renamed, and what the file says is the name of another image now."""
+    for name in ("p1/a", "p2/b"):
+        picture(tmp_path / f"{name}.png")
+    labelme(tmp_path / "p2" / "b.json", [shape("cyst", box(0, 0, 4, 4))], imagePath="a.png")
+    assert [item.name for item in plan_import("labelme", tmp_path).items if item.mask is not None] == ["b"]
+
+
+@pytest.mark.parametrize("kind", ["coco", "labelme"])
+def test_two_who_drew_on_one_image_are_not_mixed(kind, tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    for who in ("anna", "ben"):
+        if kind == "coco":
+            coco(tmp_path / who / "a.json", [[SQUARE]])
+        else:
+            labelme(tmp_path / who / "a.json", [shape("cyst", box(0, 0, 4, 4))], imagePath="../images/a.png")
+    with pytest.raises(DataError, match=r"ben/a\.json draws on .*images/a\.png as .*anna/a\.json does\. Keep the one"):
+        plan_import(kind, tmp_path)
+
+
+def test_files_of_coco_may_list_the_same_images_if_one_draws_on_each(tmp_path):
+    for name in "ab":
+        picture(tmp_path / f"{name}.png")
+    images = [{"id": 7, "file_name": "a.png"}, {"id": 8, "file_name": "b.png"}]
+    coco(tmp_path / "1.json", [[SQUARE]], images=images)
+    coco(tmp_path / "2.json", [[SQUARE]], images=[images[0] | {"id": 8}, images[1] | {"id": 7}])
+    assert all(item.mask is not None for item in plan_import("coco", tmp_path).items)
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    for name in ("p1/a.png", "p2/a.jpg"):
+        picture(tmp_path / name)
+    labelme(tmp_path / "p1" / "a.json", [shape("cyst", box(0, 0, 4, 4))])
+    with pytest.raises(DataError, match=r"p2/a\.jpg has the same name as .*p1/a\.png\. Rename or remove one of them\."):
+        plan_import("labelme", tmp_path)
+
+
+def test_files_of_capital_letters_are_read(tmp_path):
+    picture(tmp_path / "A.PNG")
+    labelme(tmp_path / "A.JSON", [shape("cyst", box(0, 0, 4, 4))], imagePath="A.PNG")
+    assert plan_import("labelme", tmp_path).items[0].mask is not None
+
+
 def test_wanted_structures_are_the_classes_and_groups_come_along(tmp_path):
     source = tmp_path / "source"
     picture(source / "a.png")
@@ -175,6 +269,75 @@ def test_more_drawings_are_added_and_a_changed_one_is_not_passed_over(tmp_path):
         imported("labelme", tmp_path)
 
 
+def test_four_corners_are_an_outline(tmp_path):
+    """As X-AnyLabeling writes rectangles, upright or turned."""
+    source, turned = tmp_path / "source", [[5, 0.5], [9.5, 5], [5, 9.5], [0.5, 5]]
+    for kind in ("rectangle", "rotation", "polygon"):
+        picture(source / f"{kind}.png")
+        labelme(source / f"{kind}.json", [shape("cyst", turned, kind)])
+    dataset = imported("labelme", tmp_path)
+    drawn = [dataset.read_mask(case) for case in dataset.cases]
+    assert drawn[0].sum(1).tolist() == [0, 2, 4, 6, 8, 8, 6, 4, 2, 0, 0, 0]
+    assert all((mask == drawn[0]).all() for mask in drawn)
+
+
+def test_an_image_whose_objects_may_not_all_be_outlined_is_unlabeled(tmp_path):
+    drawn = {
+        "outlined": [shape("cyst", box(0, 0, 4, 4)), shape("cyst", [[1, 1]], "point")],
+        "unknown": [shape("cyst", box(0, 0, 4, 4)), shape("cyst", box(5, 5, 9, 9), "cuboid")],
+        "pointed": [shape("cyst", [[1, 1]], "point")],
+        "traced": [shape("cyst", box(0, 0, 4, 4), "linestrip")],
+        "bare": [],
+    }
+    for name, shapes in drawn.items():
+        picture(tmp_path / f"{name}.png")
+        labelme(tmp_path / f"{name}.json", shapes)
+    plan = plan_import("labelme", tmp_path)
+    assert {item.name for item in plan.items if item.mask is not None} == {"outlined", "bare"}
+    assert plan.left_out == (
+        "left out, as they enclose nothing that is read: 1 cuboid, 1 linestrip, 2 point",
+        "images unlabeled, as an object may be left out: pointed.png, traced.png, unknown.png",
+    )
+
+
+@pytest.mark.parametrize("label", ["background", "Background", "_background_"])
+def test_an_outline_of_the_background_is_background(label, tmp_path):
+    source = tmp_path / "source"
+    picture(source / "a.png")
+    labelme(source / "a.json", [shape("cyst", box(0, 0, 4, 4)), shape(label, box(0, 0, 4, 2))])
+    dataset = imported("labelme", tmp_path)
+    assert dataset.classes == ("background", "cyst")
+    np.testing.assert_array_equal(dataset.read_mask(dataset.cases[0]), filled(slice(2, 4), slice(0, 4)))
+
+
+@pytest.mark.parametrize("shapes", [[], [shape("__ignore__", box(0, 0, 4, 4))]])
+def test_a_source_without_an_outline_of_an_object_is_refused(shapes, tmp_path):
+    picture(tmp_path / "a.png")
+    labelme(tmp_path / "a.json", shapes)
+    with pytest.raises(DataError, match="has no image with an outline of an object; outline some, then import again"):
+        plan_import("labelme", tmp_path)
+
+
+def test_what_nobody_knows_is_not_added_to_a_dataset_that_knows_all(tmp_path):
+    """Its dataset.json stays as it is, and would take 255 for a class."""
+    source = tmp_path / "source"
+    for name in "ab":
+        picture(source / f"{name}.png")
+    labelme(source / "a.json", [shape("cyst", box(0, 0, 4, 4))])
+    imported("labelme", tmp_path)
+    labelme(source / "b.json", [shape("__ignore__", box(0, 0, 4, 4))])
+    with pytest.raises(DataError, match="was imported with ignore False, now True is asked; choose a new folder"):
+        imported("labelme", tmp_path)
+    assert len(open_dataset(tmp_path / "data").labeled) == 1
+
+
+def test_json_too_deep_to_be_read_is_said_in_a_sentence(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "a.json").write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(DataError, match=r"a\.json is not valid JSON"):
+        plan_import("labelme", tmp_path)
+
+
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 99))))
 def test_packed_and_plain_runs_are_the_mask(mask):
     runs = runs_of(mask)
@@ -190,7 +353,6 @@ def test_what_reaches_beyond_the_image_is_cut_off(tmp_path):
     np.testing.assert_array_equal(dataset.read_mask(dataset.cases[0]), filled(slice(None), slice(0, 3)))
 
 
-SQUARE = [0, 0, 4, 0, 4, 4, 0, 4]
 BAD_COCO = {
     "odd numbers": ([[[0, 0, 4, 0, 4, 4, 0]]], {}, "7 numbers are no x and y in turn"),
     "not a number": ([[[float("nan"), 0, 4, 0, 4, 4]]], {}, "annotations.0.segmentation"),
@@ -201,6 +363,30 @@ BAD_COCO = {
     ),
     "runs that are none": ([{"size": [HEIGHT, WIDTH], "counts": "~" * 99}], {}, "has an object 'tumour' on a.png"),
     "an unlisted category": ([[SQUARE]], {"categories": []}, "has an object of the category 1, which it does not list"),
+    "an unlisted image": ([[SQUARE]], {"images": []}, "has an object on the image 7, which it does not list"),
+    "a number that is text": (
+        [[SQUARE]],
+        {"images": [{"id": "7", "file_name": "a.png"}]},
+        "has an object on the image 7, which it does not list",
+    ),
+    "two images of one number": (
+        [[SQUARE]],
+        {"images": [{"id": 7, "file_name": "a.png"}, {"id": 7, "file_name": "b.png"}]},
+        "lists 2 entries of the image number 7.",
+    ),
+    "two categories of one number": (
+        [[SQUARE]],
+        {"categories": [{"id": 1, "name": "cyst"}, {"id": 1, "name": "tumour"}]},
+        "lists 2 entries of the category number 1.",
+    ),
+    "an image under two numbers": (
+        [[SQUARE]],
+        {
+            "images": [{"id": 7, "file_name": "a.png"}, {"id": 8, "file_name": "./a.png"}],
+            "annotations": [{"image_id": i, "category_id": 1, "segmentation": [SQUARE]} for i in (7, 8)],
+        },
+        "draws on {source}/a.png twice, under two numbers.",
+    ),
     "another image": (
         [[SQUARE]],
         {"images": [{"id": 7, "file_name": "a.png", "height": 9, "width": 9}]},
@@ -209,7 +395,7 @@ BAD_COCO = {
     "no image": (
         [[SQUARE]],
         {"images": [{"id": 7, "file_name": "z.png"}]},
-        "has no image with an outline: images listed and not there: 1",
+        "has no image with an outline of an object: images listed and not there: 1",
     ),
     "a line alone": ([[[], [0, 0, 4, 4]]], {}, "images unlabeled, as an object has a box alone: 1"),
     "a box alone": ([None], {}, "images unlabeled, as an object has a box alone: 1"),

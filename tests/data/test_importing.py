@@ -17,7 +17,7 @@ from PIL import Image
 
 from criinet.data.check import check_dataset
 from criinet.data.dataset import open_dataset
-from criinet.data.importing import IMPORTERS, Wanted, carry_out, plan_import
+from criinet.data.importing import IMPORTERS, ImportPlan, Wanted, carry_out, plan_import
 from criinet.data.inputs import images_in
 from criinet.data.volumes import read_volume
 from criinet.errors import DataError
@@ -687,3 +687,139 @@ def test_one_channel_is_taken_of_images_whose_masks_are_flat(options, said, tmp_
     assert open_dataset(source).dims == 3
     with pytest.raises(DataError, match="is a volume, so that its image is one"):
         plan_import("pairs", source, Wanted(channel=0))
+
+
+class Stopped(BaseException):
+    """What ends a process."""
+
+
+def stopped_after(files: int, plan: ImportPlan, root: Path) -> None:
+    """Begin an import."""
+
+    def stop(number: int, _: int) -> None:
+        if number == files:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        carry_out(plan, root, stop)
+
+
+def test_a_stopped_import_is_no_dataset_until_it_goes_on_to_its_end(tmp_path):
+    acdc(tmp_path / "source")
+    plan, data = plan_import("acdc", tmp_path / "source"), tmp_path / "data"
+    stopped_after(5, plan, data)
+    for read in (open_dataset, check_dataset, lambda root: plan_import("pairs", root)):
+        with pytest.raises(DataError, match="is not whole, as its import was stopped; import it again with the same"):
+            read(data)
+    assert carry_out(plan, data) == 3
+    assert len(open_dataset(data).labeled) == 4
+
+
+def test_an_import_that_fails_at_a_bad_file_is_not_finished(tmp_path):
+    ssl4mis(tmp_path / "source")
+    (tmp_path / "source" / "data" / "patient002_frame01.h5").write_bytes(b"")
+    plan = plan_import("ssl4mis-h5", tmp_path / "source")
+    with pytest.raises(DataError, match=r"patient002_frame01\.h5 .*, then import again\.$"):
+        carry_out(plan, tmp_path / "data")
+    with pytest.raises(DataError, match="is not whole"):
+        open_dataset(tmp_path / "data")
+
+
+def test_a_note_that_does_not_speak_of_an_end_is_of_a_whole_dataset(tmp_path):
+    """As imports wrote it before they noted that."""
+    acdc(tmp_path / "source")
+    carry_out(plan_import("acdc", tmp_path / "source"), tmp_path / "data")
+    note = tmp_path / "data" / ".import.json"
+    older = json.loads(note.read_text())
+    assert older.pop("finished") is True
+    note.write_text(json.dumps(older))
+    assert len(open_dataset(tmp_path / "data")) == 4
+
+
+@pytest.mark.parametrize("shift", [0, 1], ids=["values", "place"])
+def test_a_corrected_mask_that_is_converted_is_not_passed_over(shift, tmp_path):
+    """And the dataset stays what it was, though another case has come to the source."""
+    nnunet(tmp_path / "source")
+    carry_out(plan_import("nnunet", tmp_path / "source"), tmp_path / "data")
+    before = files(tmp_path / "data")
+    path = tmp_path / "source" / "labelsTr" / "case_1.nii.gz"
+    mask = nib.load(path)
+    affine = mask.affine.copy()
+    affine[0, 3] += shift
+    nib.save(nib.Nifti1Image(np.asarray(mask.dataobj) if shift else np.asarray(mask.dataobj)[::-1], affine), path)
+    scan(tmp_path / "source" / "imagesTs" / "case_0a_0000.nii.gz", 9)
+    with pytest.raises(
+        DataError, match=r"case_1\.nii\.gz is there already and is not what the source draws; remove it"
+    ):
+        carry_out(plan_import("nnunet", tmp_path / "source"), tmp_path / "data")
+    assert files(tmp_path / "data") == before
+    (tmp_path / "data" / "masks" / "case_1.nii.gz").unlink()
+    assert carry_out(plan_import("nnunet", tmp_path / "source"), tmp_path / "data") == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (
+            {"0": "background", "1": "kidney", "2": "kidney"},
+            r"bad classes \(background, kidney, kidney\): list 2 to",
+        ),
+        ({"0": "background", "1": "=kidney"}, r"the name '=kidney' begins with ="),
+        ({"background": 0, "all": [0, 1], "core": 1}, "region 'all' must have a name of its own and list foreground"),
+        (
+            {"background": 0, "vessel": 600},
+            r"bad classes \(background, class 1, .* \[\.\.\.\]\): list 2 to 256",
+        ),
+    ],
+)
+def test_a_source_that_says_what_no_dataset_can_is_refused(labels, sentence, tmp_path):
+    nnunet(tmp_path)
+    (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": labels}))
+    with pytest.raises(DataError, match=rf"{sentence}.*\. Correct it in the source\."):
+        plan_import("nnunet", tmp_path)
+
+
+def test_a_spacing_of_numbers_is_told_in_the_summary(tmp_path):
+    pairs(tmp_path)
+    (tmp_path / "dataset.json").write_text(json.dumps({"spacing": [0.5, 0.7]}))
+    assert "spacing: 0.5, 0.7" in plan_import("pairs", tmp_path).summary()
+
+
+@pytest.mark.parametrize("what", ["is no file, nor a link to one", "is a folder"])
+def test_an_image_that_is_no_file_is_named_before_anything_is_written(what, tmp_path):
+    isic(tmp_path / "source")
+    image = tmp_path / "source" / "Training_Input" / "ISIC_2.jpg"
+    image.unlink()
+    if what == "is a folder":
+        image.mkdir()
+    else:
+        image.symlink_to(tmp_path / "elsewhere.jpg")
+    with pytest.raises(DataError, match=rf"ISIC_2\.jpg {what}\."):
+        carry_out(plan_import("isic", tmp_path / "source"), tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_dataset_is_written_neither_into_its_source_nor_beside_a_foreign_card(tmp_path):
+    nnunet(tmp_path / "source")
+    plan = plan_import("nnunet", tmp_path / "source")
+    with pytest.raises(DataError, match="is the source itself; choose a new folder"):
+        carry_out(plan, tmp_path / "data" / ".." / "source")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset.json").write_bytes((tmp_path / "source" / "dataset.json").read_bytes())
+    with pytest.raises(DataError, match=r"holds a dataset\.json that is not of an import; choose a new folder"):
+        carry_out(plan, tmp_path / "data")
+    assert not (tmp_path / "source" / "images").exists()
+
+
+def test_two_cases_of_one_name_are_refused(tmp_path):
+    nnunet(tmp_path / "source")
+    scan(tmp_path / "source" / "imagesTs" / "case_1_0000.nii.gz", 9)
+    with pytest.raises(DataError, match="the source has two cases called case_1; rename one"):
+        carry_out(plan_import("nnunet", tmp_path / "source"), tmp_path / "data")
+
+
+def test_an_import_recommends_no_option_that_it_does_not_have(tmp_path):
+    pairs(tmp_path)
+    (tmp_path / "labels" / "a_mask.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"Copy it again or remove it\.$"):
+        plan_import("pairs", tmp_path)

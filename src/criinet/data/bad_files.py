@@ -62,3 +62,16 @@ def in_a_sentence(path: Path, damaged: str) -> Generator[None, None, None]:
         raise BadFileError(path, "may not be read", "Change its permissions") from error
     except Exception as error:  # Decoders raise nearly anything on a damaged file.
         raise BadFileError(path, damaged, "Copy it again or remove it", SKIPPABLE) from error
+
+
+@contextmanager
+def without_hints() -> Generator[None, None, None]:
+    """Take the hint from what is said of a bad file, where nothing goes on without it.
+
+    Raises:
+        BadFileError: if the body does.
+    """
+    try:
+        yield
+    except BadFileError as error:
+        raise BadFileError(error.path, error.what, error.remedy) from error

@@ -43,7 +43,7 @@ class DatasetCard(BaseModel):
     @classmethod
     def _at_least_two_distinct(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if classes is not None and (not 2 <= len(classes) <= 256 or len(set(classes)) < len(classes)):
-            raise ValueError("list two or more different names, background first")
+            raise ValueError("list 2 to 256 different names, background first")
         require_plain(classes or ())
         first, *others = classes or (BACKGROUND,)
         if not is_background(first) and BACKGROUND in map(letters_of, others):
@@ -110,10 +110,15 @@ def read_card(root: Path) -> DatasetCard:
     try:
         return DatasetCard.model_validate(content)
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = problem["loc"][0] if problem["loc"] else "regions"
-        reason = problem["msg"].removeprefix("Value error, ")
-        raise BadFileError(path, f"has a bad '{key}': {reason[0].lower()}{reason[1:]}", example) from error
+        key, reason = what_is_bad(error)
+        raise BadFileError(path, f"has a bad '{key}': {reason}", example) from error
+
+
+def what_is_bad(error: ValidationError) -> tuple[str, str]:
+    """Return the key of a card that is wrong, and why."""
+    problem = error.errors()[0]
+    reason = problem["msg"].removeprefix("Value error, ")
+    return str(problem["loc"][0]) if problem["loc"] else "regions", f"{reason[0].lower()}{reason[1:]}"
 
 
 def declared_spacing(card: DatasetCard, root: Path, dims: int) -> tuple[float, ...] | None:

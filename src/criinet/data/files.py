@@ -155,7 +155,7 @@ def read_json(path: Path, access: str, example: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadFileError(path, "cannot be read", access) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadFileError(path, f"is not valid JSON ({error})", example) from error
 
 

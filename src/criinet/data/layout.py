@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from criinet.data.bad_files import LISTED, BadFileError
+from criinet.data.files import read_json
 from criinet.data.kinds import (
     SUFFIXES,
     VOLUME_SUFFIXES,
@@ -23,6 +24,12 @@ from criinet.data.kinds import (
 )
 from criinet.data.patient_folders import folders_of_images, gathered
 from criinet.errors import DataError
+
+NOTE = ".import.json"
+"""The file of a dataset that holds what was asked for when it was imported."""
+
+FINISHED = "finished"
+"""Its key that says whether all of it was written; older notes lack it."""
 
 
 @dataclass
@@ -45,10 +52,11 @@ def read_layout(root: Path) -> Layout:
     """List the images and masks of a dataset folder; misplaced files are collected as problems, not raised.
 
     Raises:
-        DataError: if the folder is missing, has no images/ folder, or has no images.
+        DataError: if the folder is missing, has no images/ folder, has no images, or its import was stopped.
     """
     if not root.is_dir():
         raise DataError(f"dataset folder {root} does not exist; check the path.")
+    require_finished(root)
     layout = Layout()
     if not (root / "images").is_dir():
         if command := gathered(root):
@@ -75,6 +83,18 @@ def read_layout(root: Path) -> Layout:
     layout.images = {name: path for name, path in layout.images.items() if comparable(name) not in twins}
     _keep_apart(layout)
     return layout
+
+
+def require_finished(root: Path) -> None:
+    """Check that a folder, if an import writes it, is whole.
+
+    Raises:
+        DataError: otherwise.
+    """
+    path = root / NOTE
+    note = read_json(path, "Change its permissions", "Remove it, or import into a new folder") if path.exists() else {}
+    if isinstance(note, dict) and note.get(FINISHED) is False:
+        raise DataError(f"{root} is not whole, as its import was stopped; import it again with the same command.")
 
 
 def _of_outlines(root: Path) -> str:

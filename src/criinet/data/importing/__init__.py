@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from criinet.data.bad_files import without_hints
 from criinet.data.importing.coco import plan_coco
 from criinet.data.importing.dicom_trees import plan_dicom
 from criinet.data.importing.labelme import plan_labelme
 from criinet.data.importing.pictures import plan_busi, plan_isic, plan_kvasir, plan_pairs
-from criinet.data.importing.plan import ImportPlan, Wanted, carry_out
+from criinet.data.importing.plan import ImportPlan, Wanted, carry_out, require_card
 from criinet.data.importing.scans import plan_acdc, plan_msd, plan_nnunet, plan_ssl4mis
+from criinet.data.layout import require_finished
 from criinet.errors import DataError
 from criinet.registry import nearest
 
@@ -36,6 +38,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
 """The kinds that each option means something to."""
 
 
+@without_hints()
 def plan_import(kind: str, source: Path, wanted: Wanted | None = None) -> ImportPlan:
     """Say what an import would do; nothing is written.
 
@@ -44,7 +47,8 @@ def plan_import(kind: str, source: Path, wanted: Wanted | None = None) -> Import
         wanted: which channel or structures to take; None leaves it to the source.
 
     Raises:
-        DataError: if the kind is unknown, does not have what is wanted, or the source has not that layout.
+        DataError: if the kind is unknown, does not have what is wanted, or the source has not that layout, or says what
+            no dataset can.
     """
     if kind not in IMPORTERS:
         raise DataError(
@@ -52,6 +56,7 @@ def plan_import(kind: str, source: Path, wanted: Wanted | None = None) -> Import
         )
     if not source.is_dir():
         raise DataError(f"{source} is no folder; give the folder of the unpacked data set.")
+    require_finished(source)
     wanted = wanted or Wanted()
     asked = (wanted.channel is not None, bool(wanted.structures), wanted.any_value_is_object)
     for option, given in zip(_OPTIONS, asked, strict=True):
@@ -64,4 +69,5 @@ def plan_import(kind: str, source: Path, wanted: Wanted | None = None) -> Import
     plan = IMPORTERS[kind](source, wanted)
     if not plan.items:
         raise DataError(f"{source} holds nothing that looks like {kind}; check the folder, or try another kind.")
-    return replace(plan, wanted=wanted)
+    require_card(source, plan.card)
+    return replace(plan, wanted=wanted, source=source)

@@ -1,6 +1,6 @@
 """COCO: JSON files of outlined objects on listed images, as CVAT, Label Studio and others export them."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,6 @@ from criinet.data.importing.drawn import (
     Shape,
     Size,
     annotation_files,
-    checked,
     polygon,
 )
 from criinet.data.importing.plan import ImportPlan, Wanted
@@ -111,6 +110,30 @@ class CocoFile(BaseModel):
     categories: list[CocoCategory]
 
 
+def _objects(file: Path, read: CocoFile) -> dict[int | str, list[CocoAnnotation]]:
+    """Return the objects of each image.
+
+    Raises:
+        BadFileError: if two images or categories share a number, or an object is of one that is not listed.
+    """
+    for kind, listed in (("image", read.images), ("category", read.categories)):
+        number, count = Counter(each.id for each in listed).most_common(1)[0] if listed else (None, 0)
+        if count > 1:
+            what = f"lists {count} entries of the {kind} number {number!r}"
+            raise BadFileError(file, what, "Export it again, or give each a number of its own")
+    categories = {category.id for category in read.categories}
+    objects: dict[int | str, list[CocoAnnotation]] = {image.id: [] for image in read.images}
+    for each in read.annotations:
+        if each.category_id not in categories:
+            what = f"has an object of the category {each.category_id!r}, which it does not list"
+            raise BadFileError(file, what, "Export it again")
+        if each.image_id not in objects:
+            what = f"has an object on the image {each.image_id!r}, which it does not list"
+            raise BadFileError(file, what, "Export it again, or remove that object")
+        objects[each.image_id].append(each)
+    return objects
+
+
 def plan_coco(source: Path, wanted: Wanted) -> ImportPlan:
     """COCO: images in any folders, and JSON files that list images, categories and outlined objects.
 
@@ -119,22 +142,18 @@ def plan_coco(source: Path, wanted: Wanted) -> ImportPlan:
 
     Raises:
         DataError: if a structure is wanted that nobody drew.
-        BadFileError: if a file cannot be read, or was drawn on an image of another size.
+        BadFileError: if a file cannot be read, contradicts itself, or was drawn on an image of another size, or two
+            draw on one image.
     """
-    drawings, images = Drawings(), Pictures.below(source)
+    files = annotation_files(source, CocoFile, "COCO", "images", "annotations", "categories")
+    drawings, images = Drawings(), Pictures.below(source, [file for file, _ in files])
     missing, boxed = 0, set[Path]()
-    for file, content in annotation_files(source, "images", "annotations", "categories"):
-        read = checked(CocoFile, file, content, "COCO")
+    for file, read in files:
         name_of = {category.id: category.name for category in read.categories}
         drawings.known += [name for _, name in sorted(name_of.items(), key=lambda pair: str(pair[0]).zfill(9))]
-        objects: defaultdict[int | str, list[CocoAnnotation]] = defaultdict(list)
-        for each in read.annotations:
-            if each.category_id not in name_of:
-                what = f"has an object of the category {each.category_id}, which it does not list"
-                raise BadFileError(file, what, "Export it again")
-            objects[each.image_id].append(each)
+        objects = _objects(file, read)
         for listed in read.images:
-            found = images.find(file, listed.file_name)
+            found = images.at(file, listed.file_name) or images.called(file, listed.file_name)
             outlined = [each.drawn(name_of[each.category_id]) for each in objects[listed.id]]
             if found is None:
                 missing += 1

@@ -1,7 +1,8 @@
 """From what annotation tools draw on images to masks: outlines, circles, and files that hold them as JSON."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from typing import Annotated, Any, TypeVar
@@ -15,13 +16,14 @@ from criinet.data.bad_files import BadFileError
 from criinet.data.card import read_groups
 from criinet.data.files import read_json
 from criinet.data.images import image_size
-from criinet.data.importing.plan import NOTE, Content, ImportPlan, Item, Wanted, Written, require_drawn
-from criinet.data.kinds import PICTURE_SUFFIXES, comparable, stem_of, suffix_of
-from criinet.data.masks import IGNORED_VALUE
+from criinet.data.importing.plan import Content, ImportPlan, Item, Wanted, Written, require_drawn
+from criinet.data.kinds import PICTURE_SUFFIXES, comparable, key_of, stem_of, suffix_of
+from criinet.data.layout import NOTE
+from criinet.data.masks import BACKGROUND, IGNORED_VALUE, letters_of
 from criinet.errors import DataError
 
-BACKGROUND, IGNORED = "_background_", "__ignore__"
-"""Labels that LabelMe keeps for what is no object, and for what nobody knows."""
+IGNORED = "__ignore__"
+"""The label that LabelMe keeps for what nobody knows, as it does ``_background_`` for what is no object."""
 
 _MOST_CLASSES = 254
 Size = tuple[int, int]
@@ -45,30 +47,36 @@ class Shape:
 class Drawings:
     """What annotation files draw on images.
 
-    shapes: on each image, in the order of drawing. file: the first that draws on it. known: names of classes in their
+    shapes: on each image, in the order of drawing. file: the one that draws on it. known: names of classes in their
     order, where a file has one. left_out: one sentence for each thing that is not taken.
     """
 
-    shapes: dict[Path, list[Shape]] = field(default_factory=dict[Path, list[Shape]])
+    shapes: dict[Path, Sequence[Shape]] = field(default_factory=dict[Path, Sequence[Shape]])
     file: dict[Path, Path] = field(default_factory=dict[Path, Path])
     known: list[str] = field(default_factory=list[str])
     left_out: list[str] = field(default_factory=list[str])
 
-    def add(self, image: Path, file: Path, said: tuple[int | None, int | None], shapes: Sequence[Shape]) -> None:
+    def add(self, image: Path, file: Path, said: tuple[int | None, int | None], shapes: Sequence[Shape] | None) -> None:
         """Take what a file draws on an image.
 
         Args:
             said: (H, W) of the image that it was drawn on, None where the file does not say it.
+            shapes: None where not all of them can be read, so that the image is unlabeled.
 
         Raises:
-            BadFileError: if it was drawn on an image of another size.
+            BadFileError: if it was drawn on an image of another size, or something draws on that image already.
         """
         height, width = image_size(image)
         if None not in said and said != (height, width):
             what = f"was drawn on {said[1]}x{said[0]} pixels, and {image} has {width}x{height}"
             raise BadFileError(file, what, "Put back the image that it was drawn on")
-        self.file.setdefault(image, file)
-        self.shapes.setdefault(image, []).extend(shapes)
+        other = self.file.get(image)
+        if other is not None:
+            who = "twice, under two numbers" if other == file else f"as {other} does"
+            raise BadFileError(file, f"draws on {image} {who}", "Keep the one that holds, or join them")
+        self.file[image] = file
+        if shapes is not None:
+            self.shapes[image] = shapes
 
     def plan(self, source: Path, wanted: Wanted, images: Sequence[Path], name: str) -> ImportPlan:
         """Return the dataset of all ``images``, of which those with drawings get masks.
@@ -76,12 +84,14 @@ class Drawings:
         Raises:
             DataError: if a structure is wanted that nobody drew, or what was drawn cannot be used.
         """
-        if not self.shapes:
-            if self.left_out:
-                raise DataError(f"{source} has no image with an outline: {'; '.join(self.left_out)}.")
+        if not self.shapes and not self.left_out:
             return ImportPlan((), {})
         counts = Counter(label for shapes in self.shapes.values() for label in {shape.label for shape in shapes})
-        objects = {label: count for label, count in counts.items() if label not in (BACKGROUND, IGNORED)}
+        background = {label for label in counts if letters_of(label) == BACKGROUND}
+        objects = {label: count for label, count in counts.items() if label not in (*background, IGNORED)}
+        if not objects:
+            said = f": {'; '.join(self.left_out)}" if self.left_out else "; outline some, then import again"
+            raise DataError(f"{source} has no image with an outline of an object{said}.")
         require_drawn(source, wanted.structures, objects, nothing="no drawn object")
         known = [label for label in self.known if label in objects]
         classes = wanted.structures or tuple(dict.fromkeys([*known, *sorted(objects)]))
@@ -90,7 +100,7 @@ class Drawings:
                 f"{source} has {len(classes)} classes, more than a mask holds; choose with --structure NAME."
             )
         number_of = {label: number for number, label in enumerate(classes, start=1)}
-        number_of |= {BACKGROUND: 0} | ({IGNORED: IGNORED_VALUE} if IGNORED in counts else {})
+        number_of |= dict.fromkeys(background, 0) | ({IGNORED: IGNORED_VALUE} if IGNORED in counts else {})
         items = [Item(stem_of(path), path, self.mask(path, number_of), stem_of(path)) for path in images]
         group_of = read_groups(source, [item.name for item in items])
         grouped = tuple(replace(item, group=group_of[item.name]) for item in items)
@@ -121,32 +131,80 @@ class Drawings:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The images of a source, in order, and by the last part of their names."""
+    """The images of a source, in order, and by the last part of their paths.
 
+    folders: those that they lie in. annotated: those that annotation files lie in or below.
+    """
+
+    source: Path
     all: tuple[Path, ...]
-    by_name: Mapping[str, list[Path]]
+    by_name: Mapping[str, Path]
+    folders: frozenset[Path]
+    annotated: frozenset[Path]
 
     @classmethod
-    def below(cls, source: Path) -> "Pictures":
-        """Find the images in a folder and in those below it, but for datasets that an import has made there."""
-        made = {note.parent for note in source.rglob(NOTE)} - {source}
-        files = (path for path in source.rglob("*") if not path.name.startswith(".") and made.isdisjoint(path.parents))
-        found = tuple(sorted(path for path in files if suffix_of(path) in PICTURE_SUFFIXES))
-        by_name: defaultdict[str, list[Path]] = defaultdict(list)
-        for path in found:
-            by_name[comparable(path.name)].append(path)
-        return cls(found, by_name)
+    def below(cls, source: Path, files: Iterable[Path]) -> "Pictures":
+        """Find the images in a folder and in those below it, but for datasets that an import has made there.
 
-    def find(self, file: Path, said: str) -> Path | None:
-        """Return the image that a file names: from its own folder on, or else wherever the most of the name agrees."""
-        parts = PureWindowsPath(comparable(said)).parts  # Of either kind of slash.
-        named = self.by_name.get(parts[-1] if parts else "", [])
-        meant = file.parent.joinpath(*parts).resolve()
-        return max(named, key=lambda path: (path.resolve() == meant, _shared(path.parts, parts)), default=None)
+        Args:
+            files: those that draw on them.
+
+        Raises:
+            BadFileError: if two share a name, the suffix aside.
+        """
+        made = {note.parent for note in source.rglob(NOTE)} - {source}
+        found = (path for path in source.rglob("*") if not path.name.startswith(".") and made.isdisjoint(path.parents))
+        images = tuple(sorted(path for path in found if suffix_of(path) in PICTURE_SUFFIXES))
+        first: dict[str, Path] = {}
+        for path in images:
+            if first.setdefault(key_of(path), path) != path:
+                raise BadFileError(path, f"has the same name as {first[key_of(path)]}", "Rename or remove one of them")
+        by_name = {comparable(path.name): path for path in images}
+        annotated = frozenset(folder for file in files for folder in file.parents)
+        return cls(source, images, by_name, frozenset(path.parent for path in images), annotated)
+
+    def at(self, file: Path, said: str) -> Path | None:
+        """Return the image that lies where a file says, from its own folder on."""
+        told = PureWindowsPath(comparable(said))  # Of either kind of slash.
+        image = self.by_name.get(told.name)
+        found = image is not None and _spelled(image) == _spelled(file.parent / told.as_posix())
+        return image if found else None
 
     def beside(self, file: Path) -> Path | None:
         """Return the image of a file's own name in its folder."""
         return next((path for path in self.all if path.parent == file.parent and stem_of(path) == file.stem), None)
+
+    def called(self, file: Path, said: str) -> Path | None:
+        """Return the image of the name that a file says, wherever it lies now.
+
+        Raises:
+            BadFileError: if that is likely another image of the same name.
+        """
+        told = PureWindowsPath(comparable(said))
+        image = self.by_name.get(told.name)
+        if image is None or (self._near(image, file) and self._agree(image, file, told)):
+            return image
+        what = f"was drawn on '{said}', which is not there; {image} seems to be another image of that name"
+        raise BadFileError(file, what, "Put back the image that it was drawn on, or correct its path in the file")
+
+    def _near(self, image: Path, file: Path) -> bool:
+        """Tell whether no other file is nearer to an image, and no other images to the file."""
+        nearest = next(folder for folder in image.parents if folder in self.annotated)
+        return nearest in file.parents and (file.parent in image.parents or file.parent not in self.folders)
+
+    def _agree(self, image: Path, file: Path, told: PureWindowsPath) -> bool:
+        """Tell whether an image lies in the folders that are told, unless they are those of another computer."""
+        place, source = (Path(_spelled(path)) for path in (file.parent / told.as_posix(), self.source))
+        if told.drive or not place.is_relative_to(source):
+            return True
+        parts = place.relative_to(source).parts if told.root else told.parts
+        own = image.relative_to(self.source).parts
+        return _shared(own, parts) == min(len(own), len(parts))
+
+
+def _spelled(path: Path) -> str:
+    """Return a path in full as it is compared; it need not be there."""
+    return comparable(os.path.normpath(path.absolute()))
 
 
 def _shared(path: Sequence[str], said: Sequence[str]) -> int:
@@ -155,22 +213,23 @@ def _shared(path: Sequence[str], said: Sequence[str]) -> int:
     return [*agree, False].index(False)
 
 
-def annotation_files(source: Path, *keys: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the JSON files in a folder and below that hold a list under each of some keys, and what they hold."""
-    for file in sorted(source.rglob("*.json")):
+def annotation_files(source: Path, kind: type[Model], tool: str, *keys: str) -> list[tuple[Path, Model]]:
+    """Return the JSON files in a folder and below that hold a list under each of some keys, and what they hold.
+
+    Raises:
+        BadFileError: if one cannot be read, or something in it is missing or of another kind.
+    """
+    found: list[tuple[Path, Model]] = []
+    for file in sorted(path for path in source.rglob("*") if path.suffix.lower() == ".json" and not path.is_dir()):
         if file.name.startswith("."):
             continue
         content = read_json(file, "Change its permissions", "Save or export it again")
         if isinstance(content, dict) and all(isinstance(content.get(key), list) for key in keys):
-            yield file, content
+            found.append((file, _checked(kind, file, content, tool)))
+    return found
 
 
-def checked(kind: type[Model], file: Path, content: dict[str, Any], tool: str) -> Model:
-    """Return what a file holds.
-
-    Raises:
-        BadFileError: if something in it is missing or of another kind.
-    """
+def _checked(kind: type[Model], file: Path, content: dict[str, Any], tool: str) -> Model:
     try:
         return kind.model_validate(content)
     except ValidationError as error:

@@ -21,16 +21,21 @@ from criinet.data.importing.drawn import (
     Shape,
     Size,
     annotation_files,
-    checked,
     circle,
     polygon,
     stamp,
 )
 from criinet.data.importing.plan import ImportPlan, Wanted
 
+_OPEN = ("point", "points", "line", "linestrip")
+"""Shapes that enclose nothing."""
+
 
 class LabelMeShape(BaseModel):
-    """One shape of LabelMe: of a mask ``points`` are two corners, of a circle its centre and a point on it."""
+    """One shape of LabelMe: of a mask ``points`` are two corners, of a circle its centre and a point on it.
+
+    A rectangle has two opposite corners, or all four, as X-AnyLabeling writes it, and may then be turned.
+    """
 
     label: str
     points: list[Point]
@@ -38,13 +43,15 @@ class LabelMeShape(BaseModel):
     mask: str | None = None
 
     def drawn(self, file: Path, size: Size) -> Shape | None:
-        """Return what it covers of an image of (H, W); None if it encloses nothing, like a point or a line.
+        """Return what it covers of an image of (H, W); None if it encloses nothing that is read, like a point.
 
         Raises:
             BadFileError: if ``file``, whose shape this is, holds a mask that is no PNG, or larger than the image.
         """
         match self.shape_type or "polygon", self.points:
             case "polygon", [_, _, _, *_]:
+                return Shape(self.label, polygon(self.points))
+            case "rectangle" | "rotation" | "quadrilateral", [_, _, _, _]:
                 return Shape(self.label, polygon(self.points))
             case "rectangle", [(left, top), (right, bottom)]:
                 return Shape(self.label, polygon([(left, top), (right, top), (right, bottom), (left, bottom)]))
@@ -89,23 +96,33 @@ def embedded(file: Path, mask: str, size: Size, corner: Point) -> Callable[[Size
 def plan_labelme(source: Path, wanted: Wanted) -> ImportPlan:
     """LabelMe: images, and beside those that were annotated a JSON file of polygons, rectangles, circles and masks.
 
-    An image without a JSON file is unlabeled, one with a file that draws nothing has no object.
+    An image without a JSON file is unlabeled, one with a file that draws nothing has no object. Unlabeled is also one
+    with a shape of an unknown kind, or with points and lines alone: there is an object that nobody outlined.
 
     Raises:
         DataError: if a structure is wanted that nobody drew.
-        BadFileError: if a file cannot be read, its image is not there, or it was drawn on one of another size.
+        BadFileError: if a file cannot be read, its image is not there, or it was drawn on one of another size, or two
+            draw on one image.
     """
-    drawings, images = Drawings(), Pictures.below(source)
-    open_shapes: Counter[str] = Counter()
-    for file, content in annotation_files(source, "shapes"):
-        read = checked(LabelMeFile, file, content, "LabelMe")
-        image = images.find(file, read.image) or images.beside(file)
+    files = annotation_files(source, LabelMeFile, "LabelMe", "shapes")
+    drawings, images = Drawings(), Pictures.below(source, [file for file, _ in files])
+    left: Counter[str] = Counter()
+    unlabeled: list[str] = []
+    for file, read in files:
+        image = images.at(file, read.image) or images.beside(file) or images.called(file, read.image)
         if image is None:
             raise BadFileError(file, f"was drawn on '{read.image}', which is not there", "Put the image beside it")
         drawn = [shape.drawn(file, image_size(image)) for shape in read.shapes]
-        open_shapes.update(str(s.shape_type) for s, found in zip(read.shapes, drawn, strict=True) if found is None)
-        drawings.add(image, file, (read.height, read.width), [shape for shape in drawn if shape is not None])
-    if open_shapes:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(open_shapes.items()))
+        shapes = [shape for shape in drawn if shape is not None]
+        unread = [str(each.shape_type) for each, shape in zip(read.shapes, drawn, strict=True) if shape is None]
+        left.update(unread)
+        known = set(unread).issubset(_OPEN) and (shapes or not unread)
+        unlabeled += [] if known else [image.name]
+        drawings.add(image, file, (read.height, read.width), shapes if known else None)
+    if left:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
         drawings.left_out.append(f"left out, as they enclose nothing that is read: {kinds}")
+    if unlabeled:
+        more = f" and {len(unlabeled) - 3} more" if len(unlabeled) > 3 else ""
+        drawings.left_out.append(f"images unlabeled, as an object may be left out: {', '.join(unlabeled[:3])}{more}")
     return drawings.plan(source, wanted, images.all, "labelme")
