@@ -3,12 +3,14 @@
 import gzip
 import json
 import re
+import shutil
 import unicodedata
 from pathlib import Path
 
 import h5py
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import tifffile
@@ -586,19 +588,65 @@ def test_what_macos_puts_beside_a_file_is_no_case(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_dicom_file_that_is_cut_off_leaves_out_its_series_or_is_named(tmp_path):
+@pytest.mark.parametrize("suffix", [".dcm", ".IMA", ""])
+@pytest.mark.parametrize("length", [0, 60, "header"])
+def test_a_dicom_file_that_is_cut_off_leaves_out_its_series(suffix, length, tmp_path):
     """A series that lacks a slice at its end looks whole."""
-    values = np.zeros((5, 6, 7), np.int16)
-    for number, length in ((1, 60), (2, 900)):
-        folder = tmp_path / "source" / str(number)
-        write_series(folder, values, series=f"1.2.{number}", names=[f"s{d}.dcm" for d in range(5)])
-        whole = (folder / "s4.dcm").read_bytes()
-        header = whole.find(b"\x28\x00\x10\x00")  # Rows.
-        (folder / "s4.dcm").write_bytes(whole[: length if length < 128 else header])
-    plan = plan_import("dicom", tmp_path / "source", Wanted())
+    for number in (1, 2):
+        names = [f"s{d}{suffix}" for d in range(5)]
+        write_series(
+            tmp_path / "source" / str(number), np.zeros((5, 6, 7), np.int16), series=f"1.2.{number}", names=names
+        )
+    last = tmp_path / "source" / "1" / f"s4{suffix}"
+    whole = last.read_bytes()
+    last.write_bytes(whole[: whole.find(b"\x28\x00\x10\x00") if length == "header" else length])  # Before Rows.
+    plan = plan_import("dicom", tmp_path / "source")
     assert len(plan.items) == 1
-    assert any("s4.dcm is damaged or no DICOM file" in line for line in plan.left_out)
-    assert any("of 5 files" in line and "so a slice is missing" in line for line in plan.left_out)
+    (said,) = plan.left_out
+    assert re.search(rf"left out series_.* files: .*{last.name} is damaged or cut short, so a slice is missing", said)
+    shutil.rmtree(tmp_path / "source" / "2")
+    with pytest.raises(DataError, match=r"has no series that makes a volume: left out .*so a slice is missing"):
+        plan_import("dicom", tmp_path / "source")
+
+
+def test_a_damaged_file_among_several_dicom_series_is_named(tmp_path):
+    """Nobody can tell which of them it was of."""
+    for number in (1, 2):
+        names = [f"{number}{d}" for d in range(4)]
+        write_series(tmp_path, np.zeros((4, 6, 7), np.int16), series=f"1.2.{number}", names=names)
+    (tmp_path / "14").write_bytes(b"")
+    plan = plan_import("dicom", tmp_path)
+    assert len(plan.items) == 2
+    assert plan.left_out == (f"left out: {tmp_path / '14'} is damaged or no DICOM file. Copy it again.",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "called"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.481.2", "RT Dose Storage"),
+        ("1.2.840.10008.5.1.4.1.1.7", "Secondary Capture Image Storage"),
+    ],
+)
+def test_what_is_made_beside_scans_is_no_case_and_does_not_hide_the_modality(kind, called, tmp_path):
+    write_series(tmp_path / "scan", np.zeros((4, 6, 7), np.int16))
+    write_series(tmp_path / "other", np.zeros((2, 6, 7), np.int16), Modality="OT")
+    for path in (tmp_path / "other").iterdir():
+        header = pydicom.dcmread(path)
+        header.SOPClassUID = kind
+        header.save_as(path)
+    plan = plan_import("dicom", tmp_path)
+    assert (len(plan.items), plan.card["modality"]) == (1, "CT")
+    assert re.fullmatch(rf"left out series_\w+ of 2 files: .*other/im000\.dcm is {called}, no scan", plan.left_out[0])
+
+
+def test_pictures_that_were_scanned_into_dicom_are_cases_where_there_is_nothing_else(tmp_path):
+    """As the mammograms of CBIS-DDSM, whose films were scanned."""
+    write_series(tmp_path, np.zeros((1, 6, 7), np.int16), Modality="MG")
+    header = pydicom.dcmread(tmp_path / "im000.dcm")
+    header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    header.save_as(tmp_path / "im000.dcm")
+    plan = plan_import("dicom", tmp_path)
+    assert (len(plan.items), plan.card["modality"], plan.left_out) == (1, "MG", ())
 
 
 def test_a_slice_that_cannot_be_converted_says_how_to_go_on(tmp_path):
