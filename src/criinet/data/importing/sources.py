@@ -5,6 +5,7 @@ from pathlib import Path
 
 from criinet.data.bad_files import BadFileError
 from criinet.data.importing.plan import NOTE
+from criinet.data.kinds import is_special, suffix_of
 
 _NAMED = 3
 """How many of the things that are left out a sentence names."""
@@ -17,9 +18,16 @@ def files_below(source: Path) -> list[Path]:
     """
     found = sorted(source.rglob("*"))
     made = {path.parent for path in found if path.name == NOTE} - {source}
-    return [
-        path for path in found if not path.name.startswith(".") and made.isdisjoint(path.parents) and path.is_file()
-    ]
+    return [path for path in found if made.isdisjoint(path.parents) and _is_visible_file(path)]
+
+
+def readable_files(folder: Path) -> list[Path]:
+    """Return the files of images and volumes that lie in a folder itself; none where there is no folder."""
+    return [path for path in sorted(folder.glob("*")) if suffix_of(path) and _is_visible_file(path)]
+
+
+def _is_visible_file(path: Path) -> bool:
+    return not (path.name.startswith(".") or path.is_dir() or is_special(path))
 
 
 def masks_by_case(masks: Iterable[Path], case_of: Callable[[Path], str]) -> dict[str, Path]:
