@@ -32,10 +32,10 @@ def plan_acdc(source: Path, _: Wanted) -> ImportPlan:
     frames = [path for path in files_below(source) if suffix_of(path) in _NIFTI and _FRAME.fullmatch(stem_of(path))]
     drawn = [path for path in frames if stem_of(path).endswith("_gt")]
     masks = masks_by_case(drawn, lambda path: stem_of(path).removesuffix("_gt"))
-    images = [path for path in frames if path not in drawn]
-    items = [Item(name, path, masks.get(name), name.partition("_")[0]) for path in images if (name := stem_of(path))]
+    images = {path: stem_of(path) for path in frames if not stem_of(path).endswith("_gt")}
+    items = [Item(name, path, masks.get(name), name.partition("_")[0]) for path, name in images.items()]
     card = {"name": "acdc", "classes": _HEART, "modality": "MR", "source": "ACDC"}
-    left_out = without_image(masks, [item.name for item in items])
+    left_out = without_image(masks, images.values())
     return ImportPlan(tuple(items), card, left_out=tuple(left_out))
 
 
@@ -161,8 +161,7 @@ def plan_ssl4mis(source: Path, _: Wanted) -> ImportPlan:
     their names and values alone.
     """
     files = [path for path in files_below(source) if path.suffix.lower() == ".h5"]
-    slices = [path for path in files if _is_slice(path.relative_to(source))]
-    volumes = [path for path in files if path not in set(slices)]
+    volumes = [path for path in files if not _is_slice(path.relative_to(source))]
     items: list[Item] = []
     for path in volumes:
         turned = path.stem == "mri_norm2"
@@ -170,8 +169,8 @@ def plan_ssl4mis(source: Path, _: Wanted) -> ImportPlan:
         image, mask = (Written(".nii.gz", _from_h5(path, labels, turned)) for labels in (False, True))
         items.append(Item(name, image, mask, name.partition("_frame")[0]))
     splits, left_out = read_lists(source, [item.name for item in items])
-    if slices:
-        left_out.insert(0, f"{len(slices)} files of slices are left out: the volumes hold the same")
+    if slices := len(files) - len(volumes):
+        left_out.insert(0, f"{slices} files of slices are left out: the volumes hold the same")
     classes = _classes_of(volumes) if volumes else []
     card = {"name": re.sub(r"\W+", "-", source.resolve().name), "classes": classes}
     return ImportPlan(tuple(items), card, splits, tuple(left_out))

@@ -1,6 +1,6 @@
 """What lies in a source: its files, masks by the case that they belong to, and sentences on what is not taken."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from criinet.data.bad_files import BadFileError
@@ -44,7 +44,7 @@ def masks_by_case(masks: Iterable[Path], case_of: Callable[[Path], str]) -> dict
     return found
 
 
-def without_image(masks: Mapping[str, Path], cases: Collection[str]) -> list[str]:
+def without_image(masks: Mapping[str, Path], cases: Iterable[str]) -> list[str]:
     """Return a sentence on the masks of cases that have no image; none if all have one."""
     return told(
         "masks left out, as no image has their name", [p.name for case, p in masks.items() if case not in cases]
