@@ -20,6 +20,7 @@ from PIL import Image
 from criinet.data.check import check_dataset
 from criinet.data.dataset import open_dataset
 from criinet.data.importing import IMPORTERS, Wanted, carry_out, plan_import
+from criinet.data.importing.plan import Written
 from criinet.data.inputs import images_in
 from criinet.data.volumes import read_volume
 from criinet.errors import DataError
@@ -702,6 +703,7 @@ def test_channels_of_msd_are_counted_in_the_files(modality, tmp_path):
     with pytest.raises(DataError, match=r"has 2 channels .* choose it with --channel"):
         plan_import("msd", tmp_path)
     (item,) = plan_import("msd", tmp_path, Wanted(channel=1)).items
+    assert isinstance(item.image, Written)
     values, _ = item.image.make()
     stored = np.asarray(nib.load(tmp_path / "imagesTr" / "prostate_00.nii.gz").dataobj)
     np.testing.assert_array_equal(values, stored[..., 1].transpose(2, 1, 0))

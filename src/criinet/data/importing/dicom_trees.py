@@ -142,7 +142,7 @@ def plan_dicom(source: Path, wanted: Wanted) -> ImportPlan:
         items.append(Item(name, Written(".nii.gz", _volume(files)), mask, tree.group(name)))
     if left_out and not items:
         more = f" ({len(left_out) - 1} more like it)" if len(left_out) > 1 else ""
-        raise DataError(f"{source} has no series that makes a volume: {left_out[0]}{more}")
+        raise DataError(f"{source} has no series that makes a volume: {left_out[0].rstrip('.')}{more}.")
     card: dict[str, Any] = {"name": "dicom"}
     modalities = {tree.series[item.name].modality for item in items}
     if len(modalities) == 1 and (modality := modalities.pop()):
