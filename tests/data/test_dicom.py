@@ -139,6 +139,21 @@ def test_a_slice_at_the_end_that_is_cut_off_is_named(length, tmp_path):
             read(tmp_path / "scan")
 
 
+@pytest.mark.parametrize("name", ["s{}", "s{}.IMA", "1.2.840.{}"])
+@pytest.mark.parametrize("length", [0, 100])
+def test_a_slice_at_the_end_that_is_cut_off_is_named_whatever_its_suffix(name, length, tmp_path):
+    """Nothing in it says DICOM any more, but it is called like the others; what lies beside a series is not."""
+    write_series(tmp_path / "scan", numbers(), names=[name.format(d) for d in range(5)])
+    for other in ("README", "DICOMDIR", "Thumbs.db", "notes1.txt", ".hidden1"):
+        (tmp_path / "scan" / other).write_bytes(b"")
+    assert read_volume_header(tmp_path / "scan").shape == (5, 6, 7)
+    last = tmp_path / "scan" / name.format(4)
+    last.write_bytes(last.read_bytes()[:length])
+    for read in (read_volume, read_volume_header):
+        with pytest.raises(BadFileError, match=rf"{last.name} is damaged or cut short, so a slice is missing"):
+            read(tmp_path / "scan")
+
+
 def test_a_slice_whose_pixels_are_cut_off_is_named(tmp_path):
     names = [f"slice_{d}.dcm" for d in range(5)]
     write_series(tmp_path / "scan", numbers(), names=names)

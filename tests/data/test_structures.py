@@ -177,9 +177,20 @@ def test_a_tree_with_drawings_becomes_a_dataset_with_masks_and_says_which_scans_
     assert plan.card["classes"] == ["background", "a", "b"]
     said = "\n".join(plan.left_out)
     assert "comes without a mask" in said
-    assert "draw the same structures on one series" in said
+    assert "rs3_new.dcm both draw 'a' on one series" in said
     assert "overlap in 1 voxels" in said
     carry_out(plan, tmp_path / "data")
     found = [read_raw_labels(path).values for path in sorted((tmp_path / "data" / "masks").iterdir())]
     assert sum(np.array_equal(values, labels) for values in found) == 1
     assert sum((values == 1).sum() == 9 and (values == 2).sum() == 4 for values in found) == 2
+
+
+def test_a_mask_whose_structures_lie_in_two_files_is_not_made_and_the_reason_is_true(tmp_path):
+    affine = series(tmp_path / "ct", uid="1.2.3")
+    for name, rows in (("liver", (1, 3)), ("tumour", (4, 5))):
+        write_contours(tmp_path / f"{name}.dcm", "1.2.3", {name: [box(affine, 1, rows, rows)]})
+    (said,) = plan_import("dicom", tmp_path, Wanted(structures=("liver", "tumour"))).left_out
+    assert "liver.dcm draws 'liver' and" in said
+    assert "tumour.dcm 'tumour', but a mask is made of one file. Save both structures in one file" in said
+    (one,) = plan_import("dicom", tmp_path, Wanted(structures=("tumour",))).items
+    assert one.mask is not None

@@ -4,7 +4,7 @@ Only the tags in ``TAGS`` are read, none of which names a person, an institution
 """
 
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,10 @@ TAGS = (
 )
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 """SOP class of DICOM-SEG."""
+DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+"""SOP class of RTDOSE, what a plan of radiotherapy gives to each voxel."""
+CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+"""SOP class of pictures of a screen, or of films that were scanned; those of the classes below it have many frames."""
 
 _KIND = "DICOM file"
 _DAMAGED = "is damaged or cut short, so a slice is missing"
@@ -104,14 +108,35 @@ def slice_files(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    found = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
-    files = [file for file in found if is_dicom(file)]
-    false = next((file for file in found if file.suffix.lower() == ".dcm" and file not in files), None)
-    if false is not None:
-        raise BadFileError(false, _DAMAGED, _REMEDY)
+    files, damaged = told_apart(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    if damaged:
+        raise damaged_slice(damaged[0])
     if not files:
         raise BadFileError(path, "holds no DICOM files", "Give the folder that holds the slices themselves")
-    return [file for file in files if file.name.upper() != "DICOMDIR"]
+    return files
+
+
+def told_apart(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the DICOM files among those of a folder but for DICOMDIR, and those that are only called like them.
+
+    A slice that is empty or cut short no longer says that it is DICOM. It is known by ``.dcm``, or by the suffix of the
+    others; where they have none, by a digit in its name, which README and LICENSE lack.
+    """
+    says = {file: is_dicom(file) for file in sorted(files) if file.name.upper() != "DICOMDIR"}
+    whole = [file for file in says if says[file]]
+    endings = {".dcm", *map(_ending, whole)}
+    others = [file for file in says if not says[file] and _ending(file) in endings]
+    return whole, [file for file in others if _ending(file) or any(map(str.isdigit, file.name))]
+
+
+def _ending(file: Path) -> str:
+    """Return the suffix of a file; a number, as at the end of a UID, is none."""
+    return "" if file.suffix[1:].isdigit() else file.suffix.lower()
+
+
+def damaged_slice(file: Path) -> BadFileError:
+    """Return the problem of a file that cannot be read, and without which its series is no whole volume."""
+    return BadFileError(file, _DAMAGED, _REMEDY)
 
 
 def scans_apart(folder: Path) -> list[Path] | None:
@@ -119,8 +144,7 @@ def scans_apart(folder: Path) -> list[Path] | None:
 
     None if they are the slices of a series or of several, or are too damaged to tell.
     """
-    found = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
-    files = [file for file in found if file.name.upper() != "DICOMDIR" and is_dicom(file)]
+    files, _ = told_apart(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
     try:
         with reading(folder, _KIND):
             headers = {file: read_tags(file) for file in files}
@@ -139,6 +163,18 @@ def is_image(dataset: Any) -> bool:
     return has_size(dataset) and str(dataset.get("SOPClassUID", "")) != SEGMENTATION
 
 
+def is_no_scan(kind: str) -> bool:
+    """Tell of a SOP class whether its files are made beside scans: doses, and pictures of a screen."""
+    return kind in (DOSE, CAPTURE) or kind.startswith(f"{CAPTURE}.")
+
+
+def name_of_class(kind: str) -> str:
+    """Return what DICOM calls a SOP class."""
+    from pydicom.uid import UID
+
+    return UID(kind).name
+
+
 def has_size(dataset: Any) -> bool:
     """Tell whether a header says how many rows and columns there are."""
     return bool(dataset.get("Rows")) and bool(dataset.get("Columns"))
@@ -146,10 +182,8 @@ def has_size(dataset: Any) -> bool:
 
 def is_cut_off(dataset: Any) -> bool:
     """Tell whether a header ends before it says what it is, or is an image's and lacks its size."""
-    from pydicom.uid import UID
-
-    uid = dataset.get("SOPClassUID")
-    return not uid or ("Image Storage" in UID(str(uid)).name and not has_size(dataset))
+    kind = str(dataset.get("SOPClassUID") or "")
+    return not kind or ("Image Storage" in name_of_class(kind) and not has_size(dataset))
 
 
 def frames_in(path: Path, files: Sequence[Path]) -> list[Frame]:
@@ -164,7 +198,7 @@ def frames_in(path: Path, files: Sequence[Path]) -> list[Frame]:
     found = [(file, read_tags(file)) for file in files]
     cut_off = next((file for file, dataset in found if is_cut_off(dataset)), None)
     if cut_off is not None:
-        raise BadFileError(cut_off, _DAMAGED, _REMEDY)
+        raise damaged_slice(cut_off)
     images = [(file, dataset) for file, dataset in found if is_image(dataset)]
     if not images:
         raise BadFileError(path, "holds no DICOM image", "Give the series of the scan itself")
@@ -200,7 +234,7 @@ def _require_long_enough(file: Path, dataset: Any) -> None:
         return
     bits = _count(dataset) * int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("BitsAllocated") or 1)
     if bits > 8 * file.stat().st_size:
-        raise BadFileError(file, _DAMAGED, _REMEDY)
+        raise damaged_slice(file)
 
 
 def _count(dataset: Any) -> int:

@@ -99,6 +99,13 @@ def read(path: Path, *, labels: bool = False) -> Volume:  # noqa: ARG001
     return Volume(values, found.geometry)
 
 
+def count_channels(path: Path) -> int:
+    """Return the length of the fourth axis, 1 if there is none."""
+    with reading(path, "NIfTI file"):
+        shape = _load(path).shape
+        return int(shape[3]) if len(shape) == 4 else 1
+
+
 def read_channel(path: Path, channel: int) -> Volume:
     """Read one channel of a NIfTI file whose fourth axis is channels.
 
@@ -108,8 +115,7 @@ def read_channel(path: Path, channel: int) -> Volume:
     with reading(path, "NIfTI file"):
         image = _load(path)
         if len(image.shape) != 4 or channel >= image.shape[3]:
-            count = image.shape[3] if len(image.shape) == 4 else 1
-            raise BadFileError(path, f"has {count} channels", f"Choose --channel 0 to {count - 1}")
+            raise BadFileError(path, f"has no channel {channel}", "Choose another with --channel, or import it apart")
         three_axes(path, image.shape[2::-1])
         with _to_its_end(path, image) as whole:
             values = plain_values(path, np.asanyarray(whole.dataobj[..., channel]).transpose(2, 1, 0))

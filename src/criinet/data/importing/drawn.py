@@ -17,8 +17,8 @@ from criinet.data.card import read_groups
 from criinet.data.files import read_json
 from criinet.data.images import image_size
 from criinet.data.importing.plan import Content, ImportPlan, Item, Wanted, Written, require_drawn
+from criinet.data.importing.sources import files_below
 from criinet.data.kinds import PICTURE_SUFFIXES, comparable, key_of, stem_of, suffix_of
-from criinet.data.layout import NOTE
 from criinet.data.masks import BACKGROUND, IGNORED_VALUE, letters_of
 from criinet.errors import DataError
 
@@ -152,9 +152,7 @@ class Pictures:
         Raises:
             BadFileError: if two share a name, the suffix aside.
         """
-        made = {note.parent for note in source.rglob(NOTE)} - {source}
-        found = (path for path in source.rglob("*") if not path.name.startswith(".") and made.isdisjoint(path.parents))
-        images = tuple(sorted(path for path in found if suffix_of(path) in PICTURE_SUFFIXES))
+        images = tuple(path for path in files_below(source) if suffix_of(path) in PICTURE_SUFFIXES)
         first: dict[str, Path] = {}
         for path in images:
             if first.setdefault(key_of(path), path) != path:

@@ -1,6 +1,7 @@
 """Data sets of 2D images: ISIC, Kvasir-SEG, BUSI, and any two folders of images and masks."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,49 +10,90 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from criinet.data.bad_files import BadFileError
+from criinet.data.bad_files import BadFileError, without_hints
 from criinet.data.card import GROUPS, DatasetCard, read_card, read_groups
 from criinet.data.encodings import read_encoding
 from criinet.data.images import read_page
 from criinet.data.importing.colours import read_key
 from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written, whole
-from criinet.data.kinds import is_readable, is_volume, key_of, pages, stem_of, suffix_of, unmarked
+from criinet.data.importing.sources import files_below, masks_by_case, told, without_image
+from criinet.data.kinds import (
+    PICTURE_SUFFIXES,
+    comparable,
+    is_readable,
+    is_volume,
+    key_of,
+    not_read,
+    pages,
+    stem_of,
+    suffix_of,
+    unmarked,
+)
+from criinet.data.layout import NOTE
 from criinet.data.masks import read_object, read_raw_mask
 from criinet.data.patient_folders import PairFolders, pair_folders
+from criinet.data.splits import DEFAULT, read_split
 from criinet.data.volumes import read_volume
 from criinet.errors import DataError
 
+_ISIC = re.compile(r"(?P<case>ISIC_\d+(_downsampled)?)(?P<mask>_segmentation)?", re.IGNORECASE)
+_BUSI = re.compile(r"(?P<case>.+?)(?P<mask>_mask(_\d+)?)?")
+_LISTS = {"train", "labeled", "unlabeled", "val", "test"}
+_BUSI_FOLDERS = ("benign", "malignant", "normal")
+
 
 def plan_isic(source: Path, _: Wanted) -> ImportPlan:
-    """ISIC challenges: ``ISIC_*.jpg`` and ``ISIC_*_segmentation.png``, in any folders."""
-    masks = {path.name.removesuffix("_segmentation.png"): path for path in source.rglob("ISIC_*_segmentation.png")}
-    images = sorted(path for path in source.rglob("ISIC_*.jpg"))
-    items = tuple(Item(path.stem, path, masks.get(path.stem), path.stem) for path in images)
-    return ImportPlan(items, {"name": "isic", "classes": ["background", "lesion"], "source": "ISIC challenge"})
+    """ISIC challenges: ``ISIC_*.jpg`` and ``ISIC_*_segmentation.png``, in any folders, in upper or lower case."""
+    files = [path for path in _pictures_below(source) if path.name.upper().startswith("ISIC_")]
+    found = {path: parts for path in files if (parts := _ISIC.fullmatch(stem_of(path)))}
+    masks = masks_by_case(
+        (path for path, parts in found.items() if parts["mask"]), lambda path: found[path]["case"].upper()
+    )
+    images = [path for path, parts in found.items() if not parts["mask"]]
+    items = tuple(Item(stem_of(path), path, masks.get(stem_of(path).upper()), stem_of(path)) for path in images)
+    others = [path.name for path in files if path not in found]
+    left_out = told("files left out, as their names are those of neither images nor masks", others)
+    left_out += without_image(masks, {item.name.upper() for item in items})
+    card = {"name": "isic", "classes": ["background", "lesion"], "source": "ISIC challenge"}
+    return ImportPlan(items, card, left_out=tuple(left_out))
+
+
+def _pictures_below(source: Path) -> list[Path]:
+    return [path for path in files_below(source) if suffix_of(path) in PICTURE_SUFFIXES]
 
 
 def plan_kvasir(source: Path, _: Wanted) -> ImportPlan:
     """Kvasir-SEG: ``images`` and ``masks`` with files of the same name."""
-    root = next((path.parent for path in [source / "masks", *sorted(source.rglob("masks"))] if path.is_dir()), source)
+    homes = [path.parents[1] for path in _pictures_below(source) if path.parent.name == "masks"]
+    root = next((home for home in (source, *homes) if (home / "images").is_dir() and (home / "masks").is_dir()), source)
     items = _by_name("", root / "images", root / "masks")
-    return ImportPlan(items, {"name": "kvasir-seg", "classes": ["background", "polyp"], "source": "Kvasir-SEG"})
+    card = {"name": "kvasir-seg", "classes": ["background", "polyp"], "source": "Kvasir-SEG"}
+    return ImportPlan(items, card, left_out=_not_taken([PairFolders("", root / "images", root / "masks")]))
 
 
 def plan_busi(source: Path, _: Wanted) -> ImportPlan:
     """BUSI: folders benign, malignant and normal; an image may have several masks, which are joined."""
+    images: list[Path] = []
+    masks: defaultdict[Path, list[Path]] = defaultdict(list)
+    for path in _pictures_below(source):
+        found = _BUSI.fullmatch(stem_of(path))
+        if path.parent.name.lower() not in _BUSI_FOLDERS or found is None:
+            continue
+        if found["mask"]:
+            masks[path.with_name(found["case"])].append(path)
+        else:
+            images.append(path)
     items: list[Item] = []
-    for folder in sorted(path for path in source.rglob("*") if path.name in ("benign", "malignant", "normal")):
-        for path in sorted(folder.glob("*.png")):
-            if "_mask" in path.stem:
-                continue
-            masks = sorted(folder.glob(f"{path.stem.replace('[', '[[]')}_mask*.png"))
-            mask = None if not masks else masks[0] if len(masks) == 1 else Written(".png", _joined(masks, _marked))
-            name = re.sub(r"\W+", "_", path.stem).strip("_")
-            items.append(Item(name, path, mask, name))
+    for path in images:
+        own = masks.pop(path.with_name(stem_of(path)), [])
+        mask = None if not own else own[0] if len(own) == 1 else Written(".png", _joined(own, _marked))
+        name = re.sub(r"\W+", "_", stem_of(path)).strip("_")
+        items.append(Item(name, path, mask, name))
     card = {"name": "busi", "classes": ["background", "lesion"], "encoding": "binary255", "source": "BUSI"}
     joined = sum(isinstance(item.mask, Written) for item in items)
-    notes = (f"{joined} images have several masks, which are joined",) if joined else ()
-    return ImportPlan(tuple(items), card, left_out=notes)
+    left_out = [f"{joined} images have several masks, which are joined"] if joined else []
+    left_out += without_image({path.name: path for own in masks.values() for path in own}, ())
+    return ImportPlan(tuple(items), card, left_out=tuple(left_out))
 
 
 def _marked(path: Path) -> NDArray[np.bool_]:
@@ -81,7 +123,8 @@ def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
         DataError: if the two folders are not found, a mask has no image, two images share a name, or the colours are
             not those that are wanted.
     """
-    folders = pair_folders(source)
+    made_here = {path.parent for path in source.rglob(NOTE)} - {source}
+    folders = [each for each in pair_folders(source) if made_here.isdisjoint(each.images.parents)]
     if not folders:
         raise DataError(
             f"{source} needs a folder images and a folder masks, or both in a folder of each patient; rename yours so."
@@ -103,7 +146,32 @@ def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
     if drawn and not made:
         notes = _notes_of_check(card, drawn)
     named = {"name": re.sub(r"\W+", "-", source.resolve().name)} | _said(card, made)
-    return ImportPlan(items, named, left_out=notes + left_out)
+    splits, unsplit = _split_of_pairs(source, items)
+    return ImportPlan(items, named, splits, notes + left_out + unsplit + _not_taken(folders))
+
+
+def _not_taken(folders: Sequence[PairFolders]) -> tuple[str, ...]:
+    """Return sentences on what lies in folders of images and masks and is neither."""
+    inside = [
+        path for each in folders for folder in each[1:] if folder is not None for path in sorted(folder.iterdir())
+    ]
+    series = [path.name for path in inside if path.is_dir() and is_readable(path)]
+    return (*not_read(inside), *told("folders of DICOM files left out, which import dicom takes", series))
+
+
+def _split_of_pairs(source: Path, items: Sequence[Item]) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """Return what the saved split of the source says, and a sentence if it cannot be used."""
+    if not (source / DEFAULT).exists():
+        return {}, ()
+    try:
+        with without_hints():
+            found = read_split(source / DEFAULT).model_dump(include=_LISTS, exclude_none=True)
+    except DataError as problem:
+        return {}, (f"{DEFAULT} is left out: {problem}",)
+    known = {comparable(item.name) for item in items}
+    unknown = [name for names in found.values() for name in names if comparable(name) not in known]
+    said = told(f"{DEFAULT} is left out, as it names cases that are not here", unknown)
+    return {} if unknown else found, tuple(said)
 
 
 def _of_one_page(source: Path, items: Sequence[Item], number: int) -> tuple[Item, ...]:
@@ -132,7 +200,8 @@ def _notes_of_check(card: DatasetCard, masks: Sequence[Path]) -> tuple[str, ...]
     """Return what the check of the new dataset will say of masks that are copied as they are."""
     notes: list[str] = []
     try:
-        read_encoding(card, masks, warn=notes.append)
+        with without_hints():
+            read_encoding(card, masks, warn=notes.append)
     except DataError as problem:
         return (f"masks are copied as they are, but {problem}",)
     return tuple(notes)
@@ -143,7 +212,7 @@ def _card_of_pairs(source: Path) -> tuple[DatasetCard, tuple[str, ...]]:
     try:
         return read_card(source), ()
     except BadFileError as problem:
-        return DatasetCard(), (f"dataset.json is left out: {problem}",)
+        return DatasetCard(), (f"dataset.json is left out: {problem.without_hint}",)
 
 
 def _said(card: DatasetCard, made: dict[str, Any]) -> dict[str, Any]:
@@ -184,14 +253,16 @@ def _by_name(patient: str, images: Path, masks: Path | None, *, objects: bool = 
         if key_of(path) in found:
             raise BadFileError(path, f"has the same name as {found[key_of(path)].name}", "Rename or remove one of them")
         found[key_of(path)] = path
+    drawn = [] if masks is None else [path for path in sorted(masks.iterdir()) if suffix_of(path) and is_readable(path)]
+    named = {path: key_of(path) if key_of(path) in found else unmarked(path)[0] for path in drawn}
+    of_one = bool(patient) and len(found) == 1 and found.keys().isdisjoint(named.values())
+    if of_one and objects:  # A folder of one image, and of a mask for each object.
+        named = dict.fromkeys(drawn, next(iter(found)))
     paired: dict[str, list[Path]] = {}
-    for path in [] if masks is None else sorted(masks.iterdir()):
-        if not suffix_of(path) or not is_readable(path):
-            continue
-        stem = key_of(path)
-        name = stem if stem in found else unmarked(path)[0]
+    for path, name in named.items():
         if name not in found:
-            raise BadFileError(path, "has no image of the same name", "Rename or remove it")
+            joins = "If all masks of this folder are of its one image, --any-value-is-object joins them; else rename "
+            raise BadFileError(path, "has no image of the same name", f"{joins if of_one else 'Rename '}or remove it")
         paired.setdefault(name, []).append(path)
         if len(paired[name]) > 1 and not objects:
             remedy = "Where both show one kind of object, --any-value-is-object joins them; else rename or remove it"

@@ -22,6 +22,7 @@ from criinet.data.images import write_tiff
 from criinet.data.kinds import suffix_of
 from criinet.data.layout import FINISHED, NOTE
 from criinet.data.masks import read_raw_mask, write_mask
+from criinet.data.splits import DEFAULT
 from criinet.data.threads import Advance
 from criinet.data.volumes import read_raw_labels, read_volume, write_volume
 from criinet.errors import DataError
@@ -194,18 +195,18 @@ def carry_out(plan: ImportPlan, root: Path, advance: Advance | None = None) -> i
     for source, path in missing:
         _write(source, path)
         step()
-    _write_tables(plan, root)
+    _write_tables(plan, root, anew=bool(missing))
     write_json(root / NOTE, wishes | {FINISHED: True})
     return len(missing)
 
 
-def _write_tables(plan: ImportPlan, root: Path) -> None:
-    """Write what is said of all files: groups, a split, and unless it is there dataset.json."""
-    if any(item.group != item.name for item in plan.items):
+def _write_tables(plan: ImportPlan, root: Path, *, anew: bool) -> None:
+    """Write what is said of all files, unless it is there: groups (``anew`` with new files), a split, dataset.json."""
+    if any(item.group != item.name for item in plan.items) and (anew or not (root / GROUPS).exists()):
         groups = csv_text({"case": item.name, "group": item.group} for item in plan.items)
         write_text_atomically(root / GROUPS, groups)
-    if plan.splits:
-        write_json(root / "splits" / "default.json", {part: list(names) for part, names in plan.splits.items()})
+    if plan.splits and not (root / DEFAULT).exists():
+        write_json(root / DEFAULT, {part: list(names) for part, names in plan.splits.items()})
     if not (root / "dataset.json").exists():
         write_json(root / "dataset.json", plan.card)
 
@@ -269,7 +270,7 @@ def _is_there(source: Source, path: Path) -> bool:
     """
     if isinstance(source, Path):
         if not source.is_file():
-            what = "is a folder" if source.is_dir() else "is no file, nor a link to one"
+            what = "is no file, nor a link to one"
             raise BadFileError(source, what, "Remove it, or put the file there, then import again")
         if path.exists() and not filecmp.cmp(source, path, shallow=False):
             raise DataError(f"{path} is there already and is not {source}; remove it, or choose a new folder.")

@@ -1,99 +1,56 @@
 """Data sets of volumes: ACDC, nnU-Net raw, Medical Segmentation Decathlon, and HDF5 of semi-supervised benchmarks."""
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from criinet.data.bad_files import BadFileError
 from criinet.data.formats import Volume
-from criinet.data.formats.nifti import read_channel
+from criinet.data.formats.nifti import count_channels, read_channel
 from criinet.data.geometry import Geometry
 from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written, whole
-from criinet.data.kinds import stem_of, suffix_of
-from criinet.data.masks import IGNORED_VALUE
-from criinet.data.volumes import read_raw_labels, read_volume
+from criinet.data.importing.published_lists import read_lists
+from criinet.data.importing.sources import files_below, masks_by_case, readable_files, told, without_image
+from criinet.data.importing.task_card import read_task_card
+from criinet.data.kinds import PICTURE_SUFFIXES, is_volume, stem_of, suffix_of
+from criinet.data.masks import IGNORED_VALUE, read_raw_mask
+from criinet.data.threads import in_threads
+from criinet.data.volumes import RawLabels, read_raw_labels, read_volume
 from criinet.errors import DataError
+
+_NIFTI = (".nii.gz", ".nii")
+_PARTS = ("Tr", "Ts")
+_HEART = ["background", "RV", "myocardium", "LV"]
+_FRAME = re.compile(r"patient.*_frame.*")
 
 
 def plan_acdc(source: Path, _: Wanted) -> ImportPlan:
     """ACDC: ``patient*/patient*_frame*.nii.gz`` and ``*_gt.nii.gz``; a patient is a group."""
-    items: list[Item] = []
-    for path in sorted(source.rglob("patient*_frame*.nii*")):
-        name = stem_of(path)
-        if name.endswith("_gt") or not suffix_of(path):
-            continue
-        mask = path.with_name(f"{name}_gt{suffix_of(path)}")
-        items.append(Item(name, path, mask if mask.exists() else None, name.partition("_")[0]))
-    classes = ["background", "RV", "myocardium", "LV"]
-    return ImportPlan(tuple(items), {"name": "acdc", "classes": classes, "modality": "MR", "source": "ACDC"})
-
-
-def _card(source: Path) -> dict[str, Any]:
-    """Read the dataset.json of an nnU-Net or Decathlon folder.
-
-    Raises:
-        BadFileError: if it is missing or malformed.
-    """
-    path = source / "dataset.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        labels = content["labels"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        remedy = "Give the folder that holds dataset.json, imagesTr and labelsTr"
-        raise BadFileError(path, "is missing or names no labels", remedy) from error
-    if not isinstance(labels, dict) or not labels:
-        raise BadFileError(path, "has labels that are no table", 'Write for instance {"background": 0, "liver": 1}')
-    return content
-
-
-def _labels(card: Mapping[str, Any]) -> tuple[list[str], dict[str, list[str]], int | None]:
-    """Return class names by value, regions as unions of them, and the value that means "no ground truth"."""
-    labels: dict[str, Any] = card["labels"]
-    if all(str(key).isdigit() for key in labels):
-        by_value = {int(value): str(name) for value, name in labels.items()}
-        return [by_value.get(v, f"class {v}") for v in range(max(by_value) + 1)], {}, None
-    labels = {name: int(v) if isinstance(v, str) and v.isdigit() else v for name, v in labels.items()}
-    ignored = labels.get("ignore")
-    plain = {int(v): str(name) for name, v in labels.items() if isinstance(v, int) and name != "ignore"}
-    unions = {str(name): [int(v) for v in values] for name, values in labels.items() if isinstance(values, list)}
-    top = max([*plain, *(value for values in unions.values() for value in values)])
-    classes = [plain.get(value, f"class {value}" if value else "background") for value in range(top + 1)]
-    regions = {name: [classes[value] for value in values] for name, values in unions.items()}
-    return classes, regions, None if ignored is None else int(ignored)
-
-
-def _described(source: Path, content: Mapping[str, Any], channel: int | None) -> tuple[dict[str, Any], int | None]:
-    """Return the card of the new dataset, and the ignored value."""
-    classes, regions, ignored = _labels(content)
-    channels: dict[str, str] = content.get("channel_names") or content.get("modality") or {}
-    modality = str(channels.get(str(channel or 0), "")).upper()
-    card: dict[str, Any] = {"name": str(content.get("name") or source.resolve().name), "classes": classes}
-    card |= {"regions": regions} if regions else {}
-    card |= {"ignore": True} if ignored is not None else {}
-    if modality.startswith(("CT", "MR")) or modality in ("T1", "T2", "FLAIR", "LGE"):
-        card["modality"] = "CT" if modality.startswith("CT") else "MR"
-    card |= {
-        key: str(content[old]) for key, old in (("licence", "licence"), ("source", "reference")) if content.get(old)
-    }
-    return card, ignored
+    frames = [path for path in files_below(source) if suffix_of(path) in _NIFTI and _FRAME.fullmatch(stem_of(path))]
+    drawn = [path for path in frames if stem_of(path).endswith("_gt")]
+    masks = masks_by_case(drawn, lambda path: stem_of(path).removesuffix("_gt"))
+    images = {path: stem_of(path) for path in frames if not stem_of(path).endswith("_gt")}
+    items = [Item(name, path, masks.get(name), name.partition("_")[0]) for path, name in images.items()]
+    card = {"name": "acdc", "classes": _HEART, "modality": "MR", "source": "ACDC"}
+    left_out = without_image(masks, images.values())
+    return ImportPlan(tuple(items), card, left_out=tuple(left_out))
 
 
 def _mask(path: Path | None, ignored: int | None) -> Source | None:
     """Return a mask as it is, as one file, or with the ignored value brought to ours; None if there is no file."""
-    if path is None or not path.exists():
-        return None
-    if ignored is None:
-        return whole(path, labels=True)
+    if path is None or ignored is None:
+        return None if path is None else whole(path, labels=True)
+    is_picture = suffix_of(path) in PICTURE_SUFFIXES and not is_volume(path)
 
     def make() -> Content:
-        raw = read_raw_labels(path)
-        return np.where(raw.values == ignored, IGNORED_VALUE, raw.values).astype(np.uint8), raw.geometry
+        raw = read_raw_mask(path) if is_picture else read_raw_labels(path)
+        values = np.where(raw.values == ignored, IGNORED_VALUE, raw.values).astype(np.uint8)
+        return values, raw.geometry if isinstance(raw, RawLabels) else None
 
-    return Written(".nii.gz", make)
+    return Written(".png" if is_picture else ".nii.gz", make)
 
 
 def _require_channel(source: Path, channel: int | None, there: Mapping[str, str]) -> None:
@@ -113,28 +70,45 @@ def _require_channel(source: Path, channel: int | None, there: Mapping[str, str]
         raise DataError(f"{source} has no channel {channel}; {one}.")
 
 
+def _labels_of(folder: Path) -> dict[str, Path]:
+    return masks_by_case(readable_files(folder), stem_of)
+
+
 def plan_nnunet(source: Path, wanted: Wanted) -> ImportPlan:
     """nnU-Net raw data: ``imagesTr/CASE_0000.nii.gz``, ``labelsTr/CASE.nii.gz``, ``imagesTs``, versions 1 and 2.
 
     Raises:
         DataError: if cases have several channels and none was chosen, or one that is not there.
     """
-    content, channel = _card(source), wanted.channel
-    card, ignored = _described(source, content, channel)
+    task, number = read_task_card(source), wanted.channel or 0
     items: list[Item] = []
+    left_out: list[str] = []
     channels: set[int] = set()
-    for part in ("Tr", "Ts"):
-        labels = {stem_of(path): path for path in sorted((source / f"labels{part}").glob("*")) if suffix_of(path)}
-        for path in sorted((source / f"images{part}").glob("*")):
-            found = re.fullmatch(r"(.+)_(\d{4})", stem_of(path))
-            if found is None or not suffix_of(path) or path.name.startswith("."):
-                continue
-            channels.add(int(found[2]))
-            if int(found[2]) == (channel or 0):
-                items.append(Item(found[1], whole(path), _mask(labels.get(found[1]), ignored), found[1]))
-    names: dict[str, str] = content.get("channel_names") or content.get("modality") or {}
-    _require_channel(source, channel, {str(number): names.get(str(number), "") for number in sorted(channels)})
-    return ImportPlan(tuple(items), card)
+    for part in _PARTS:
+        labels = _labels_of(source / f"labels{part}")
+        cases, others = _cases_in(source / f"images{part}")
+        channels.update(*cases.values())
+        for case, files in cases.items():
+            if number in files:
+                items.append(Item(case, whole(files[number]), _mask(labels.get(case), task.ignored), case))
+        lacking = [case for case, files in cases.items() if number not in files]
+        left_out += told(f"cases left out, as they have no channel {number}", lacking)
+        left_out += told("images left out, as no channel like _0000 ends their name", others)
+        left_out += without_image(labels, cases)
+    _require_channel(source, wanted.channel, {str(n): task.channels.get(str(n), "") for n in sorted(channels)})
+    return ImportPlan(tuple(items), task.described(source, number), left_out=tuple(left_out))
+
+
+def _cases_in(folder: Path) -> tuple[dict[str, dict[int, Path]], list[str]]:
+    """Return the images of nnU-Net by case and channel, and the names of files that say none."""
+    cases: defaultdict[str, dict[int, Path]] = defaultdict(dict)
+    others: list[str] = []
+    for path in readable_files(folder):
+        if found := re.fullmatch(r"(.+)_(\d{4})", stem_of(path)):
+            cases[found[1]][int(found[2])] = path
+        else:
+            others.append(path.name)
+    return cases, others
 
 
 def plan_msd(source: Path, wanted: Wanted) -> ImportPlan:
@@ -143,20 +117,33 @@ def plan_msd(source: Path, wanted: Wanted) -> ImportPlan:
     Raises:
         DataError: if cases have several channels and none was chosen, or one that is not there.
     """
-    content, channel = _card(source), wanted.channel
-    card, ignored = _described(source, content, channel)
-    names: dict[str, str] = content.get("modality") or {}
-    _require_channel(source, channel, names)
+    task, number = read_task_card(source), wanted.channel or 0
+    images = {part: readable_files(source / f"images{part}") for part in _PARTS}
+    count = _common_channels([path for part in _PARTS for path in images[part]])
+    _require_channel(source, wanted.channel, {str(n): task.channels.get(str(n), "") for n in range(count)})
     items: list[Item] = []
-    for part in ("Tr", "Ts"):
-        for path in sorted((source / f"images{part}").glob("*.nii.gz")):
-            if path.name.startswith("."):
-                continue
-            image = path if len(names) < 2 else Written(".nii.gz", _channel_of(path, channel or 0))
-            items.append(
-                Item(stem_of(path), image, _mask(source / f"labels{part}" / path.name, ignored), stem_of(path))
-            )
-    return ImportPlan(tuple(items), card)
+    left_out: list[str] = []
+    for part in _PARTS:
+        labels = _labels_of(source / f"labels{part}")
+        for path in images[part]:
+            image = whole(path) if count < 2 else Written(".nii.gz", _channel_of(path, number))
+            items.append(Item(stem_of(path), image, _mask(labels.get(stem_of(path)), task.ignored), stem_of(path)))
+        left_out += without_image(labels, [stem_of(path) for path in images[part]])
+    return ImportPlan(tuple(items), task.described(source, number), left_out=tuple(left_out))
+
+
+def _common_channels(images: Sequence[Path]) -> int:
+    """Return how many channels every image has; 0 if there is no image.
+
+    Raises:
+        BadFileError: if a header cannot be read, or one has another number than the first.
+    """
+    counts = in_threads(lambda path: count_channels(path) if suffix_of(path) in _NIFTI else 1, images)
+    for path, count in zip(images, counts, strict=True):
+        if count != counts[0]:
+            what = f"has another number of channels ({count}) than {images[0].name} ({counts[0]})"
+            raise BadFileError(path, what, "Import those of each number apart")
+    return counts[0] if counts else 0
 
 
 def _channel_of(path: Path, channel: int) -> Callable[[], Content]:
@@ -170,32 +157,39 @@ def _channel_of(path: Path, channel: int) -> Callable[[], Content]:
 def plan_ssl4mis(source: Path, _: Wanted) -> ImportPlan:
     """HDF5 of SSL4MIS (``data/*.h5``) and UA-MT (``NAME/mri_norm2.h5``), with their lists as the split.
 
-    UA-MT stores (w, h, d); SSL4MIS (d, h, w). Both become NIfTI without a known spacing.
+    UA-MT stores (w, h, d); SSL4MIS (d, h, w). Both become NIfTI without a known spacing. Labels of hearts are known by
+    their names and values alone.
     """
-    files = sorted(path for path in source.rglob("*.h5") if "slices" not in path.parts)
+    files = [path for path in files_below(source) if path.suffix.lower() == ".h5"]
+    volumes = [path for path in files if not _is_slice(path.relative_to(source))]
     items: list[Item] = []
-    for path in files:
+    for path in volumes:
         turned = path.stem == "mri_norm2"
         name = path.parent.name if turned else path.stem
-        group = name.partition("_frame")[0]
         image, mask = (Written(".nii.gz", _from_h5(path, labels, turned)) for labels in (False, True))
-        items.append(Item(name, image, mask, group))
-    known = {item.name for item in items}
-    splits = {part: _listed(source, part, known) for part in ("train", "val", "test")}
-    slices = sum(1 for path in source.rglob("*.h5") if "slices" in path.parts)
-    left_out = (f"{slices} files of slices are left out: the volumes hold the same",) if slices else ()
-    four = any("patient" in item.name for item in items)
-    classes = ["background", "RV", "myocardium", "LV"] if four else ["background", "foreground"]
-    card = {"name": re.sub(r"\W+", "-", source.resolve().name), "classes": classes, "modality": "MR"}
-    return ImportPlan(tuple(items), card, splits if splits["train"] and splits["test"] else {}, left_out)
+        items.append(Item(name, image, mask, name.partition("_frame")[0]))
+    splits, left_out = read_lists(source, [item.name for item in items])
+    if slices := len(files) - len(volumes):
+        left_out.insert(0, f"{slices} files of slices are left out: the volumes hold the same")
+    classes = _classes_of(volumes) if volumes else []
+    card = {"name": re.sub(r"\W+", "-", source.resolve().name), "classes": classes}
+    return ImportPlan(tuple(items), card, splits, tuple(left_out))
 
 
-def _listed(source: Path, part: str, known: set[str]) -> list[str]:
-    """Return the cases of the file ``PART.list``; a list of slices names their volumes."""
-    path = next(iter(sorted(source.rglob(f"{part}.list"))), None)
-    lines = [] if path is None else path.read_text(encoding="utf-8").split()
-    names = (re.sub(r"(_slice_\d+)?(\.h5)?$", "", line.rstrip("/").removesuffix("/mri_norm2.h5")) for line in lines)
-    return [name for name in dict.fromkeys(names) if name in known]
+def _is_slice(path: Path) -> bool:
+    """Tell by the folders of a file whether it is one slice of a volume."""
+    return any(parent.name.lower().endswith("slices") for parent in path.parents)
+
+
+def _classes_of(files: Sequence[Path]) -> list[str]:
+    """Return names for the values of all labels; those of ACDC where the files are called like its patients."""
+    found = in_threads(lambda path: set(np.unique(read_raw_labels(path).values).tolist()), files)
+    values: set[int] = set().union(*found)
+    if max(values) == len(_HEART) - 1 and all("patient" in path.name for path in files):
+        return _HEART
+    if values <= {0, 1} or values <= {0, 255}:
+        return ["background", "foreground"]
+    return ["background", *(f"class {value}" for value in range(1, max(values) + 1))]
 
 
 def _from_h5(path: Path, labels: bool, turned: bool) -> Callable[[], Content]:
