@@ -192,7 +192,9 @@ def test_patients_are_groups_and_lists_are_splits(tmp_path):
 
 def test_regions_and_the_ignored_value_of_nnunet_are_kept(tmp_path):
     nnunet(tmp_path / "source")
-    carry_out(plan_import("nnunet", tmp_path / "source"), tmp_path / "data")
+    plan = plan_import("nnunet", tmp_path / "source")
+    assert "regions: tumour (class 1, core)" in plan.summary()
+    carry_out(plan, tmp_path / "data")
     dataset = open_dataset(tmp_path / "data")
     assert dataset.classes == ("background", "class 1", "core")
     assert dataset.regions == {"tumour": ("class 1", "core")}

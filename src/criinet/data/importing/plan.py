@@ -119,6 +119,8 @@ class ImportPlan:
 
 
 def _listed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name} ({_listed(parts)})" for name, parts in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
