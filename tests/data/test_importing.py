@@ -502,6 +502,11 @@ def test_a_dicom_tree_loses_its_people(tmp_path):
     np.testing.assert_allclose(scan_again.geometry.affine, source.geometry.affine)
 
 
+def nested(root: Path) -> None:
+    root.mkdir()
+    (root / "dataset.json").write_text("[" * 100_000)
+
+
 BAD = {
     "an unknown kind": ("kvasirr", kvasir, "no import of kind 'kvasirr'. Did you mean 'kvasir'?"),
     "another layout": ("acdc", isic, "holds nothing that looks like acdc"),
@@ -523,6 +528,7 @@ BAD = {
         {"channel": 5},
     ),
     "no dataset.json": ("nnunet", isic, "is missing or names no labels"),
+    "a dataset.json that is nested too deep": ("nnunet", nested, "is missing or names no labels"),
     "no two folders": ("pairs", isic, "needs a folder images and a folder masks"),
     "a structure that nobody drew": (
         "dicom",

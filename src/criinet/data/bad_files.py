@@ -39,6 +39,12 @@ class BadFileError(DataError):
         return f"{self.path} {self.what}. {self.remedy}."
 
 
+def reason_of(message: str) -> str:
+    """Return what pydantic says of a value, to go on with after a colon."""
+    reason = message.removeprefix("Value error, ")
+    return f"{reason[0].lower()}{reason[1:]}"
+
+
 @contextmanager
 def in_a_sentence(path: Path, damaged: str) -> Generator[None, None, None]:
     """Turn whatever the body raises while it reads a file into one sentence about the file.

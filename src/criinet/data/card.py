@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, field_validator, model_validator
 
 from criinet.config import Millimetres
-from criinet.data.bad_files import BadFileError
+from criinet.data.bad_files import BadFileError, reason_of
 from criinet.data.files import read_json
 from criinet.data.kinds import comparable
 from criinet.data.masks import BACKGROUND, MaskEncoding, is_background, letters_of
@@ -117,8 +117,7 @@ def read_card(root: Path) -> DatasetCard:
 def what_is_bad(error: ValidationError) -> tuple[str, str]:
     """Return the key of a card that is wrong, and why."""
     problem = error.errors()[0]
-    reason = problem["msg"].removeprefix("Value error, ")
-    return str(problem["loc"][0]) if problem["loc"] else "regions", f"{reason[0].lower()}{reason[1:]}"
+    return str(problem["loc"][0]) if problem["loc"] else "regions", reason_of(problem["msg"])
 
 
 def declared_spacing(card: DatasetCard, root: Path, dims: int) -> tuple[float, ...] | None:

@@ -98,5 +98,9 @@ def write_groups(root: Path, group_of: dict[str, str]) -> None:
 
 def listed(groups: Iterable[str]) -> str:
     """Name the first three groups."""
-    ordered = sorted(set(groups))
-    return ", ".join(ordered[:3]) + (", ..." if len(ordered) > 3 else "")
+    return first_names(sorted(set(groups)))
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Name the first three."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from criinet.data.bad_files import BadFileError
+from criinet.data.bad_files import BadFileError, reason_of
 from criinet.data.dataset import Dataset
 from criinet.data.files import read_json, write_text_atomically
 from criinet.errors import DataError
@@ -171,7 +171,7 @@ def is_split(path: Path) -> bool:
     except BadFileError:
         return False
     except SplitError:
-        return True
+        pass  # Edited, and a split all the same.
     return True
 
 
@@ -214,7 +214,7 @@ def read_split(path: Path) -> Split | SplitFile:
     except ValidationError as error:
         problem = error.errors()[0]
         key = str(problem["loc"][0])
-        what = f"has a bad '{key}': {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        what = f"has a bad '{key}': {reason_of(problem['msg'])}"
         if problem["type"] == "extra_forbidden":
             what = f"has the unknown key '{key}'"
         raise BadFileError(path, what, f"{example}.{nearest(key, model.model_fields)}".rstrip(".?")) from error

@@ -108,7 +108,7 @@ def slice_files(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    files, damaged = told_apart(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    files, damaged = told_apart(_visible_files(path))
     if damaged:
         raise damaged_slice(damaged[0])
     if not files:
@@ -129,6 +129,10 @@ def told_apart(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     return whole, [file for file in others if _ending(file) or any(map(str.isdigit, file.name))]
 
 
+def _visible_files(folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+
+
 def _ending(file: Path) -> str:
     """Return the suffix of a file; a number, as at the end of a UID, is none."""
     return "" if file.suffix[1:].isdigit() else file.suffix.lower()
@@ -144,7 +148,7 @@ def scans_apart(folder: Path) -> list[Path] | None:
 
     None if they are the slices of a series or of several, or are too damaged to tell.
     """
-    files, _ = told_apart(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    files, _ = told_apart(_visible_files(folder))
     try:
         with reading(folder, _KIND):
             headers = {file: read_tags(file) for file in files}

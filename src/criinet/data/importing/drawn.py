@@ -12,7 +12,7 @@ from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from criinet.data.bad_files import BadFileError
+from criinet.data.bad_files import BadFileError, reason_of
 from criinet.data.card import read_groups
 from criinet.data.files import read_json
 from criinet.data.images import image_size
@@ -197,18 +197,12 @@ class Pictures:
             return True
         parts = place.relative_to(source).parts if told.root else told.parts
         own = image.relative_to(self.source).parts
-        return _shared(own, parts) == min(len(own), len(parts))
+        return all(comparable(a) == comparable(b) for a, b in zip(reversed(own), reversed(parts), strict=False))
 
 
 def _spelled(path: Path) -> str:
     """Return a path in full as it is compared; it need not be there."""
     return comparable(os.path.normpath(path.absolute()))
-
-
-def _shared(path: Sequence[str], said: Sequence[str]) -> int:
-    """Count the parts at the end of two paths that agree."""
-    agree = [comparable(a) == comparable(b) for a, b in zip(reversed(path), reversed(said), strict=False)]
-    return [*agree, False].index(False)
 
 
 def annotation_files(source: Path, kind: type[Model], tool: str, *keys: str) -> list[tuple[Path, Model]]:
@@ -218,9 +212,7 @@ def annotation_files(source: Path, kind: type[Model], tool: str, *keys: str) -> 
         BadFileError: if one cannot be read, or something in it is missing or of another kind.
     """
     found: list[tuple[Path, Model]] = []
-    for file in sorted(path for path in source.rglob("*") if path.suffix.lower() == ".json" and not path.is_dir()):
-        if file.name.startswith("."):
-            continue
+    for file in (path for path in files_below(source) if path.suffix.lower() == ".json"):
         content = read_json(file, "Change its permissions", "Save or export it again")
         if isinstance(content, dict) and all(isinstance(content.get(key), list) for key in keys):
             found.append((file, _checked(kind, file, content, tool)))
@@ -233,7 +225,7 @@ def _checked(kind: type[Model], file: Path, content: dict[str, Any], tool: str) 
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
-        what = f"is no {tool} file as it is known: {where}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        what = f"is no {tool} file as it is known: {where}: {reason_of(problem['msg'])}"
         raise BadFileError(file, what, "Save or export it again") from error
 
 

@@ -16,7 +16,7 @@ from criinet.data.encodings import read_encoding
 from criinet.data.images import read_page
 from criinet.data.importing.colours import read_key
 from criinet.data.importing.plan import Content, ImportPlan, Item, Source, Wanted, Written, whole
-from criinet.data.importing.sources import files_below, masks_by_case, told, without_image
+from criinet.data.importing.sources import files_below, imported_here, masks_by_case, told, without_image
 from criinet.data.kinds import (
     PICTURE_SUFFIXES,
     comparable,
@@ -123,7 +123,7 @@ def plan_pairs(source: Path, wanted: Wanted) -> ImportPlan:
         DataError: if the two folders are not found, a mask has no image, two images share a name, or the colours are
             not those that are wanted.
     """
-    made_here = {path.parent for path in source.rglob(NOTE)} - {source}
+    made_here = imported_here(source, source.rglob(NOTE))
     folders = [each for each in pair_folders(source) if made_here.isdisjoint(each.images.parents)]
     if not folders:
         raise DataError(

@@ -6,9 +6,7 @@ from pathlib import Path
 from criinet.data.bad_files import BadFileError
 from criinet.data.kinds import is_special, suffix_of
 from criinet.data.layout import NOTE
-
-_NAMED = 3
-"""How many of the things that are left out a sentence names."""
+from criinet.data.patients import first_names
 
 
 def files_below(source: Path) -> list[Path]:
@@ -17,8 +15,13 @@ def files_below(source: Path) -> list[Path]:
     A folder is no file, whatever its name ends with.
     """
     found = sorted(source.rglob("*"))
-    made = {path.parent for path in found if path.name == NOTE} - {source}
+    made = imported_here(source, found)
     return [path for path in found if made.isdisjoint(path.parents) and _is_visible_file(path)]
+
+
+def imported_here(source: Path, found: Iterable[Path]) -> set[Path]:
+    """Return the datasets that imports made in a source, of what was found there."""
+    return {path.parent for path in found if path.name == NOTE} - {source}
 
 
 def readable_files(folder: Path) -> list[Path]:
@@ -53,5 +56,4 @@ def without_image(masks: Mapping[str, Path], cases: Iterable[str]) -> list[str]:
 
 def told(what: str, names: Sequence[str]) -> list[str]:
     """Return a sentence that counts things and names the first; none if there are none."""
-    listed = ", ".join(names[:_NAMED])
-    return [f"{what}: {len(names)} ({listed}{', ...' if len(names) > _NAMED else ''})"] if names else []
+    return [f"{what}: {len(names)} ({first_names(names)})"] if names else []

@@ -1,6 +1,5 @@
 """dataset.json of nnU-Net, versions 1 and 2, and of the Medical Segmentation Decathlon."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from criinet.data.bad_files import BadFileError
+from criinet.data.bad_files import BadFileError, reason_of
+from criinet.data.files import read_json
 
 _IGNORE = "ignore"
 _EXAMPLE = 'Write for instance {"background": 0, "liver": 1}'
@@ -115,12 +115,11 @@ def read_task_card(source: Path) -> TaskCard:
     Raises:
         BadFileError: if it is missing or malformed.
     """
-    path = source / "dataset.json"
+    path, remedy = source / "dataset.json", "Give the folder that holds dataset.json, imagesTr and labelsTr"
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_json(path, remedy, remedy)
         labels = content["labels"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        remedy = "Give the folder that holds dataset.json, imagesTr and labelsTr"
+    except (BadFileError, KeyError, TypeError) as error:
         raise BadFileError(path, "is missing or names no labels", remedy) from error
     if not isinstance(labels, dict) or not labels:
         raise BadFileError(path, "has labels that are no table", _EXAMPLE)
@@ -129,6 +128,6 @@ def read_task_card(source: Path) -> TaskCard:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"] if part not in _FORMS)
-        reason = problem["msg"].removeprefix("Value error, ")
-        said = f"has a bad '{where}': {reason[0].lower()}{reason[1:]}" if where else f"has bad {reason}"
+        reason = reason_of(problem["msg"])
+        said = f"has a bad '{where}': {reason}" if where else f"has bad {reason}"
         raise BadFileError(path, said, _EXAMPLE if "labels" in said else 'Write for instance {"0": "CT"}') from error
